@@ -1,0 +1,1 @@
+"""backupd: registers, ships and only then removes every backup file."""

@@ -1,0 +1,115 @@
+"""The config as frozen, typed sections. Durations are seconds, directories absolute.
+
+An adapter is handed its own section and nothing else.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from backupd.core.records import Feed
+
+Environment = Literal["prod", "dev"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LedgerSection:
+    """`[ledger]`."""
+
+    path: Path  # from `url = "sqlite:////..."`
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class IntakeSection:
+    """`[intake]`."""
+
+    mode: Literal["auto", "events", "poll"]
+    rescan_every: float
+    settle_for: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BatchSection:
+    """`[batch]`."""
+
+    max_files: int
+    max_wait: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RetrySection:
+    """`[retry]`."""
+
+    first: float
+    cap: float
+    attempts: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ConcurrencySection:
+    """`[concurrency]`: how many files at once."""
+
+    manifest: int
+    ship: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WarehouseSection:
+    """`[warehouse]` and `[warehouse.embedded]`."""
+
+    kind: Literal["embedded", "hive"]
+    columns: dict[str, str]  # our column -> its name in the production table, in table order
+    embedded_root: Path
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ArchiveSection:
+    """`[archive]`."""
+
+    scheme: Literal["file", "sftp"]
+    root: str  # absolute path, here or on the other host
+    host: str  # "" for file
+    port: int
+    username: str
+    password: str | None = field(repr=False)  # read from password_file; never shown
+    identity_file: Path | None
+    known_hosts_file: Path | None  # always there for sftp
+    compression: Literal["gzip", "none"]
+    compression_level: int
+    verify: Literal["auto", "remote-sha256", "readback"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CleanupSection:
+    """`[cleanup]`."""
+
+    action: Literal["delete", "keep"]
+    keep_for: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ControlSection:
+    """`[control]`."""
+
+    socket: Path
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Config:
+    """The whole config of one daemon."""
+
+    environment: Environment
+    ledger: LedgerSection
+    intake: IntakeSection
+    batch: BatchSection
+    retry: RetrySection
+    concurrency: ConcurrencySection
+    warehouse: WarehouseSection
+    archive: ArchiveSection
+    cleanup: CleanupSection
+    control: ControlSection
+    feeds: tuple[Feed, ...]

@@ -1,0 +1,68 @@
+"""The errors that decide what becomes of a file.
+
+    BackupdError
+    ├── TransientError           try again after a pause; an attempt is burnt
+    │   └── UnknownOutcomeError  it may have happened: the next try looks first
+    ├── PermanentError           trying again cannot help: park
+    │   └── NameTakenError       the archive holds other content under this name
+    ├── DependencyDownError      the fault is not the file's: its stage pauses, no attempt is burnt
+    ├── RewindError              the ground changed: go back to an earlier stage
+    └── LedgerError              the ledger cannot be trusted: stop the daemon
+
+Adapters translate their libraries' exceptions into these once, at their edge. `str(error)` is a
+sentence for an operator; `hint` is the next thing to do, where there is one.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from backupd.core.stages import Stage
+
+
+class BackupdError(Exception):
+    """Anything backupd itself raises. `hint` tells the operator what to do next."""
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+class TransientError(BackupdError):
+    """May well work when tried again."""
+
+
+class UnknownOutcomeError(TransientError):
+    """The answer was lost: it may have happened or not. Every stage looks before it repeats."""
+
+
+class PermanentError(BackupdError):
+    """Trying the same again cannot help: the file (or the batch, by splitting) is parked."""
+
+
+class NameTakenError(PermanentError):
+    """The name in the archive exists already. Nothing was written over."""
+
+
+class DependencyDownError(BackupdError):
+    """A dependency, not the file, is at fault.
+
+    `dependency` is "archive", "warehouse" or "feed:<name>".
+    """
+
+    def __init__(self, dependency: str, message: str, *, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.dependency = dependency
+
+
+class RewindError(BackupdError):
+    """What an earlier stage left is no longer so: the file or batch goes back to `stage`."""
+
+    def __init__(self, stage: Stage, message: str) -> None:
+        super().__init__(message)
+        self.stage = stage
+
+
+class LedgerError(BackupdError):
+    """The ledger cannot be read or written as it must be. Fatal: nothing may go on without it."""

@@ -1,0 +1,151 @@
+"""The two ports: what the pipeline asks of a warehouse and of an archive.
+
+Every method raises `TransientError`, `PermanentError`, `DependencyDownError` or
+`UnknownOutcomeError` (see `errors`) and nothing else of its library's. All are async; blocking
+drivers live in threads inside the adapters. Every call ends within a bound.
+"""
+
+from __future__ import annotations
+
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Collection, Sequence
+
+    from backupd.core.records import Batch, ProductionRow
+
+
+@dataclass(frozen=True, slots=True)
+class RowKey:
+    """Where a file's row is to be found: its id and its partition."""
+
+    file_id: str
+    file_date: str
+
+
+@dataclass(frozen=True, slots=True)
+class Checksum:
+    """What the archive holds under a name. `how` is `remote-sha256` or `readback`."""
+
+    sha256: str
+    how: str
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """One line of `check --probe`: what was tried, how it went, what to do about a failure."""
+
+    subject: str
+    ok: bool
+    detail: str
+    hint: str = ""
+
+
+class Warehouse(Protocol):
+    """The partitioned production table, and the staging in front of it.
+
+    One batch is loaded, then merged; both may be repeated any number of times with the same rows
+    and the production table then holds each of them once.
+    """
+
+    async def load(self, batch: Batch, rows: Sequence[ProductionRow]) -> str:
+        """Stage the rows under the batch's id, replacing what an earlier try staged.
+
+        Nothing shows in the production table yet. Returns where they are staged, for people.
+        Raises PermanentError when a row is not acceptable (the batch is split to find it).
+        """
+        ...
+
+    async def merge(self, batch: Batch, rows: Sequence[ProductionRow]) -> frozenset[str]:
+        """Move what `load` staged into production; return the file ids seen there afterwards.
+
+        `rows` are those given to `load`. Merging a merged batch changes nothing. Raises RewindError
+        to `load` when the batch is neither staged nor merged. A PermanentError promises that
+        nothing of the batch is in production.
+        """
+        ...
+
+    async def find(self, keys: Collection[RowKey]) -> frozenset[str]:
+        """Return the ids among `keys` that have a row in production (whatever batch made it)."""
+        ...
+
+    def rows(self, dates: Collection[str]) -> AsyncIterator[RowKey]:
+        """Yield every row of these partitions, doubled ones as often as they are there."""
+        ...
+
+    async def discard(self, batch_id: str) -> None:
+        """Remove what is staged for a batch. Nothing staged is no error; production stays."""
+        ...
+
+    async def sweep(self, live: Collection[str]) -> list[str]:
+        """Remove our leftovers of batches that are not `live`; return what was removed."""
+        ...
+
+    def statements(self, batch: Batch, rows: Sequence[ProductionRow]) -> list[str]:
+        """Return the statements that a load and merge of this batch runs; none: an empty list."""
+        ...
+
+    async def probe(self) -> list[Probe]:
+        """Try it for real: write, read back, remove. Failures are told in the answer."""
+        ...
+
+    async def aclose(self) -> None:
+        """Let go of connections and threads."""
+        ...
+
+
+class Upload(Protocol):
+    """A file on its way into the archive, under its temporary name."""
+
+    async def write(self, block: bytes) -> None:
+        """Append a block. May return before the block arrived; an error may show later."""
+        ...
+
+    async def publish(self) -> bool:
+        """Wait for all blocks, flush to disk, rename to the final name, never over another file.
+
+        Returns whether the archive confirmed the flush. Raises NameTakenError when the final name
+        exists; UnknownOutcomeError when the answer to the rename was lost.
+        """
+        ...
+
+
+class Archive(Protocol):
+    """Where files are shipped. Names are relative to its root, parts separated by `/`."""
+
+    async def size(self, name: str) -> int | None:
+        """Return the size in bytes of what stands under the final name; None: nothing there."""
+        ...
+
+    async def checksum(self, name: str) -> Checksum | None:
+        """Return the SHA-256 of what the archive holds under a name; None: nothing there."""
+        ...
+
+    def contents(self, name: str) -> AsyncIterator[bytes]:
+        """Read back what stands under a name. PermanentError when nothing does."""
+        ...
+
+    def upload(
+        self, name: str, part_id: str, expected_bytes: int
+    ) -> AbstractAsyncContextManager[Upload]:
+        """Begin a file: directories are made, free space is asked for where it can be known.
+
+        The temporary name is `.<file name>.<part_id>.part` in the same directory (shortened where it
+        would be too long). Left without `publish`, the temporary file is removed where possible.
+        Raises DependencyDownError when there is no room for `expected_bytes`.
+        """
+        ...
+
+    async def discard_parts(self, name: str, part_ids: Collection[str]) -> None:
+        """Remove temporary files that earlier tries left. Not there is no error."""
+        ...
+
+    async def probe(self, directories: Collection[str]) -> list[Probe]:
+        """Try it for real in each directory: write, read back, remove."""
+        ...
+
+    async def aclose(self) -> None:
+        """Close connections."""
+        ...

@@ -1,0 +1,192 @@
+"""What is known of files, batches and receipts. Frozen: changed by `dataclasses.replace`.
+
+All times are seconds since the epoch, UTC. Paths and names are `str` as `os.fsdecode` makes them
+(bytes that are not UTF-8 stand as lone surrogates).
+"""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Mapping
+
+    from backupd.core.stages import Stage, Status
+
+
+def new_id(now: float) -> str:
+    """Return a new id for a file or a batch: 20 hex digits, sorting by time, unique everywhere.
+
+    11 digits of milliseconds since the epoch, then 9 random ones, so that two hosts which write
+    to one production table (or a ledger that was restored) never give the same id twice.
+    """
+    return f"{int(now * 1000):011x}{secrets.randbits(36):09x}"
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Tells whether a file changed since it was looked at. Only a content hash tells "the same"."""
+
+    dev: int
+    ino: int
+    size: int
+    mtime_ns: int
+    ctime_ns: int
+
+    @classmethod
+    def of(cls, stat: os.stat_result) -> Identity:
+        """Take the identity out of a stat result."""
+        return cls(stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CompanionRule:
+    """How a feed's companion is named and read."""
+
+    suffix: str  # replaces the data file's last extension, e.g. ".cksum"
+    algorithm: str  # cksum | md5 | sha256
+    required: bool
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Feed:
+    """One file type of one customer."""
+
+    file_type: str
+    customer: str
+    directory: str  # absolute
+    pattern: str  # shell pattern that the file name matches, customer filled in
+    timestamp_regex: str | None  # one group; None: the file's mtime is its timestamp
+    timestamp_format: str
+    header_lines: int
+    recursive: bool
+    archive_directory: str  # relative to the archive's root; "" is the root itself
+    companion: CompanionRule | None
+
+    @property
+    def name(self) -> str:
+        """`<file type>/<customer>`, the feed's name everywhere."""
+        return f"{self.file_type}/{self.customer}"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FileRecord:
+    """One backup file as the ledger knows it."""
+
+    id: str
+    feed: str
+    file_type: str
+    customer: str
+    path: str  # absolute
+    relative_path: str  # below the feed's directory; the file's name in the feed
+    stage: Stage
+    status: Status
+    reason: str  # why it waits or is parked, in plain words; "" while all is well
+    attempts: int  # failed or interrupted tries that count, in this stage
+    interruptions: int  # times the process ended while this file was running, in this stage
+    tries: int  # claims in this stage, never given back: names temporary files
+    next_attempt_at: float
+    stage_since: float  # when it entered this stage
+    first_seen_at: float
+    done_at: float | None
+    identity: Identity  # as last looked at (settle), then as hashed (from manifest on)
+    unchanged_since: float  # since when the identity has been this one
+    local: bool  # the local file is believed to be there; one row a path may say so
+    companion_path: str | None  # where its companion is expected; None without a companion rule
+    companion_text: str | None  # what the companion said when it agreed
+    disagreement: str | None  # what was compared when its companion last disagreed
+    size_bytes: int | None  # from here on known after manifest
+    record_count: int | None
+    sha256: str | None  # of the file as found
+    file_timestamp: float | None
+    batch_id: str | None
+    row_seen_at: float | None  # when its row was seen in the production table
+    duplicate_of: str | None  # id of the first file with this name and content
+    archive_name: str | None  # relative to the archive's root
+
+    @property
+    def file_name(self) -> str:
+        """The last part of the path."""
+        return self.path.rpartition("/")[2]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Batch:
+    """A fixed set of files that is loaded and merged as one. `members` never change."""
+
+    id: str
+    stage: Stage  # load or merge
+    status: Status  # done: merged, or split into smaller ones (`reason` tells)
+    reason: str
+    attempts: int
+    interruptions: int
+    next_attempt_at: float
+    created_at: float
+    done_at: float | None
+    staged_at: str  # where its rows are staged, "" before load
+    members: tuple[str, ...]  # file ids, in order
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ProductionRow:
+    """One file's row in the production table, in the order of the contract's columns."""
+
+    file_id: str
+    file_type: str
+    customer: str
+    file_name: str
+    file_timestamp: float  # seconds since the epoch, UTC
+    record_count: int
+    size_bytes: int
+    sha256: str
+    companion_name: str | None
+    first_seen_at: float
+    batch_id: str
+    file_date: str  # YYYY-MM-DD of file_timestamp: the partition
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Receipt:
+    """Proof that a file is in the archive."""
+
+    file_id: str
+    archive_name: str  # relative to the archive's root
+    sha256: str  # of the local file, from the very bytes that were sent
+    sent_sha256: str  # of what was sent (compressed, or as it is)
+    remote_sha256: str  # of what the archive holds
+    sent_bytes: int
+    verified_by: str  # remote-sha256 | readback
+    flushed: bool  # the archive confirmed that it is on its disk
+    shipped_at: float
+    verified_at: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Event:
+    """One line of a file's history."""
+
+    file_id: str
+    at: float
+    stage: Stage
+    status: Status
+    detail: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Move:
+    """One compare-and-swap in the ledger: applied only if the file still stands where it stood.
+
+    `changes` maps fields of FileRecord to their new values. `stage` and `status` are where the
+    file stands afterwards, and so what its history says, with `detail`.
+    """
+
+    file: FileRecord
+    stage: Stage
+    status: Status
+    changes: Mapping[str, Any]
+    at: float
+    detail: str
+    receipt: Receipt | None = None  # written with the move
