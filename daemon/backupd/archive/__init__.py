@@ -1,0 +1,20 @@
+"""Where files are shipped: a local directory or an SFTP server, behind one port."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from backupd.archive.local import LocalArchive
+from backupd.archive.sftp import SftpArchive
+from backupd.archive.stream import SendStream, Totals
+
+if TYPE_CHECKING:
+    from backupd.config.sections import ArchiveSection
+    from backupd.core.ports import Archive
+
+__all__ = ["SendStream", "Totals", "open_archive"]
+
+
+def open_archive(section: ArchiveSection) -> Archive:
+    """Return the archive that the config asks for. Nothing is touched until it is used."""
+    return SftpArchive(section) if section.scheme == "sftp" else LocalArchive(section)

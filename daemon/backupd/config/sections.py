@@ -113,3 +113,4 @@ class Config:
     cleanup: CleanupSection
     control: ControlSection
     feeds: tuple[Feed, ...]
+    inactive: tuple[str, ...] = ()  # sections that are there and not acted on by this version

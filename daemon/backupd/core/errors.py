@@ -4,7 +4,8 @@
     ├── TransientError           try again after a pause; an attempt is burnt
     │   └── UnknownOutcomeError  it may have happened: the next try looks first
     ├── PermanentError           trying again cannot help: park
-    │   └── NameTakenError       the archive holds other content under this name
+    │   ├── NameTakenError       the name exists in the archive; nothing was written over
+    │   └── LocalGoneError       the local file is not there, or not the registered one, any more
     ├── DependencyDownError      the fault is not the file's: its stage pauses, no attempt is burnt
     ├── RewindError              the ground changed: go back to an earlier stage
     └── LedgerError              the ledger cannot be trusted: stop the daemon
@@ -45,6 +46,10 @@ class NameTakenError(PermanentError):
     """The name in the archive exists already. Nothing was written over."""
 
 
+class LocalGoneError(PermanentError):
+    """The local file vanished or was replaced before it was shipped: its content is lost to us."""
+
+
 class DependencyDownError(BackupdError):
     """A dependency, not the file, is at fault.
 
@@ -59,9 +64,11 @@ class DependencyDownError(BackupdError):
 class RewindError(BackupdError):
     """What an earlier stage left is no longer so: the file or batch goes back to `stage`."""
 
-    def __init__(self, stage: Stage, message: str) -> None:
+    def __init__(self, stage: Stage, message: str, **changes: object) -> None:
+        """`changes` are new values for the file's record."""
         super().__init__(message)
         self.stage = stage
+        self.changes = changes
 
 
 class LedgerError(BackupdError):

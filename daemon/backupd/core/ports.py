@@ -7,12 +7,12 @@ drivers live in threads inside the adapters. Every call ends within a bound.
 
 from __future__ import annotations
 
-from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Collection, Sequence
+    from collections.abc import AsyncGenerator, AsyncIterator, Collection, Sequence
+    from contextlib import AbstractAsyncContextManager
 
     from backupd.core.records import Batch, ProductionRow
 
@@ -96,6 +96,51 @@ class Warehouse(Protocol):
         ...
 
 
+class Totals(Protocol):
+    """What went through a stream: of the bytes read, and of those given out."""
+
+    @property
+    def read_bytes(self) -> int:
+        """Bytes of the local file."""
+        ...
+
+    @property
+    def sha256(self) -> str:
+        """SHA-256 of the bytes read."""
+        ...
+
+    @property
+    def sent_bytes(self) -> int:
+        """Bytes given out."""
+        ...
+
+    @property
+    def sent_sha256(self) -> str:
+        """SHA-256 of the bytes given out."""
+        ...
+
+
+class Stream(Protocol):
+    """The single pass over an open file: read, hash, compress, hash again."""
+
+    @property
+    def totals(self) -> Totals:
+        """The sums, once `blocks` has come to its end."""
+        ...
+
+    def blocks(self) -> AsyncGenerator[bytes]:
+        """Yield what is to be sent. Close it (`contextlib.aclosing`) before the file is closed."""
+        ...
+
+
+class OpenStream(Protocol):
+    """Makes a stream of an open file."""
+
+    def __call__(self, fd: int, *, compress: bool) -> Stream:
+        """`compress` as gzip, or give out the bytes as they are."""
+        ...
+
+
 class Upload(Protocol):
     """A file on its way into the archive, under its temporary name."""
 
@@ -123,7 +168,7 @@ class Archive(Protocol):
         """Return the SHA-256 of what the archive holds under a name; None: nothing there."""
         ...
 
-    def contents(self, name: str) -> AsyncIterator[bytes]:
+    def contents(self, name: str) -> AsyncGenerator[bytes]:
         """Read back what stands under a name. PermanentError when nothing does."""
         ...
 
@@ -132,8 +177,8 @@ class Archive(Protocol):
     ) -> AbstractAsyncContextManager[Upload]:
         """Begin a file: directories are made, free space is asked for where it can be known.
 
-        The temporary name is `.<file name>.<part_id>.part` in the same directory (shortened where it
-        would be too long). Left without `publish`, the temporary file is removed where possible.
+        The temporary name is `.<file name>.<part_id>.part` in the same directory, shortened where
+        it would be too long. Left without `publish`, the temporary file is removed where possible.
         Raises DependencyDownError when there is no room for `expected_bytes`.
         """
         ...

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import secrets
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -89,6 +90,9 @@ class FileRecord:
     interruptions: int  # times the process ended while this file was running, in this stage
     tries: int  # claims in this stage, never given back: names temporary files
     next_attempt_at: float
+    awaits: (
+        str  # "" while time alone decides; else what must happen first: companion | original | keep
+    )
     stage_since: float  # when it entered this stage
     first_seen_at: float
     done_at: float | None
@@ -112,6 +116,25 @@ class FileRecord:
         """The last part of the path."""
         return self.path.rpartition("/")[2]
 
+    @property
+    def file_date(self) -> str | None:
+        """The day of `file_timestamp` as YYYY-MM-DD: the partition of its row."""
+        if self.file_timestamp is None:
+            return None
+        return datetime.fromtimestamp(self.file_timestamp, UTC).strftime("%Y-%m-%d")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Sighting:
+    """A file seen in a feed's directory, before anything is known of it."""
+
+    feed: Feed
+    path: str
+    relative_path: str
+    identity: Identity
+    companion_path: str | None
+    seen_at: float
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Batch:
@@ -123,6 +146,7 @@ class Batch:
     reason: str
     attempts: int
     interruptions: int
+    tries: int
     next_attempt_at: float
     created_at: float
     done_at: float | None
@@ -190,3 +214,42 @@ class Move:
     at: float
     detail: str
     receipt: Receipt | None = None  # written with the move
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BatchMove:
+    """The same for a batch and, with it, all its members: applied whole or not at all.
+
+    `changes` are for the batch, `file_changes` for every member, `parts` the member lists of the
+    smaller batches that take its place when it is split.
+    """
+
+    batch: Batch
+    stage: Stage
+    status: Status
+    file_stage: Stage
+    file_status: Status
+    changes: Mapping[str, Any]
+    file_changes: Mapping[str, Any]
+    at: float
+    detail: str
+    parts: tuple[tuple[str, ...], ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Task:
+    """A claimed file and what its stage needs to know beside it."""
+
+    file: FileRecord
+    feed: Feed
+    receipt: Receipt | None = None  # of the file; of the first one for a duplicate
+    original: FileRecord | None = None  # the first file, for a duplicate
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Result:
+    """What a stage has to say when it worked: new values for the file, and one line of history."""
+
+    changes: Mapping[str, Any]
+    detail: str
+    receipt: Receipt | None = None

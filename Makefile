@@ -1,0 +1,43 @@
+# Each target sets up what it needs by itself, once (packaging/setup.sh).
+VENV ?= .venv
+PYTHON ?=
+ARGS ?=
+export VENV PYTHON
+
+SETUP := @packaging/setup.sh
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-slow check bench lock clean
+
+help:  ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
+	@echo
+	@echo "ARGS='...' is handed on; VENV and PYTHON choose the environment and its interpreter."
+
+demo:  ## Watch realistic backup files go through every stage
+	$(SETUP) demo
+	@$(VENV)/bin/backupd demo $(ARGS)
+
+test:  ## Run the tests (ARGS='-k ship -x'), without the slow ones
+	$(SETUP) test
+	@$(VENV)/bin/python -m pytest -m 'not slow' $(ARGS)
+
+test-slow:  ## Run the tests that take minutes: hundreds of kills
+	$(SETUP) test
+	@$(VENV)/bin/python -m pytest -m slow $(ARGS)
+
+check:  ## Check format, lint, types, walls, dead code
+	$(SETUP) test
+	@packaging/check.sh
+
+bench:  ## Measure speed, latency and memory; the table goes to bench-result.json too
+	$(SETUP) test
+	@$(VENV)/bin/python -m bench $(ARGS)
+
+lock:  ## Lock the dependencies anew (ARGS=--upgrade takes the newest)
+	$(SETUP) test
+	@packaging/lock.sh $(ARGS)
+
+clean:  ## Remove what the other targets made, the virtual environment too
+	rm -rf $(VENV) build dist demo bench-result.json daemon/backupd.egg-info
+	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find daemon tests -name __pycache__ -prune -exec rm -rf {} +

@@ -1,0 +1,54 @@
+"""Where a name of the archive lies below its root, and what its temporary file is called."""
+
+from __future__ import annotations
+
+import posixpath
+from dataclasses import dataclass
+
+from backupd.core.errors import PermanentError
+
+LONGEST_NAME = 255  # bytes of one path component: NAME_MAX of all common file systems
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """One name of the archive: `name` is relative, the others absolute paths at the archive."""
+
+    name: str
+    root: str
+
+    @property
+    def path(self) -> str:
+        """Where the file stands once it is published."""
+        return posixpath.join(self.root, self.name)
+
+    @property
+    def directory(self) -> str:
+        """The directory that holds it."""
+        return posixpath.dirname(self.path)
+
+    def part(self, part_id: str) -> str:
+        """Return the path of a temporary file: hidden, in the same directory, unique by its id."""
+        end = f".{part_id}.part"
+        room = LONGEST_NAME - len(end) - 1
+        stem = encode(posixpath.basename(self.name))[:room].decode(errors="ignore")
+        return posixpath.join(self.directory, f".{stem}{end}")
+
+
+def place(root: str, name: str) -> Place:
+    """Return where `name` lies. PermanentError where no file system could hold such a name."""
+    parts = name.split("/")
+    if {"", ".", ".."} & set(parts) or "\0" in name:
+        raise PermanentError(f"{name!r} is no name below the archive's root")
+    longest = max(parts, key=lambda part: len(encode(part)))
+    if len(encode(longest)) > LONGEST_NAME:
+        raise PermanentError(
+            f"{longest!r} has {len(encode(longest))} bytes, a name may have {LONGEST_NAME}",
+            hint="shorten the file's name where it is made",
+        )
+    return Place(name, root)
+
+
+def encode(path: str) -> bytes:
+    """Return a path as the bytes that go over the wire."""
+    return path.encode("utf-8", "surrogateescape")

@@ -1,0 +1,130 @@
+"""SHA-256 taken by the archive host itself: one process for many files."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import re
+from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
+
+from backupd.archive.connection import CONNECTIONS
+from backupd.archive.gathering import Gathering
+from backupd.archive.naming import encode
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    import asyncssh
+
+    from backupd.archive.connection import Link, Links
+
+    Process = asyncssh.SSHClientProcess[bytes]
+
+# Names go in by standard input, NUL between: none is ever part of a command. xargs starts one
+# sha256sum for so many names, and waits for them: what a batch lacks is made up with canaries.
+# So a login shell is started once a connection, which may take 0.1 s, and a process once a batch.
+BATCH = 16  # at most 64 KiB of names, well below what xargs takes for one command
+COMMAND = f"xargs -0 -n {BATCH} sha256sum --"
+# In every batch, and the last of it: its sum shows that a real sha256sum ran, not whatever an
+# SFTP-only account is made to run instead; and that the names before it have had their turn.
+CANARY = b"/dev/null"
+CANARY_LINE = b"e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855  /dev/null\n"
+BATCH_WITHIN = 1800.0  # seconds; about 300 GiB are hashed in it
+
+_LINE = re.compile(rb"(\\?)([0-9a-f]{64}) [ *](.+)\n")
+_ESCAPED = re.compile(rb"\\([\\nr])")
+_UNESCAPED = {b"\\": b"\\", b"n": b"\n", b"r": b"\r"}
+
+
+class RemoteHashes:
+    """Asks for sums by path, on all connections."""
+
+    def __init__(self, links: Links) -> None:
+        """Nothing is tried yet."""
+        self._links = links
+        # As many calls as connections: one big file does not hold up all small ones.
+        self._gathering: Gathering[str, str | None] = Gathering(self._hash_all, at_once=CONNECTIONS)
+        self._summers: WeakKeyDictionary[Link, Summer] = WeakKeyDictionary()
+
+    async def of(self, path: str) -> str | None:
+        """Return the hex digest; None where the host gives none, for whatever reason."""
+        return await self._gathering.ask(path)
+
+    async def available(self) -> bool:
+        """Tell whether the host takes sums for us."""
+        return await self.of(os.fsdecode(CANARY)) is not None
+
+    async def aclose(self) -> None:
+        """Give up what is under way."""
+        await self._gathering.aclose()
+
+    async def _hash_all(self, paths: list[str]) -> dict[str, str | None]:
+        link = await self._links.take()
+        summer = self._summers.setdefault(link, Summer())
+        sums = await summer.sums(link, [encode(path) for path in paths])
+        return {path: sums.get(encode(path)) for path in paths}
+
+
+class Summer:
+    """The command on one connection: kept running, fed a batch at a time."""
+
+    def __init__(self) -> None:
+        """Not started yet."""
+        self._turn = asyncio.Lock()
+        self._process: Process | None = None
+        self._refused = False
+
+    async def sums(self, link: Link, paths: list[bytes]) -> dict[bytes, str]:
+        """Return the sums of those paths that can be read, as sha256sum gives them."""
+        found: dict[bytes, str] = {}
+        async with self._turn:
+            for start in range(0, len(paths), BATCH - 1):
+                found |= await self._sum_batch(link, paths[start : start + BATCH - 1])
+        return found
+
+    async def _sum_batch(self, link: Link, paths: list[bytes]) -> dict[bytes, str]:
+        fresh = self._process is None
+        if fresh and not self._refused:
+            self._process = await link.start(COMMAND)
+        if self._process is None:
+            return {}
+        canaries = BATCH - len(paths)
+        asking = _exchange(self._process, [*paths, *[CANARY] * canaries], canaries)
+        lines = await link.ask(asking, BATCH_WITHIN)
+        if lines.count(CANARY_LINE) < canaries:
+            # It ended. Had it never worked, it will not do so next time either.
+            self._process = None
+            self._refused = fresh
+        return parse_sums(lines)
+
+
+async def _exchange(process: Process, batch: list[bytes], canaries: int) -> list[bytes]:
+    """Write a batch of names; return the lines up to the last canary, or to the command's end."""
+    lines: list[bytes] = []
+    with contextlib.suppress(BrokenPipeError):
+        process.stdin.write(b"".join(path + b"\0" for path in batch))
+    while lines.count(CANARY_LINE) < canaries:
+        line = await process.stdout.readline()
+        if not line.endswith(b"\n"):
+            break
+        lines.append(line)
+    return lines
+
+
+def parse_sums(lines: Iterable[bytes]) -> dict[bytes, str]:
+    r"""Read lines that sha256sum prints: path to hex digest.
+
+    A line whose name holds a backslash, LF or CR begins with a backslash, and has them escaped.
+    """
+    sums = {}
+    for line in lines:
+        if match := _LINE.fullmatch(line):
+            escaped, digest, path = match.groups()
+            sums[_unescape(path) if escaped else path] = digest.decode()
+    return sums
+
+
+def _unescape(path: bytes) -> bytes:
+    return _ESCAPED.sub(lambda match: _UNESCAPED[match[1]], path)

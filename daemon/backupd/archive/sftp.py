@@ -1,0 +1,162 @@
+"""The archive on another host, by SFTP."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from typing import TYPE_CHECKING
+
+import asyncssh
+
+from backupd.archive.connection import Links
+from backupd.archive.digest import sha256_of
+from backupd.archive.naming import Place, encode, place
+from backupd.archive.probing import probe_directories
+from backupd.archive.remote_hash import RemoteHashes
+from backupd.archive.sftp_directories import Directories
+from backupd.archive.sftp_errors import explaining
+from backupd.archive.sftp_probe import probe_server
+from backupd.archive.sftp_read import read_blocks
+from backupd.archive.sftp_upload import SftpUpload
+from backupd.core.errors import DependencyDownError, PermanentError, TransientError
+from backupd.core.ports import Checksum
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, AsyncIterator, Collection
+
+    from backupd.config.sections import ArchiveSection
+    from backupd.core.ports import Probe
+
+# Seconds for which an answer about free space is good: many small files need not ask each.
+FREE_SPACE_KEPT = 1.0
+
+
+class SftpArchive:
+    """Implements `core.ports.Archive` over an SFTP server, OpenSSH's extensions used if there."""
+
+    def __init__(self, section: ArchiveSection) -> None:
+        """Connects when it is first asked for something."""
+        self._root = section.root
+        self._verify = section.verify
+        self._links = Links(section)
+        self._directories = Directories(self._links)
+        self._hashes = RemoteHashes(self._links)
+        self._free: int | None = None
+        self._free_asked_at = float("-inf")
+
+    async def size(self, name: str) -> int | None:
+        """See the port."""
+        there = place(self._root, name)
+        link = await self._links.take()
+        async with explaining(link, "look at", there.path):
+            try:
+                return (await link.ask(link.sftp.stat(encode(there.path)))).size
+            except asyncssh.SFTPNoSuchFile:
+                return None
+
+    async def checksum(self, name: str) -> Checksum | None:
+        """See the port. `verify` says whether the host takes the sum or we read the file back."""
+        there = place(self._root, name)
+        if self._verify == "readback":
+            return await self._read_back(there)
+        digest = await self._hashes.of(there.path)
+        if digest is not None:
+            return Checksum(digest, "remote-sha256")
+        if await self.size(name) is None:
+            return None
+        if self._verify == "auto":
+            return await self._read_back(there)
+        raise await self._no_remote_sum(there)
+
+    async def contents(self, name: str) -> AsyncGenerator[bytes, None]:
+        """See the port."""
+        there = place(self._root, name)
+        link = await self._links.take()
+        async with explaining(link, "read", there.path):
+            try:
+                async with contextlib.aclosing(read_blocks(link, there.path)) as blocks:
+                    async for block in blocks:
+                        yield block
+            except asyncssh.SFTPNoSuchFile as error:
+                raise PermanentError(f"{there.path} is not there") from error
+
+    @contextlib.asynccontextmanager
+    async def upload(
+        self, name: str, part_id: str, expected_bytes: int
+    ) -> AsyncIterator[SftpUpload]:
+        """See the port."""
+        there = place(self._root, name)
+        link = await self._links.take()
+        await self._demand_room(expected_bytes)
+        upload = SftpUpload(link, self._directories, there.part(part_id), there.path)
+        try:
+            await upload.open()
+            yield upload
+        finally:
+            await upload.leave()
+
+    async def discard_parts(self, name: str, part_ids: Collection[str]) -> None:
+        """See the port."""
+        there = place(self._root, name)
+        link = await self._links.take()
+        for part_id in part_ids:
+            part = there.part(part_id)
+            async with explaining(link, "remove", part):
+                with contextlib.suppress(asyncssh.SFTPNoSuchFile):
+                    await link.ask(link.sftp.remove(encode(part)))
+
+    async def probe(self, directories: Collection[str]) -> list[Probe]:
+        """See the port."""
+        server = await probe_server(self._links, self._hashes, self._root)
+        if not all(line.ok for line in server):
+            return server
+        return server + await probe_directories(self, directories)
+
+    async def aclose(self) -> None:
+        """See the port."""
+        await self._directories.aclose()
+        await self._hashes.aclose()
+        await self._links.aclose()
+
+    async def _free_space(self) -> int | None:
+        """Return the bytes free at the archive's root; None where the server cannot tell."""
+        now = time.monotonic()
+        if now - self._free_asked_at > FREE_SPACE_KEPT:
+            self._free_asked_at = now
+            self._free = await self._ask_free_space()
+        return self._free
+
+    async def _ask_free_space(self) -> int | None:
+        link = await self._links.take()
+        try:
+            disk = await link.ask(link.sftp.statvfs(encode(self._root)))
+        except asyncssh.SFTPError:  # no such request, or the root is yet to be made
+            return None
+        return disk.bavail * disk.frsize
+
+    async def _demand_room(self, expected_bytes: int) -> None:
+        free = await self._free_space()
+        if free is not None and free < expected_bytes:
+            raise DependencyDownError(
+                "archive",
+                f"no room for {expected_bytes} bytes under {self._root}: {free} are free",
+                hint="make room on the archive's disk",
+            )
+
+    async def _read_back(self, there: Place) -> Checksum | None:
+        link = await self._links.take()
+        async with explaining(link, "read", there.path):
+            try:
+                async with contextlib.aclosing(read_blocks(link, there.path)) as blocks:
+                    return Checksum(await sha256_of(blocks), "readback")
+            except asyncssh.SFTPNoSuchFile:
+                return None
+
+    async def _no_remote_sum(self, there: Place) -> DependencyDownError | TransientError:
+        if await self._hashes.available():
+            return TransientError(f"sha256sum on the archive host cannot read {there.path}")
+        return DependencyDownError(
+            "archive",
+            "the archive host does not run sha256sum for us",
+            hint='let the account run commands, or set verify = "readback" in [archive]',
+        )

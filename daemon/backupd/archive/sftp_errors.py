@@ -1,0 +1,72 @@
+"""What an SFTP server's refusals mean for a file."""
+
+from __future__ import annotations
+
+import contextlib
+import posixpath
+from typing import TYPE_CHECKING
+
+import asyncssh
+
+from backupd.archive.naming import encode
+from backupd.core.errors import (
+    BackupdError,
+    DependencyDownError,
+    PermanentError,
+    TransientError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from backupd.archive.connection import Link
+
+READ_ONLY = 1  # flag of statvfs@openssh.com
+# Bytes. Fewer are free only on a full disk: then a block, or the directory's next one, fails.
+NEXT_TO_NOTHING = 1024 * 1024
+
+
+@contextlib.asynccontextmanager
+async def explaining(link: Link, doing: str, path: str) -> AsyncIterator[None]:
+    """Turn a refusal inside into our own error. `doing` completes "may not ..."."""
+    try:
+        yield
+    except asyncssh.SFTPError as error:
+        raise await _explain(link, doing, path, error) from error
+
+
+async def _explain(link: Link, doing: str, path: str, error: asyncssh.SFTPError) -> BackupdError:
+    directory = posixpath.dirname(path)
+    said = f"{link.address} could not {doing} {path}: {error.reason}"
+    if isinstance(error, asyncssh.SFTPPermissionDenied):
+        return TransientError(
+            f"{link.address} may not {doing} {path}: permission denied in {directory}",
+            hint=f"give that user the right to write in {directory} on the archive host",
+        )
+    if isinstance(error, asyncssh.SFTPBadMessage):  # OpenSSH's word for ENAMETOOLONG and EINVAL
+        return PermanentError(f"{link.address} takes no such name: {path}")
+    if isinstance(error, asyncssh.SFTPOpUnsupported):
+        return DependencyDownError("archive", said, hint="the archive needs another SFTP server")
+    # All else, a full disk too, is a plain "Failure" on OpenSSH.
+    return await _disk_trouble(link, directory) or TransientError(said)
+
+
+async def _disk_trouble(link: Link, directory: str) -> DependencyDownError | None:
+    """Ask the disk itself. None where it is well, or where the server cannot tell."""
+    try:
+        disk = await link.ask(link.sftp.statvfs(encode(directory)))
+    except asyncssh.SFTPError:
+        return None
+    if disk.flags & READ_ONLY:
+        problem = "is mounted read-only"
+    elif disk.bavail * disk.frsize < NEXT_TO_NOTHING:
+        problem = "is full"
+    elif disk.files and not disk.favail:
+        problem = "has no inode left"
+    else:
+        return None
+    return DependencyDownError(
+        "archive",
+        f"the disk under {directory} on {link.address} {problem}",
+        hint=f"on the archive host: df {directory}; df -i {directory}; findmnt -T {directory}",
+    )

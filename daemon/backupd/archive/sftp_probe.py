@@ -1,0 +1,48 @@
+"""What an SFTP server lets us do, told one by one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import asyncssh
+
+from backupd.archive.naming import encode
+from backupd.core.errors import BackupdError
+from backupd.core.ports import Probe
+
+if TYPE_CHECKING:
+    from backupd.archive.connection import Link, Links
+    from backupd.archive.remote_hash import RemoteHashes
+
+CONNECTION = "archive connection"
+
+
+async def probe_server(links: Links, hashes: RemoteHashes, root: str) -> list[Probe]:
+    """Log in and ask. Where that fails, one line says why; lacking extensions are no failure."""
+    try:
+        link = await links.take()
+        return [
+            Probe(CONNECTION, ok=True, detail=f"logged in as {link.address}, host key as known"),
+            Probe("archive free space", ok=True, detail=await _free_space(link, root)),
+            Probe("archive checksums", ok=True, detail=await _checksums(hashes)),
+        ]
+    except BackupdError as error:
+        return [Probe(CONNECTION, ok=False, detail=str(error), hint=error.hint)]
+
+
+async def _free_space(link: Link, root: str) -> str:
+    try:
+        disk = await link.ask(link.sftp.statvfs(encode(root)))
+    except asyncssh.SFTPOpUnsupported:
+        return "the server cannot tell (no statvfs@openssh.com): files are sent without asking"
+    except asyncssh.SFTPNoSuchFile:
+        return f"{root} is not there yet; it will be made"
+    except asyncssh.SFTPError as error:
+        return f"the server does not tell: {error.reason}"
+    return f"{disk.bavail * disk.frsize / 1e9:.1f} GB under {root}"
+
+
+async def _checksums(hashes: RemoteHashes) -> str:
+    if await hashes.available():
+        return "the host takes them itself (sha256sum)"
+    return "the host runs no commands for us: files are read back"

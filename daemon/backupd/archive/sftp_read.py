@@ -1,0 +1,60 @@
+"""Reading a file back from an SFTP server."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import TYPE_CHECKING
+
+import asyncssh
+
+from backupd.archive.naming import encode
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    from backupd.archive.connection import Link
+
+# Asked for ahead of the block that is being waited for: a MiB a file with OpenSSH.
+READS_AHEAD = 4
+
+
+async def read_blocks(link: Link, path: str) -> AsyncGenerator[bytes, None]:
+    """Yield a file's content in order, several reads on their way at once.
+
+    Raises asyncssh.SFTPError as the server does, SFTPNoSuchFile before the first block.
+    """
+    opening = link.sftp.open(encode(path), asyncssh.FXF_READ, encoding=None, block_size=0)
+    handle = await link.ask(opening)
+    reads: deque[asyncio.Task[bytes]] = deque()
+    try:
+        size = (await link.ask(handle.stat())).size or 0
+        step = link.sftp.limits.max_read_len
+        starts = iter(range(0, size, step))
+        while True:
+            while len(reads) < READS_AHEAD and (start := next(starts, None)) is not None:
+                length = min(step, size - start)
+                reads.append(asyncio.create_task(_read(link, handle, start, length)))
+            if not reads:
+                return
+            yield await reads.popleft()
+    finally:
+        await _give_up(reads)
+        await link.ask(handle.close())
+
+
+async def _read(link: Link, handle: asyncssh.SFTPClientFile, start: int, length: int) -> bytes:
+    """Read a stretch whole: a server may answer with less than was asked for."""
+    data = b""
+    while len(data) < length:
+        more: bytes = await link.ask(handle.read(length - len(data), start + len(data)))
+        if not more:
+            break
+        data += more
+    return data
+
+
+async def _give_up(reads: deque[asyncio.Task[bytes]]) -> None:
+    for read in reads:
+        read.cancel()
+    await asyncio.gather(*reads, return_exceptions=True)

@@ -1,0 +1,22 @@
+"""`backupd`: run, check, demo."""
+
+from __future__ import annotations
+
+import click
+
+from backupd.cli.check import check
+from backupd.cli.run import run
+
+EPILOG = """
+Shell completion: eval "$(_BACKUPD_COMPLETE=bash_source backupd)"
+"""
+
+
+@click.group(epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="backupd")
+def main() -> None:
+    """Register, ship, verify, and only then remove every backup file."""
+
+
+main.add_command(run)
+main.add_command(check)

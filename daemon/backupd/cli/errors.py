@@ -1,0 +1,19 @@
+"""Exit codes, and errors as an operator wants to read them."""
+
+from __future__ import annotations
+
+import sys
+from typing import NoReturn
+
+from backupd.core.moves import explained
+
+FAILED = 1  # refused, nothing matched, a file is parked, the daemon could not go on
+USAGE = 2  # bad usage or config
+LOCKED = 3  # another process holds the ledger
+
+
+def fail(error: BaseException | str, code: int) -> NoReturn:
+    """Say what went wrong on stderr and leave with this code."""
+    text = error if isinstance(error, str) else explained(error)
+    sys.stderr.write(f"error: {text}\n")
+    sys.exit(code)

@@ -1,0 +1,106 @@
+"""The probes of `check --probe`: everything that the daemon leans on, tried for real."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sqlite3
+import tempfile
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.table import Table
+
+from backupd.archive import open_archive
+from backupd.core.errors import BackupdError
+from backupd.core.ports import Probe
+from backupd.ledger import LedgerReader, lock
+from backupd.warehouse import open_warehouse
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from backupd.config.sections import Config
+    from backupd.core.records import Feed
+
+_CONTENT = b"backupd was here\n"
+
+
+async def all_probes(config: Config) -> list[Probe]:
+    """Try the ledger, each feed's directory, the warehouse and the archive."""
+    probes = await asyncio.to_thread(_local_probes, config)
+    warehouse = open_warehouse(config.warehouse)
+    archive = open_archive(config.archive)
+    directories = sorted({feed.archive_directory for feed in config.feeds})
+    try:
+        probes += await warehouse.probe()
+        probes += await archive.probe(directories)
+    finally:
+        await warehouse.aclose()
+        await archive.aclose()
+    return probes
+
+
+def show(probes: Sequence[Probe]) -> None:
+    """Print a table; what to do about a failure stands under its detail."""
+    table = Table("what", "", "result", box=None, pad_edge=False)
+    for probe in probes:
+        text = probe.detail if not probe.hint else f"{probe.detail}\n→ {probe.hint}"
+        mark = "[green]ok[/]" if probe.ok else "[bold red]FAILED[/]"
+        table.add_row(probe.subject, mark, text)
+    console = Console()
+    console.print(table, soft_wrap=not console.is_terminal)
+
+
+def _local_probes(config: Config) -> list[Probe]:
+    deletes = config.cleanup.action == "delete" and config.environment != "dev"
+    feeds = [_probe_feed(feed, deletes=deletes) for feed in config.feeds]
+    return [_probe_ledger(config.ledger.path), *feeds]
+
+
+def _probe_ledger(path: Path) -> Probe:
+    subject = f"ledger {path}"
+    try:
+        if path.exists():
+            LedgerReader(path).close()
+        if lock.held(path):
+            return Probe(subject, ok=True, detail="read; a running backupd holds and writes it")
+        _write_a_database(path.parent)
+    except (OSError, sqlite3.Error, BackupdError) as error:
+        hint = getattr(error, "hint", "") or f"let user {os.geteuid()} write {path.parent}"
+        return Probe(subject, ok=False, detail=str(error), hint=hint)
+    return Probe(subject, ok=True, detail="a database in its directory was written and read back")
+
+
+def _write_a_database(directory: Path) -> None:
+    with (
+        tempfile.TemporaryDirectory(prefix=".backupd-probe-", dir=directory) as place,
+        closing(sqlite3.connect(Path(place) / "probe.db", isolation_level=None)) as database,
+    ):
+        database.execute("PRAGMA journal_mode = WAL")
+        database.execute("CREATE TABLE probe AS SELECT 1 AS one")
+        database.execute("SELECT one FROM probe").fetchone()
+
+
+def _probe_feed(feed: Feed, *, deletes: bool) -> Probe:
+    subject = f"feed {feed.name}"
+    try:
+        with os.scandir(feed.directory) as entries:
+            next(entries, None)
+        if not deletes:
+            return Probe(subject, ok=True, detail=f"{feed.directory}: listed")
+        with tempfile.NamedTemporaryFile(
+            prefix=".backupd-probe-", suffix=".tmp", dir=feed.directory
+        ) as file:
+            file.write(_CONTENT)
+            file.flush()
+    except OSError as error:
+        return Probe(
+            subject,
+            ok=False,
+            detail=f"{feed.directory}: {error.strerror}",
+            hint=f"let user {os.geteuid()} read and write it",
+        )
+    return Probe(subject, ok=True, detail=f"{feed.directory}: listed, written, removed")

@@ -1,0 +1,81 @@
+"""Looks at the directories that a config names, as they are on this host."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from backupd.config.feeds import archive_directory, fill
+from backupd.config.filesystems import NETWORK_FILESYSTEMS, filesystem_type, is_directory
+from backupd.config.mistakes import Mistake
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from backupd.config.overlap import Claim
+    from backupd.config.sections import Config
+
+
+def check_feed_directories(file_type: str, values: Mapping[str, Any]) -> Iterator[Mistake]:
+    """Yield a mistake for each customer whose directory is not there."""
+    if not values.keys() >= {"customers", "directory"}:
+        return
+    for customer in values["customers"]:
+        directory = Path(fill(values["directory"], customer))
+        if not is_directory(directory):
+            problem = f"names {directory}, which {_trouble(directory)}"
+            yield Mistake(f"feeds.{file_type}.directory", problem, "an existing directory")
+
+
+def _trouble(directory: Path) -> str:
+    try:
+        directory.stat()
+    except FileNotFoundError:
+        return "does not exist"
+    except OSError as error:
+        return f"cannot be used: {error.strerror}"
+    return "is not a directory"
+
+
+def check_ledger(path: Path) -> Iterator[Mistake]:
+    """Yield a mistake if the ledger would lie where SQLite cannot keep it safe."""
+    if is_directory(path):
+        yield Mistake("ledger.url", f"names {path}, which is a directory", "the path of a file")
+    found = filesystem_type(path)
+    if found in NETWORK_FILESYSTEMS:
+        problem = f"lies on a network file system ({found}), where SQLite can lose what it wrote"
+        yield Mistake("ledger.url", problem, "a path on a local disk")
+
+
+def check_targets(
+    archive_root: str, file_type: str, values: Mapping[str, Any], claims: Sequence[Claim]
+) -> Iterator[Mistake]:
+    """Yield where shipped files would leave a local archive's root, or come back into a feed."""
+    if not values.keys() >= {"customers", "archive_directory"}:
+        return
+    key = f"feeds.{file_type}.archive_directory"
+    root = os.path.realpath(archive_root)
+    for customer in values["customers"]:
+        below = archive_directory(values["archive_directory"], file_type, customer)
+        target = os.path.realpath(f"{root}/{below}")
+        if not Path(target).is_relative_to(root):
+            problem = f"leads to {target} by a symlink, out of the archive's root"
+            yield Mistake(key, problem, f"a directory below {root}")
+        if taker := next((claim.feed for claim in claims if claim.reaches(target)), None):
+            problem = f"ships into {target}, where {taker} looks for new files"
+            yield Mistake(key, problem, "an archive apart from the feeds' directories")
+
+
+def write_paths(config: Config) -> list[Path]:
+    """Return every directory that the service must be able to write, sorted, each once."""
+    paths = {
+        config.ledger.path.parent,
+        config.warehouse.embedded_root,
+        config.control.socket.parent,
+    }
+    if config.archive.scheme == "file":
+        paths.add(Path(config.archive.root))
+    if config.cleanup.action == "delete":
+        paths.update(Path(feed.directory) for feed in config.feeds)
+    return sorted(paths)

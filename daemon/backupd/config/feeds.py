@@ -1,0 +1,189 @@
+"""Reads `[feeds.<file type>]`: one section becomes one feed a customer."""
+
+from __future__ import annotations
+
+import glob
+import re
+from datetime import UTC, datetime
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+from backupd.config.globs import common_name
+from backupd.config.mistakes import Mistake
+from backupd.config.readers import (
+    BadValueError,
+    Key,
+    boolean,
+    choice,
+    integer,
+    path_part,
+    plain_text,
+    texts,
+)
+from backupd.config.tables import Table
+from backupd.core.records import CompanionRule, Feed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+_CUSTOMER = "{customer}"
+_PLACEHOLDER = re.compile(r"\{\w*\}")
+_SAMPLE = datetime(2023, 11, 22, 13, 14, 15, tzinfo=UTC)  # no two of its parts are alike
+_REGEX = r"a regular expression with exactly one group, such as '_(\d{14})'"
+_FORMAT = "directives of Python's strptime with year, month and day, such as %Y%m%d%H%M%S"
+
+
+def _customers(value: object) -> list[str]:
+    names = [path_part(name) for name in texts(value)]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise BadValueError(f"names a customer twice: {', '.join(twice)}")
+    return names
+
+
+def _template(value: object) -> str:
+    template = plain_text(value)
+    for found in _PLACEHOLDER.findall(template):
+        if found != _CUSTOMER:
+            raise BadValueError(f"holds {found}, which stands for nothing")
+    return template
+
+
+def _directory(value: object) -> str:
+    directory = _template(value)
+    if not directory.startswith("/"):
+        raise BadValueError("is not an absolute path")
+    return str(PurePosixPath(directory))
+
+
+def _pattern(value: object) -> str:
+    pattern = _template(value)
+    if "/" in pattern:
+        raise BadValueError('holds "/", but is matched against file names alone')
+    return pattern
+
+
+def _archive_directory(value: object) -> str:
+    if value == "":
+        return ""
+    directory = PurePosixPath(_template(value))
+    if directory.is_absolute():
+        raise BadValueError("is absolute")
+    if ".." in directory.parts:
+        raise BadValueError("would leave the archive's root")
+    return "/".join(directory.parts)
+
+
+def _regex(value: object) -> str:
+    text = plain_text(value)
+    try:
+        groups = re.compile(text).groups
+    except re.error as error:
+        raise BadValueError(f"is no regular expression: {error}") from error
+    if groups != 1:
+        raise BadValueError(f"has {groups} groups")
+    return text
+
+
+def _format(value: object) -> str:
+    text = plain_text(value)
+    try:
+        read_back = datetime.strptime(_SAMPLE.strftime(text), text)  # noqa: DTZ007  only its date counts
+    except (ValueError, re.error) as error:  # re.error: a directive that stands twice
+        raise BadValueError("cannot be used to read a time") from error
+    if read_back.date() != _SAMPLE.date():
+        raise BadValueError("does not tell the day")
+    return text
+
+
+def _suffix(value: object) -> str:
+    suffix = plain_text(value)
+    if not suffix.startswith(".") or suffix == "." or "/" in suffix:
+        raise BadValueError(f"is {suffix!r}")
+    return suffix
+
+
+FEED = Table({
+    "customers": Key(_customers, "a list of names, each once, that can be part of a path"),
+    "directory": Key(_directory, "an absolute path, with {customer} where it belongs"),
+    "pattern": Key(_pattern, "a shell pattern for file names (*, ?, [...]), with {customer}"),
+    "timestamp_regex": Key(_regex, _REGEX, None),
+    "timestamp_format": Key(_format, _FORMAT, None),
+    "header_lines": integer(0, 1_000_000, default=1),
+    "recursive": boolean(default=False),
+    "archive_directory": Key(
+        _archive_directory,
+        "a path below the archive's root, with {customer} where it belongs",
+        None,  # {customer}/<file type>
+    ),
+    "companion_suffix": Key(_suffix, 'a "." and more, such as ".cksum"', None),
+    "companion_algorithm": choice("cksum", "md5", "sha256", default="cksum"),
+    "companion_required": boolean(default=True),
+})  # fmt: skip
+
+
+def check_feed(key: str, given: Mapping[str, Any], values: Mapping[str, Any]) -> Iterator[Mistake]:
+    """Yield what is wrong between the keys of one feed: `given` in the file, `values` as read."""
+    for one, other in (
+        ("timestamp_regex", "timestamp_format"),
+        ("timestamp_format", "timestamp_regex"),
+        ("companion_algorithm", "companion_suffix"),
+        ("companion_required", "companion_suffix"),
+    ):
+        if one in given and other not in given:
+            yield Mistake(f"{key}.{one}", f"is given without {other}", f"both or {other} too")
+    if "pattern" in values and "companion_suffix" in values:
+        yield from _check_pattern(key, values["pattern"], values["companion_suffix"])
+
+
+def _check_pattern(key: str, pattern: str, suffix: str | None) -> Iterator[Mistake]:
+    if common_name([pattern]) is None:
+        problem = "matches no name, or only hidden ones, which are never taken"
+        yield Mistake(f"{key}.pattern", problem, "a pattern that can match")
+    elif suffix and common_name([pattern], [suffix]) is None:
+        problem = f"is {suffix!r}, so that every file of the pattern would be a companion itself"
+        yield Mistake(f"{key}.companion_suffix", problem, "another suffix than the data files have")
+
+
+def expand(file_type: str, values: Mapping[str, Any]) -> list[Feed]:
+    """Make the feeds of one section that was read without a mistake."""
+    return [_feed(file_type, customer, values) for customer in values["customers"]]
+
+
+def fill(template: str, customer: str) -> str:
+    """Put the customer into a path."""
+    return template.replace(_CUSTOMER, customer)
+
+
+def fill_pattern(template: str, customer: str) -> str:
+    """Put the customer into a pattern, in which its characters stand for themselves."""
+    return template.replace(_CUSTOMER, glob.escape(customer))
+
+
+def archive_directory(template: str | None, file_type: str, customer: str) -> str:
+    """Return where a feed's files go below the archive's root."""
+    return f"{customer}/{file_type}" if template is None else fill(template, customer)
+
+
+def _feed(file_type: str, customer: str, values: Mapping[str, Any]) -> Feed:
+    return Feed(
+        file_type=file_type,
+        customer=customer,
+        directory=fill(values["directory"], customer),
+        pattern=fill_pattern(values["pattern"], customer),
+        timestamp_regex=values["timestamp_regex"],
+        timestamp_format=values["timestamp_format"] or "",
+        header_lines=values["header_lines"],
+        recursive=values["recursive"],
+        archive_directory=archive_directory(values["archive_directory"], file_type, customer),
+        companion=_companion(values),
+    )
+
+
+def _companion(values: Mapping[str, Any]) -> CompanionRule | None:
+    if values["companion_suffix"] is None:
+        return None
+    return CompanionRule(
+        suffix=values["companion_suffix"],
+        algorithm=values["companion_algorithm"],
+        required=values["companion_required"],
+    )

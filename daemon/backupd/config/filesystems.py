@@ -1,0 +1,50 @@
+"""Tells on what kind of file system a path lies.
+
+Source: proc(5), `/proc/[pid]/mountinfo` and `/proc/[pid]/fdinfo`.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+NETWORK_FILESYSTEMS: frozenset[str] = frozenset({
+    "9p", "acfs", "afs", "beegfs", "ceph", "cifs", "coda", "fuse.ceph", "fuse.cephfs",
+    "fuse.curlftpfs", "fuse.davfs", "fuse.gcsfuse", "fuse.glusterfs", "fuse.juicefs",
+    "fuse.moosefs", "fuse.rclone", "fuse.s3fs", "fuse.sshfs", "gfs2", "glusterfs", "gpfs",
+    "lustre", "ncpfs", "nfs", "nfs4", "ocfs2", "orangefs", "pvfs2", "smb3", "smbfs", "virtiofs",
+})  # fmt: skip
+"""Types whose files other hosts change too: inotify sees nothing of it, locks may not hold."""
+
+
+def filesystem_type(path: Path) -> str:
+    """Return the type ("ext4", "nfs4") of the file system under the nearest existing directory.
+
+    The kernel is asked for the mount of an open directory: paths in the mount table can be hidden
+    by later mounts. Raises OSError where /proc cannot be read.
+    """
+    mount = _mount_id(_existing_directory(path))
+    for line in Path("/proc/self/mountinfo").read_text(errors="replace").splitlines():
+        if line.startswith(f"{mount} "):
+            return line.partition(" - ")[2].split()[0]
+    raise OSError(f"/proc/self/mountinfo does not know the file system of {path}")
+
+
+def is_directory(path: Path) -> bool:
+    """Tell whether a directory (or a symlink to one) can be seen there; never raises."""
+    return os.path.isdir(path)  # noqa: PTH112  Path.is_dir raises below one that may not be entered
+
+
+def _existing_directory(path: Path) -> Path:
+    """Return the path itself or its nearest parent that is a directory."""
+    return next(each for each in (path, *path.parents) if is_directory(each))
+
+
+def _mount_id(directory: Path) -> int:
+    # The trailing dot has an automounter mount what belongs there.
+    descriptor = os.open(f"{directory}/.", os.O_PATH | os.O_CLOEXEC)
+    try:
+        fields = Path(f"/proc/self/fdinfo/{descriptor}").read_text().split()
+    finally:
+        os.close(descriptor)
+    return int(fields[fields.index("mnt_id:") + 1])

@@ -1,0 +1,117 @@
+"""Loads a config: reads it by the schema, then judges it as a whole and against this host."""
+
+from __future__ import annotations
+
+import tomllib
+from typing import TYPE_CHECKING, Any
+
+from backupd.config.build import build
+from backupd.config.directories import check_feed_directories, check_ledger, check_targets
+from backupd.config.feeds import check_feed
+from backupd.config.mistakes import ConfigMistakes, Mistake
+from backupd.config.overlap import check_overlaps, claims
+from backupd.config.readers import BadValueError
+from backupd.config.schema import CONFIG, CONTROL, ENVIRONMENT, LEDGER
+from backupd.config.secrets import check_login, read_secrets
+from backupd.config.sections import ControlSection, LedgerSection
+from backupd.config.tables import Table, inactive_sections, read_table
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from backupd.config.sections import Config
+    from backupd.config.urls import ArchiveUrl
+
+Values = dict[str, Any]
+
+
+def load(path: Path, *, environ: Mapping[str, str]) -> Config:
+    """Return the config that is in force with this environment.
+
+    Looks at the directories and secret files that the config names. Raises ConfigMistakes with
+    every mistake there is.
+    """
+    document = _parse(path)
+    mistakes: list[Mistake] = []
+    values = read_table(CONFIG, document, "", mistakes)
+    values |= _environment(environ, mistakes)
+    mistakes += _check(document, values)
+    secrets = _secrets(values, environ, mistakes)
+    if mistakes:
+        raise ConfigMistakes(mistakes)
+    return build(values, secrets, tuple(inactive_sections(CONFIG, document)))
+
+
+def load_places(path: Path) -> tuple[LedgerSection, ControlSection]:
+    """Return where the ledger and the daemon's socket are, and judge nothing else.
+
+    For `backupd-admin`, which works with a config that has mistakes, and for users who may not
+    read the secret files. Raises ConfigMistakes for mistakes in these two sections.
+    """
+    document = _parse(path)
+    mistakes: list[Mistake] = []
+    both = Table({"ledger": LEDGER, "control": CONTROL})
+    given = {name: document[name] for name in both.entries if name in document}
+    values = read_table(both, given, "", mistakes)
+    if mistakes:
+        raise ConfigMistakes(mistakes)
+    return LedgerSection(path=values["ledger"]["url"]), ControlSection(**values["control"])
+
+
+def _parse(path: Path) -> Values:
+    try:
+        with path.open("rb") as file:
+            return tomllib.load(file)
+    except OSError as error:
+        problem = f"cannot be read: {error.strerror}"
+        allowed = "a file named by --config or $BACKUPD_CONFIG, else /etc/backupd/config.toml"
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        problem, allowed = f"is not UTF-8 text (line {line})", "TOML, in UTF-8"
+    except tomllib.TOMLDecodeError as error:
+        problem, allowed = f"is not TOML: {error}", "TOML 1.0"
+    raise ConfigMistakes([Mistake(str(path), problem, allowed)])
+
+
+def _environment(environ: Mapping[str, str], mistakes: list[Mistake]) -> Values:
+    """Return what $ENV_MODE puts over the config. An empty one is wrong: it may have meant dev."""
+    try:
+        return {"environment": ENVIRONMENT.read(environ["ENV_MODE"])}
+    except KeyError:
+        return {}
+    except BadValueError as error:
+        mistakes.append(Mistake("$ENV_MODE", str(error), ENVIRONMENT.allowed))
+        return {}
+
+
+def _check(document: Values, values: Values) -> Iterator[Mistake]:
+    """Yield what no key shows by itself: what does not fit together, or does not fit this host."""
+    retry, ledger, archive = (values.get(name, {}) for name in ("retry", "ledger", "archive"))
+    if retry.keys() >= {"first", "cap"} and retry["first"] > retry["cap"]:
+        yield Mistake("retry.cap", "is shorter than retry.first", "at least retry.first")
+    if "url" in ledger:
+        yield from check_ledger(ledger["url"])
+    if _over_sftp(archive):
+        yield from check_login(archive)
+    yield from _check_feeds(document, values.get("feeds", {}), archive.get("url"))
+
+
+def _check_feeds(document: Values, feeds: Values, url: ArchiveUrl | None) -> Iterator[Mistake]:
+    everyone = [claim for file_type in feeds for claim in claims(file_type, feeds[file_type])]
+    for file_type, values in feeds.items():
+        yield from check_feed(f"feeds.{file_type}", document["feeds"][file_type], values)
+        yield from check_feed_directories(file_type, values)
+        if url is not None and url.scheme == "file":
+            yield from check_targets(url.root, file_type, values, everyone)
+    yield from check_overlaps(everyone)
+
+
+def _secrets(values: Values, environ: Mapping[str, str], mistakes: list[Mistake]) -> Values:
+    archive = values.get("archive", {})
+    # A directory needs no login: what is set for a server that is not in use now is not judged.
+    return read_secrets(archive if _over_sftp(archive) else {}, environ, mistakes)
+
+
+def _over_sftp(archive: Values) -> bool:
+    return "url" in archive and archive["url"].scheme == "sftp"

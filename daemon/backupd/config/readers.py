@@ -1,0 +1,147 @@
+"""How single values are read: each factory makes the `Key` that stands in a schema.
+
+A reader takes a value as TOML gave it and returns the one that the sections hold, or raises
+BadValueError.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+REQUIRED: Final = object()
+"""The default of a key that must be given."""
+
+_KINDS: dict[type, str] = {
+    str: "text",
+    bool: "true or false",
+    int: "a whole number",
+    float: "a fraction",
+    list: "a list",
+    dict: "a table",
+}
+_DURATION = re.compile(r"([0-9]{1,12})(ms|s|m|h|d)")
+_MILLISECONDS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
+_LONGEST = "3650d"  # beyond ten years a number is a slip, and sleeping for it overflows timers
+
+T = TypeVar("T")
+
+
+class BadValueError(ValueError):
+    """A value is not acceptable. The message reads on from the key's name: "is empty"."""
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """One key of a table. `default` is written as in the file; None: the key may be left out."""
+
+    read: Callable[[object], Any]
+    allowed: str
+    default: Any = REQUIRED
+
+
+def expect(value: object, kind: type[T]) -> T:
+    """Return the value if it is of this kind; TOML's true is no whole number here."""
+    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+        raise BadValueError(f"is {_KINDS.get(type(value), 'a date or time')}, not {_KINDS[kind]}")
+    return value
+
+
+def plain_text(value: object) -> str:
+    """Read text that is not empty and can stand in a path, a log line or a mail."""
+    text = expect(value, str)
+    if not text:
+        raise BadValueError("is empty")
+    if any(unicodedata.category(letter) == "Cc" for letter in text):
+        raise BadValueError("holds a control character")
+    return text
+
+
+def path_part(value: object) -> str:
+    """Read a name that can be one part of a path."""
+    name = plain_text(value)
+    if "/" in name or name in {".", ".."}:
+        raise BadValueError(f"{name!r} would lead out of its directory")
+    return name
+
+
+def texts(value: object) -> list[str]:
+    """Read a list of texts that has at least one."""
+    values = expect(value, list)
+    if not values:
+        raise BadValueError("is an empty list")
+    return [plain_text(each) for each in values]
+
+
+def absolute_path(value: object) -> Path:
+    """Read an absolute path."""
+    path = Path(plain_text(value))
+    if not path.is_absolute():
+        raise BadValueError("is not an absolute path")
+    return path
+
+
+def seconds(value: object) -> float:
+    """Read a duration such as "500ms" or "24h" into seconds."""
+    text = expect(value, str)
+    match = _DURATION.fullmatch(text)
+    if match is None:
+        raise BadValueError(f"is {text!r}, which is no duration")
+    return int(match[1]) * _MILLISECONDS[match[2]] / 1000
+
+
+def text(*, default: object = REQUIRED, allowed: str = "text that is not empty") -> Key:
+    """Make a key for any text."""
+    return Key(plain_text, allowed, default)
+
+
+def path(*, default: object = REQUIRED) -> Key:
+    """Make a key for an absolute path."""
+    return Key(absolute_path, "an absolute path", default)
+
+
+def boolean(*, default: object = REQUIRED) -> Key:
+    """Make a key for a switch."""
+    return Key(lambda value: expect(value, bool), "true or false", default)
+
+
+def choice(*choices: str, default: object = REQUIRED) -> Key:
+    """Make a key for one of a few words."""
+
+    def read(value: object) -> str:
+        if expect(value, str) not in choices:
+            raise BadValueError(f"is {value!r}")
+        return str(value)
+
+    return Key(read, " or ".join(f'"{each}"' for each in choices), default)
+
+
+def integer(lowest: int, highest: int, *, default: object = REQUIRED) -> Key:
+    """Make a key for a whole number within bounds."""
+
+    def read(value: object) -> int:
+        number = expect(value, int)
+        if not lowest <= number <= highest:
+            raise BadValueError(f"is {number}, which is out of range")
+        return number
+
+    return Key(read, f"a whole number from {lowest} to {highest}", default)
+
+
+def duration(*, at_least: str = "0s", default: object = REQUIRED) -> Key:
+    """Make a key for a duration in seconds, up to ten years."""
+
+    def read(value: object) -> float:
+        number = seconds(value)
+        if not seconds(at_least) <= number <= seconds(_LONGEST):
+            raise BadValueError(f"is {value!r}, which is out of range")
+        return number
+
+    forms = 'a whole number and ms, s, m, h or d, such as "500ms" or "24h"'
+    return Key(read, f"{at_least} to {_LONGEST}: {forms}", default)

@@ -1,0 +1,167 @@
+"""Every section and key of config.toml: how it is read, what is allowed, its default."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import fields
+
+from backupd.config.feeds import FEED
+from backupd.config.readers import (
+    BadValueError,
+    Key,
+    choice,
+    duration,
+    expect,
+    integer,
+    path,
+    plain_text,
+    text,
+    texts,
+)
+from backupd.config.tables import NamedTables, Table
+from backupd.config.urls import archive_url, ledger_path, url
+from backupd.core.records import ProductionRow
+
+COLUMNS: tuple[str, ...] = tuple(field.name for field in fields(ProductionRow))
+"""Our names of the production table's columns in their default order, the partition last."""
+
+_IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_PORT = (1, 65535)
+_FILE = "an absolute path, or the name of a systemd credential"
+
+
+def _warehouse_kind(value: object) -> str:
+    if value == "hive":
+        raise BadValueError('is "hive", which is not available in this version')
+    if expect(value, str) != "embedded":
+        raise BadValueError(f"is {value!r}")
+    return "embedded"
+
+
+def _columns(value: object) -> dict[str, str]:
+    """Read the columns: a list of our names, or a table from our names to the table's own."""
+    names = value if isinstance(value, dict) else {name: name for name in texts(value)}
+    if isinstance(value, list) and len(names) < len(value):
+        raise BadValueError("names a column twice")
+    if unknown := [name for name in names if name not in COLUMNS]:
+        raise BadValueError(f"has unknown columns: {', '.join(unknown)}")
+    if missing := [name for name in COLUMNS if name not in names]:
+        raise BadValueError(f"lacks columns: {', '.join(missing)}")
+    if next(reversed(names)) != COLUMNS[-1]:
+        raise BadValueError(f"must end with {COLUMNS[-1]}, the partition")
+    return _identifiers(names)
+
+
+def _identifiers(names: dict[str, object]) -> dict[str, str]:
+    theirs = {ours: plain_text(name) for ours, name in names.items()}
+    if bad := [name for name in theirs.values() if not _IDENTIFIER.fullmatch(name)]:
+        raise BadValueError(f"has names that no table can have: {', '.join(map(repr, bad))}")
+    if len({name.lower() for name in theirs.values()}) < len(theirs):
+        raise BadValueError("gives two columns the same name")
+    return theirs
+
+
+def _settings(value: object) -> dict[str, str]:
+    return {name: plain_text(each) for name, each in expect(value, dict).items()}
+
+
+WAREHOUSE = Table({
+    "kind": Key(_warehouse_kind, '"embedded"', "embedded"),
+    "columns": Key(
+        _columns,
+        f"a list of {', '.join(COLUMNS)} in any order that ends with {COLUMNS[-1]}, "
+        "or a table from these names to letters, digits and _",
+        list(COLUMNS),
+    ),
+    "embedded": Table({"root": path(default="/var/lib/backupd/warehouse")}),
+    "hive": Table(
+        {
+            "host": text(),
+            "port": integer(*_PORT, default=10000),
+            "auth": choice("NONE", "NOSASL", "LDAP", "KERBEROS", default="NONE"),
+            "username": text(default="backupd"),
+            "password_file": text(default=None, allowed=_FILE),
+            "database": text(default="mnaas"),
+            "merge": choice("files", "insert", default="files"),
+            "staging_table": text(default="customers_files_inter_record_count"),
+            "production_table": text(default="customers_files_records_count"),
+            "staging_url": url(),
+            "statement_timeout": duration(at_least="1s", default="30m"),
+            "settings": Key(_settings, "a table of texts", {}),
+        },
+        acted_on=False,
+    ),
+    "impala": Table(
+        {
+            "host": text(),
+            "port": integer(*_PORT, default=21050),
+            "auth": choice("NONE", "NOSASL", "LDAP", "KERBEROS", default="NOSASL"),
+        },
+        acted_on=False,
+    ),
+})  # fmt: skip
+
+ARCHIVE = Table({
+    "url": Key(archive_url, "sftp://user@host:port/path or file:///path, without a password"),
+    "identity_file": text(default=None, allowed=_FILE),
+    "password_file": text(default=None, allowed=_FILE),
+    "known_hosts_file": text(default=None, allowed=_FILE),
+    "compression": choice("gzip", "none", default="gzip"),
+    "compression_level": integer(0, 3, default=1),
+    "verify": choice("auto", "remote-sha256", "readback", default="auto"),
+})  # fmt: skip
+
+ALERTS = Table(
+    {
+        "after": duration(default="10m"),
+        "remind_every": duration(at_least="1m", default="24h"),
+        "smtp_url": url("smtp", "smtps", default=None),
+        "smtp_password_file": text(default=None, allowed=_FILE),
+        "from": text(default=None),
+        "to": Key(texts, "a list of mail addresses", None),
+        "ticket_to": Key(texts, "a list of mail addresses", None),
+        "hook": path(default=None),
+    },
+    acted_on=False,
+)
+
+LEDGER = Table({
+    "url": Key(ledger_path, "sqlite:////absolute/path", "sqlite:////var/lib/backupd/ledger.db"),
+})  # fmt: skip
+CONTROL = Table({"socket": path(default="/run/backupd/control.sock")})
+
+ENVIRONMENT = choice("prod", "dev", default="prod")
+
+CONFIG = Table({
+    "environment": ENVIRONMENT,
+    "ledger": LEDGER,
+    "intake": Table({
+        "mode": choice("auto", "events", "poll", default="auto"),
+        "rescan_every": duration(at_least="1s", default="60s"),
+        "settle_for": duration(default="5s"),
+    }),
+    "batch": Table({
+        "max_files": integer(1, 100_000, default=500),
+        "max_wait": duration(default="30s"),
+    }),
+    "retry": Table({
+        "first": duration(at_least="1ms", default="5s"),
+        "cap": duration(at_least="1ms", default="10m"),
+        "attempts": integer(1, 1000, default=8),
+    }),
+    "concurrency": Table({
+        "manifest": integer(1, 256, default=4),
+        "ship": integer(1, 1024, default=32),
+    }),
+    "warehouse": WAREHOUSE,
+    "archive": ARCHIVE,
+    "cleanup": Table({
+        "action": choice("delete", "keep", default="delete"),
+        "keep_for": duration(default="0s"),
+    }),
+    "control": CONTROL,
+    "status_file": Table({"path": path()}, acted_on=False),
+    "alerts": ALERTS,
+    "metrics": Table({"listen": text(allowed="host:port")}, acted_on=False),
+    "feeds": NamedTables(FEED, "sections [feeds.<file type>], each named like a file"),
+})  # fmt: skip

@@ -1,0 +1,108 @@
+"""Finds and reads the files that the archive's keys and password lie in.
+
+No message holds a file's content, nor a name that is no path: it might be the secret itself.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import stat
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from backupd.config.mistakes import Mistake
+from backupd.config.readers import BadValueError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+_FILES = {"known_hosts_file": False, "identity_file": True, "password_file": True}  # secret?
+_LARGEST = 1024 * 1024  # bytes; anything longer is not the file that was meant
+_PLACE = "a file that this user alone can read, or the name of a systemd credential"
+
+
+def check_login(archive: Mapping[str, Any]) -> Iterator[Mistake]:
+    """Yield what an SFTP archive lacks. A key whose value could not be read was given."""
+    if "known_hosts_file" in archive and archive["known_hosts_file"] is None:
+        hint = "a file with the server's host key, as ssh-keyscan prints it"
+        yield Mistake("archive.known_hosts_file", "is missing, and sftp needs it", hint)
+    if archive.get("identity_file", "") is None and archive.get("password_file", "") is None:
+        problem = "is missing, and so is archive.password_file: there is no way to log in"
+        yield Mistake("archive.identity_file", problem, "one of the two, or both")
+
+
+def read_secrets(
+    archive: Mapping[str, Any], environ: Mapping[str, str], mistakes: list[Mistake]
+) -> dict[str, Any]:
+    """Return `known_hosts_file`, `identity_file` (paths or None) and `password` (text or None).
+
+    `archive` is the section as read. What cannot be used is a mistake, and None in the answer.
+    """
+    found: dict[str, Any] = {"known_hosts_file": None, "identity_file": None, "password": None}
+    for name in _FILES:
+        try:
+            if archive.get(name) is not None:
+                path, content = _read(name, archive[name], environ)
+                found |= {"password": content} if name == "password_file" else {name: path}
+        except BadValueError as error:
+            mistakes.append(Mistake(f"archive.{name}", str(error), _PLACE))
+    return found
+
+
+def _read(name: str, given: str, environ: Mapping[str, str]) -> tuple[Path, str]:
+    path = _locate(given, environ)
+    try:
+        with open(path, "rb", opener=_without_waiting) as file:
+            if _FILES[name]:
+                _check_mode(path, os.fstat(file.fileno()), environ)
+            content = file.read(_LARGEST)
+    except OSError as error:
+        raise BadValueError(_unreadable(given, error)) from error
+    if not content.strip():
+        raise BadValueError("names an empty file")
+    return path, _password(content) if name == "password_file" else ""
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK)  # a FIFO would wait for its writer
+
+
+def _unreadable(given: str, error: OSError) -> str:
+    if given.startswith("/"):
+        return f"names {given}, which cannot be read: {error.strerror}"
+    return f"names no credential in $CREDENTIALS_DIRECTORY that can be read: {error.strerror}"
+
+
+def _locate(given: str, environ: Mapping[str, str]) -> Path:
+    """Return the path of a file; a relative name is that of a systemd credential."""
+    if given.startswith("/"):
+        return Path(given)
+    directory = environ.get("CREDENTIALS_DIRECTORY")
+    if not directory:
+        raise BadValueError("is not an absolute path, and $CREDENTIALS_DIRECTORY is not set")
+    if "/" in given or given == "..":
+        raise BadValueError("is neither an absolute path nor the name of a credential")
+    return Path(directory, given)
+
+
+def _check_mode(path: Path, found: os.stat_result, environ: Mapping[str, str]) -> None:
+    forbidden = stat.S_IRWXG | stat.S_IRWXO
+    if environ.get("CREDENTIALS_DIRECTORY") == str(path.parent):
+        # systemd lets the service's user in by an ACL, whose mask shows as the group's bits.
+        forbidden = stat.S_IRWXO
+    if found.st_mode & forbidden:
+        mode = stat.filemode(found.st_mode)
+        fix = f"chmod 600 {shlex.quote(str(path))}"
+        raise BadValueError(f"names {path}, which others can read ({mode}): run {fix}")
+
+
+def _password(content: bytes) -> str:
+    """Return the one line that the file holds."""
+    try:
+        lines = content.decode().splitlines()
+    except UnicodeDecodeError as error:
+        raise BadValueError("names a file that is not UTF-8 text") from error
+    if len(lines) != 1:
+        raise BadValueError("names a file of more than one line")
+    return lines[0]

@@ -1,0 +1,111 @@
+"""Reads whole tables by a schema, collecting every mistake on the way."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any
+
+from backupd.config.mistakes import Mistake
+from backupd.config.readers import REQUIRED, BadValueError, Key, expect, path_part
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """The keys and sections that a section may have.
+
+    One that is not `acted_on` may be left out whole; its keys are validated, and that is all.
+    """
+
+    entries: Mapping[str, Entry]
+    acted_on: bool = True
+    allowed = "a section"
+
+
+@dataclass(frozen=True, slots=True)
+class NamedTables:
+    """Sections of one shape, at least one, each named by the operator."""
+
+    each: Table
+    allowed: str
+
+
+Entry = Key | Table | NamedTables
+
+
+def read_table(table: Table, raw: object, key: str, mistakes: list[Mistake]) -> dict[str, Any]:
+    """Return by name what the table `key` holds, with defaults filled in.
+
+    Whatever has a mistake is missing from the answer, so that later checks judge only what could
+    be read. Raises BadValueError if `raw` is no table.
+    """
+    given = expect(raw, dict)
+    mistakes.extend(_unknown(table, given, key))
+    values = {}
+    for name, entry in table.entries.items():
+        try:
+            values[name] = _read_entry(entry, given.get(name), join(key, name), mistakes)
+        except BadValueError as error:
+            mistakes.append(Mistake(join(key, name), str(error), entry.allowed))
+    return values
+
+
+def inactive_sections(table: Table, given: Mapping[str, Any], key: str = "") -> Iterator[str]:
+    """Yield the dotted names of the sections that are there and not acted on."""
+    for name, entry in table.entries.items():
+        if isinstance(entry, Table) and name in given:
+            if not entry.acted_on:
+                yield join(key, name)
+            yield from inactive_sections(entry, given[name], join(key, name))
+
+
+def join(key: str, name: str) -> str:
+    """Return the dotted key of `name` in the table `key` ("" is the file itself)."""
+    return f"{key}.{name}" if key else name
+
+
+def _read_entry(entry: Entry, raw: object, key: str, mistakes: list[Mistake]) -> object:
+    """Read one entry. `raw` is None where the file has none: TOML knows no null."""
+    match entry:
+        case Key():
+            return _read_key(entry, raw)
+        case Table() if raw is None and not entry.acted_on:
+            return None
+        case Table():
+            return read_table(entry, {} if raw is None else raw, key, mistakes)
+        case NamedTables():
+            return _read_named(entry, raw, key, mistakes)
+
+
+def _read_key(entry: Key, raw: object) -> object:
+    value = entry.default if raw is None else raw
+    if value is REQUIRED:
+        raise BadValueError("is missing")
+    return None if value is None else entry.read(value)
+
+
+def _read_named(
+    tables: NamedTables, raw: object, key: str, mistakes: list[Mistake]
+) -> dict[str, dict[str, Any]]:
+    if not raw:
+        raise BadValueError("is missing")
+    found = {}
+    for name, each in expect(raw, dict).items():
+        try:
+            found[path_part(name)] = read_table(tables.each, each, join(key, name), mistakes)
+        except BadValueError as error:
+            mistakes.append(Mistake(join(key, name), str(error), tables.allowed))
+    return found
+
+
+def _unknown(table: Table, given: Mapping[str, object], key: str) -> Iterator[Mistake]:
+    for name in given:
+        if name not in table.entries:
+            what = "section" if isinstance(given[name], dict) else "key"
+            near = get_close_matches(name, table.entries, n=1)
+            guess = f", did you mean {near[0]}?" if near else ""
+            allowed = ", ".join(table.entries)
+            yield Mistake(join(key, name), f"is an unknown {what}{guess}", allowed)

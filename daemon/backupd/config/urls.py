@@ -1,0 +1,90 @@
+"""Reads the URLs of the config. None of them may hold a password, and none is ever repeated."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Literal
+from urllib.parse import SplitResult, unquote, urlsplit
+
+from backupd.config.readers import REQUIRED, BadValueError, Key, plain_text
+
+_LEDGER_PREFIX = "sqlite:///"
+
+
+@dataclass(frozen=True, slots=True)
+class ArchiveUrl:
+    """Where the archive is. `host` and `username` are "" for a directory of this host."""
+
+    scheme: Literal["file", "sftp"]
+    host: str
+    port: int
+    username: str
+    root: str  # absolute
+
+
+def ledger_path(value: object) -> Path:
+    """Read `sqlite:////absolute/path`."""
+    url = plain_text(value)
+    path = url.removeprefix(_LEDGER_PREFIX)
+    if path == url or not path.startswith("/") or path.endswith("/") or set(path) & {"?", "#"}:
+        raise BadValueError("is no SQLite URL with an absolute path (mind the four slashes)")
+    return Path(path)
+
+
+def archive_url(value: object) -> ArchiveUrl:
+    """Read the archive's URL, percent signs decoded."""
+    url = _split(value)
+    root = str(PurePosixPath(unquote(url.path)))
+    if url.query or url.fragment:
+        raise BadValueError('holds "?" or "#": write %3F or %23 where they belong to the path')
+    if not root.startswith("/") or ".." in root.split("/"):
+        raise BadValueError('needs an absolute path without ".."')
+    plain_text(root)
+    match url.scheme:
+        case "file":
+            return _file_url(url, root)
+        case "sftp":
+            return _sftp_url(url, root)
+        case _:
+            raise BadValueError(f'has the scheme "{url.scheme}"')
+
+
+def url(*schemes: str, default: object = REQUIRED) -> Key:
+    """Make a key for a URL of these schemes (none: any), checked for its form alone."""
+
+    def read(value: object) -> str:
+        parts = _split(value)
+        if not parts.scheme or (schemes and parts.scheme not in schemes):
+            raise BadValueError(f'has the scheme "{parts.scheme}"')
+        return str(value)
+
+    forms = ", ".join(f"{scheme}://..." for scheme in schemes) or "a URL"
+    return Key(read, f"{forms}, without a password", default)
+
+
+def _split(value: object) -> SplitResult:
+    try:
+        parts = urlsplit(plain_text(value))
+        _ = parts.port  # raises for one that is no number
+    except BadValueError:
+        raise
+    except ValueError as error:
+        raise BadValueError("is no URL that can be read") from error
+    if parts.password is not None:
+        raise BadValueError("holds a password: put it into a file and name that in password_file")
+    return parts
+
+
+def _file_url(url: SplitResult, root: str) -> ArchiveUrl:
+    if url.netloc:
+        raise BadValueError("names a host, which file:// cannot reach (mind the three slashes)")
+    return ArchiveUrl("file", "", 0, "", root)
+
+
+def _sftp_url(url: SplitResult, root: str) -> ArchiveUrl:
+    if not url.hostname:
+        raise BadValueError("names no host")
+    if not url.username:
+        raise BadValueError("names no user")
+    return ArchiveUrl("sftp", url.hostname, url.port or 22, unquote(url.username), root)

@@ -1,0 +1,15 @@
+"""What a person may ask of files, and the socket by which the daemon is asked."""
+
+from backupd.control.actions import Answer, hold, release, requeue
+from backupd.control.client import DaemonAbsentError, ask_daemon
+from backupd.control.server import ControlServer
+
+__all__ = [
+    "Answer",
+    "ControlServer",
+    "DaemonAbsentError",
+    "ask_daemon",
+    "hold",
+    "release",
+    "requeue",
+]

@@ -1,0 +1,96 @@
+"""The verbs of a person: the daemon applies them when asked, the admin itself when none runs."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from backupd.control import rules
+from backupd.core.names import escaped
+from backupd.ledger import reports
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from backupd.core.records import FileRecord, Move
+    from backupd.core.stages import Stage
+    from backupd.ledger import Ledger
+
+_AT_ONCE = 500
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What became of the wish for one file."""
+
+    id: str
+    path: str  # escaped, for people
+    done: bool
+    text: str
+
+
+async def requeue(
+    ledger: Ledger, ids: Sequence[str], stage: Stage | None, now: float, *, dry_run: bool
+) -> list[Answer]:
+    """Put files back; with `dry_run` only say what would be done."""
+
+    def plan(file: FileRecord) -> tuple[Move, str]:
+        move = rules.plan_requeue(file, stage, now, is_there=os.path.lexists(file.path))
+        would = "would be requeued" if dry_run else "requeued"
+        return move, f"{would} from {stage or move.stage}: {rules.said(move.stage)}"
+
+    return await _apply(ledger, ids, plan, dry_run=dry_run)
+
+
+async def hold(ledger: Ledger, ids: Sequence[str], now: float) -> list[Answer]:
+    """Park waiting files by hand."""
+    return await _apply(ledger, ids, lambda file: (rules.plan_hold(file, now), "held"))
+
+
+async def release(ledger: Ledger, ids: Sequence[str], now: float) -> list[Answer]:
+    """Take held files back."""
+    return await _apply(ledger, ids, lambda file: (rules.plan_release(file, now), "released"))
+
+
+async def _apply(
+    ledger: Ledger,
+    ids: Sequence[str],
+    plan: Callable[[FileRecord], tuple[Move, str]],
+    *,
+    dry_run: bool = False,
+) -> list[Answer]:
+    answers: list[Answer] = []
+    for start in range(0, len(ids), _AT_ONCE):
+        files = await ledger.ask(reports.by_ids, ids[start : start + _AT_ONCE])
+        planned = await asyncio.to_thread(_plan_all, plan, files)
+        moves = [move for _, move in planned if move is not None and not dry_run]
+        applied = dict(zip((move.file.id for move in moves), await ledger.move(moves), strict=True))
+        answers += [
+            _lost(answer) if not applied.get(answer.id, True) else answer for answer, _ in planned
+        ]
+    return answers
+
+
+def _plan_all(
+    plan: Callable[[FileRecord], tuple[Move, str]], files: Sequence[FileRecord]
+) -> list[tuple[Answer, Move | None]]:
+    return [_plan(plan, file) for file in files]
+
+
+def _plan(
+    plan: Callable[[FileRecord], tuple[Move, str]], file: FileRecord
+) -> tuple[Answer, Move | None]:
+    path = escaped(file.path)
+    try:
+        move, text = plan(file)
+    except rules.RefusedError as error:
+        hint = f" ({error.hint})" if error.hint else ""
+        return Answer(id=file.id, path=path, done=False, text=f"refused: {error}{hint}"), None
+    return Answer(id=file.id, path=path, done=True, text=text), move
+
+
+def _lost(answer: Answer) -> Answer:
+    text = "refused: it moved on at this very moment; look at it again"
+    return Answer(id=answer.id, path=answer.path, done=False, text=text)

@@ -1,0 +1,138 @@
+"""The daemon's end of the control socket: one JSON line asks, one JSON line answers."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import socket
+import struct
+import time
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, Self
+
+import structlog
+
+from backupd.control import actions
+from backupd.core.errors import BackupdError
+from backupd.core.stages import Stage
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from backupd.ledger import Ledger
+
+log = structlog.get_logger()
+
+_LONGEST_LINE = 64 * 1024 * 1024  # bytes: a requeue of a million ids still fits
+_CREDENTIALS = struct.Struct("3i")  # pid, uid, gid: socket(7), SO_PEERCRED
+
+
+class ControlServer:
+    """Answers on a socket that only its owner may open; others are turned away, by credentials.
+
+    Use as an async context manager: it listens while entered.
+    """
+
+    def __init__(self, path: Path, ledger: Ledger) -> None:
+        self._path = path
+        self._ledger = ledger
+        self._since = time.time()
+
+    async def __aenter__(self) -> Self:
+        """Listen. Raises BackupdError where the socket cannot be made or another daemon has it."""
+        try:
+            self._path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
+            self._clear_the_way()
+            self._server = await asyncio.start_unix_server(
+                self._serve, sock=_bound(self._path), limit=_LONGEST_LINE
+            )
+        except OSError as error:
+            raise BackupdError(
+                f"cannot listen on the control socket {self._path}: {error.strerror or error}",
+                hint="set control.socket to a short path in a directory that backupd may write",
+            ) from error
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Listen no more."""
+        self._server.close()
+        self._path.unlink(missing_ok=True)
+
+    def _clear_the_way(self) -> None:
+        """Remove the socket of a daemon that is gone; never that of one that still answers."""
+        with socket.socket(socket.AF_UNIX) as probe:
+            try:
+                probe.connect(str(self._path))
+            except FileNotFoundError:
+                return
+            except ConnectionRefusedError:
+                self._path.unlink()
+                return
+        raise BackupdError(
+            f"another backupd answers on the control socket {self._path}",
+            hint="give each daemon a control.socket of its own",
+        )
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            answer = await self._answer_to(reader, writer)
+            writer.write(json.dumps(answer).encode() + b"\n")
+            await writer.drain()
+        except ConnectionError:
+            pass  # whoever asked is gone: nobody is left to be told
+        finally:
+            writer.close()
+
+    async def _answer_to(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> dict[str, Any]:
+        uid = _uid_of(writer)
+        if uid not in {0, os.geteuid()}:
+            log.warning("control request refused", uid=uid)
+            return {"error": f"user {uid} may not control this daemon"}
+        try:
+            request = json.loads(await reader.readline())
+            return await self._obey(request)
+        except (ValueError, KeyError, TypeError) as error:
+            return {"error": f"not understood: {error!r}"}
+        except BackupdError as error:
+            return {"error": str(error)}
+
+    async def _obey(self, request: dict[str, Any]) -> dict[str, Any]:
+        now = time.time()
+        match request["verb"]:
+            case "status":
+                return {"pid": os.getpid(), "since": self._since}
+            case "requeue":
+                stage = Stage(request["from"]) if request["from"] else None
+                answers = await actions.requeue(
+                    self._ledger, request["ids"], stage, now, dry_run=bool(request["dry_run"])
+                )
+            case "hold":
+                answers = await actions.hold(self._ledger, request["ids"], now)
+            case "release":
+                answers = await actions.release(self._ledger, request["ids"], now)
+            case verb:
+                return {"error": f"no such verb: {verb}"}
+        return {"answers": [asdict(answer) for answer in answers]}
+
+
+def _bound(path: Path) -> socket.socket:
+    """Return a bound socket that was never open to others, not even for a moment."""
+    listening = socket.socket(socket.AF_UNIX)
+    before = os.umask(0o177)
+    try:
+        listening.bind(str(path))
+    except OSError:
+        listening.close()
+        raise
+    finally:
+        os.umask(before)
+    return listening
+
+
+def _uid_of(writer: asyncio.StreamWriter) -> int:
+    peer: socket.socket = writer.get_extra_info("socket")
+    raw = peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+    return int(_CREDENTIALS.unpack(raw)[1])

@@ -1,0 +1,290 @@
+"""The legal moves of files and batches, as pure functions from what is to what shall be."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from backupd.core.errors import (
+    BackupdError,
+    DependencyDownError,
+    LocalGoneError,
+    PermanentError,
+    RewindError,
+)
+from backupd.core.records import Batch, BatchMove, FileRecord, Move, Result
+from backupd.core.stages import Stage, Status, following
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+FRESH: dict[str, Any] = {"reason": "", "attempts": 0, "interruptions": 0, "tries": 0, "awaits": ""}
+NEVER = float("inf")  # due only when something else wakes it
+
+# A killed process is weaker evidence against a file than a failure: the kill may have come from
+# outside. So it takes this many times more interruptions than failures until a file is parked.
+INTERRUPTIONS_PER_ATTEMPT = 2
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RetryPolicy:
+    """Pauses between tries, in seconds, and how many tries there are.
+
+    `jitter` gives a factor for each pause, so that what failed together does not return together.
+    """
+
+    first: float
+    cap: float
+    attempts: int
+    jitter: Callable[[], float]
+
+    def pause(self, attempt: int) -> float:
+        """Return the pause after the `attempt`-th failure (from 1)."""
+        doublings = min(attempt - 1, 60)  # beyond, the float overflows and the cap holds anyway
+        return float(min(self.cap, self.first * 2.0**doublings)) * self.jitter()
+
+
+def explained(error: BaseException) -> str:
+    """Return an error as one line for the operator, with its hint."""
+    if not isinstance(error, BackupdError):
+        return f"unexpected error: {type(error).__name__}: {error}"
+    return f"{error} ({error.hint})" if error.hint else str(error)
+
+
+def advance(file: FileRecord, result: Result, now: float) -> Move:
+    """The stage is finished: the next one is owed, or the file is done."""
+    stage = following(file.stage)
+    changes = _entered(now) | dict(result.changes)
+    status = Status.WAITING
+    if stage is None:
+        stage, status = file.stage, Status.DONE
+        changes |= {"done_at": now}
+    return Move(
+        file=file,
+        stage=stage,
+        status=status,
+        changes=changes,
+        at=now,
+        detail=result.detail,
+        receipt=result.receipt,
+    )
+
+
+def failed(file: FileRecord, error: BaseException, now: float, policy: RetryPolicy) -> Move:
+    """The stage did not finish: the kind of the error decides what becomes of the file."""
+    if isinstance(error, DependencyDownError):
+        return given_back(file, explained(error), now, due=now + policy.pause(1))
+    if isinstance(error, RewindError):
+        return _rewound(file, error, now)
+    if isinstance(error, LocalGoneError):
+        return parked(file, explained(error), now, local=False)
+    if isinstance(error, PermanentError):
+        return parked(file, explained(error), now)
+    if file.attempts >= policy.attempts:
+        return parked(file, f"gave up after {file.attempts} attempts: {explained(error)}", now)
+    due = now + policy.pause(file.attempts)
+    return _again(file, explained(error), now, attempts=file.attempts, due=due)
+
+
+def given_back(file: FileRecord, reason: str, now: float, due: float) -> Move:
+    """It was not the file's fault: it waits as before, and the attempt does not count."""
+    return _again(file, reason, now, attempts=file.attempts - 1, due=due)
+
+
+def interrupted(file: FileRecord, now: float, policy: RetryPolicy) -> Move:
+    """The process ended while the file was running. The first time it goes on at once."""
+    count = file.interruptions + 1
+    if count >= policy.attempts * INTERRUPTIONS_PER_ATTEMPT:
+        reason = f"the process ended {count} times in a row while this file was at {file.stage}"
+        return parked(file, reason, now, interruptions=count)
+    pause = policy.pause(count - 1) if count > 1 else 0.0
+    reason = f"interrupted: the process ended while it was at {file.stage}"
+    move = _again(file, reason, now, attempts=file.attempts - 1, due=now + pause)
+    return replace(move, changes={**move.changes, "interruptions": count})
+
+
+def parked(file: FileRecord, reason: str, now: float, **changes: object) -> Move:
+    """A person has to look at it."""
+    return Move(
+        file=file,
+        stage=file.stage,
+        status=Status.PARKED,
+        changes={"reason": reason, "next_attempt_at": now, "awaits": ""} | changes,
+        at=now,
+        detail=reason,
+    )
+
+
+def requeued(file: FileRecord, stage: Stage, now: float) -> Move:
+    """A person puts it back: it starts `stage` as if it came there for the first time.
+
+    Before `ship` the batch is given up, so that a new one is formed; `tries` goes on counting,
+    so that temporary names are never used twice.
+    """
+    changes = _entered(now) | {"tries": file.tries, "done_at": None}
+    if stage not in {Stage.SHIP, Stage.CLEANUP}:
+        changes |= {"batch_id": None}
+    if stage in {Stage.SETTLE, Stage.MANIFEST}:
+        changes |= {"duplicate_of": None, "disagreement": None}
+    return Move(
+        file=file,
+        stage=stage,
+        status=Status.WAITING,
+        changes=changes,
+        at=now,
+        detail=f"requeued by hand from {stage}",
+    )
+
+
+def batch_advanced(batch: Batch, staged_at: str, now: float) -> BatchMove:
+    """Its rows are staged: merge is owed."""
+    fresh = {"reason": "", "attempts": 0, "interruptions": 0, "next_attempt_at": now}
+    return BatchMove(
+        batch=batch,
+        stage=Stage.MERGE,
+        status=Status.WAITING,
+        file_stage=Stage.MERGE,
+        file_status=Status.WAITING,
+        changes={**fresh, "staged_at": staged_at},
+        file_changes=_entered(now),
+        at=now,
+        detail=f"staged at {staged_at}",
+    )
+
+
+def batch_merged(batch: Batch, now: float) -> BatchMove:
+    """Its rows were seen in production: the batch is done, its files are owed a ship."""
+    return BatchMove(
+        batch=batch,
+        stage=Stage.MERGE,
+        status=Status.DONE,
+        file_stage=Stage.SHIP,
+        file_status=Status.WAITING,
+        changes={"reason": "", "done_at": now},
+        file_changes={**_entered(now), "row_seen_at": now},
+        at=now,
+        detail=f"row seen in production (batch {batch.id})",
+    )
+
+
+def batch_failed(batch: Batch, error: BaseException, now: float, policy: RetryPolicy) -> BatchMove:
+    """A load or merge did not finish: the kind of the error decides."""
+    if isinstance(error, DependencyDownError):
+        return batch_given_back(batch, explained(error), now, due=now + policy.pause(1))
+    if isinstance(error, RewindError):
+        return _batch_rewound(batch, error, now)
+    if isinstance(error, PermanentError):
+        return _batch_refused(batch, explained(error), now)
+    if batch.attempts >= policy.attempts:
+        reason = f"gave up after {batch.attempts} attempts: {explained(error)}"
+        return _batch_parked(batch, reason, now)
+    due = now + policy.pause(batch.attempts)
+    return _batch_again(batch, explained(error), now, attempts=batch.attempts, due=due)
+
+
+def batch_given_back(batch: Batch, reason: str, now: float, due: float) -> BatchMove:
+    """It was not the batch's fault: it waits as before, and the attempt does not count."""
+    return _batch_again(batch, reason, now, attempts=batch.attempts - 1, due=due)
+
+
+def batch_interrupted(batch: Batch, now: float, policy: RetryPolicy) -> BatchMove:
+    """The process ended while the batch was running."""
+    count = batch.interruptions + 1
+    if count >= policy.attempts * INTERRUPTIONS_PER_ATTEMPT:
+        reason = f"the process ended {count} times in a row while it was at {batch.stage}"
+        return _batch_refused(batch, reason, now)
+    pause = policy.pause(count - 1) if count > 1 else 0.0
+    reason = f"interrupted: the process ended while it was at {batch.stage}"
+    move = _batch_again(batch, reason, now, attempts=batch.attempts - 1, due=now + pause)
+    return replace(move, changes={**move.changes, "interruptions": count})
+
+
+def _again(file: FileRecord, reason: str, now: float, *, attempts: int, due: float) -> Move:
+    return Move(
+        file=file,
+        stage=file.stage,
+        status=Status.WAITING,
+        changes={"reason": reason, "attempts": max(attempts, 0), "next_attempt_at": due},
+        at=now,
+        detail=reason,
+    )
+
+
+def _rewound(file: FileRecord, error: RewindError, now: float) -> Move:
+    changes = _entered(now) | {"reason": str(error)}
+    return Move(
+        file=file,
+        stage=error.stage,
+        status=Status.WAITING,
+        changes=changes | dict(error.changes),
+        at=now,
+        detail=str(error),
+    )
+
+
+def _batch_again(batch: Batch, reason: str, now: float, *, attempts: int, due: float) -> BatchMove:
+    changes = {"reason": reason, "attempts": max(attempts, 0), "next_attempt_at": due}
+    return BatchMove(
+        batch=batch,
+        stage=batch.stage,
+        status=Status.WAITING,
+        file_stage=batch.stage,
+        file_status=Status.WAITING,
+        changes=changes,
+        file_changes=changes,
+        at=now,
+        detail=reason,
+    )
+
+
+def _batch_rewound(batch: Batch, error: RewindError, now: float) -> BatchMove:
+    changes = {"reason": str(error), "next_attempt_at": now}
+    return BatchMove(
+        batch=batch,
+        stage=error.stage,
+        status=Status.WAITING,
+        file_stage=error.stage,
+        file_status=Status.WAITING,
+        changes=changes,
+        file_changes=changes | {"stage_since": now},
+        at=now,
+        detail=str(error),
+    )
+
+
+def _batch_refused(batch: Batch, reason: str, now: float) -> BatchMove:
+    """Something in it is at fault: halve it until the culprit is alone."""
+    if len(batch.members) == 1:
+        return _batch_parked(batch, reason, now)
+    middle = len(batch.members) // 2
+    return BatchMove(
+        batch=batch,
+        stage=batch.stage,
+        status=Status.DONE,
+        file_stage=Stage.LOAD,
+        file_status=Status.WAITING,
+        changes={"reason": f"split: {reason}", "done_at": now},
+        file_changes=_entered(now),
+        at=now,
+        detail=f"its batch was split: {reason}",
+        parts=(batch.members[:middle], batch.members[middle:]),
+    )
+
+
+def _batch_parked(batch: Batch, reason: str, now: float) -> BatchMove:
+    return BatchMove(
+        batch=batch,
+        stage=batch.stage,
+        status=Status.PARKED,
+        file_stage=batch.stage,
+        file_status=Status.PARKED,
+        changes={"reason": reason, "done_at": now},
+        file_changes={"reason": reason, "next_attempt_at": now},
+        at=now,
+        detail=reason,
+    )
+
+
+def _entered(now: float) -> dict[str, Any]:
+    """Return what a file looks like that has just come into a stage."""
+    return {**FRESH, "stage_since": now, "next_attempt_at": now}

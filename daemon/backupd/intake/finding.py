@@ -1,0 +1,93 @@
+"""Brings what scans and hints show into the ledger."""
+
+from __future__ import annotations
+
+import asyncio
+import posixpath
+import time
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from backupd.intake.scan import CHUNK
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterable, Iterator
+
+    from backupd.intake.health import FeedHealth
+    from backupd.intake.hints import Hints
+    from backupd.intake.matching import FeedMap, Root
+    from backupd.intake.ports import IntakeLedger
+    from backupd.intake.scan import Chunk, Scanner
+    from backupd.intake.settling import Settling
+
+
+class Finder:
+    """Makes rows for new files. `found` counts these by what found them."""
+
+    def __init__(
+        self, ledger: IntakeLedger, health: FeedHealth, scanner: Scanner, settling: Settling
+    ) -> None:
+        self.found: Counter[str] = Counter()
+        self._ledger = ledger
+        self._health = health
+        self._scanner = scanner
+        self._settling = settling
+
+    async def scan(self, roots: Iterable[Root], source: str, *, companions: bool) -> None:
+        """Look at all that stands in these feed directories.
+
+        `companions`: wake the files that wait for those that are there. Their events do so as they
+        come; a scan has to where events were lost.
+        """
+        for root in roots:
+            async for chunk in _chunks(self._scanner.walk(root, root.directory)):
+                if not companions:
+                    chunk.companions.clear()
+                await self._take(chunk, source)
+
+    async def follow(self, hints: Hints, feeds: FeedMap) -> None:
+        """Look where events pointed: at names first, then at all that is in new directories."""
+        for directory, names in hints.names.items():
+            await self._follow_names(directory, list(names), feeds)
+        for tree in hints.trees:
+            await self._follow_tree(tree, feeds)
+
+    async def _follow_names(self, directory: str, names: list[str], feeds: FeedMap) -> None:
+        matchers = feeds.matchers(directory)
+        for start in range(0, len(names), CHUNK):
+            some = names[start : start + CHUNK]
+            await self._take(
+                await asyncio.to_thread(self._scanner.look, directory, some, matchers), "events"
+            )
+
+    async def _follow_tree(self, tree: str, feeds: FeedMap) -> None:
+        parent, name = posixpath.split(tree)
+        roots = [root for root in feeds.roots_of(parent) if root.recursive]
+        if not roots:  # a directory where files belong: it can only be an oddity
+            await self._follow_names(parent, [name], feeds)
+        elif not name.startswith("."):
+            for root in roots:
+                async for chunk in _chunks(self._scanner.walk(root, tree)):
+                    chunk.companions.clear()  # later ones come as events of their own
+                    await self._take(chunk, "events")
+
+    async def _take(self, chunk: Chunk, source: str) -> None:
+        """Make rows for the files that the ledger does not know as they are."""
+        known = await self._ledger.known([each.path for each in chunk.candidates])
+        now = time.time()
+        new = [
+            each.matcher.sighting(each.path, each.identity, now)
+            for each in chunk.candidates
+            if known.get(each.path) != each.identity
+            and each.matcher.feed.name not in self._health.away
+        ]
+        if new:
+            self.found[source] += await self._ledger.see(new)
+        if chunk.companions:
+            await self._settling.companions_came(chunk.companions)
+
+
+async def _chunks(chunks: Iterator[Chunk]) -> AsyncIterator[Chunk]:
+    """Yield what a blocking iterator has, each chunk made in a thread."""
+    while (chunk := await asyncio.to_thread(next, chunks, None)) is not None:
+        yield chunk

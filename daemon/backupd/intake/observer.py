@@ -1,0 +1,151 @@
+"""The observer: inotify by watchdog, as hints where to look. The scan is the truth.
+
+It stands on watchdog's inotify reader and leaves out the emitters and the dispatcher above it:
+those cost a thread a feed, queue without bound (a burst would fill the memory), and hold every
+event back for half a second after a file was moved out of the directory, waiting for a partner.
+Sub-directories are watched by the scan, just before it lists them, so that none is missed.
+"""
+
+from __future__ import annotations
+
+import errno
+import itertools
+import os
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+import structlog
+from watchdog.observers.inotify_c import (
+    CallbackId,
+    InotifyConstants,
+    InotifyEvent,
+    InotifyFD,
+    Mask,
+    WatchDescriptor,
+)
+
+if TYPE_CHECKING:
+    from backupd.intake.hints import PendingHints
+
+log = structlog.get_logger()
+
+# No event for what is opened or read: our own reading would flood us. A directory's end (unmount,
+# removal) comes unasked, as the end of its watch.
+_MASK = cast(
+    "Mask",
+    InotifyConstants.IN_CREATE
+    | InotifyConstants.IN_MOVED_TO
+    | InotifyConstants.IN_CLOSE_WRITE
+    | InotifyConstants.IN_ONLYDIR,
+)
+_JOIN_SECONDS = 5.0
+_ids = itertools.count()
+
+
+class Observer:
+    """Watches directories, each by itself, and adds what happens in them to `hints`."""
+
+    def __init__(self, hints: PendingHints) -> None:
+        """Raise OSError (EMFILE) when there are no more inotify instances to be had."""
+        self._hints = hints
+        self._reader = InotifyFD()
+        self._watched: dict[str, _Directory] = {}
+        self._lock = threading.Lock()  # two scans may come to the same directory at once
+        self._reader.start()
+
+    def is_alive(self) -> bool:
+        """Tell whether the thread that reads events still lives."""
+        return self._reader.is_alive()
+
+    def watch(self, path: str) -> bool:
+        """Watch a directory, unless this very directory is watched already: then return False.
+
+        Raises OSError: ENOSPC when no more watches are to be had, else as the directory is.
+        """
+        inode = _inode(path)
+        with self._lock:
+            known = self._watched.get(path)
+            if known and known.inode == inode:
+                return False
+            self._forget(path)
+            self._add(_Directory(path, inode, self._hints, self._watched))
+        return True
+
+    def forget_gone(self) -> None:
+        """Give back the watches of directories that are no longer where they were."""
+        gone = [path for path, known in list(self._watched.items()) if not known.in_place()]
+        with self._lock:
+            for path in gone:
+                self._forget(path)
+
+    def stop(self) -> None:
+        """End the thread and give the watches back."""
+        self._reader.stop()
+        self._reader.join(_JOIN_SECONDS)
+
+    def _add(self, directory: _Directory) -> None:
+        path = os.fsencode(directory.path)
+        directory.wd = self._reader.add_callback(path, _MASK, directory, directory.id)
+        if directory.wd < 0:  # watchdog's way to say EACCES
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), directory.path)
+        self._watched[directory.path] = directory
+
+    def _forget(self, path: str) -> None:
+        directory = self._watched.pop(path, None)
+        if directory:
+            self._reader.remove_callbacks([(directory.wd, directory.id)])
+
+
+@dataclass(eq=False)
+class _Directory:
+    """One watched directory. The reader's thread calls its methods.
+
+    An exception here would end that thread, and with it all sight: so none gets out. The id is
+    its own, since a directory that was renamed is watched twice for a while, by one descriptor.
+    """
+
+    path: str
+    inode: tuple[int, int]
+    hints: PendingHints
+    watched: dict[str, _Directory]
+
+    def __post_init__(self) -> None:
+        self.id = CallbackId(next(_ids))
+        self.wd = WatchDescriptor(-1)
+
+    def in_place(self) -> bool:
+        """Tell whether this directory, and no other, still stands at its path."""
+        try:
+            return _inode(self.path) == self.inode
+        except OSError:
+            return False
+
+    def on_event(self, event: InotifyEvent) -> None:
+        try:
+            if not event.name:
+                return  # about the directory itself: the check each second sees to it
+            name = os.fsdecode(event.name)
+            if event.is_directory:
+                self.hints.add_tree(f"{self.path}/{name}")
+            else:
+                self.hints.add(self.path, name)
+        except Exception:
+            log.exception("an event could not be handled, looking everywhere", directory=self.path)
+            self.hints.request_rescan()
+
+    def on_watch_deleted(self, wd: WatchDescriptor) -> None:
+        """The directory was removed or unmounted."""
+        if self.watched.get(self.path) is self and wd == self.wd:
+            self.watched.pop(self.path, None)
+            self.hints.request_rescan()
+
+    def on_queue_overflow(self) -> None:
+        """The kernel dropped events, of whatever directory."""
+        self.hints.request_rescan()
+
+
+def _inode(path: str) -> tuple[int, int]:
+    found = Path(path).stat()
+    return found.st_dev, found.st_ino

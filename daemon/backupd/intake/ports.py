@@ -1,0 +1,63 @@
+"""What intake asks of the ledger."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from backupd.core.records import Sighting
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Sequence
+
+    from backupd.core.records import FileRecord, Identity, Move
+
+__all__ = ["IntakeLedger", "Sighting"]
+
+
+class IntakeLedger(Protocol):
+    """The ledger as intake sees it. Every call raises LedgerError when it cannot be trusted."""
+
+    @property
+    def wake_settle(self) -> asyncio.Event:
+        """Set when a file in settle may have become due. Intake clears it, then looks."""
+        ...
+
+    async def known(self, paths: Sequence[str]) -> dict[str, Identity]:
+        """Return, of these paths, those with a row whose local file is there: its identity."""
+        ...
+
+    async def see(self, sightings: Sequence[Sighting]) -> int:
+        """Make rows, waiting in settle and due at once, for what is new; return how many.
+
+        A path that is known and not done is left alone. Where a done file's path holds another
+        identity, the old row lets go of the path and a new one is made. May be repeated.
+        """
+        ...
+
+    async def due_settle(self, now: float, limit: int) -> list[FileRecord]:
+        """Return files that wait in settle and are due, the longest due first."""
+        ...
+
+    async def next_settle_at(self) -> float | None:
+        """Return when the next file that waits in settle is due; None when none waits."""
+        ...
+
+    async def move(self, moves: Sequence[Move]) -> list[bool]:
+        """Apply moves by compare-and-swap; False for one that lost the race."""
+        ...
+
+    async def wake_companions(self, paths: Sequence[str], now: float) -> None:
+        """Make the files that wait in settle and expect their companion at these paths due now."""
+        ...
+
+    async def feed_mounts(self) -> dict[str, str]:
+        """Return the mount point that each feed was last seen on.
+
+        Feeds of which no file is local any more are left out: nothing of theirs can be missing.
+        """
+        ...
+
+    async def remember_mount(self, feed: str, mount: str) -> None:
+        """Note the mount point that a feed's directory was seen on."""
+        ...

@@ -1,0 +1,191 @@
+"""Is this file complete, and if not, why? Pure: what was found on the disk goes in as a `Look`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from backupd.core.companions import disagreement_key, parse, unreadable
+from backupd.core.names import escaped
+
+if TYPE_CHECKING:
+    from backupd.core.records import CompanionRule, FileRecord, Identity
+
+AWAITS_COMPANION = "companion"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CompanionLook:
+    """A companion as found. `problem` says why its text could not be read; "" when it was."""
+
+    identity: Identity
+    text: str
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Look:
+    """A data file as found, and its companion; None where there is none.
+
+    `problem` says what it is when it is no regular file; "" when it is.
+    """
+
+    identity: Identity
+    companion: CompanionLook | None
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rules:
+    """How to judge. `settle_for` and `look_every` are seconds.
+
+    `times_tell`: the file system is local, so that mtime and ctime tell since when a file has been
+    unchanged; elsewhere only what was observed counts.
+    """
+
+    companion: CompanionRule | None
+    settle_for: float
+    look_every: float
+    times_tell: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ready:
+    """Complete, as far as can be told without reading it whole."""
+
+    identity: Identity
+    unchanged_since: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NotYet:
+    """To be looked at again."""
+
+    reason: str
+    look_again_at: float
+    identity: Identity
+    unchanged_since: float
+    disagreement: str | None = None
+    awaits: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refused:
+    """A person has to look at it."""
+
+    reason: str
+    hint: str
+
+
+Verdict = Ready | NotYet | Refused
+
+
+def decide(record: FileRecord, look: Look, rules: Rules, now: float) -> Verdict:
+    """Judge a file that waits in settle."""
+    if look.problem:
+        return Refused(reason=look.problem, hint="look what was put in its place")
+    rule, companion = rules.companion, look.companion
+    if rule and companion:
+        pair = _Pair(record=record, identity=look.identity, companion=companion)
+        return _by_companion(pair, pair.fault(rule), rules, now)
+    if rule and rule.required:
+        return NotYet(
+            reason=f"waits for its companion {_companion_name(record)}",
+            look_again_at=now + rules.look_every,
+            identity=look.identity,
+            unchanged_since=_unchanged_since(record, look.identity, rules, now),
+            awaits=AWAITS_COMPANION,
+        )
+    return _by_time(record, look, rules, now)
+
+
+def _by_time(record: FileRecord, look: Look, rules: Rules, now: float) -> Verdict:
+    since = _unchanged_since(record, look.identity, rules, now)
+    if now - since >= rules.settle_for:
+        return Ready(identity=look.identity, unchanged_since=since)
+    return NotYet(
+        reason=f"waits until it has stayed unchanged for {rules.settle_for:g} s",
+        look_again_at=since + rules.settle_for,
+        identity=look.identity,
+        unchanged_since=since,
+    )
+
+
+_HINT = "put the companion right or have both delivered anew, then requeue"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Pair:
+    """A data file and its companion, as found just now."""
+
+    record: FileRecord
+    identity: Identity
+    companion: CompanionLook
+
+    @property
+    def key(self) -> str:
+        return disagreement_key(self.identity, self.companion.identity, self.companion.text)
+
+    def fault(self, rule: CompanionRule) -> str | None:
+        """Say what is wrong with the companion, as far as can be told without the data."""
+        name = _companion_name(self.record)
+        if self.companion.problem:
+            return f"its companion {name} {self.companion.problem}"
+        text = self.companion.text
+        claim = parse(text, rule.algorithm)
+        if claim is None:
+            return f"its companion {name} is no checksum: {unreadable(text, rule.algorithm)}"
+        if claim.size not in {None, self.identity.size}:
+            return (
+                f"its companion {name} says {claim.size} bytes, the file has {self.identity.size}"
+            )
+        return None
+
+    def unchanged_since(self, rules: Rules, now: float) -> float:
+        """Return since when neither of the two changed, as far as is known."""
+        observed = now
+        if self.record.disagreement == self.key:
+            # The manifest stage notes the pair and sends the file back: `stage_since` is when.
+            observed = min(now, max(self.record.unchanged_since, self.record.stage_since))
+        if _tells(self.identity, rules, now) and _tells(self.companion.identity, rules, now):
+            changed_at = max(_changed_at(self.identity), _changed_at(self.companion.identity))
+            return min(observed, changed_at)
+        return observed
+
+
+def _by_companion(pair: _Pair, fault: str | None, rules: Rules, now: float) -> Verdict:
+    """A companion without fault decides at once; a fault counts once both stay as they are."""
+    if fault is None and pair.record.disagreement != pair.key:
+        since = _unchanged_since(pair.record, pair.identity, rules, now)
+        return Ready(identity=pair.identity, unchanged_since=since)
+    reason = fault or pair.record.reason  # the manifest stage told what each of them says
+    since = pair.unchanged_since(rules, now)
+    if now - since >= rules.settle_for:
+        return Refused(reason=reason, hint=_HINT)
+    return NotYet(
+        reason=reason,
+        look_again_at=since + rules.settle_for,
+        identity=pair.identity,
+        unchanged_since=since,
+        disagreement=pair.key,
+    )
+
+
+def _companion_name(record: FileRecord) -> str:
+    return escaped((record.companion_path or "").rpartition("/")[2])
+
+
+def _unchanged_since(record: FileRecord, present: Identity, rules: Rules, now: float) -> float:
+    """Return since when the file has been as it is, as far as is known."""
+    # A clock that was set back must not make a file wait until the time it had shown.
+    observed = min(record.unchanged_since, now) if present == record.identity else now
+    return min(observed, _changed_at(present)) if _tells(present, rules, now) else observed
+
+
+def _tells(identity: Identity, rules: Rules, now: float) -> bool:
+    """Tell whether the times of a file can be believed: a time to come shows a clock set back."""
+    return rules.times_tell and _changed_at(identity) <= now
+
+
+def _changed_at(identity: Identity) -> float:
+    return max(identity.mtime_ns, identity.ctime_ns) / 1e9

@@ -1,0 +1,210 @@
+"""Intake as a whole: watches, scans and settles for as long as the daemon runs.
+
+Events say where to look, scans find whatever events did not tell, settling decides what is
+complete. Nothing is remembered here: a file that was seen has a row in the ledger.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from typing import TYPE_CHECKING
+
+import structlog
+
+from backupd.intake.finding import Finder
+from backupd.intake.health import FeedHealth
+from backupd.intake.hints import PendingHints
+from backupd.intake.matching import FeedMap
+from backupd.intake.oddities import Oddities
+from backupd.intake.readiness import Rules
+from backupd.intake.scan import Scanner
+from backupd.intake.settling import AT_ONCE, Settling
+from backupd.intake.watcher import Watcher
+
+if TYPE_CHECKING:
+    from collections import Counter
+    from collections.abc import Iterable
+
+    from backupd.config.sections import IntakeSection
+    from backupd.core.records import Feed
+    from backupd.intake.matching import Root
+    from backupd.intake.ports import IntakeLedger
+
+log = structlog.get_logger()
+
+CHECK_EVERY = 1.0  # seconds between checks of the observer and of the feeds' directories
+POLL_EVERY = 5.0  # seconds between scans of polled directories, at least
+_POLL_SHARE = 20  # polling takes a twentieth of the time at most
+_SETTLE_PAUSE = 0.05  # seconds: files that are due a moment apart are looked at together
+_LONGEST_PAUSE = 60.0  # seconds: a clock that was set must not leave anything waiting for long
+
+
+class Intake:
+    """The watching part of the daemon.
+
+    `ready` is set once the watches stand and the first scan is through; `health.away` tells which
+    feeds' files cannot be reached just now.
+    """
+
+    def __init__(self, section: IntakeSection, feeds: Iterable[Feed], ledger: IntakeLedger) -> None:
+        self.ready = asyncio.Event()
+        self._section = section
+        self._feeds = FeedMap(feeds)
+        self._ledger = ledger
+        self._hinted = asyncio.Event()
+        self._rescan = asyncio.Event()
+        self._watch_anew = True
+        self._hints = PendingHints(self._hint_came)
+        self._watcher = Watcher(section.mode, self._hints)
+        self.health = FeedHealth(self._feeds.feeds.values(), ledger, self._start_anew)
+        self._settling = Settling(ledger, self.health, self)
+        scanner = Scanner(self._watch, Oddities())
+        self._finder = Finder(ledger, self.health, scanner, self._settling)
+
+    @property
+    def found(self) -> Counter[str]:
+        """New files so far by what found them: `events`, `start`, `rescan`, `poll`."""
+        return self._finder.found
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Run until `stop` is set. Whatever fails in here ends it, loudly."""
+        self._loop = asyncio.get_running_loop()
+        await self.health.check()
+        parts = (self._scans, self._polls, self._events, self._checks, self._settles)
+        try:
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(part(), name=part.__name__) for part in parts]
+                await stop.wait()
+                for task in tasks:
+                    task.cancel()
+        finally:
+            await asyncio.to_thread(self._watcher.stop)
+
+    async def scan_once(self) -> None:
+        """Make rows for all that lies in the directories, without watching them."""
+        await self.health.check()
+        await self._finder.scan(self._feeds.roots, "start", companions=True)
+
+    async def settle_once(self) -> None:
+        """Look at every file that is due in settle."""
+        while await self._settling.run_pass() == AT_ONCE:
+            pass
+
+    async def reload(self, section: IntakeSection, feeds: Iterable[Feed]) -> None:
+        """Go on with other feeds and settings. Files of a feed that is gone wait for its return."""
+        before, self._watcher = self._watcher, Watcher(section.mode, self._hints)
+        self._section = section
+        self._feeds = FeedMap(feeds)
+        self.health.replace_feeds(self._feeds.feeds.values())
+        await self.health.check()
+        self._start_anew()
+        await asyncio.to_thread(before.stop)
+
+    # -- what settling asks ----------------------------------------------------------------------
+
+    def feed(self, name: str) -> Feed | None:
+        """Return a feed by name; None: the config has no such feed any more."""
+        return self._feeds.feeds.get(name)
+
+    def rules(self, feed: Feed) -> Rules:
+        """Return how the feed's files are to be judged."""
+        polled = feed.directory in self._watcher.polled
+        rescan_every = self._section.rescan_every
+        return Rules(
+            companion=feed.companion,
+            settle_for=self._section.settle_for,
+            look_every=min(POLL_EVERY, rescan_every) if polled else rescan_every,
+            times_tell=self._watcher.times_tell(feed.directory),
+        )
+
+    # -- the parts that run side by side ---------------------------------------------------------
+
+    async def _scans(self) -> None:
+        """Watch, then scan: at the start, whenever events may have been lost, and regularly."""
+        source, lost = "start", True
+        while True:
+            if self._watch_anew:
+                self._watch_anew, lost = False, True
+                await asyncio.to_thread(self._watcher.start, self._feeds.roots)
+            await self._finder.scan(self._to_rescan(source), source, companions=lost)
+            await asyncio.to_thread(self._watcher.forget_gone)
+            self.ready.set()
+            source = "rescan"
+            lost = await _set_within(self._rescan, self._section.rescan_every)
+
+    async def _polls(self) -> None:
+        """Scan the directories that events do not tell of."""
+        pause = POLL_EVERY
+        while True:
+            await asyncio.sleep(min(pause, self._section.rescan_every))
+            started = time.monotonic()
+            await self._finder.scan(self._polled(), "poll", companions=False)
+            pause = max(POLL_EVERY, (time.monotonic() - started) * _POLL_SHARE)
+
+    async def _events(self) -> None:
+        """Follow hints."""
+        while True:
+            await self._hinted.wait()
+            self._hinted.clear()
+            hints = self._hints.take()
+            if hints.rescan:
+                log.warning("events were lost, scanning")
+                self._rescan.set()
+            await self._finder.follow(hints, self._feeds)
+
+    async def _checks(self) -> None:
+        """See that the feeds' directories are there, and that they are being watched."""
+        while True:
+            await asyncio.sleep(CHECK_EVERY)
+            await self.health.check()
+            if not self._watcher.is_alive():
+                log.error("the observer died, watching and scanning anew")
+                self._start_anew()
+            elif await asyncio.to_thread(self._watcher.renew, self._feeds.roots):
+                self._rescan.set()
+
+    async def _settles(self) -> None:
+        """Look at files as they fall due."""
+        while True:
+            self._ledger.wake_settle.clear()
+            await self.settle_once()
+            next_at = await self._ledger.next_settle_at()
+            pause = _LONGEST_PAUSE if next_at is None else next_at - time.time()
+            pause = min(max(pause, _SETTLE_PAUSE), _LONGEST_PAUSE)
+            await _set_within(self._ledger.wake_settle, pause)
+
+    # -- helpers ---------------------------------------------------------------------------------
+
+    def _polled(self) -> list[Root]:
+        return [root for root in self._feeds.roots if root.directory in self._watcher.polled]
+
+    def _to_rescan(self, source: str) -> list[Root]:
+        """At the start everything; later what is polled has its own, closer rhythm."""
+        polled = [] if source == "start" else self._polled()
+        return [root for root in self._feeds.roots if root not in polled]
+
+    def _start_anew(self) -> None:
+        self._watch_anew = True
+        self._rescan.set()
+
+    def _watch(self, root: Root, directory: str) -> None:
+        """Watch a directory that is about to be scanned. Called in threads."""
+        self._watcher.watch(root, directory)
+
+    def _hint_came(self) -> None:
+        """Wake the event loop. Called in the observer's thread, which may outlive the loop."""
+        with contextlib.suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(self._hinted.set)
+
+
+async def _set_within(event: asyncio.Event, seconds: float) -> bool:
+    """Wait for an event, and clear it; False when the time was over first."""
+    try:
+        async with asyncio.timeout(seconds):
+            await event.wait()
+    except TimeoutError:
+        return False
+    event.clear()
+    return True

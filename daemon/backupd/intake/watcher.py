@@ -1,0 +1,120 @@
+"""Which feed directories are watched by events, and which must be polled."""
+
+from __future__ import annotations
+
+import errno
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import structlog
+
+from backupd.config.filesystems import NETWORK_FILESYSTEMS, filesystem_type
+from backupd.intake.observer import Observer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from backupd.intake.hints import PendingHints
+    from backupd.intake.matching import Root
+
+log = structlog.get_logger()
+
+Mode = Literal["auto", "events", "poll"]
+
+_LIMITS = {
+    errno.ENOSPC: "fs.inotify.max_user_watches",
+    errno.EMFILE: "fs.inotify.max_user_instances",
+}
+
+
+class Watcher:
+    """Keeps an observer on the directories where events can be trusted. Blocking.
+
+    `polled`: the feed directories that only scans can tell of. `remote`: those where other hosts
+    write too, so that times and events of this one tell too little.
+    """
+
+    def __init__(self, mode: Mode, hints: PendingHints) -> None:
+        self._mode = mode
+        self._hints = hints
+        self._observer: Observer | None = None
+        self.polled: set[str] = set()
+        self.remote: set[str] = set()
+
+    def start(self, roots: Sequence[Root]) -> None:
+        """Watch these directories and no others; what came earlier is for a scan to find."""
+        self.stop()
+        directories = {root.directory for root in roots}
+        self.remote = {directory for directory in directories if _is_remote(directory)}
+        self.polled = {"auto": self.remote, "events": set(), "poll": directories}[self._mode].copy()
+        if directories - self.polled:
+            self._observe(directories)
+        self.renew(roots)
+
+    def times_tell(self, directory: str) -> bool:
+        """Tell whether mtime and ctime there say since when a file has been unchanged."""
+        return self._mode != "poll" and directory not in self.remote
+
+    def watch(self, root: Root, directory: str) -> bool:
+        """Watch one directory of a root, unless it is; tell whether that is new.
+
+        Where no watch is to be had, the root falls to polling. Raises OSError as the directory is.
+        """
+        if self._observer is None or root.directory in self.polled:
+            return False
+        try:
+            return self._observer.watch(directory)
+        except OSError as error:
+            if error.errno not in _LIMITS:
+                raise
+            self._fall_to_polling({root.directory}, error)
+            return False
+
+    def is_alive(self) -> bool:
+        """Tell whether events are being read, as far as any are to be."""
+        return self._observer is None or self._observer.is_alive()
+
+    def renew(self, roots: Iterable[Root]) -> list[Root]:
+        """Watch feed directories that are not, or are others than before; return these roots."""
+        return [root for root in roots if self._renewed(root)]
+
+    def forget_gone(self) -> None:
+        """Give back the watches of directories that were removed or renamed."""
+        if self._observer:
+            self._observer.forget_gone()
+
+    def stop(self) -> None:
+        """Watch nothing any more."""
+        if self._observer:
+            self._observer.stop()
+            self._observer = None
+
+    def _observe(self, directories: set[str]) -> None:
+        try:
+            self._observer = Observer(self._hints)
+        except OSError as error:
+            if error.errno not in _LIMITS:
+                raise
+            self._fall_to_polling(directories, error)
+
+    def _renewed(self, root: Root) -> bool:
+        try:
+            return self.watch(root, root.directory)
+        except OSError:
+            return False  # the feed's health tells why
+
+    def _fall_to_polling(self, directories: set[str], error: OSError) -> None:
+        self.polled |= directories
+        log.warning(
+            "no more inotify watches to be had, polling instead",
+            directories=sorted(directories),
+            hint=f"raise the limit: sysctl {_LIMITS[error.errno or 0]}",
+        )
+
+
+def _is_remote(directory: str) -> bool:
+    try:
+        return filesystem_type(Path(directory)) in NETWORK_FILESYSTEMS
+    except OSError as error:
+        log.warning("file system type unknown, taken for remote", directory=directory, why=error)
+        return True

@@ -1,0 +1,219 @@
+"""The ledger as the rest of the house sees it."""
+
+from __future__ import annotations
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
+
+from backupd.core.records import Batch, BatchMove, FileRecord, Identity, Move, Receipt, Sighting
+from backupd.core.stages import BATCHED, Stage, Status
+from backupd.ledger import batch_verbs, engine, intake_verbs, outage_verbs, reports, verbs
+from backupd.ledger.lock import LedgerLock
+from backupd.ledger.writer import Writer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Sequence
+    from pathlib import Path
+
+    import sqlalchemy as sa
+
+    from backupd.core.errors import LedgerError
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+
+
+class LedgerReader:
+    """Read-only: for people's questions, at any moment, whether a daemon runs or not."""
+
+    def __init__(self, path: Path) -> None:
+        """Open it. Raises LedgerError where there is no ledger, or a damaged or newer one."""
+        self._engine = engine.open_for_reading(path)
+
+    def ask(
+        self, report: Callable[Concatenate[sa.Connection, _P], _T], *args: _P.args, **kw: _P.kwargs
+    ) -> _T:
+        """Answer one of `reports`, from one consistent view."""
+        with self._engine.connect() as connection, connection.begin():
+            return report(connection, *args, **kw)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._engine.dispose()
+
+
+class Ledger:
+    """The one holder of the ledger: reads, and moves by the one writer.
+
+    Who waits for work asks for a wake-up of its own by `wakes`.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Take the lock, check, migrate. Raises LedgerLockedError or LedgerError."""
+        self._lock = LedgerLock(path)
+        self._lock.acquire()
+        try:
+            self._engine = engine.open_for_writing(path)
+        except BaseException:
+            self._lock.release()
+            raise
+        self._writer = Writer(self._engine, path)
+        self._reader = LedgerReader(path)
+        self._reading = ThreadPoolExecutor(1, thread_name_prefix="ledger-reader")
+        self._wakes: dict[Stage, list[asyncio.Event]] = {stage: [] for stage in Stage}
+        self.wake_settle = self.wakes(Stage.SETTLE)
+
+    @property
+    def error(self) -> LedgerError | None:
+        """Why the ledger takes no more changes; None while it does."""
+        return self._writer.error
+
+    @property
+    def commits(self) -> int:
+        """Transactions so far: goes up while the writer makes progress."""
+        return self._writer.commits
+
+    async def ask(
+        self, report: Callable[Concatenate[sa.Connection, _P], _T], *args: _P.args, **kw: _P.kwargs
+    ) -> _T:
+        """Answer one of `reports` without holding up the event loop."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(
+            self._reading, lambda: self._reader.ask(report, *args, **kw)
+        )
+
+    def wakes(self, stage: Stage) -> asyncio.Event:
+        """Return a new event that is set whenever work may have become due in a stage.
+
+        Its owner clears it, then looks: so that nothing is missed.
+        """
+        wake = asyncio.Event()
+        self._wakes[stage].append(wake)
+        return wake
+
+    def wake(self, *stages: Stage) -> None:
+        """Say that work may have become due."""
+        for stage in stages:
+            for wake in self._wakes[stage]:
+                wake.set()
+
+    async def close(self) -> None:
+        """Write what was handed over, and give the lock back."""
+        await asyncio.to_thread(self._writer.close)
+        self._reading.shutdown()
+        self._reader.close()
+        self._engine.dispose()
+        self._lock.release()
+
+    # -- files ---------------------------------------------------------------------------------
+
+    async def claim(
+        self, stage: Stage, limit: int, now: float, feeds: Collection[str]
+    ) -> list[FileRecord]:
+        """Make up to `limit` due files of a stage and of these feeds running."""
+        wish = verbs.Claim(stage=stage, limit=limit, now=now, feeds=tuple(feeds))
+        (claimed,) = await self._writer.apply(verbs.claim, [wish])
+        return list(claimed)
+
+    async def move(self, moves: Sequence[Move]) -> list[bool]:
+        """Apply moves durably; False for one whose file stood elsewhere by now."""
+        if not moves:
+            return []
+        applied = await self._writer.apply(verbs.move, moves)
+        self._tell(moves)
+        return applied
+
+    async def manifest_done(self, moves: Sequence[Move]) -> list[bool]:
+        """Apply moves out of manifest; duplicates are noticed and take their own way."""
+        applied = await self._writer.apply(intake_verbs.manifest_done, moves)
+        self._tell(moves)
+        self.wake(Stage.CLEANUP)
+        return applied
+
+    async def due(self, stage: Stage, feeds: Collection[str]) -> float | None:
+        """Return when the next waiting file of a stage and of these feeds is due."""
+        return await self.ask(reports.next_due, stage, feeds)
+
+    async def receipts(self, file_ids: Sequence[str]) -> dict[str, Receipt]:
+        """Return the receipts of these files, by file id."""
+        return await self.ask(reports.receipts_of, file_ids)
+
+    def _tell(self, moves: Sequence[Move]) -> None:
+        self.wake(*{move.stage for move in moves})
+        if any(move.status is Status.DONE for move in moves):
+            self.wake(Stage.CLEANUP)  # duplicates may have waited for it
+
+    # -- intake --------------------------------------------------------------------------------
+
+    async def known(self, paths: Sequence[str]) -> dict[str, Identity]:
+        """Return the identities of the local files that the ledger knows at these paths."""
+        found = await self.ask(intake_verbs.known, paths)
+        return {path: known_file.identity for path, known_file in found.items()}
+
+    async def see(self, sightings: Sequence[Sighting]) -> int:
+        """Write rows for the files that are new; return how many were."""
+        if not sightings:
+            return 0
+        new = await self._writer.apply(intake_verbs.see, sightings)
+        self.wake(Stage.SETTLE)
+        return sum(new)
+
+    async def due_settle(self, now: float, limit: int) -> list[FileRecord]:
+        """Return files that wait in settle and are due."""
+        return await self.ask(reports.due_settle, now, limit)
+
+    async def next_settle_at(self) -> float | None:
+        """Return when the next file in settle is due."""
+        return await self.ask(reports.next_due, Stage.SETTLE, None)
+
+    async def wake_companions(self, paths: Sequence[str], now: float) -> None:
+        """Make the files due that settle with these companions."""
+        if paths:
+            items = [(path, now) for path in paths]
+            await self._writer.apply(intake_verbs.wake_companions, items)
+            self.wake(Stage.SETTLE)
+
+    async def feed_mounts(self) -> dict[str, str]:
+        """Return the mount that each feed was last seen on."""
+        return await self.ask(reports.mounts)
+
+    async def remember_mount(self, feed: str, mount: str) -> None:
+        """Write which mount a feed was seen on."""
+        await self._writer.apply(intake_verbs.remember_mount, [(feed, mount)])
+
+    # -- batches -------------------------------------------------------------------------------
+
+    async def form_batch(self, max_files: int, now: float) -> str | None:
+        """Make a batch of the files that have waited longest; None where none waits."""
+        wish = batch_verbs.FormBatch(max_files=max_files, now=now)
+        (batch_id,) = await self._writer.apply(batch_verbs.form_batch, [wish])
+        if batch_id is not None:
+            self.wake(Stage.LOAD)
+        return batch_id if batch_id is None else str(batch_id)
+
+    async def claim_batch(self, stage: Stage, now: float) -> Batch | None:
+        """Make a due batch running, its members with it; None where none is due."""
+        wish = batch_verbs.ClaimBatch(stage=stage, now=now)
+        (batch,) = await self._writer.apply(batch_verbs.claim_batch, [wish])
+        return batch if isinstance(batch, Batch) else None
+
+    async def move_batch(self, move: BatchMove) -> bool:
+        """Move a batch and all its members durably; False where it stood elsewhere by now."""
+        (applied,) = await self._writer.apply(batch_verbs.move_batch, [move])
+        self.wake(*BATCHED, move.file_stage)
+        return bool(applied)
+
+    async def members(self, batch: Batch) -> list[FileRecord]:
+        """Return the files of a batch, in order."""
+        return await self.ask(reports.by_ids, batch.members)
+
+    # -- dependencies --------------------------------------------------------------------------
+
+    async def note_outage(self, outage: reports.Outage) -> None:
+        """Write that a dependency is down."""
+        await self._writer.apply(outage_verbs.note, [outage])
+
+    async def end_outages(self, names: Sequence[str]) -> None:
+        """Write that these are up again; with none named, forget them all."""
+        await self._writer.apply(outage_verbs.end, [names])

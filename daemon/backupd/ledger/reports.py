@@ -1,0 +1,279 @@
+"""What people and the daemon ask of the ledger. Every query only reads."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import sqlalchemy as sa
+
+from backupd.core.stages import ORDER, Stage, Status
+from backupd.ledger.batch_verbs import members_of
+from backupd.ledger.rows import batch_of, event_of, file_of, in_chunks, receipt_of
+from backupd.ledger.schema import (
+    batch_members,
+    batches,
+    dependencies,
+    events,
+    feed_mounts,
+    files,
+    receipts,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Iterator, Sequence
+
+    from backupd.core.records import Batch, Event, FileRecord, Receipt
+
+_AT_ONCE = 500
+# Written out, not bound, so that SQLite sees that its partial indexes fit.
+_WAITING: sa.ColumnElement[str] = sa.literal_column("'waiting'")
+_DONE: sa.ColumnElement[str] = sa.literal_column("'done'")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Count:
+    """How many files of a feed stand at one stage and status."""
+
+    feed: str
+    stage: Stage
+    status: Status
+    files: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outage:
+    """A dependency that is down just now."""
+
+    name: str
+    since: float
+    reason: str
+    trials: int
+    next_try_at: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """Which files `list` and the like are to show; None: all."""
+
+    stage: Stage | None = None
+    status: Status | None = None
+    feed: str | None = None
+    customer: str | None = None
+    since: float | None = None  # first seen at or after
+    limit: int | None = None
+
+
+def counts(connection: sa.Connection) -> list[Count]:
+    """Count the files by feed, stage and status."""
+    columns = (files.c.feed, files.c.stage, files.c.status)
+    query = sa.select(*columns, sa.func.count()).group_by(*columns)
+    return [
+        Count(feed=feed, stage=Stage(stage), status=Status(status), files=number)
+        for feed, stage, status, number in connection.execute(query)
+    ]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Share:
+    """How much of a run stands at one stage and status."""
+
+    stage: Stage
+    status: Status
+    files: int
+    size_bytes: int  # of those that manifest has been through
+
+
+def progress(connection: sa.Connection, since: float) -> list[Share]:
+    """Return where the files stand that are open, or were done at or after `since`."""
+    size = sa.func.coalesce(sa.func.sum(files.c.size_bytes), 0)
+    query = (
+        sa.select(files.c.stage, files.c.status, sa.func.count(), size)
+        .where(sa.or_(files.c.status != _DONE, files.c.done_at >= since))
+        .group_by(files.c.stage, files.c.status)
+    )
+    return [
+        Share(stage=Stage(stage), status=Status(status), files=number, size_bytes=size)
+        for stage, status, number, size in connection.execute(query)
+    ]
+
+
+def oldest_open(connection: sa.Connection) -> dict[str, float]:
+    """Return for each feed when the oldest file that waits or runs was first seen."""
+    query = (
+        sa.select(files.c.feed, sa.func.min(files.c.first_seen_at))
+        .where(files.c.status != _DONE, files.c.status.in_([Status.WAITING, Status.RUNNING]))
+        .group_by(files.c.feed)
+    )
+    return dict(connection.execute(query))
+
+
+def select(connection: sa.Connection, wanted: Wanted) -> Iterator[FileRecord]:
+    """Yield files in the order in which they were first seen."""
+    query = sa.select(files).order_by(files.c.id)
+    for name in ("stage", "status", "customer"):
+        if (value := getattr(wanted, name)) is not None:
+            query = query.where(files.c[name] == value)
+    if wanted.feed is not None:  # a feed by its name, or all the feeds of a file type
+        query = query.where(sa.or_(files.c.feed == wanted.feed, files.c.file_type == wanted.feed))
+    if wanted.since is not None:
+        query = query.where(files.c.first_seen_at >= wanted.since)
+    for row in connection.execute(query.limit(wanted.limit)):
+        yield file_of(row)
+
+
+def by_ids(connection: sa.Connection, ids: Iterable[str]) -> list[FileRecord]:
+    """Return the files with these ids, in the order of the ids."""
+    found: dict[str, FileRecord] = {}
+    wanted = list(ids)
+    for some in in_chunks(wanted, _AT_ONCE):
+        query = sa.select(files).where(files.c.id.in_(some))
+        found |= {row.id: file_of(row) for row in connection.execute(query)}
+    return [found[id_] for id_ in wanted if id_ in found]
+
+
+def matching(connection: sa.Connection, text: str) -> list[FileRecord]:
+    """Return the files that a person may mean: by id, else by path, else by file name."""
+    raw = os.fsencode(text)
+    for condition in (files.c.id == text, files.c.path == raw, files.c.file_name == raw):
+        rows = connection.execute(sa.select(files).where(condition).order_by(files.c.id)).all()
+        if rows:
+            return [file_of(row) for row in rows]
+    return []
+
+
+def history(connection: sa.Connection, file_id: str) -> list[Event]:
+    """Return what happened to a file, oldest first."""
+    query = sa.select(events).where(events.c.file_id == file_id).order_by(events.c.seq)
+    return [event_of(row) for row in connection.execute(query)]
+
+
+def receipts_of(connection: sa.Connection, file_ids: Sequence[str]) -> dict[str, Receipt]:
+    """Return the receipts of these files, by file id."""
+    found: dict[str, Receipt] = {}
+    for some in in_chunks(file_ids, _AT_ONCE):
+        query = sa.select(receipts).where(receipts.c.file_id.in_(some))
+        found |= {row.file_id: receipt_of(row) for row in connection.execute(query)}
+    return found
+
+
+def batch(connection: sa.Connection, batch_id: str) -> Batch | None:
+    """Return a batch; None where there is none of this id."""
+    row = connection.execute(sa.select(batches).where(batches.c.id == batch_id)).one_or_none()
+    return batch_of(row, members_of(connection, batch_id)) if row else None
+
+
+def open_batches(connection: sa.Connection) -> list[Batch]:
+    """Return the batches that are not done."""
+    query = sa.select(batches).where(batches.c.done_at.is_(None)).order_by(batches.c.id)
+    rows = connection.execute(query).all()
+    return [batch_of(row, members_of(connection, row.id)) for row in rows]
+
+
+def been_in_batches(connection: sa.Connection, file_ids: Sequence[str], but: str) -> set[str]:
+    """Return which of these files were a member of another batch than `but` before."""
+    found: set[str] = set()
+    for some in in_chunks(file_ids, _AT_ONCE):
+        query = sa.select(batch_members.c.file_id).where(
+            batch_members.c.file_id.in_(some), batch_members.c.batch_id != but
+        )
+        found.update(connection.execute(query).scalars())
+    return found
+
+
+def running(connection: sa.Connection) -> list[FileRecord]:
+    """Return the files that are running."""
+    query = sa.select(files).where(files.c.status != _DONE, files.c.status == Status.RUNNING)
+    return [file_of(row) for row in connection.execute(query)]
+
+
+def due_settle(connection: sa.Connection, now: float, limit: int) -> list[FileRecord]:
+    """Return files that wait in settle and are due, those due longest first."""
+    query = (
+        sa.select(files)
+        .where(
+            files.c.stage == sa.literal_column("'settle'"),
+            files.c.status == _WAITING,
+            files.c.next_attempt_at <= now,
+        )
+        .order_by(files.c.next_attempt_at)
+        .limit(limit)
+    )
+    return [file_of(row) for row in connection.execute(query)]
+
+
+def next_due(
+    connection: sa.Connection, stage: Stage, feeds: Collection[str] | None
+) -> float | None:
+    """Return when the next waiting file of a stage (and of these feeds) is due; None: none."""
+    query = sa.select(files.c.next_attempt_at).where(
+        files.c.stage == stage, files.c.status == _WAITING
+    )
+    if feeds is not None:
+        query = query.where(files.c.feed.in_(feeds))
+    query = query.order_by(files.c.next_attempt_at).limit(1)
+    return _time(connection.execute(query).scalar_one_or_none())
+
+
+def next_due_batch(connection: sa.Connection, stage: Stage) -> float | None:
+    """Return when the next waiting batch of a stage is due; None where none waits."""
+    query = sa.select(sa.func.min(batches.c.next_attempt_at)).where(
+        batches.c.stage == stage, batches.c.done_at.is_(None), batches.c.status == Status.WAITING
+    )
+    return _time(connection.execute(query).scalar_one())
+
+
+def _time(value: object) -> float | None:
+    return value if isinstance(value, float) else None
+
+
+def unbatched(connection: sa.Connection, limit: int) -> tuple[int, float | None]:
+    """Return how many files wait for a batch (counted up to `limit`), and since when the oldest."""
+    waiting = (
+        sa.select(files.c.stage_since)
+        .where(
+            files.c.stage == sa.literal_column("'load'"),
+            files.c.status == _WAITING,
+            files.c.batch_id.is_(None),
+        )
+        .order_by(files.c.stage_since)
+        .limit(limit)
+    ).subquery()
+    query = sa.select(sa.func.count(), sa.func.min(waiting.c.stage_since))
+    number, oldest = connection.execute(query).one()
+    return number, oldest
+
+
+def unfinished(
+    connection: sa.Connection, feeds: Collection[str], stages: Collection[Stage] = ORDER
+) -> int:
+    """Count the files of these feeds and stages that time, or work under way, will move on."""
+    query = sa.select(sa.func.count()).where(
+        files.c.status != _DONE,
+        files.c.status.in_([Status.WAITING, Status.RUNNING]),
+        files.c.feed.in_(feeds),
+        files.c.awaits == "",
+        files.c.stage.in_(stages),
+    )
+    return int(connection.execute(query).scalar_one())
+
+
+def not_done(connection: sa.Connection) -> int:
+    """Count the files that are not done and wait for more than their time to be removed."""
+    query = sa.select(sa.func.count()).where(files.c.status != _DONE, files.c.awaits != "keep")
+    return int(connection.execute(query).scalar_one())
+
+
+def outages(connection: sa.Connection) -> list[Outage]:
+    """Return the dependencies that are down just now."""
+    return [Outage(**row._mapping) for row in connection.execute(sa.select(dependencies))]  # noqa: SLF001 - SQLAlchemy's documented name for it
+
+
+def mounts(connection: sa.Connection) -> dict[str, str]:
+    """Return the mount that each feed was last seen on, for feeds whose files may be missed."""
+    missed = sa.select(files.c.id).where(
+        files.c.status != _DONE, files.c.feed == feed_mounts.c.feed, files.c.local
+    )
+    query = sa.select(feed_mounts).where(missed.exists())
+    return {row.feed: os.fsdecode(row.mount) for row in connection.execute(query)}

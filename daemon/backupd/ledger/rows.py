@@ -1,0 +1,98 @@
+"""Records to rows and back."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict, fields
+from itertools import islice
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from backupd.core.records import Batch, Event, FileRecord, Identity, Receipt
+from backupd.core.stages import Stage, Status
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    import sqlalchemy as sa
+
+_Item = TypeVar("_Item")
+
+_PATHS = ("path", "relative_path", "companion_path")
+_FILE_FIELDS = tuple(field.name for field in fields(FileRecord))
+
+
+def in_chunks(items: Iterable[_Item], size: int) -> Iterator[list[_Item]]:
+    """Yield the items in lists of at most `size`."""
+    rest = iter(items)
+    while chunk := list(islice(rest, size)):
+        yield chunk
+
+
+def identity_text(identity: Identity) -> str:
+    """Write an identity as the ledger holds it."""
+    parts = (identity.dev, identity.ino, identity.size, identity.mtime_ns, identity.ctime_ns)
+    return ":".join(map(str, parts))
+
+
+def identity_of(text: str) -> Identity:
+    """Read an identity as the ledger holds it."""
+    return Identity(*map(int, text.split(":")))
+
+
+def file_values(changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Turn fields of FileRecord into column values."""
+    values = dict(changes)
+    for name in _PATHS:
+        if values.get(name) is not None:
+            values[name] = os.fsencode(values[name])
+    if "identity" in values:
+        values["identity"] = identity_text(values["identity"])
+    return values
+
+
+def new_file_row(file: FileRecord) -> dict[str, Any]:
+    """Return the whole row of a new file."""
+    values = {name: getattr(file, name) for name in _FILE_FIELDS}
+    return file_values(values) | {"file_name": os.fsencode(file.file_name)}
+
+
+def file_of(row: sa.Row[Any]) -> FileRecord:
+    """Return the file that a row of `files` holds."""
+    values = dict(row._mapping)  # noqa: SLF001 - SQLAlchemy's documented name for it
+    del values["file_name"]
+    values["stage"] = Stage(values["stage"])
+    values["status"] = Status(values["status"])
+    values["identity"] = identity_of(values["identity"])
+    for name in _PATHS:
+        if values[name] is not None:
+            values[name] = os.fsdecode(values[name])
+    return FileRecord(**values)
+
+
+def batch_of(row: sa.Row[Any], members: Sequence[str]) -> Batch:
+    """Return the batch that a row of `batches` holds."""
+    values = dict(row._mapping)  # noqa: SLF001 - SQLAlchemy's documented name for it
+    values["stage"] = Stage(values["stage"])
+    values["status"] = Status(values["status"])
+    return Batch(**values, members=tuple(members))
+
+
+def receipt_of(row: sa.Row[Any]) -> Receipt:
+    """Return the receipt that a row of `receipts` holds."""
+    return Receipt(**row._mapping)  # noqa: SLF001 - SQLAlchemy's documented name for it
+
+
+def receipt_row(receipt: Receipt) -> dict[str, Any]:
+    """Return the row of a receipt."""
+    return asdict(receipt)
+
+
+def event_of(row: sa.Row[Any]) -> Event:
+    """Return the event that a row of `events` holds."""
+    return Event(
+        file_id=row.file_id,
+        at=row.at,
+        stage=Stage(row.stage),
+        status=Status(row.status),
+        detail=row.detail,
+    )

@@ -1,0 +1,192 @@
+"""The ledger's tables, and how an older ledger becomes a newer one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
+
+from backupd.core.errors import LedgerError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+metadata = sa.MetaData()
+
+
+def _times(*names: str) -> list[sa.Column[Any]]:
+    """Return columns for seconds since the epoch, UTC."""
+    return [sa.Column(name, sa.Float, nullable=False) for name in names]
+
+
+files = sa.Table(
+    "files",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("feed", sa.Text, nullable=False),
+    sa.Column("file_type", sa.Text, nullable=False),
+    sa.Column("customer", sa.Text, nullable=False),
+    # Paths are bytes: a name that is not UTF-8 cannot be bound as text.
+    sa.Column("path", sa.LargeBinary, nullable=False),
+    sa.Column("relative_path", sa.LargeBinary, nullable=False),
+    sa.Column("file_name", sa.LargeBinary, nullable=False),
+    sa.Column("stage", sa.Text, nullable=False),
+    sa.Column("status", sa.Text, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("attempts", sa.Integer, nullable=False),
+    sa.Column("interruptions", sa.Integer, nullable=False),
+    sa.Column("tries", sa.Integer, nullable=False),
+    sa.Column("awaits", sa.Text, nullable=False),
+    *_times("next_attempt_at", "stage_since", "first_seen_at"),
+    sa.Column("done_at", sa.Float),
+    # dev:ino:size:mtime_ns:ctime_ns as text: an inode number may be too large for SQLite's integer.
+    sa.Column("identity", sa.Text, nullable=False),
+    *_times("unchanged_since"),
+    sa.Column("local", sa.Boolean, nullable=False),
+    sa.Column("companion_path", sa.LargeBinary),
+    sa.Column("companion_text", sa.Text),
+    sa.Column("disagreement", sa.Text),
+    sa.Column("size_bytes", sa.Integer),
+    sa.Column("record_count", sa.Integer),
+    sa.Column("sha256", sa.Text),
+    sa.Column("file_timestamp", sa.Float),
+    sa.Column("batch_id", sa.Text),
+    sa.Column("row_seen_at", sa.Float),
+    sa.Column("duplicate_of", sa.Text),
+    sa.Column("archive_name", sa.Text),
+)
+sa.Index("files_path", files.c.path)
+sa.Index("files_local", files.c.path, unique=True, sqlite_where=files.c.local)
+sa.Index("files_file_name", files.c.file_name)
+sa.Index("files_twins", files.c.feed, files.c.relative_path)
+sa.Index("files_done_at", files.c.done_at, sqlite_where=files.c.done_at.is_not(None))
+sa.Index("files_counts", files.c.feed, files.c.stage, files.c.status)
+sa.Index(
+    "files_due",
+    files.c.stage,
+    files.c.next_attempt_at,
+    sqlite_where=files.c.status == sa.literal_column("'waiting'"),
+)
+sa.Index(
+    "files_open",
+    files.c.status,
+    files.c.feed,
+    files.c.first_seen_at,
+    sqlite_where=files.c.status != sa.literal_column("'done'"),
+)
+sa.Index(
+    "files_unbatched",
+    files.c.stage_since,
+    sqlite_where=sa.and_(
+        files.c.stage == sa.literal_column("'load'"),
+        files.c.status == sa.literal_column("'waiting'"),
+        files.c.batch_id.is_(None),
+    ),
+)
+sa.Index(
+    "files_companion",
+    files.c.companion_path,
+    sqlite_where=files.c.stage == sa.literal_column("'settle'"),
+)
+sa.Index("files_duplicate_of", files.c.duplicate_of, sqlite_where=files.c.duplicate_of.is_not(None))
+
+events = sa.Table(
+    "events",
+    metadata,
+    sa.Column("seq", sa.Integer, primary_key=True),
+    sa.Column("file_id", sa.Text, nullable=False),
+    *_times("at"),
+    sa.Column("stage", sa.Text, nullable=False),
+    sa.Column("status", sa.Text, nullable=False),
+    sa.Column("detail", sa.Text, nullable=False),
+)
+sa.Index("events_file", events.c.file_id)
+
+batches = sa.Table(
+    "batches",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("stage", sa.Text, nullable=False),
+    sa.Column("status", sa.Text, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("attempts", sa.Integer, nullable=False),
+    sa.Column("interruptions", sa.Integer, nullable=False),
+    sa.Column("tries", sa.Integer, nullable=False),
+    *_times("next_attempt_at", "created_at"),
+    sa.Column("done_at", sa.Float),
+    sa.Column("staged_at", sa.Text, nullable=False),
+)
+sa.Index(
+    "batches_open",
+    batches.c.stage,
+    batches.c.next_attempt_at,
+    sqlite_where=batches.c.done_at.is_(None),
+)
+
+batch_members = sa.Table(
+    "batch_members",
+    metadata,
+    sa.Column("batch_id", sa.Text, primary_key=True),
+    sa.Column("position", sa.Integer, primary_key=True),
+    sa.Column("file_id", sa.Text, nullable=False),
+)
+sa.Index("batch_members_file", batch_members.c.file_id)
+
+receipts = sa.Table(
+    "receipts",
+    metadata,
+    sa.Column("file_id", sa.Text, primary_key=True),
+    sa.Column("archive_name", sa.Text, nullable=False),
+    sa.Column("sha256", sa.Text, nullable=False),
+    sa.Column("sent_sha256", sa.Text, nullable=False),
+    sa.Column("remote_sha256", sa.Text, nullable=False),
+    sa.Column("sent_bytes", sa.Integer, nullable=False),
+    sa.Column("verified_by", sa.Text, nullable=False),
+    sa.Column("flushed", sa.Boolean, nullable=False),
+    *_times("shipped_at", "verified_at"),
+)
+
+# What is down just now, for people to see: the daemon alone writes it and empties it at start.
+dependencies = sa.Table(
+    "dependencies",
+    metadata,
+    sa.Column("name", sa.Text, primary_key=True),
+    *_times("since", "next_try_at"),
+    sa.Column("trials", sa.Integer, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+)
+
+# The mount that a feed's directory was last seen on, so that an unmounted one is noticed.
+feed_mounts = sa.Table(
+    "feed_mounts",
+    metadata,
+    sa.Column("feed", sa.Text, primary_key=True),
+    sa.Column("mount", sa.LargeBinary, nullable=False),
+)
+
+# Step N brings a ledger of version N to version N + 1. Steps are never changed once released.
+MIGRATIONS: tuple[Callable[[sa.Connection], None], ...] = (metadata.create_all,)
+VERSION = len(MIGRATIONS)
+
+
+def version(connection: sa.Connection) -> int:
+    """Return the ledger's schema version; 0 for an empty file."""
+    return int(connection.exec_driver_sql("PRAGMA user_version").scalar_one())
+
+
+def refuse_newer(found: int) -> None:
+    """Raise LedgerError for a ledger that a newer program has written."""
+    if found > VERSION:
+        raise LedgerError(
+            f"the ledger has schema version {found}, this backupd knows up to {VERSION}",
+            hint="install the newer backupd again; nothing was touched",
+        )
+
+
+def migrate(connection: sa.Connection) -> None:
+    """Bring the ledger to this program's version, inside the caller's transaction."""
+    found = version(connection)
+    refuse_newer(found)
+    for step in MIGRATIONS[found:]:
+        step(connection)
+    connection.exec_driver_sql(f"PRAGMA user_version = {VERSION:d}")

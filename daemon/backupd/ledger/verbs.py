@@ -1,0 +1,183 @@
+"""The ledger's changes. Each verb takes many items at once and answers for each of them.
+
+Every move is a compare-and-swap on (stage, status, tries): it is applied only where the file still
+stands as the mover saw it.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.sqlite import insert
+
+from backupd.core.records import Event, FileRecord, Move
+from backupd.core.stages import Stage, Status
+from backupd.ledger.rows import file_of, file_values, receipt_row
+from backupd.ledger.schema import events, files, receipts
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """Ask for up to `limit` due files of a stage, oldest due time first."""
+
+    stage: Stage
+    limit: int
+    now: float
+    feeds: tuple[str, ...]  # those of the config that are not paused
+
+
+def move(connection: sa.Connection, moves: Sequence[Move]) -> list[bool]:
+    """Apply moves, each with its event and receipt; False for one that lost the race."""
+    applied = [False] * len(moves)
+    for places in _alike(moves).values():
+        for place, done in zip(places, _swap(connection, [moves[i] for i in places]), strict=True):
+            applied[place] = done
+    happened = [item for item, done in zip(moves, applied, strict=True) if done]
+    _file_receipts(connection, happened)
+    record(connection, (event_of_move(item) for item in happened if item.detail))
+    _wake_duplicates(connection, happened)
+    return applied
+
+
+def claim(connection: sa.Connection, claims: Sequence[Claim]) -> list[list[FileRecord]]:
+    """Make due files running and count the attempt, before any work is done on them."""
+    return [_claim(connection, item) for item in claims]
+
+
+def record(connection: sa.Connection, happened: Iterable[Event]) -> None:
+    """Append to the history."""
+    rows = [
+        {"file_id": e.file_id, "at": e.at, "stage": e.stage, "status": e.status, "detail": e.detail}
+        for e in happened
+    ]
+    if rows:
+        connection.execute(sa.insert(events), rows)
+
+
+def event_of_move(item: Move) -> Event:
+    """Return the line of history that a move leaves."""
+    return Event(
+        file_id=item.file.id,
+        at=item.at,
+        stage=item.stage,
+        status=item.status,
+        detail=item.detail,
+    )
+
+
+def _alike(moves: Sequence[Move]) -> dict[tuple[str, ...], list[int]]:
+    """Group moves by the columns that they set, so that each group is one executemany."""
+    groups: defaultdict[tuple[str, ...], list[int]] = defaultdict(list)
+    for place, item in enumerate(moves):
+        groups[tuple(sorted(item.changes))].append(place)
+    return groups
+
+
+def _swap(connection: sa.Connection, moves: Sequence[Move]) -> list[bool]:
+    statement = _swap_statement(tuple(sorted(moves[0].changes)))
+    parameters = [_swap_values(item) for item in moves]
+    savepoint = connection.begin_nested()
+    if connection.execute(statement, parameters).rowcount == len(moves):
+        savepoint.commit()
+        return [True] * len(moves)
+    # The count of an executemany is a sum: go one by one to learn which of them lost.
+    savepoint.rollback()
+    return [connection.execute(statement, values).rowcount == 1 for values in parameters]
+
+
+@cache
+def _swap_statement(columns: tuple[str, ...]) -> sa.Update:
+    values = {name: sa.bindparam(f"to_{name}", type_=files.c[name].type) for name in columns}
+    return (
+        sa.update(files)
+        .where(
+            files.c.id == sa.bindparam("if_id"),
+            files.c.stage == sa.bindparam("if_stage"),
+            files.c.status == sa.bindparam("if_status"),
+            files.c.tries == sa.bindparam("if_tries"),
+        )
+        .values(stage=sa.bindparam("to_stage"), status=sa.bindparam("to_status"), **values)
+    )
+
+
+def _swap_values(item: Move) -> dict[str, Any]:
+    values = {f"to_{name}": value for name, value in file_values(item.changes).items()}
+    return values | {
+        "if_id": item.file.id,
+        "if_stage": item.file.stage,
+        "if_status": item.file.status,
+        "if_tries": item.file.tries,
+        "to_stage": item.stage,
+        "to_status": item.status,
+    }
+
+
+def _file_receipts(connection: sa.Connection, moves: Iterable[Move]) -> None:
+    rows = [receipt_row(item.receipt) for item in moves if item.receipt is not None]
+    if rows:
+        connection.execute(insert(receipts).prefix_with("OR REPLACE"), rows)
+
+
+def _wake_duplicates(connection: sa.Connection, moves: Iterable[Move]) -> None:
+    """A file is done: the duplicates that waited for it may go on."""
+    originals = [
+        {"first": item.file.id, "now": item.at} for item in moves if item.status is Status.DONE
+    ]
+    if originals:
+        connection.execute(_WAKE_DUPLICATES, originals)
+
+
+_WAKE_DUPLICATES = (
+    sa.update(files)
+    .where(
+        files.c.duplicate_of == sa.bindparam("first"),
+        files.c.status == Status.WAITING,
+        files.c.awaits == "original",
+    )
+    .values(next_attempt_at=sa.bindparam("now"), awaits="", reason="")
+)
+
+
+def _claim(connection: sa.Connection, item: Claim) -> list[FileRecord]:
+    due = (
+        sa.select(files.c.id)
+        .where(
+            files.c.stage == item.stage,
+            files.c.status == sa.literal_column("'waiting'"),
+            files.c.next_attempt_at <= item.now,
+            files.c.feed.in_(item.feeds),
+        )
+        .order_by(files.c.next_attempt_at)
+        .limit(item.limit)
+    )
+    statement = (
+        sa.update(files)
+        .where(files.c.id.in_(due))
+        .values(
+            status=Status.RUNNING,
+            attempts=files.c.attempts + 1,
+            tries=files.c.tries + 1,
+        )
+        .returning(*files.c)
+    )
+    claimed = [file_of(row) for row in connection.execute(statement)]
+    record(connection, (started(file, item.now) for file in claimed))
+    return claimed
+
+
+def started(file: FileRecord, now: float) -> Event:
+    """Return the line of history for a file that just began to run."""
+    return Event(
+        file_id=file.id,
+        at=now,
+        stage=file.stage,
+        status=Status.RUNNING,
+        detail="started" if file.tries == 1 else f"started again (try {file.tries})",
+    )

@@ -1,0 +1,190 @@
+"""manifest: one pass counts records and size, hashes, and checks the companion."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import re
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from backupd.core import companions
+from backupd.core.archive_names import archive_name, is_gzip_name, too_long
+from backupd.core.errors import LocalGoneError, PermanentError, RewindError
+from backupd.core.names import escaped
+from backupd.core.records import Identity, Result
+from backupd.core.stages import Stage
+from backupd.stages.counting import GzipLineCounter, LineCounter
+from backupd.stages.local import unreadable
+
+if TYPE_CHECKING:
+    from backupd.core.records import Feed, FileRecord, Task
+    from backupd.stages.local import LocalFile, LocalFiles
+
+_CHUNK = 256 * 1024  # bytes; fits the second-level cache, through which all the passes go
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Companion:
+    identity: Identity
+    text: str
+    claim: companions.Claim
+
+
+class Manifest:
+    """Reads a file once, and says what its row and its shipment need to know."""
+
+    def __init__(self, local: LocalFiles, *, compress: bool) -> None:
+        """`compress`: files are shipped as gzip."""
+        self._local = local
+        self._compress = compress
+
+    async def __call__(self, task: Task) -> Result:
+        """Read the file.
+
+        Raises RewindError to settle when it changed or disagrees with its companion,
+        PermanentError when it can never be registered as it is.
+        """
+        return await asyncio.to_thread(self._read, task.file, task.feed)
+
+    def _read(self, file: FileRecord, feed: Feed) -> Result:
+        name = archive_name(feed, file.relative_path, compress=self._compress)
+        if too_long(name):
+            raise PermanentError(
+                f"its name in the archive would be longer than 255 bytes: {escaped(name)}",
+                hint="have it delivered under a shorter name",
+            )
+        with self._local.open(file, feed) as opened:
+            _refuse_changed(opened.identity, file.identity)
+            companion = _companion_of(file, feed)
+            sums = _Sums(file, feed)
+            sums.read(file, opened)
+        _refuse_changed(opened.identity, sums.identity_after)
+        if companion is not None:
+            _refuse_disagreement(sums, companion)
+        _refuse_other_content(file, sums.sha256.hexdigest())
+        records = max(sums.lines() - feed.header_lines, 0)
+        changes: dict[str, Any] = {
+            "identity": opened.identity,
+            "size_bytes": opened.identity.size,
+            "record_count": records,
+            "sha256": sums.sha256.hexdigest(),
+            "file_timestamp": timestamp_of(file, feed, opened.identity),
+            "companion_text": companion.text if companion else None,
+            "archive_name": file.archive_name if file.row_seen_at else name,
+        }
+        return Result(changes=changes, detail=f"{records} records, {opened.identity.size} bytes")
+
+
+class _Sums:
+    """All that one pass over the data tells."""
+
+    def __init__(self, file: FileRecord, feed: Feed) -> None:
+        self.sha256 = hashlib.sha256()
+        self._lines = GzipLineCounter() if is_gzip_name(file.file_name) else LineCounter()
+        self._checker = companions.checker(feed.companion.algorithm) if feed.companion else None
+
+    def read(self, file: FileRecord, opened: LocalFile) -> None:
+        """Read the open file to its end."""
+        try:
+            while chunk := os.read(opened.fd, _CHUNK):
+                self._add(chunk)
+        except OSError as error:
+            raise unreadable(file, error) from error
+        self.identity_after = opened.identity_now()
+
+    def _add(self, chunk: bytes) -> None:
+        self.sha256.update(chunk)
+        self._lines.update(chunk)
+        if self._checker is not None:
+            self._checker.update(chunk)
+
+    def lines(self) -> int:
+        """Return the number of lines; PermanentError for a .gz that is cut short."""
+        return self._lines.lines()
+
+    def claim(self) -> companions.Claim | None:
+        """Return what a companion has to say."""
+        return self._checker.claim() if self._checker else None
+
+
+def timestamp_of(file: FileRecord, feed: Feed, identity: Identity) -> float:
+    """Return the file's time, seconds since the epoch, UTC: from its name, else its mtime.
+
+    Raises PermanentError when the feed reads the time from the name and it is not there.
+    """
+    if feed.timestamp_regex is None:
+        return identity.mtime_ns / 1e9
+    match = re.search(feed.timestamp_regex, file.file_name)
+    if match is None:
+        raise PermanentError(
+            f"no timestamp in its name: {feed.timestamp_regex!r} is not found in it",
+            hint=f"correct timestamp_regex of feeds.{feed.file_type}, or the file's name",
+        )
+    with suppress(ValueError, OverflowError):
+        at = datetime.strptime(match[1], feed.timestamp_format)  # noqa: DTZ007 - UTC is set below
+        return at.replace(tzinfo=at.tzinfo or UTC).timestamp()
+    raise PermanentError(
+        f"the timestamp in its name, {match[1]!r}, is no date of the form {feed.timestamp_format}",
+        hint=f"correct timestamp_format of feeds.{feed.file_type}, or the file's name",
+    )
+
+
+def _refuse_changed(before: Identity, after: Identity) -> None:
+    if before != after:
+        raise RewindError(
+            Stage.SETTLE, "it changed while it was read: waits until it stays as it is"
+        )
+
+
+def _companion_of(file: FileRecord, feed: Feed) -> _Companion | None:
+    """Read the companion, where there is one. Settle told whether it can be read at all."""
+    if feed.companion is None or file.companion_path is None:
+        return None
+    found = _read_companion(file.companion_path)
+    if found is None:
+        if feed.companion.required:
+            raise RewindError(Stage.SETTLE, "its companion went away: waits for it")
+        return None
+    identity, text = found
+    claim = companions.parse(text, feed.companion.algorithm)
+    if claim is None:
+        raise RewindError(Stage.SETTLE, "its companion changed: looks at both again")
+    return _Companion(identity=identity, text=text, claim=claim)
+
+
+def _read_companion(path: str) -> tuple[Identity, str] | None:
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        data = os.read(fd, companions.MAX_BYTES)
+        return Identity.of(os.fstat(fd)), companions.decode(data)
+    finally:
+        os.close(fd)
+
+
+def _refuse_other_content(file: FileRecord, sha256: str) -> None:
+    """A file that was registered before keeps its row: other content is another file."""
+    if file.row_seen_at is not None and file.sha256 != sha256:
+        raise LocalGoneError(
+            "it was changed after it was registered; the registered content is not there any more",
+            hint="the changed file is taken as a new one",
+        )
+
+
+def _refuse_disagreement(sums: _Sums, companion: _Companion) -> None:
+    claim = sums.claim()
+    if claim is None or claim.agrees(companion.claim):
+        return
+    raise RewindError(
+        Stage.SETTLE,
+        f"its companion says {companion.claim}, the file has {claim}",
+        disagreement=companions.disagreement_key(
+            sums.identity_after, companion.identity, companion.text
+        ),
+    )

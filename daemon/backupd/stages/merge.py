@@ -1,0 +1,33 @@
+"""merge: what load staged goes into the production table, and is seen there."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from backupd.core.errors import UnknownOutcomeError
+from backupd.stages.rows import key_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from backupd.core.ports import Warehouse
+    from backupd.core.records import Batch, FileRecord, ProductionRow
+
+
+async def merge(
+    warehouse: Warehouse,
+    batch: Batch,
+    files: Sequence[FileRecord],
+    rows: Sequence[ProductionRow],
+) -> None:
+    """Merge the rows, then see every file's row. Raises UnknownOutcomeError when one is missing."""
+    seen = await warehouse.merge(batch, rows) if rows else frozenset()
+    others = [file for file in files if file.id not in seen]
+    if others:
+        seen |= await warehouse.find([key_of(file) for file in others])
+    missing = [file for file in files if file.id not in seen]
+    if missing:
+        raise UnknownOutcomeError(
+            f"{len(missing)} of {len(files)} rows of batch {batch.id} are not in production, "
+            f"that of {missing[0].file_name} among them"
+        )

@@ -1,0 +1,198 @@
+"""ship: the file goes into the archive, whole, under a name of its own, and is verified there."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import time
+import zlib
+from contextlib import aclosing
+from typing import TYPE_CHECKING
+
+from backupd.core.archive_names import archive_name, is_gzip_name, versioned
+from backupd.core.errors import LocalGoneError, NameTakenError, PermanentError, TransientError
+from backupd.core.records import Receipt, Result
+from backupd.stages.counting import GZIP_WINDOW
+
+if TYPE_CHECKING:
+    from backupd.core.ports import Archive, Checksum, OpenStream, Totals
+    from backupd.core.records import FileRecord, Task
+    from backupd.stages.local import LocalFile, LocalFiles
+
+
+class Ship:
+    """Sends one file, or finds that it is there already."""
+
+    def __init__(
+        self,
+        archive: Archive,
+        local: LocalFiles,
+        open_stream: OpenStream,
+        *,
+        compress: bool,
+        keep_for: float,
+    ) -> None:
+        """`keep_for`: seconds that the local copy stays after it was shipped."""
+        self._archive = archive
+        self._local = local
+        self._open_stream = open_stream
+        self._compress = compress
+        self._keep_for = keep_for
+
+    async def __call__(self, task: Task) -> Result:
+        """Ship the file.
+
+        Raises LocalGoneError when the registered content is not there any more, NameTakenError
+        when both of its names hold other content, and what the archive raises.
+        """
+        if task.receipt is not None and await self._still_there(task.receipt):
+            detail = f"still in the archive: {task.receipt.archive_name}"
+            return Result(changes=self._kept(), detail=detail)
+        name = task.file.archive_name or archive_name(
+            task.feed, task.file.relative_path, compress=self._compress
+        )
+        if task.file.tries > 1:
+            await self._archive.discard_parts(name, _earlier_parts(task.file))
+        with self._local.open(task.file, task.feed) as opened:
+            return await self._ship(task.file, opened, name)
+
+    def _kept(self) -> dict[str, object]:
+        """Put cleanup off for as long as the local copy is to stay."""
+        if not self._keep_for:
+            return {}
+        until = time.time() + self._keep_for
+        reason = f"kept for {self._keep_for:g} s after shipping"
+        return {"next_attempt_at": until, "awaits": "keep", "reason": reason}
+
+    async def _still_there(self, receipt: Receipt) -> bool:
+        found = await self._archive.checksum(receipt.archive_name)
+        return found is not None and found.sha256 == receipt.remote_sha256
+
+    async def _ship(self, file: FileRecord, opened: LocalFile, name: str) -> Result:
+        """Try the file's name, then the one for other content under a name that is taken."""
+        other = versioned(name, file.sha256 or "")
+        for candidate in dict.fromkeys((name, other)):
+            receipt = await self._send_or_find(file, opened, candidate)
+            if receipt is not None:
+                changes = {"archive_name": candidate, "identity": opened.identity}
+                changes |= self._kept()
+                detail = f"in the archive as {candidate}, {receipt.sent_bytes} bytes"
+                detail += f", verified by {receipt.verified_by}"
+                return Result(changes=changes, detail=detail, receipt=receipt)
+        raise NameTakenError(
+            f"the archive holds other content as {name} and as {other}",
+            hint="look at both, move the wrong one away, then requeue from ship",
+        )
+
+    async def _send_or_find(self, file: FileRecord, opened: LocalFile, name: str) -> Receipt | None:
+        """Return the receipt for this name; None when it holds other content."""
+        if file.tries > 1 and await self._archive.size(name) is not None:
+            return await self._find(file, opened, name)
+        try:
+            totals, flushed = await self._send(file, opened, name)
+        except NameTakenError:
+            return await self._find(file, opened, name)
+        found = await self._archive.checksum(name)
+        if found is None:
+            raise TransientError(f"{name} was renamed into place and is not there any more")
+        if found.sha256 != totals.sent_sha256:
+            raise PermanentError(
+                f"the archive holds other bytes as {name} than were sent",
+                hint="look at its disk, move the wrong file away, then requeue from ship",
+            )
+        return self._receipt(file, name, totals, found, flushed=flushed)
+
+    async def _send(self, file: FileRecord, opened: LocalFile, name: str) -> tuple[Totals, bool]:
+        stream = self._open_stream(opened.fd, compress=self._compresses(file))
+        part = f"{file.id}.{file.tries}"
+        async with self._archive.upload(name, part, opened.identity.size) as upload:
+            async with aclosing(stream.blocks()) as blocks:
+                async for block in blocks:
+                    await upload.write(block)
+            _refuse_other_content(file, stream.totals)
+            flushed = await upload.publish()
+        return stream.totals, flushed
+
+    async def _find(self, file: FileRecord, opened: LocalFile, name: str) -> Receipt | None:
+        """The name exists: an earlier try got there, or it holds other content."""
+        found = await self._archive.checksum(name)
+        if found is None:
+            raise TransientError(f"{name} was there and is gone again")
+        stream = self._open_stream(opened.fd, compress=self._compresses(file))
+        async with aclosing(stream.blocks()) as blocks:
+            async for _ in blocks:
+                pass
+        totals = stream.totals
+        _refuse_other_content(file, totals)
+        if found.sha256 == totals.sent_sha256 or await self._same_text(file, name):
+            return self._receipt(file, name, totals, found, flushed=False)
+        return None
+
+    async def _same_text(self, file: FileRecord, name: str) -> bool:
+        """Tell whether it is the same file, compressed by other hands: compare what is inside."""
+        if not self._compresses(file):
+            return False
+        inside = _Inside()
+        async with aclosing(self._archive.contents(name)) as blocks:
+            async for block in blocks:
+                if not await asyncio.to_thread(inside.update, block):
+                    return False
+        return inside.sha256() == file.sha256
+
+    def _compresses(self, file: FileRecord) -> bool:
+        return self._compress and not is_gzip_name(file.file_name)
+
+    def _receipt(
+        self, file: FileRecord, name: str, totals: Totals, found: Checksum, *, flushed: bool
+    ) -> Receipt:
+        now = time.time()
+        return Receipt(
+            file_id=file.id,
+            archive_name=name,
+            sha256=totals.sha256,
+            sent_sha256=found.sha256,
+            remote_sha256=found.sha256,
+            sent_bytes=totals.sent_bytes,
+            verified_by=found.how,
+            flushed=flushed,
+            shipped_at=now,
+            verified_at=now,
+        )
+
+
+class _Inside:
+    """The SHA-256 of the text in a .gz, a bounded piece at a time."""
+
+    _PIECE = 1 << 20
+
+    def __init__(self) -> None:
+        self._member = zlib.decompressobj(GZIP_WINDOW)
+        self._hash = hashlib.sha256()
+
+    def update(self, block: bytes) -> bool:
+        """Add the next block; False when it is no gzip."""
+        try:
+            while block:
+                self._hash.update(self._member.decompress(block, self._PIECE))
+                block = self._member.unconsumed_tail
+        except zlib.error:
+            return False
+        return True
+
+    def sha256(self) -> str | None:
+        """Return the digest; None when the end is missing or more follows it."""
+        if not self._member.eof or self._member.unused_data:
+            return None
+        return self._hash.hexdigest()
+
+
+def _earlier_parts(file: FileRecord) -> list[str]:
+    return [f"{file.id}.{earlier}" for earlier in range(1, file.tries)]
+
+
+def _refuse_other_content(file: FileRecord, totals: Totals) -> None:
+    if totals.sha256 != file.sha256:
+        raise LocalGoneError(
+            "it was changed after it was registered; the registered content is not there any more",
+            hint="the changed file is taken as a new one",
+        )

@@ -1,0 +1,212 @@
+"""The only place that knows all rooms: builds them from the config, runs, drains, recovers."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import signal
+import time
+from contextlib import AsyncExitStack
+from functools import partial
+from typing import TYPE_CHECKING
+
+import structlog
+
+from backupd.archive import open_archive
+from backupd.archive.stream import SendStream
+from backupd.control import ControlServer
+from backupd.core import moves
+from backupd.core.errors import DependencyDownError
+from backupd.core.moves import RetryPolicy
+from backupd.core.records import Result
+from backupd.core.stages import BATCHED, Stage, Status
+from backupd.intake.service import Intake
+from backupd.ledger import Ledger, reports
+from backupd.stages import Cleanup, LocalFiles, Manifest, Ship
+from backupd.warehouse import open_warehouse
+from backupd.worker import BatchFormer, BatchLane, Breakers, FileLane, Shop
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Coroutine
+    from typing import Any
+
+    from backupd.config.sections import Config
+    from backupd.core.ports import Archive, Warehouse
+    from backupd.core.records import Task
+
+    Work = Callable[[Task], Awaitable[Result]]
+
+log = structlog.get_logger()
+
+_CLEANUPS = 32  # at once: each is a look and an unlink
+_DRAIN = 20.0  # seconds that running files get to end after SIGTERM
+_JITTER = (0.75, 1.25)
+_IDLE_LOOK = 0.2  # seconds between looks whether `run --once` is through
+_BEFORE_LOAD = (Stage.SETTLE, Stage.MANIFEST)
+
+
+class Supervisor:
+    """One daemon, from start to stop."""
+
+    def __init__(self, config: Config, ledger: Ledger) -> None:
+        """The ledger is open and so its lock is held; it stays the caller's to close."""
+        self._config = config
+        self._ledger = ledger
+        self._stop = asyncio.Event()
+        self.ready = asyncio.Event()  # recovered, watching, scanned once, answering
+        retry = config.retry
+        self._policy = RetryPolicy(
+            first=retry.first,
+            cap=retry.cap,
+            attempts=retry.attempts,
+            jitter=lambda: random.uniform(*_JITTER),  # noqa: S311 - no secret hangs on it
+        )
+        self._breakers = Breakers(ledger, self._policy, time.time)
+        self._intake = Intake(config.intake, config.feeds, ledger)
+        self._shop = Shop(
+            ledger=ledger,
+            feeds={feed.name: feed for feed in config.feeds},
+            policy=self._policy,
+            breakers=self._breakers,
+            away=lambda: self._intake.health.away,
+            now=time.time,
+            stop=self._stop,
+        )
+
+    async def run(self, *, once: bool) -> bool:
+        """Work until told to stop or, with `once`, until nothing is left to be done.
+
+        Returns whether every file is done. Raises LedgerError, or what ended a part of the house.
+        """
+        async with AsyncExitStack() as stack:
+            archive = open_archive(self._config.archive)
+            stack.push_async_callback(archive.aclose)
+            warehouse = open_warehouse(self._config.warehouse)
+            stack.push_async_callback(warehouse.aclose)
+            self._listen_to_signals(stack)
+            await self._recover(warehouse)
+            control = ControlServer(self._config.control.socket, self._ledger)
+            await stack.enter_async_context(control)
+            await self._work(self._parts(archive, warehouse, once=once))
+        return await self._ledger.ask(reports.not_done) == 0
+
+    def stop(self) -> None:
+        """Claim no more, let what runs end, then return from `run`."""
+        self._stop.set()
+        self._ledger.wake(*Stage)
+
+    # -- start ---------------------------------------------------------------------------------
+
+    async def _recover(self, warehouse: Warehouse) -> None:
+        """Take up what was running when the last process ended."""
+        ledger, now = self._ledger, time.time()
+        await ledger.end_outages([])
+        running = await ledger.ask(reports.running)
+        files = [file for file in running if file.stage not in BATCHED]
+        await ledger.move([moves.interrupted(file, now, self._policy) for file in files])
+        batches = await ledger.ask(reports.open_batches)
+        interrupted = [batch for batch in batches if batch.status is Status.RUNNING]
+        for batch in interrupted:
+            await ledger.move_batch(moves.batch_interrupted(batch, now, self._policy))
+        log.info("started", interrupted_files=len(files), interrupted_batches=len(interrupted))
+        try:
+            await warehouse.sweep([batch.id for batch in await ledger.ask(reports.open_batches)])
+        except DependencyDownError as error:
+            await self._breakers.failed(error)
+
+    def _listen_to_signals(self, stack: AsyncExitStack) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop_by_signal, asyncio.current_task())
+            stack.callback(loop.remove_signal_handler, number)
+
+    def _stop_by_signal(self, main: asyncio.Task[bool] | None) -> None:
+        """Drain at the first signal, stop at once at the second."""
+        if self._stop.is_set() and main is not None:
+            main.cancel()
+        log.info("stopping")
+        self.stop()
+
+    # -- work ----------------------------------------------------------------------------------
+
+    def _parts(
+        self, archive: Archive, warehouse: Warehouse, *, once: bool
+    ) -> list[Coroutine[Any, Any, None]]:
+        """Return all that runs side by side until the stop."""
+        config, shop = self._config, self._shop
+        concurrency = config.concurrency
+        work = self._work_of_stages(archive)
+        former = BatchFormer(shop, config.batch, self._nothing_can_join if once else _never)
+        parts = [
+            self._intake.run(self._stop),
+            FileLane(shop, Stage.MANIFEST, work[Stage.MANIFEST], concurrency.manifest).run(),
+            former.run(),
+            BatchLane(shop, Stage.LOAD, warehouse).run(),
+            BatchLane(shop, Stage.MERGE, warehouse).run(),
+            FileLane(shop, Stage.SHIP, work[Stage.SHIP], concurrency.ship, "archive").run(),
+            FileLane(shop, Stage.CLEANUP, work[Stage.CLEANUP], _CLEANUPS).run(),
+        ]
+        return [*parts, self._until_done()] if once else parts
+
+    def _work_of_stages(self, archive: Archive) -> dict[Stage, Work]:
+        section = self._config.archive
+        compress = section.compression == "gzip"
+        local = LocalFiles(self._intake.health.why_away)
+        manifest = Manifest(local, compress=compress)
+        if self._config.environment == "dev":
+            return {Stage.MANIFEST: manifest, Stage.SHIP: _skipped, Stage.CLEANUP: _skipped}
+        stream = partial(SendStream, level=section.compression_level)
+        cleanup = self._config.cleanup
+        return {
+            Stage.MANIFEST: manifest,
+            Stage.SHIP: Ship(archive, local, stream, compress=compress, keep_for=cleanup.keep_for),
+            Stage.CLEANUP: Cleanup(archive, local, delete=cleanup.action == "delete"),
+        }
+
+    async def _work(self, parts: list[Coroutine[Any, Any, None]]) -> None:
+        """Run all parts; one that fails ends them all. After the stop they get time to drain."""
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(part) for part in parts]
+            await self._intake.ready.wait()
+            self.ready.set()
+            log.info("ready", feeds=len(self._config.feeds))
+            await self._stop.wait()
+            _, late = await asyncio.wait(tasks, timeout=_DRAIN)
+            for task in late:
+                task.cancel()
+        log.info("stopped")
+
+    # -- once ----------------------------------------------------------------------------------
+
+    async def _until_done(self) -> None:
+        """Stop when nothing moves any more and a last scan finds nothing new either."""
+        await self._intake.ready.wait()
+        while not self._stop.is_set():
+            if await self._is_idle():
+                await self._intake.scan_once()
+                if await self._is_idle():
+                    self.stop()
+            self._ledger.wake(Stage.LOAD)  # the last file that could join a batch may be gone
+            await asyncio.sleep(_IDLE_LOOK)
+
+    async def _is_idle(self) -> bool:
+        if self._breakers.exhausted():
+            return True
+        return await self._ledger.ask(reports.unfinished, self._shop.open_feeds()) == 0
+
+    async def _nothing_can_join(self) -> bool:
+        """Tell whether no file on its way could still come into the next batch."""
+        if not self._intake.ready.is_set():
+            return False
+        feeds = self._shop.open_feeds()
+        return await self._ledger.ask(reports.unfinished, feeds, _BEFORE_LOAD) == 0
+
+
+async def _never() -> bool:
+    """A daemon always may see another file."""
+    return False
+
+
+async def _skipped(_: Task) -> Result:
+    """Stand in for the stages that leave this host alone in dev."""
+    return Result(changes={}, detail="skipped (dev)")

@@ -1,0 +1,11 @@
+"""The workers: claim, run one stage, record one outcome.
+
+The only room that decides whether a failure means again, later, never or smaller.
+"""
+
+from backupd.worker.batches import BatchFormer, BatchLane
+from backupd.worker.breaker import Breakers
+from backupd.worker.files import FileLane
+from backupd.worker.shop import Shop
+
+__all__ = ["BatchFormer", "BatchLane", "Breakers", "FileLane", "Shop"]

@@ -1,0 +1,147 @@
+"""Load and merge: batches are formed, and each goes through both, one at a time."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+import structlog
+
+from backupd.core import moves
+from backupd.core.errors import BackupdError, DependencyDownError, LedgerError
+from backupd.core.stages import Stage, Status
+from backupd.ledger import reports
+from backupd.stages import load, merge, rows_to_make
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from backupd.config.sections import BatchSection
+    from backupd.core.ports import Warehouse
+    from backupd.core.records import Batch, BatchMove
+    from backupd.worker.shop import Shop
+
+log = structlog.get_logger()
+
+DEPENDENCY = "warehouse"
+
+
+class BatchFormer:
+    """Makes batches: of `max_files`, or smaller ones when waiting for more makes no sense."""
+
+    def __init__(
+        self, shop: Shop, section: BatchSection, nothing_can_join: Callable[[], Awaitable[bool]]
+    ) -> None:
+        self._shop = shop
+        self.section = section
+        self._nothing_can_join = nothing_can_join
+        self._wake = shop.ledger.wakes(Stage.LOAD)
+
+    async def run(self) -> None:
+        """Form batches until the shop stops."""
+        while not self._shop.stop.is_set():
+            self._wake.clear()
+            await self._shop.sleep(self._wake, await self._form())
+
+    async def _form(self) -> float | None:
+        """Form what is due; return when to look again."""
+        ledger, section = self._shop.ledger, self.section
+        waiting, oldest = await ledger.ask(reports.unbatched, section.max_files)
+        while oldest is not None:
+            ripe_at = oldest + section.max_wait
+            full = waiting >= section.max_files
+            if not full and ripe_at > self._shop.now() and not await self._nothing_can_join():
+                return ripe_at
+            await ledger.form_batch(section.max_files, self._shop.now())
+            waiting, oldest = await ledger.ask(reports.unbatched, section.max_files)
+        return None
+
+
+class BatchLane:
+    """Load or merge: one batch at a time, so that no two statements ever race."""
+
+    def __init__(self, shop: Shop, stage: Stage, warehouse: Warehouse) -> None:
+        self._shop = shop
+        self._stage = stage
+        self._warehouse = warehouse
+        self._wake = shop.ledger.wakes(stage)
+
+    async def run(self) -> None:
+        """Work until the shop stops."""
+        while not self._shop.stop.is_set():
+            self._wake.clear()
+            batch = await self._claim()
+            if batch is not None:
+                await self._process(batch)
+            else:
+                await self._shop.sleep(self._wake, await self._due())
+
+    async def _claim(self) -> Batch | None:
+        if self._shop.now() < self._shop.breakers.opens_at(DEPENDENCY):
+            return None
+        return await self._shop.ledger.claim_batch(self._stage, self._shop.now())
+
+    async def _due(self) -> float | None:
+        if self._shop.breakers.is_down(DEPENDENCY):
+            return self._shop.breakers.opens_at(DEPENDENCY)
+        return await self._shop.ledger.ask(reports.next_due_batch, self._stage)
+
+    async def _process(self, batch: Batch) -> None:
+        began = time.monotonic()
+        try:
+            move = await self._attempt(batch)
+        except asyncio.CancelledError:
+            now = self._shop.now()
+            move = moves.batch_given_back(batch, "stopped before it was finished", now, now)
+            await asyncio.shield(self._shop.ledger.move_batch(move))
+            raise
+        if await asyncio.shield(self._shop.ledger.move_batch(move)):
+            self._tell(move, time.monotonic() - began)
+
+    async def _attempt(self, batch: Batch) -> BatchMove:
+        try:
+            move = await self._work(batch)
+        except DependencyDownError as error:
+            due = await self._shop.breakers.failed(error)
+            return moves.batch_given_back(batch, moves.explained(error), self._shop.now(), due)
+        except LedgerError:
+            raise
+        except Exception as error:
+            if not isinstance(error, BackupdError):
+                log.exception("unexpected error", batch=batch.id)
+            return await self._failed(batch, error)
+        await self._shop.breakers.succeeded(DEPENDENCY)
+        return move
+
+    async def _work(self, batch: Batch) -> BatchMove:
+        ledger = self._shop.ledger
+        files = await ledger.members(batch)
+        before = await ledger.ask(reports.been_in_batches, batch.members, batch.id)
+        rows = await rows_to_make(self._warehouse, batch, files, before)
+        if self._stage is Stage.LOAD:
+            staged_at = await load(self._warehouse, batch, rows)
+            return moves.batch_advanced(batch, staged_at, self._shop.now())
+        await merge(self._warehouse, batch, files, rows)
+        return moves.batch_merged(batch, self._shop.now())
+
+    async def _failed(self, batch: Batch, error: Exception) -> BatchMove:
+        """A batch that is split or parked leaves nothing staged."""
+        move = moves.batch_failed(batch, error, self._shop.now(), self._shop.policy)
+        if move.status is not Status.WAITING:
+            with suppress(BackupdError):  # the sweep at the next start takes what stays
+                await self._warehouse.discard(batch.id)
+        return move
+
+    def _tell(self, move: BatchMove, seconds: float) -> None:
+        moved_on = move.status is Status.DONE or move.stage is not self._stage
+        tell = log.info if moved_on else log.warning
+        tell(
+            f"{self._stage} {'finished' if moved_on else 'did not finish'}",
+            batch=move.batch.id,
+            stage=str(self._stage),
+            files=len(move.batch.members),
+            detail=move.detail,
+            duration_s=round(seconds, 3),
+        )

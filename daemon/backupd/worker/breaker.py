@@ -1,0 +1,76 @@
+"""What is down: a dependency's stage pauses, one trial at a time finds out when it is back."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import structlog
+
+from backupd.core.moves import explained
+from backupd.ledger.reports import Outage
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from backupd.core.errors import DependencyDownError
+    from backupd.core.moves import RetryPolicy
+    from backupd.ledger import Ledger
+
+_LONGEST_PAUSE = 60.0  # seconds: what came back is noticed within it, whatever `retry.cap` is
+
+log = structlog.get_logger()
+
+
+class Breakers:
+    """One breaker for each dependency, open while it is down.
+
+    A failure counts as a trial only once its pause is over: of many files that fail at the same
+    moment, one does.
+    """
+
+    def __init__(self, ledger: Ledger, policy: RetryPolicy, now: Callable[[], float]) -> None:
+        self._ledger = ledger
+        self.policy = policy
+        self._now = now
+        self.open: dict[str, Outage] = {}
+
+    def opens_at(self, dependency: str) -> float:
+        """Return when it may be tried again; 0 while it is up."""
+        outage = self.open.get(dependency)
+        return outage.next_try_at if outage else 0.0
+
+    def is_down(self, dependency: str) -> bool:
+        """Tell whether it was down when last tried."""
+        return dependency in self.open
+
+    def exhausted(self) -> list[Outage]:
+        """Return those that were tried as often as a file would be."""
+        return [item for item in self.open.values() if item.trials >= self.policy.attempts]
+
+    async def failed(self, error: DependencyDownError) -> float:
+        """Note that it is down; return when it may be tried again."""
+        now = self._now()
+        outage = self.open.get(error.dependency)
+        if outage is not None and now < outage.next_try_at:
+            return outage.next_try_at
+        if outage is None:
+            outage = Outage(name=error.dependency, since=now, reason="", trials=0, next_try_at=now)
+            log.warning("dependency down", dependency=error.dependency, reason=explained(error))
+        trials = outage.trials + 1
+        pause = min(self.policy.pause(trials), _LONGEST_PAUSE)
+        outage = replace(outage, trials=trials, next_try_at=now + pause, reason=explained(error))
+        self.open[error.dependency] = outage
+        await self._ledger.note_outage(outage)
+        return outage.next_try_at
+
+    async def succeeded(self, dependency: str) -> None:
+        """Note that it works."""
+        outage = self.open.pop(dependency, None)
+        if outage is not None:
+            log.info(
+                "dependency up again",
+                dependency=dependency,
+                down_for_s=round(self._now() - outage.since, 1),
+            )
+            await self._ledger.end_outages([dependency])

@@ -1,0 +1,162 @@
+"""A lane: claims the due files of one stage, runs it on many at once, records each outcome."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING
+
+import structlog
+
+from backupd.core import moves
+from backupd.core.errors import BackupdError, DependencyDownError, LedgerError
+from backupd.core.names import escaped
+from backupd.core.records import Move, Result, Task
+from backupd.core.stages import Stage, Status
+from backupd.ledger import reports
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from backupd.core.records import FileRecord
+    from backupd.worker.shop import Shop
+
+log = structlog.get_logger()
+
+_REFILL = 4  # a lane claims again when a quarter of its places is free: many files a transaction
+
+
+class FileLane:
+    """One stage that works on single files: manifest, ship or cleanup."""
+
+    def __init__(
+        self,
+        shop: Shop,
+        stage: Stage,
+        work: Callable[[Task], Awaitable[Result]],
+        places: int,
+        dependency: str = "",
+    ) -> None:
+        """`places` files at once; the lane pauses while `dependency` is down."""
+        self._shop = shop
+        self._stage = stage
+        self._dependency = dependency
+        self.work = work
+        self.places = places
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._wake = shop.ledger.wakes(stage)
+
+    async def run(self) -> None:
+        """Work until the shop stops, then let what runs come to its end."""
+        async with asyncio.TaskGroup() as group:
+            while not self._shop.stop.is_set():
+                self._wake.clear()
+                free = self._free()
+                claimed = await self._claim(free)
+                for task in await self._tasks_of(claimed):
+                    self._start(group, task)
+                if not claimed or len(claimed) < free:
+                    await self._shop.sleep(self._wake, await self._due())
+
+    def _free(self) -> int:
+        """Return how many files may be claimed now; 0 until it is worth a transaction."""
+        free = self.places - len(self._tasks)
+        if self._dependency and self._shop.breakers.is_down(self._dependency):
+            pause_is_over = self._shop.now() >= self._shop.breakers.opens_at(self._dependency)
+            return int(pause_is_over and not self._tasks)  # a single trial
+        return free if free * _REFILL >= self.places else 0
+
+    async def _claim(self, free: int) -> list[FileRecord]:
+        feeds = self._shop.open_feeds()
+        if not free or not feeds:
+            return []
+        return await self._shop.ledger.claim(self._stage, free, self._shop.now(), feeds)
+
+    async def _due(self) -> float | None:
+        if self._dependency and self._shop.breakers.is_down(self._dependency):
+            return self._shop.breakers.opens_at(self._dependency)
+        if not self._free():
+            return None  # a file that ends wakes the lane
+        return await self._shop.ledger.due(self._stage, self._shop.open_feeds())
+
+    async def _tasks_of(self, files: Sequence[FileRecord]) -> list[Task]:
+        """Add what the stage needs to know beside the file."""
+        if self._stage is Stage.MANIFEST or not files:
+            return [Task(file=file, feed=self._shop.feeds[file.feed]) for file in files]
+        ledger = self._shop.ledger
+        firsts = [file.duplicate_of for file in files if file.duplicate_of]
+        originals = {file.id: file for file in await ledger.ask(reports.by_ids, firsts)}
+        receipts = await ledger.receipts([file.duplicate_of or file.id for file in files])
+        return [
+            Task(
+                file=file,
+                feed=self._shop.feeds[file.feed],
+                receipt=receipts.get(file.duplicate_of or file.id),
+                original=originals.get(file.duplicate_of or ""),
+            )
+            for file in files
+        ]
+
+    def _start(self, group: asyncio.TaskGroup, task: Task) -> None:
+        running = group.create_task(self._process(task))
+        self._tasks.add(running)
+        running.add_done_callback(self._ended)
+
+    def _ended(self, running: asyncio.Task[None]) -> None:
+        self._tasks.discard(running)
+        self._wake.set()
+
+    async def _process(self, task: Task) -> None:
+        """Run the stage on one file and record what came of it, also when told to stop."""
+        began = time.monotonic()
+        try:
+            move = await self._attempt(task)
+        except asyncio.CancelledError:
+            now = self._shop.now()
+            move = moves.given_back(task.file, "stopped before it was finished", now, now)
+            await asyncio.shield(self._record(move))
+            raise
+        if await asyncio.shield(self._record(move)):
+            self._tell(move, time.monotonic() - began)
+
+    async def _attempt(self, task: Task) -> Move:
+        try:
+            result = await self.work(task)
+        except DependencyDownError as error:
+            due = await self._shop.breakers.failed(error)
+            return moves.given_back(task.file, moves.explained(error), self._shop.now(), due)
+        except LedgerError:
+            raise
+        except Exception as error:
+            if not isinstance(error, BackupdError):
+                log.exception("unexpected error", file=escaped(task.file.path))
+            return moves.failed(task.file, error, self._shop.now(), self._shop.policy)
+        if self._dependency:
+            await self._shop.breakers.succeeded(self._dependency)
+        return moves.advance(task.file, result, self._shop.now())
+
+    async def _record(self, move: Move) -> bool:
+        ledger = self._shop.ledger
+        record = ledger.manifest_done if self._stage is Stage.MANIFEST else ledger.move
+        (applied,) = await record([move])
+        return applied
+
+    def _tell(self, move: Move, seconds: float) -> None:
+        tell = log.warning if move.status is Status.PARKED else log.info
+        tell(
+            _outcome(self._stage, move),
+            file=escaped(move.file.path),
+            file_id=move.file.id,
+            feed=move.file.feed,
+            stage=str(self._stage),
+            detail=move.detail,
+            duration_s=round(seconds, 3),
+        )
+
+
+def _outcome(stage: Stage, move: Move) -> str:
+    if move.status is Status.PARKED:
+        return "file parked"
+    if move.stage is stage and move.status is Status.WAITING:
+        return f"{stage} will be tried again"
+    return f"{stage} finished" if move.stage is not Stage.SETTLE else f"{stage} sent it back"

@@ -1,0 +1,47 @@
+"""What all lanes share."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from backupd.core.moves import RetryPolicy
+    from backupd.core.records import Feed
+    from backupd.ledger import Ledger
+    from backupd.worker.breaker import Breakers
+
+_LOOK_AGAIN = 5.0  # seconds: the longest that a lane sleeps, should a wake-up ever be missed
+
+
+@dataclass(kw_only=True)
+class Shop:
+    """The ledger, the feeds of the config, how to retry, and what is down.
+
+    `away()` names the feeds whose directory is not there just now. `stop` ends all claiming:
+    set it, then wake all lanes.
+    """
+
+    ledger: Ledger
+    feeds: Mapping[str, Feed]
+    policy: RetryPolicy
+    breakers: Breakers
+    away: Callable[[], Mapping[str, str]]
+    now: Callable[[], float]
+    stop: asyncio.Event
+
+    def open_feeds(self) -> list[str]:
+        """Return the feeds whose files may be worked on."""
+        away = self.away()
+        return [name for name in self.feeds if name not in away]
+
+    async def sleep(self, wake: asyncio.Event, due: float | None) -> None:
+        """Wait until `wake` is set or `due` (epoch seconds) has come."""
+        pause = _LOOK_AGAIN if due is None else min(due - self.now(), _LOOK_AGAIN)
+        if pause > 0:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(wake.wait(), pause)

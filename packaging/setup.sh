@@ -1,0 +1,138 @@
+#!/bin/bash
+# Sets up what `make` needs, once: system packages, the virtual environment, the locked packages.
+#
+#   packaging/setup.sh demo     what the daemon itself runs on
+#   packaging/setup.sh test     that, and what the checks, the tests and the bench need
+#
+# A stamp in the environment tells what it was made from; while that stays the same, this ends at
+# once. VENV names the environment (default .venv), PYTHON the interpreter (default: the first one
+# in PATH that is new enough).
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+readonly purpose=${1:?"usage: packaging/setup.sh demo|test"}
+readonly venv=${VENV:-.venv}
+readonly stamp=$venv/.ready-for-$purpose
+
+case $purpose in
+demo) lock=requirements.lock ;;
+test) lock=requirements-dev.lock ;;
+*) echo "setup: '$purpose' is neither demo nor test" >&2 && exit 2 ;;
+esac
+
+say() { echo "setup: $*" >&2; }
+die() { say "$*" && exit 1; }
+
+# What the environment is made from: the same text means that nothing has to be done. The directory
+# is part of it because a checkout that was moved left its environment pointing to the old place.
+ingredients() { pwd && sha256sum "$lock" pyproject.toml packaging/setup.sh; }
+is_ready() { [[ -x $venv/bin/python && -f $stamp && $(<"$stamp") == "$(ingredients)" ]]; }
+
+# ------------------------------------------------------------------ system packages
+
+new_enough() { "$1" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; }
+
+find_python() {
+    local candidate
+    for candidate in ${PYTHON:-python3 python3.14 python3.13 python3.12 python3.11}; do
+        if new_enough "$candidate"; then echo "$candidate" && return; fi
+    done
+}
+
+can_make_environments() { "$1" -c 'import ensurepip, venv' 2>/dev/null; }
+
+# `sshd` lies in a directory that is not in every user's PATH.
+has_program() { PATH=$PATH:/usr/sbin:/sbin type -P "$1" >/dev/null; }
+
+# Prints the Debian packages that are not there yet, a line each.
+missing_packages() {
+    local python=$1
+    [[ -n $python ]] || echo python3
+    if [[ -z $python ]]; then
+        echo python3-venv
+    elif ! can_make_environments "$python"; then
+        "$python" -c 'import sys; print("python%d.%d-venv" % sys.version_info[:2])'
+    fi
+    [[ $purpose == test ]] || return 0
+    has_program sshd || echo openssh-server   # the tests ship to a real server on loopback
+    has_program ssh-keygen || echo openssh-client
+    has_program ps || echo procps
+    has_program strace || echo strace         # makes a system call fail, or the process die in it
+    has_program rclone || echo rclone         # the bench compares with these two
+    has_program igzip || echo isal
+}
+
+as_root() {
+    if ((EUID == 0)); then "$@"; else sudo "$@"; fi
+}
+
+# The tests start servers of their own. Debian starts a system-wide one with the package, unless
+# this file, which its unit looks for, is there first.
+keep_sshd_from_starting() {
+    say "openssh-server is for the tests alone: /etc/ssh/sshd_not_to_be_run keeps it from" \
+        "running as a service (remove that file if you want one)"
+    as_root mkdir -p /etc/ssh
+    as_root touch /etc/ssh/sshd_not_to_be_run
+}
+
+install_packages() {
+    has_program apt-get || die "needs $*, and knows no way to install them here but apt-get"
+    ((EUID == 0)) || has_program sudo || die "needs root once, for: apt-get install $*"
+    say "installing system packages: $*"
+    [[ " $* " != *" openssh-server "* ]] || keep_sshd_from_starting
+    # What apt prints is long and of interest only when it fails.
+    local output
+    output=$(apt_install "$@" 2>&1) || die "apt-get failed:"$'\n'"$output"
+}
+
+apt_install() {
+    as_root apt-get update -qq &&
+        as_root env DEBIAN_FRONTEND=noninteractive \
+            apt-get install -qq -y --no-install-recommends "$@"
+}
+
+# ------------------------------------------------------------------ virtual environment
+
+pip_install() { "$venv/bin/python" -m pip --disable-pip-version-check install --quiet "$@"; }
+
+# An environment that was moved, or whose interpreter was removed or replaced, is made anew: its
+# commands would start another one.
+is_sound() {
+    new_enough "$venv/bin/python" &&
+        [[ $(grep '^command = ' "$venv/pyvenv.cfg") == *" $(realpath "$venv")" ]]
+}
+
+make_environment() {
+    local python=$1
+    if ! is_sound; then
+        say "making the virtual environment $venv with $("$python" --version)"
+        "$python" -m venv --clear "$venv"
+    fi
+    say "installing the packages of $lock into $venv"
+    pip_install --require-hashes --requirement "$lock"
+    # setuptools is locked like all others: with isolation pip would fetch one of its own choice.
+    pip_install --no-deps --no-build-isolation --editable .
+}
+
+set_up() {
+    local python packages
+    [[ -z ${PYTHON:-} ]] || new_enough "$PYTHON" || die "PYTHON=$PYTHON is not Python 3.11 or later"
+    python=$(find_python)
+    mapfile -t packages < <(missing_packages "$python")
+    if ((${#packages[@]})); then
+        install_packages "${packages[@]}"
+        python=$(find_python)
+    fi
+    [[ -n $python ]] || die "found no Python 3.11 or later; set PYTHON to one"
+    make_environment "$python"
+    # What serves the tests serves the demo as well.
+    [[ $purpose == demo ]] || lock=requirements.lock ingredients >"$venv/.ready-for-demo"
+    ingredients >"$stamp"
+    say "done; the next run starts at once"
+}
+
+is_ready && exit
+# Two makes at once: the second waits, and then finds the work done.
+exec 9<packaging/setup.sh
+flock 9
+is_ready || set_up

@@ -1,0 +1,35 @@
+"""Config sections for archives."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from backupd.config.sections import ArchiveSection
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from support.sshd import SshServer
+
+
+def archive_section(
+    root: Path,
+    server: SshServer | None = None,
+    *,
+    port: int | None = None,
+    verify: Literal["auto", "remote-sha256", "readback"] = "auto",
+) -> ArchiveSection:
+    """Return a section for `root`: here, or on `server` (by another `port`: through a proxy)."""
+    return ArchiveSection(
+        scheme="file" if server is None else "sftp",
+        root=str(root),
+        host="" if server is None else server.host,
+        port=0 if server is None else port or server.port,
+        username="" if server is None else server.username,
+        password=None,
+        identity_file=None if server is None else server.identity,
+        known_hosts_file=None if server is None else server.known_hosts,
+        compression="gzip",
+        compression_level=1,
+        verify=verify,
+    )

@@ -1,0 +1,148 @@
+"""An archive in memory, with faults on demand. Held to the same contract as the real ones."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from collections import defaultdict, deque
+from typing import TYPE_CHECKING
+
+from backupd.core.errors import (
+    BackupdError,
+    DependencyDownError,
+    NameTakenError,
+    PermanentError,
+    UnknownOutcomeError,
+)
+from backupd.core.ports import Checksum, Probe
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, AsyncIterator, Collection
+
+BLOCK = 64 * 1024
+LONGEST_NAME = 255
+
+
+class FakeArchive:
+    """Implements `core.ports.Archive`. `files` and `parts` may be looked at and tampered with.
+
+    A verb is the name of a method of the port: size, checksum, contents, upload, write, publish,
+    discard_parts.
+    """
+
+    def __init__(self, *, how: str = "remote-sha256", free: int = 1 << 40, flushes: bool = True):
+        """`free` bytes are left; `flushes` is what `publish` answers."""
+        self.files: dict[str, bytes] = {}
+        self.parts: dict[tuple[str, str], bytearray] = {}  # by name and part id
+        self.how = how
+        self.free = free
+        self.flushes = flushes
+        self.down: DependencyDownError | None = None  # raised by everything while set
+        self.calls: list[tuple[str, str]] = []  # verb and name
+        self.closed = False
+        self._faults: defaultdict[str, deque[BackupdError]] = defaultdict(deque)
+        self._lost_answers = 0
+
+    def fail_next(self, verb: str, *errors: BackupdError) -> None:
+        """Raise these, one a call, before the next calls of a verb do anything."""
+        self._faults[verb].extend(errors)
+
+    def lose_next_answer_to_publish(self) -> None:
+        """Publish once more, but raise UnknownOutcomeError as if the answer had been lost."""
+        self._lost_answers += 1
+
+    async def size(self, name: str) -> int | None:
+        """See the port."""
+        self._call("size", name)
+        return len(self.files[name]) if name in self.files else None
+
+    async def checksum(self, name: str) -> Checksum | None:
+        """See the port."""
+        self._call("checksum", name)
+        if name not in self.files:
+            return None
+        return Checksum(hashlib.sha256(self.files[name]).hexdigest(), self.how)
+
+    async def contents(self, name: str) -> AsyncGenerator[bytes]:
+        """See the port."""
+        self._call("contents", name)
+        if name not in self.files:
+            raise PermanentError(f"{name} is not there")
+        stored = self.files[name]
+        for start in range(0, len(stored), BLOCK):
+            yield stored[start : start + BLOCK]
+
+    @contextlib.asynccontextmanager
+    async def upload(
+        self, name: str, part_id: str, expected_bytes: int
+    ) -> AsyncIterator[FakeUpload]:
+        """See the port."""
+        self._call("upload", name)
+        if self.free < expected_bytes:
+            raise DependencyDownError("archive", f"no room for {expected_bytes} bytes")
+        self.parts[name, part_id] = bytearray()
+        try:
+            yield FakeUpload(self, name, part_id)
+        finally:
+            if self.down is None:
+                self.parts.pop((name, part_id), None)
+
+    async def discard_parts(self, name: str, part_ids: Collection[str]) -> None:
+        """See the port."""
+        self._call("discard_parts", name)
+        for part_id in part_ids:
+            self.parts.pop((name, part_id), None)
+
+    async def probe(self, directories: Collection[str]) -> list[Probe]:
+        """See the port."""
+        if self.down is not None:
+            return [Probe("archive", ok=False, detail=str(self.down), hint=self.down.hint)]
+        return [
+            Probe(f"archive directory {each or '.'}", ok=True, detail="") for each in directories
+        ]
+
+    async def aclose(self) -> None:
+        """See the port."""
+        self.closed = True
+
+    def _call(self, verb: str, name: str) -> None:
+        self.calls.append((verb, name))
+        if self.down is not None:
+            raise self.down
+        parts = name.split("/")
+        if {"", ".", ".."} & set(parts) or max(len(p.encode()) for p in parts) > LONGEST_NAME:
+            raise PermanentError(f"no such name can be: {name}")
+        if self._faults[verb]:
+            raise self._faults[verb].popleft()
+
+    def _publish(self, name: str, part_id: str) -> bool:
+        self._call("publish", name)
+        if name in self.files:
+            raise NameTakenError(f"{name} is there already")
+        self.files[name] = bytes(self.parts.pop((name, part_id)))
+        if self._lost_answers:
+            self._lost_answers -= 1
+            raise UnknownOutcomeError(f"no answer whether {name} was renamed into place")
+        return self.flushes
+
+    def _write(self, name: str, part_id: str, block: bytes) -> None:
+        self._call("write", name)
+        self.parts[name, part_id] += block
+
+
+class FakeUpload:
+    """Implements `core.ports.Upload`."""
+
+    def __init__(self, archive: FakeArchive, name: str, part_id: str) -> None:
+        """Belongs to one archive."""
+        self._archive = archive
+        self._name = name
+        self._part_id = part_id
+
+    async def write(self, block: bytes) -> None:
+        """See the port."""
+        self._archive._write(self._name, self._part_id, block)  # noqa: SLF001 -- two halves of one fake
+
+    async def publish(self) -> bool:
+        """See the port."""
+        return self._archive._publish(self._name, self._part_id)  # noqa: SLF001 -- as above

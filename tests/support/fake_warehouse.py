@@ -1,0 +1,107 @@
+"""A warehouse in memory, with faults on demand."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+from backupd.core.errors import (
+    DependencyDownError,
+    PermanentError,
+    RewindError,
+    UnknownOutcomeError,
+)
+from backupd.core.ports import Probe, RowKey
+from backupd.core.stages import Stage
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Collection, Sequence
+
+    from backupd.core.records import Batch, ProductionRow
+
+
+@dataclass
+class FakeWarehouse:
+    """`core.ports.Warehouse`. Set a fault and the next calls meet it."""
+
+    rejected: set[str] = field(default_factory=set)  # file ids that `load` refuses, for ever
+    down_for: int = 0  # so many calls find the warehouse down
+    answer_lost: Literal["", "before commit", "after commit"] = ""  # of the next merge
+
+    staged: dict[str, list[ProductionRow]] = field(default_factory=dict)  # by batch id
+    production: dict[str, list[ProductionRow]] = field(default_factory=dict)  # by batch id
+
+    async def load(self, batch: Batch, rows: Sequence[ProductionRow]) -> str:
+        self._answer()
+        for row in rows:
+            if row.file_id in self.rejected or not _is_text(row.file_name):
+                raise PermanentError(f"no row can be made for {row.file_name!r}")
+        self.staged[batch.id] = list(rows)
+        return f"memory:{batch.id}"
+
+    async def merge(self, batch: Batch, rows: Sequence[ProductionRow]) -> frozenset[str]:
+        self._answer()
+        lost, self.answer_lost = self.answer_lost, ""
+        if lost == "before commit":
+            raise UnknownOutcomeError("the answer to the merge was lost")
+        self._commit(batch.id, rows)
+        if lost == "after commit":
+            raise UnknownOutcomeError("the answer to the merge was lost")
+        return frozenset(row.file_id for row in self.production.get(batch.id, []))
+
+    async def find(self, keys: Collection[RowKey]) -> frozenset[str]:
+        self._answer()
+        return frozenset(key.file_id for key in self._keys() if key in set(keys))
+
+    async def rows(self, dates: Collection[str]) -> AsyncIterator[RowKey]:
+        self._answer()
+        for key in self._keys():
+            if key.file_date in dates:
+                yield key
+
+    async def discard(self, batch_id: str) -> None:
+        self._answer()
+        self.staged.pop(batch_id, None)
+
+    async def sweep(self, live: Collection[str]) -> list[str]:
+        self._answer()
+        stale = [batch_id for batch_id in self.staged if batch_id not in live]
+        for batch_id in stale:
+            del self.staged[batch_id]
+        return stale
+
+    def statements(self, batch: Batch, rows: Sequence[ProductionRow]) -> list[str]:
+        return [f"stage {len(rows)} rows of {batch.id}", f"merge {batch.id}"]
+
+    async def probe(self) -> list[Probe]:
+        down = self.down_for > 0
+        return [Probe("warehouse in memory", ok=not down, detail="down" if down else "answers")]
+
+    async def aclose(self) -> None:
+        pass
+
+    def _answer(self) -> None:
+        if self.down_for > 0:
+            self.down_for -= 1
+            raise DependencyDownError("warehouse", "the warehouse is down", hint="wait")
+
+    def _commit(self, batch_id: str, rows: Sequence[ProductionRow]) -> None:
+        staged = self.staged.pop(batch_id, None)
+        if batch_id in self.production or not rows:
+            return
+        if staged is None:
+            raise RewindError(Stage.LOAD, f"batch {batch_id} is neither staged nor merged")
+        self.production[batch_id] = staged
+
+    def _keys(self) -> list[RowKey]:
+        return [
+            RowKey(row.file_id, row.file_date) for rows in self.production.values() for row in rows
+        ]
+
+
+def _is_text(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

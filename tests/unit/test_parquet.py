@@ -1,0 +1,111 @@
+"""Rows into Parquet and back, by the eyes of another reader."""
+
+from __future__ import annotations
+
+import dataclasses
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pyarrow import parquet as pq
+
+from backupd.core.errors import PermanentError, TransientError
+from backupd.warehouse.parquet import encode, file_ids
+from support.rows import COLUMNS, NOON, new_batch, production_row
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+BATCH = "0123456789abcdef0123"
+
+texts = st.text(st.characters(exclude_categories=["Cs"]))
+times = st.floats(min_value=0, max_value=253_402_300_799)
+sizes = st.integers(min_value=0, max_value=2**63 - 1)
+
+
+def read_back(content: memoryview) -> list[dict[str, object]]:
+    rows: list[dict[str, object]] = pq.read_table(pa.BufferReader(content)).to_pylist()
+    return rows
+
+
+def utc(at: float) -> datetime:
+    """The instant as Parquet holds it: microseconds, and no zone."""
+    return datetime.fromtimestamp(round(at * 1_000_000) // 1_000_000, UTC).replace(
+        microsecond=round(at * 1_000_000) % 1_000_000, tzinfo=None
+    )
+
+
+@given(name=texts, companion=st.none() | texts, records=sizes, size=sizes, at=times)
+def test_any_row_is_read_back_as_it_was(
+    name: str, companion: str | None, records: int, size: int, at: float
+) -> None:
+    row = dataclasses.replace(
+        production_row(BATCH),
+        file_name=name,
+        companion_name=companion,
+        record_count=records,
+        size_bytes=size,
+        file_timestamp=at,
+    )
+    expected = dataclasses.asdict(row) | {
+        "file_timestamp": utc(at),
+        "first_seen_at": utc(row.first_seen_at),
+    }
+    del expected["file_date"]  # the partition stands in the directory's name
+    assert read_back(encode([row], COLUMNS)) == [expected]
+
+
+def test_columns_have_the_names_and_the_order_of_the_table() -> None:
+    columns = {"sha256": "digest", "file_id": "id", "record_count": "lines"}
+    row = production_row(BATCH)
+    (read,) = read_back(encode([row], columns))
+    assert list(read.items()) == [("digest", row.sha256), ("id", row.file_id), ("lines", 42)]
+
+
+def test_timestamps_carry_no_zone_and_only_the_companion_may_be_null() -> None:
+    schema = pq.read_schema(pa.BufferReader(encode([production_row(BATCH)], COLUMNS)))
+    assert schema.field("file_timestamp").type == pa.timestamp("us")
+    assert schema.field("first_seen_at").type == pa.timestamp("us")
+    assert [field.name for field in schema if field.nullable] == ["companion_name"]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"file_name": "bad \udcff.csv"},
+        {"file_timestamp": float("inf")},
+        {"file_timestamp": float("nan")},
+        {"file_timestamp": 1e300},
+        {"record_count": 2**63},
+        {"record_count": None},
+        {"sha256": None},
+    ],
+    ids=str,
+)
+def test_the_one_row_that_cannot_be_written_is_named(changes: dict[str, object]) -> None:
+    _, rows = new_batch()
+    bad = dataclasses.replace(production_row(BATCH, name="bad.csv"), **changes)  # type: ignore[arg-type]
+    with pytest.raises(PermanentError, match=r"'bad.*csv'"):
+        encode([*rows, bad], COLUMNS)
+
+
+def test_ids_come_back_in_the_files_order(tmp_path: Path) -> None:
+    _, rows = new_batch(1000)
+    path = tmp_path / "rows.parquet"
+    path.write_bytes(encode(rows, COLUMNS))
+    assert list(file_ids(path, "file_id")) == [row.file_id for row in rows]
+
+
+@pytest.mark.parametrize("damage", ["empty", "text", "cut", "no such column"])
+def test_a_file_that_is_not_ours_to_read_is_named(tmp_path: Path, damage: str) -> None:
+    path = tmp_path / "rows.parquet"
+    whole = bytes(encode([production_row(BATCH, at=NOON)], COLUMNS))
+    contents = {"empty": b"", "text": b"id;name\n" * 99, "cut": whole[:-9]}
+    path.write_bytes(contents.get(damage, whole))
+    column = "file_id" if damage in contents else "id"
+    with pytest.raises(TransientError, match=str(path)) as caught:
+        list(file_ids(path, column))
+    assert caught.value.hint
