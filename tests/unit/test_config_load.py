@@ -69,7 +69,7 @@ def test_a_feed_needs_three_keys(tmp_path: Path) -> None:
     first, _ = loaded(tmp_path, {}).feeds
 
     assert (first.timestamp_regex, first.timestamp_format) == (None, "")
-    assert (first.header_lines, first.recursive, first.companion) == (1, False, None)
+    assert (first.header_lines, first.recursive, first.companion) == (0, False, None)
     assert first.archive_directory == "a/traffic"
 
 

@@ -81,7 +81,7 @@ def test_a_wrong_variable_is_a_mistake_of_its_own(tmp_path: Path, wrong: str) ->
         ("archive.url", '"sftp://u@h:99999/x"', "is no URL that can be read"),
         ("archive.url", '"sftp://u@[h/x"', "is no URL that can be read"),
         ("archive.compression", '"zstd"', "is 'zstd'"),
-        ("archive.compression_level", "9", "is 9, which is out of range"),
+        ("archive.compression_level", "10", "is 10, which is out of range"),
         ("cleanup.keep_for", '"soon"', "is 'soon', which is no duration"),
         ("control.socket", '""', "is empty"),
         ("feeds.traffic.customers", None, "is missing"),

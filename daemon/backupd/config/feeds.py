@@ -108,7 +108,7 @@ FEED = Table({
     "pattern": Key(_pattern, "a shell pattern for file names (*, ?, [...]), with {customer}"),
     "timestamp_regex": Key(_regex, _REGEX, None),
     "timestamp_format": Key(_format, _FORMAT, None),
-    "header_lines": integer(0, 1_000_000, default=1),
+    "header_lines": integer(0, 1_000_000, default=0),
     "recursive": boolean(default=False),
     "archive_directory": Key(
         _archive_directory,

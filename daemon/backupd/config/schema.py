@@ -107,7 +107,7 @@ ARCHIVE = Table({
     "password_file": text(default=None, allowed=_FILE),
     "known_hosts_file": text(default=None, allowed=_FILE),
     "compression": choice("gzip", "none", default="gzip"),
-    "compression_level": integer(0, 3, default=1),
+    "compression_level": integer(1, 9, default=1),
     "verify": choice("auto", "remote-sha256", "readback", default="auto"),
 })  # fmt: skip
 

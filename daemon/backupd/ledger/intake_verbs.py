@@ -18,7 +18,7 @@ from backupd.ledger.rows import file_of, identity_of, in_chunks, new_file_row
 from backupd.ledger.schema import feed_mounts, files
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
 _LOOKUPS = 500  # paths a query: SQLite's own bound on parameters is far above
 
@@ -189,28 +189,31 @@ def _twins(
     connection: sa.Connection, candidates: Sequence[FileRecord]
 ) -> dict[str, list[FileRecord]]:
     """Return for each file the other ones of its name whose content is known, oldest first."""
-    by_name: defaultdict[tuple[str, bytes], list[FileRecord]] = defaultdict(list)
+    by_name: defaultdict[tuple[str, str], list[FileRecord]] = defaultdict(list)
     for file in candidates:
-        by_name[file.feed, os.fsencode(file.relative_path)].append(file)
+        by_name[file.feed, file.relative_path].append(file)
     twins: dict[str, list[FileRecord]] = {file.id: [] for file in candidates}
-    for names in in_chunks(by_name, _LOOKUPS):
-        for other in _named(connection, names):
-            for file in by_name[other.feed, os.fsencode(other.relative_path)]:
-                if file.id not in {other.id, other.duplicate_of} and not _is_dead(other):
-                    twins[file.id].append(other)
-    return twins
+    for other in _named(connection, by_name):
+        for file in by_name[other.feed, other.relative_path]:
+            if file.id not in {other.id, other.duplicate_of} and not _is_dead(other):
+                twins[file.id].append(other)
+    return {id_: sorted(others, key=lambda other: other.id) for id_, others in twins.items()}
 
 
-def _named(connection: sa.Connection, names: Iterable[tuple[str, bytes]]) -> Iterable[FileRecord]:
-    query = (
-        sa.select(files)
-        .where(
-            sa.tuple_(files.c.feed, files.c.relative_path).in_(list(names)),
-            files.c.sha256.is_not(None),
-        )
-        .order_by(files.c.id)
-    )
-    return map(file_of, connection.execute(query))
+def _named(connection: sa.Connection, names: Iterable[tuple[str, str]]) -> Iterator[FileRecord]:
+    """Yield the files of these (feed, relative path) whose content is known."""
+    by_feed: defaultdict[str, list[bytes]] = defaultdict(list)
+    for feed, relative_path in names:
+        by_feed[feed].append(os.fsencode(relative_path))
+    for feed, paths in by_feed.items():
+        for some in in_chunks(paths, _LOOKUPS):
+            # A feed at a time, and unordered: only so does SQLite look both up in the index.
+            query = sa.select(files).where(
+                files.c.feed == feed,
+                files.c.relative_path.in_(some),
+                files.c.sha256.is_not(None),
+            )
+            yield from map(file_of, connection.execute(query))
 
 
 def _is_dead(file: FileRecord) -> bool:

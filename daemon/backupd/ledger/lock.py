@@ -39,7 +39,7 @@ class LedgerLock:
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            pid = os.pread(fd, 32, 0).decode("ascii", "replace").strip() or "unknown"
+            pid = _pid_in(fd)
             os.close(fd)
             raise LedgerLockedError(self._path.with_suffix(""), pid) from None
         os.ftruncate(fd, 0)
@@ -53,12 +53,29 @@ class LedgerLock:
             self._fd = None
 
 
+def holder(ledger: Path) -> str | None:
+    """Return the pid of the process that holds the ledger just now; None: nobody does.
+
+    Nothing is made or written: a lock file of another user's would keep the daemon out.
+    """
+    lock = ledger.with_name(ledger.name + ".lock")
+    try:
+        fd = os.open(lock, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return _pid_in(fd)
+    finally:
+        os.close(fd)
+    return None
+
+
 def held(ledger: Path) -> bool:
     """Tell whether a process holds the ledger just now."""
-    lock = LedgerLock(ledger)
-    try:
-        lock.acquire()
-    except LedgerLockedError:
-        return True
-    lock.release()
-    return False
+    return holder(ledger) is not None
+
+
+def _pid_in(fd: int) -> str:
+    return os.pread(fd, 32, 0).decode("ascii", "replace").strip() or "unknown"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
+from backupd.core.records import first_id
 from backupd.core.stages import ORDER, Stage, Status
 from backupd.ledger.batch_verbs import members_of
 from backupd.ledger.rows import batch_of, event_of, file_of, in_chunks, receipt_of
@@ -62,6 +63,7 @@ class Wanted:
     feed: str | None = None
     customer: str | None = None
     since: float | None = None  # first seen at or after
+    after: str | None = None  # ids behind this one
     limit: int | None = None
 
 
@@ -109,18 +111,38 @@ def oldest_open(connection: sa.Connection) -> dict[str, float]:
     return dict(connection.execute(query))
 
 
-def select(connection: sa.Connection, wanted: Wanted) -> Iterator[FileRecord]:
-    """Yield files in the order in which they were first seen."""
-    query = sa.select(files).order_by(files.c.id)
+def select(connection: sa.Connection, wanted: Wanted) -> list[FileRecord]:
+    """Return files in the order in which they were first seen."""
+    query = sa.select(files).where(*_conditions(wanted)).order_by(files.c.id)
+    return [file_of(row) for row in connection.execute(query.limit(wanted.limit))]
+
+
+def how_many(connection: sa.Connection, wanted: Wanted) -> int:
+    """Count the files that are wanted, whatever the limit."""
+    query = sa.select(sa.func.count()).select_from(files).where(*_conditions(wanted))
+    return int(connection.execute(query).scalar_one())
+
+
+def before_newest(connection: sa.Connection, wanted: Wanted, number: int) -> str | None:
+    """Return the last id before the newest `number` files; None where there are no others."""
+    query = sa.select(files.c.id).where(*_conditions(wanted)).order_by(files.c.id.desc())
+    found = connection.execute(query.offset(number).limit(1)).scalar_one_or_none()
+    return found if found is None else str(found)
+
+
+def _conditions(wanted: Wanted) -> Iterator[sa.ColumnElement[bool]]:
     for name in ("stage", "status", "customer"):
         if (value := getattr(wanted, name)) is not None:
-            query = query.where(files.c[name] == value)
+            yield files.c[name] == value
+    if wanted.status not in {None, Status.DONE}:
+        yield files.c.status != _DONE  # so that SQLite sees that the index of open files fits
     if wanted.feed is not None:  # a feed by its name, or all the feeds of a file type
-        query = query.where(sa.or_(files.c.feed == wanted.feed, files.c.file_type == wanted.feed))
+        yield sa.or_(files.c.feed == wanted.feed, files.c.file_type == wanted.feed)
     if wanted.since is not None:
-        query = query.where(files.c.first_seen_at >= wanted.since)
-    for row in connection.execute(query.limit(wanted.limit)):
-        yield file_of(row)
+        yield files.c.first_seen_at >= wanted.since
+        yield files.c.id >= first_id(wanted.since)  # there is no index on the time, but on ids
+    if wanted.after is not None:
+        yield files.c.id > wanted.after
 
 
 def by_ids(connection: sa.Connection, ids: Iterable[str]) -> list[FileRecord]:

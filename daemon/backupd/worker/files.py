@@ -23,7 +23,10 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-_REFILL = 4  # a lane claims again when a quarter of its places is free: many files a transaction
+# Many files are claimed in one transaction: more than are worked on at once, and again when a
+# quarter of them is through.
+_CLAIMED = 64
+_REFILL = 4
 
 
 class FileLane:
@@ -41,8 +44,9 @@ class FileLane:
         self._shop = shop
         self._stage = stage
         self._dependency = dependency
-        self.work = work
-        self.places = places
+        self._work = work
+        self._places = asyncio.Semaphore(places)
+        self._capacity = max(_CLAIMED, 2 * places)
         self._tasks: set[asyncio.Task[None]] = set()
         self._wake = shop.ledger.wakes(stage)
 
@@ -60,11 +64,11 @@ class FileLane:
 
     def _free(self) -> int:
         """Return how many files may be claimed now; 0 until it is worth a transaction."""
-        free = self.places - len(self._tasks)
+        free = self._capacity - len(self._tasks)
         if self._dependency and self._shop.breakers.is_down(self._dependency):
             pause_is_over = self._shop.now() >= self._shop.breakers.opens_at(self._dependency)
             return int(pause_is_over and not self._tasks)  # a single trial
-        return free if free * _REFILL >= self.places else 0
+        return free if free * _REFILL >= self._capacity else 0
 
     async def _claim(self, free: int) -> list[FileRecord]:
         feeds = self._shop.open_feeds()
@@ -108,20 +112,26 @@ class FileLane:
 
     async def _process(self, task: Task) -> None:
         """Run the stage on one file and record what came of it, also when told to stop."""
-        began = time.monotonic()
         try:
-            move = await self._attempt(task)
+            async with self._places:
+                began = time.monotonic()
+                move = await self._attempt(task)
+                seconds = time.monotonic() - began
         except asyncio.CancelledError:
-            now = self._shop.now()
-            move = moves.given_back(task.file, "stopped before it was finished", now, now)
-            await asyncio.shield(self._record(move))
+            await asyncio.shield(self._record(self._untouched(task.file)))
             raise
         if await asyncio.shield(self._record(move)):
-            self._tell(move, time.monotonic() - began)
+            self._tell(move, seconds)
+
+    def _untouched(self, file: FileRecord) -> Move:
+        now = self._shop.now()
+        return moves.given_back(file, "stopped before it was finished", now, now)
 
     async def _attempt(self, task: Task) -> Move:
+        if self._shop.stop.is_set():
+            return self._untouched(task.file)
         try:
-            result = await self.work(task)
+            result = await self._work(task)
         except DependencyDownError as error:
             due = await self._shop.breakers.failed(error)
             return moves.given_back(task.file, moves.explained(error), self._shop.now(), due)
