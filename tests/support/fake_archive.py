@@ -30,7 +30,9 @@ class FakeArchive:
     discard_parts.
     """
 
-    def __init__(self, *, how: str = "remote-sha256", free: int = 1 << 40, flushes: bool = True):
+    def __init__(
+        self, *, how: str = "remote-sha256", free: int = 1 << 40, flushes: bool = True
+    ) -> None:
         """`free` bytes are left; `flushes` is what `publish` answers."""
         self.files: dict[str, bytes] = {}
         self.parts: dict[tuple[str, str], bytearray] = {}  # by name and part id
@@ -39,7 +41,6 @@ class FakeArchive:
         self.flushes = flushes
         self.down: DependencyDownError | None = None  # raised by everything while set
         self.calls: list[tuple[str, str]] = []  # verb and name
-        self.closed = False
         self._faults: defaultdict[str, deque[BackupdError]] = defaultdict(deque)
         self._lost_answers = 0
 
@@ -103,7 +104,6 @@ class FakeArchive:
 
     async def aclose(self) -> None:
         """See the port."""
-        self.closed = True
 
     def _call(self, verb: str, name: str) -> None:
         self.calls.append((verb, name))
@@ -115,7 +115,8 @@ class FakeArchive:
         if self._faults[verb]:
             raise self._faults[verb].popleft()
 
-    def _publish(self, name: str, part_id: str) -> bool:
+    def publish(self, name: str, part_id: str) -> bool:
+        """For the fake's uploads."""
         self._call("publish", name)
         if name in self.files:
             raise NameTakenError(f"{name} is there already")
@@ -125,7 +126,8 @@ class FakeArchive:
             raise UnknownOutcomeError(f"no answer whether {name} was renamed into place")
         return self.flushes
 
-    def _write(self, name: str, part_id: str, block: bytes) -> None:
+    def write(self, name: str, part_id: str, block: bytes) -> None:
+        """For the fake's uploads."""
         self._call("write", name)
         self.parts[name, part_id] += block
 
@@ -141,8 +143,8 @@ class FakeUpload:
 
     async def write(self, block: bytes) -> None:
         """See the port."""
-        self._archive._write(self._name, self._part_id, block)  # noqa: SLF001 -- two halves of one fake
+        self._archive.write(self._name, self._part_id, block)
 
     async def publish(self) -> bool:
         """See the port."""
-        return self._archive._publish(self._name, self._part_id)  # noqa: SLF001 -- as above
+        return self._archive.publish(self._name, self._part_id)

@@ -30,10 +30,13 @@ class SshServer:
 
     host = "127.0.0.1"
 
-    def __init__(self, directory: Path, *, sftp_only: bool = False, sftp_program: str = "") -> None:
+    def __init__(
+        self, directory: Path, *, sftp_only: bool = False, sftp_flags: str = "", extra: str = ""
+    ) -> None:
         """Keep keys, config and log in `directory`.
 
-        `sftp_only` refuses commands. `sftp_program` stands in for the machine's own sftp-server.
+        `sftp_only` refuses commands. `sftp_flags` go to sftp-server: `-R` makes it read-only, `-P`
+        takes requests that it shall not know. `extra` is one more line for sshd_config.
         """
         directory.mkdir(parents=True, exist_ok=True)
         self.directory = directory
@@ -43,7 +46,8 @@ class SshServer:
         self.identity = directory / "identity"
         self.log = directory / "sshd.log"
         self._sftp_only = sftp_only
-        self._sftp_program = sftp_program or _sftp_server()
+        self._sftp_flags = sftp_flags
+        self._extra = extra
         self._process: subprocess.Popen[bytes] | None = None
         self._make_user_key()
         self.new_host_key()
@@ -92,8 +96,14 @@ class SshServer:
         self._host_public_key = key.export_public_key().decode().strip()
 
     def trust(self) -> None:
-        """Write the current host key to `known_hosts`."""
-        self.known_hosts.write_text(f"[{self.host}]:{self.port} {self._host_public_key}\n")
+        """Write the current host key to `known_hosts`, and nothing else."""
+        self.known_hosts.write_text("")
+        self.trust_also(self.port)
+
+    def trust_also(self, port: int) -> None:
+        """Let it be reached by another port too, through a proxy."""
+        with self.known_hosts.open("a") as known_hosts:
+            known_hosts.write(f"[{self.host}]:{port} {self._host_public_key}\n")
 
     def _make_user_key(self) -> None:
         key = asyncssh.generate_private_key("ssh-ed25519")
@@ -113,7 +123,10 @@ class SshServer:
             "KbdInteractiveAuthentication no",
             "UseDNS no",
             "MaxStartups 100",
-            f"Subsystem sftp {self._sftp_program}",
+            # A user's own ~/.bashrc may say things, or take 0.1 s a command.
+            f"SetEnv HOME={self.directory}",
+            f"Subsystem sftp {_sftp_server()} {self._sftp_flags}",
+            self._extra,
         ]
         if self._sftp_only:
             lines.append("ForceCommand internal-sftp")
@@ -141,10 +154,10 @@ class SshServer:
 
 @contextlib.contextmanager
 def running_sshd(
-    directory: Path, *, sftp_only: bool = False, sftp_program: str = ""
+    directory: Path, *, sftp_only: bool = False, sftp_flags: str = "", extra: str = ""
 ) -> Iterator[SshServer]:
     """Start a server, stop it in the end."""
-    server = SshServer(directory, sftp_only=sftp_only, sftp_program=sftp_program)
+    server = SshServer(directory, sftp_only=sftp_only, sftp_flags=sftp_flags, extra=extra)
     try:
         server.start()
         yield server

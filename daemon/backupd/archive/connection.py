@@ -59,12 +59,13 @@ class Link:
         """Whether nothing can be asked any more."""
         return self._connection.is_closed()
 
-    async def ask(self, request: Awaitable[T], within: float = ANSWER_WITHIN) -> T:
-        """Return the answer to a request.
+    async def ask(self, request: Awaitable[T], *, within: float | None = None) -> T:
+        """Return the answer to a request, which takes at most `within` seconds.
 
         A connection that broke, or that did not answer in time, is given up and raises
         DependencyDownError. What the server answers itself is raised as asyncssh.SFTPError.
         """
+        within = ANSWER_WITHIN if within is None else within
         try:
             async with asyncio.timeout(within):
                 return await request

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import posixpath
 import secrets
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from backupd.core.errors import BackupdError, TransientError
@@ -35,14 +36,18 @@ async def _try(archive: Archive, directory: str) -> str:
     """Publish under a name that is itself a temporary one, so that it can be discarded as one."""
     probe_id = secrets.token_hex(8)
     name = posixpath.join(directory, f".probe.{probe_id}.part")
+    target = posixpath.join(directory, "probe")
     try:
         async with archive.upload(name, secrets.token_hex(8), len(CONTENT)) as upload:
             await upload.write(CONTENT)
             flushed = await upload.publish()
         back = b"".join([block async for block in archive.contents(name)])
         checksum = await archive.checksum(name)
-    finally:
-        await archive.discard_parts(posixpath.join(directory, "probe"), [probe_id])
+    except BackupdError:
+        with suppress(BackupdError):  # what went wrong first is what has to be told
+            await archive.discard_parts(target, [probe_id])
+        raise
+    await archive.discard_parts(target, [probe_id])
     if back != CONTENT or checksum is None:
         raise TransientError(f"{name} came back other than it was written")
     flush = "flushed to disk" if flushed else "flush to disk not confirmed"

@@ -92,7 +92,7 @@ class Summer:
             return {}
         canaries = BATCH - len(paths)
         asking = _exchange(self._process, [*paths, *[CANARY] * canaries], canaries)
-        lines = await link.ask(asking, BATCH_WITHIN)
+        lines = await link.ask(asking, within=BATCH_WITHIN)
         if lines.count(CANARY_LINE) < canaries:
             # It ended. Had it never worked, it will not do so next time either.
             self._process = None

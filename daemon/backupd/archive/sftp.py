@@ -121,7 +121,7 @@ class SftpArchive:
     async def _free_space(self) -> int | None:
         """Return the bytes free at the archive's root; None where the server cannot tell."""
         now = time.monotonic()
-        if now - self._free_asked_at > FREE_SPACE_KEPT:
+        if self._free is None or now - self._free_asked_at > FREE_SPACE_KEPT:
             self._free_asked_at = now
             self._free = await self._ask_free_space()
         return self._free

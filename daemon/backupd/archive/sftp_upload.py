@@ -43,7 +43,7 @@ class SftpUpload:
         self._final = final
         self._handle: asyncssh.SFTPClientFile | None = None
         self._offset = 0
-        self._writes: deque[asyncio.Task[int]] = deque()
+        self._writes: deque[asyncio.Task[None]] = deque()
         self._published = False
 
     async def open(self) -> None:
@@ -98,22 +98,28 @@ class SftpUpload:
         return await self._link.ask(opening)
 
     def _send(self, piece: bytes) -> None:
-        assert self._handle is not None  # noqa: S101 -- tells the type checker what `open` did
-        writing = self._link.ask(self._handle.write(piece, self._offset))
-        task = asyncio.create_task(writing)
+        task = asyncio.create_task(self._write_at(self._offset, piece))
         # By callback: a task that is cancelled before its first step runs no code of its own.
         task.add_done_callback(lambda _: self._link.window.release())
         self._writes.append(task)
         self._offset += len(piece)
 
-    async def _arrived(self, write: asyncio.Task[int]) -> None:
+    async def _write_at(self, offset: int, piece: bytes) -> None:
+        await self._link.ask(self._opened.write(piece, offset))
+
+    @property
+    def _opened(self) -> asyncssh.SFTPClientFile:
+        if self._handle is None:
+            raise ValueError("the upload is not open")
+        return self._handle
+
+    async def _arrived(self, write: asyncio.Task[None]) -> None:
         async with explaining(self._link, "write", self._part):
             await write
 
     async def _flush(self) -> bool:
-        assert self._handle is not None  # noqa: S101 -- as above
         try:
-            await self._link.ask(self._handle.fsync())
+            await self._link.ask(self._opened.fsync())
         except asyncssh.SFTPOpUnsupported:
             return False
         return True
