@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
+
 from backupd.config.sections import IntakeSection
 from backupd.core.records import CompanionRule, Feed, FileRecord, Identity
 from backupd.core.stages import Stage, Status
@@ -15,13 +16,13 @@ from backupd.ledger import reports
 from backupd.ledger.ledger import Ledger
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
     from pathlib import Path
 
 PATIENCE = 20.0  # seconds until a condition that does not come true fails its test
 
 
-def a_feed(directory: Path | str, **changes: Any) -> Feed:
+def a_feed(directory: Path | str, **changes: object) -> Feed:
     values: dict[str, Any] = {
         "file_type": "traffic",
         "customer": "eLUX",
@@ -33,21 +34,29 @@ def a_feed(directory: Path | str, **changes: Any) -> Feed:
         "recursive": False,
         "archive_directory": "eLUX/traffic",
         "companion": None,
+        **changes,
     }
-    return Feed(**values | changes)
+    return Feed(**values)
 
 
-def a_rule(**changes: Any) -> CompanionRule:
-    values: dict[str, Any] = {"suffix": ".cksum", "algorithm": "cksum", "required": True}
-    return CompanionRule(**values | changes)
+def a_rule(**changes: object) -> CompanionRule:
+    values: dict[str, Any] = {"suffix": ".cksum", "algorithm": "cksum", "required": True, **changes}
+    return CompanionRule(**values)
 
 
-def an_identity(**changes: Any) -> Identity:
-    values: dict[str, Any] = {"dev": 1, "ino": 2, "size": 10, "mtime_ns": 0, "ctime_ns": 0}
-    return Identity(**values | changes)
+def an_identity(**changes: int) -> Identity:
+    values: dict[str, Any] = {
+        "dev": 1,
+        "ino": 2,
+        "size": 10,
+        "mtime_ns": 0,
+        "ctime_ns": 0,
+        **changes,
+    }
+    return Identity(**values)
 
 
-def a_settling_file(**changes: Any) -> FileRecord:
+def a_settling_file(**changes: object) -> FileRecord:
     values: dict[str, Any] = {
         "id": "f1",
         "feed": "traffic/eLUX",
@@ -80,13 +89,26 @@ def a_settling_file(**changes: Any) -> FileRecord:
         "row_seen_at": None,
         "duplicate_of": None,
         "archive_name": None,
+        **changes,
     }
-    return FileRecord(**values | changes)
+    return FileRecord(**values)
 
 
-def a_section(**changes: Any) -> IntakeSection:
-    values: dict[str, Any] = {"mode": "auto", "rescan_every": 3600.0, "settle_for": 0.1}
-    return IntakeSection(**values | changes)
+def a_section(**changes: object) -> IntakeSection:
+    values: dict[str, Any] = {"mode": "auto", "rescan_every": 3600.0, "settle_for": 0.1, **changes}
+    return IntakeSection(**values)
+
+
+async def eventually(
+    true: Callable[[], Awaitable[object]], told: Callable[[], str], patience: float = PATIENCE
+) -> None:
+    """Wait until a condition is true; fail the test with what is `told` when it never is."""
+    try:
+        async with asyncio.timeout(patience):
+            while not await true():  # noqa: ASYNC110 - what is looked at sets no event
+                await asyncio.sleep(0.01)
+    except TimeoutError:
+        pytest.fail(f"never came true: {told()}")
 
 
 class Watched:
@@ -102,14 +124,29 @@ class Watched:
     async def until(self, true: Callable[[list[FileRecord]], object]) -> list[FileRecord]:
         """Wait until this is true of the ledger's files, then return them."""
         files: list[FileRecord] = []
-        try:
-            async with asyncio.timeout(PATIENCE):
-                while not true(files := await self.files()):
-                    await asyncio.sleep(0.01)
-        except TimeoutError:
-            seen = [(file.file_name, file.stage, file.status, file.reason) for file in files]
-            pytest.fail(f"never came true; the files: {seen[:20]}")
+
+        async def look() -> object:
+            files[:] = await self.files()
+            return true(files)
+
+        await eventually(look, lambda: str([_told(file) for file in files[:20]]))
         return files
+
+    async def found(self, count: int, patience: float = PATIENCE) -> None:
+        """Wait until so many files were found."""
+
+        async def look() -> bool:
+            return sum(self.intake.found.values()) == count
+
+        await eventually(look, lambda: str(self.intake.found), patience)
+
+    async def away(self, *feeds: str) -> None:
+        """Wait until these feeds are away, and no others."""
+
+        async def look() -> bool:
+            return self.intake.health.away.keys() == set(feeds)
+
+        await eventually(look, lambda: str(self.intake.health.away))
 
     async def reaches(self, name: str, stage: Stage, status: Status) -> FileRecord:
         """Wait until the newest file of this name stands there."""
@@ -121,13 +158,17 @@ class Watched:
         return _newest(files, name)[0]
 
 
+def _told(file: FileRecord) -> tuple[str, ...]:
+    return file.file_name, file.stage, file.status, file.reason
+
+
 def _newest(files: list[FileRecord], name: str) -> list[FileRecord]:
     return [file for file in files if file.relative_path == name][-1:]
 
 
 @asynccontextmanager
 async def watching(
-    directory: Path, feeds: Iterable[Feed], **section: Any
+    directory: Path, feeds: Iterable[Feed], **section: object
 ) -> AsyncIterator[Watched]:
     """Run intake on a ledger in `directory`, until the block ends."""
     ledger = Ledger(directory / "ledger.db")

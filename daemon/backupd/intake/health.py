@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Awaitable, Callable, Iterable
 
     from backupd.core.records import Feed
     from backupd.intake.ports import IntakeLedger
@@ -35,9 +35,9 @@ class FeedHealth:
     """Knows which feeds are away. `away` maps their names to the reasons, as last checked."""
 
     def __init__(
-        self, feeds: Iterable[Feed], ledger: IntakeLedger, on_change: Callable[[], None]
+        self, feeds: Iterable[Feed], ledger: IntakeLedger, on_change: Callable[[], Awaitable[None]]
     ) -> None:
-        """`on_change` is called, in the event loop, when a feed went away or came back."""
+        """`on_change` is awaited when feeds go away or come back, just before `away` says so."""
         self.away: dict[str, str] = {}
         self._feeds = tuple(feeds)
         self._ledger = ledger
@@ -79,7 +79,7 @@ class FeedHealth:
             self._expected = await self._ledger.feed_mounts()
             away = await asyncio.to_thread(self._look)
         await self._remember_mounts()
-        self._tell(away)
+        await self._tell(away)
 
     def _look(self) -> dict[str, str]:
         reasons = {feed.name: self.why_away(feed) for feed in self._feeds}
@@ -95,14 +95,14 @@ class FeedHealth:
         self._written |= new
         self._expected = (self._expected or {}) | new
 
-    def _tell(self, away: dict[str, str]) -> None:
-        before, self.away = self.away, away
-        for name in away.keys() - before.keys():
+    async def _tell(self, away: dict[str, str]) -> None:
+        for name in away.keys() - self.away.keys():
             log.warning("feed is away", feed=name, why=away[name])
-        for name in before.keys() - away.keys():
+        for name in self.away.keys() - away.keys():
             log.info("feed is back", feed=name)
-        if away.keys() != before.keys():
-            self._on_change()
+        if away.keys() != self.away.keys():
+            await self._on_change()
+        self.away = away
 
 
 def mount_point(directory: str) -> str:

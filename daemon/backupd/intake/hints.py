@@ -37,22 +37,12 @@ class PendingHints:
     def add(self, directory: str, name: str) -> None:
         """Something happened to this name."""
         with self._lock:
-            if self._hints.count < MOST_PENDING:
-                self._hints.names.setdefault(directory, set()).add(name)
-                self._hints.count += 1
-            else:
-                self._hints.rescan = True
-            self._tell()
+            self._put(self._hints.names.setdefault(directory, set()), name)
 
     def add_tree(self, directory: str) -> None:
         """A directory appeared."""
         with self._lock:
-            if self._hints.count < MOST_PENDING:
-                self._hints.trees.add(directory)
-                self._hints.count += 1
-            else:
-                self._hints.rescan = True
-            self._tell()
+            self._put(self._hints.trees, directory)
 
     def request_rescan(self) -> None:
         """Events were lost: only looking everywhere finds what they told."""
@@ -66,6 +56,14 @@ class PendingHints:
             taken, self._hints = self._hints, Hints()
             self._empty = True
             return taken
+
+    def _put(self, told: set[str], what: str) -> None:
+        if self._hints.count >= MOST_PENDING:
+            self._hints.rescan = True
+        elif what not in told:
+            told.add(what)
+            self._hints.count += 1
+        self._tell()
 
     def _tell(self) -> None:
         if self._empty:

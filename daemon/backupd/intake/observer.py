@@ -14,7 +14,7 @@ import os
 import threading
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import structlog
 from watchdog.observers.inotify_c import (
@@ -26,6 +26,8 @@ from watchdog.observers.inotify_c import (
     WatchDescriptor,
 )
 
+from backupd.core.names import escaped
+
 if TYPE_CHECKING:
     from backupd.intake.hints import PendingHints
 
@@ -33,12 +35,11 @@ log = structlog.get_logger()
 
 # No event for what is opened or read: our own reading would flood us. A directory's end (unmount,
 # removal) comes unasked, as the end of its watch.
-_MASK = cast(
-    "Mask",
+_MASK = Mask(
     InotifyConstants.IN_CREATE
     | InotifyConstants.IN_MOVED_TO
     | InotifyConstants.IN_CLOSE_WRITE
-    | InotifyConstants.IN_ONLYDIR,
+    | InotifyConstants.IN_ONLYDIR
 )
 _JOIN_SECONDS = 5.0
 _ids = itertools.count()
@@ -132,14 +133,15 @@ class _Directory:
             else:
                 self.hints.add(self.path, name)
         except Exception:
-            log.exception("an event could not be handled, looking everywhere", directory=self.path)
+            log.exception(
+                "an event could not be handled, looking everywhere", directory=escaped(self.path)
+            )
             self.hints.request_rescan()
 
     def on_watch_deleted(self, wd: WatchDescriptor) -> None:
-        """The directory was removed or unmounted."""
+        """The directory was removed or unmounted. Should it come back, it is watched anew."""
         if self.watched.get(self.path) is self and wd == self.wd:
             self.watched.pop(self.path, None)
-            self.hints.request_rescan()
 
     def on_queue_overflow(self) -> None:
         """The kernel dropped events, of whatever directory."""

@@ -55,9 +55,9 @@ class Intake:
         self._ledger = ledger
         self._hinted = asyncio.Event()
         self._rescan = asyncio.Event()
-        self._watch_anew = True
+        self._watch_anew = False
         self._hints = PendingHints(self._hint_came)
-        self._watcher = Watcher(section.mode, self._hints)
+        self._watcher = Watcher(self._hints)
         self.health = FeedHealth(self._feeds.feeds.values(), ledger, self._start_anew)
         self._settling = Settling(ledger, self.health, self)
         scanner = Scanner(self._watch, Oddities())
@@ -69,8 +69,9 @@ class Intake:
         return self._finder.found
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Run until `stop` is set. Whatever fails in here ends it, loudly."""
+        """Run until `stop` is set. Whatever fails in here ends it: raises an ExceptionGroup."""
         self._loop = asyncio.get_running_loop()
+        await self._start_anew()
         await self.health.check()
         parts = (self._scans, self._polls, self._events, self._checks, self._settles)
         try:
@@ -84,6 +85,7 @@ class Intake:
 
     async def scan_once(self) -> None:
         """Make rows for all that lies in the directories, without watching them."""
+        await self._start_anew()
         await self.health.check()
         await self._finder.scan(self._feeds.roots, "start", companions=True)
 
@@ -94,13 +96,11 @@ class Intake:
 
     async def reload(self, section: IntakeSection, feeds: Iterable[Feed]) -> None:
         """Go on with other feeds and settings. Files of a feed that is gone wait for its return."""
-        before, self._watcher = self._watcher, Watcher(section.mode, self._hints)
         self._section = section
         self._feeds = FeedMap(feeds)
         self.health.replace_feeds(self._feeds.feeds.values())
+        await self._start_anew()
         await self.health.check()
-        self._start_anew()
-        await asyncio.to_thread(before.stop)
 
     # -- what settling asks ----------------------------------------------------------------------
 
@@ -127,6 +127,7 @@ class Intake:
         while True:
             if self._watch_anew:
                 self._watch_anew, lost = False, True
+                self._rescan.clear()
                 await asyncio.to_thread(self._watcher.start, self._feeds.roots)
             await self._finder.scan(self._to_rescan(source), source, companions=lost)
             await asyncio.to_thread(self._watcher.forget_gone)
@@ -161,7 +162,7 @@ class Intake:
             await self.health.check()
             if not self._watcher.is_alive():
                 log.error("the observer died, watching and scanning anew")
-                self._start_anew()
+                await self._start_anew()
             elif await asyncio.to_thread(self._watcher.renew, self._feeds.roots):
                 self._rescan.set()
 
@@ -185,7 +186,9 @@ class Intake:
         polled = [] if source == "start" else self._polled()
         return [root for root in self._feeds.roots if root not in polled]
 
-    def _start_anew(self) -> None:
+    async def _start_anew(self) -> None:
+        """Have the watches set up anew, and everything scanned after that."""
+        await asyncio.to_thread(self._watcher.place, self._section.mode, self._feeds.roots)
         self._watch_anew = True
         self._rescan.set()
 

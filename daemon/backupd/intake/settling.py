@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import dataclass, field
+from itertools import compress
 from typing import TYPE_CHECKING, Any, Protocol
 
+import structlog
+
 from backupd.core import moves
-from backupd.core.names import refusal
+from backupd.core.names import escaped, refusal
 from backupd.core.records import Move
 from backupd.core.stages import Stage, Status
 from backupd.intake.looking import look_at
@@ -20,6 +23,8 @@ if TYPE_CHECKING:
     from backupd.core.records import Feed, FileRecord
     from backupd.intake.health import FeedHealth
     from backupd.intake.ports import IntakeLedger
+
+log = structlog.get_logger()
 
 AT_ONCE = 1_000  # files a pass: bounds memory, and how long a companion's arrival has to wait
 
@@ -56,7 +61,10 @@ class Settling:
         async with self._turn:
             now = time.time()
             due = await self.ledger.due_settle(now, AT_ONCE)
-            await self.ledger.move(await asyncio.to_thread(self._judge_all, due, now))
+            decided = await asyncio.to_thread(self._judge_all, due, now)
+            applied = await self.ledger.move(decided)
+        for move in compress(decided, applied):
+            _tell(move)
         return len(due)
 
     async def companions_came(self, paths: Sequence[str]) -> None:
@@ -103,6 +111,23 @@ class Settling:
         if isinstance(verdict, NotYet):
             return _waiting(record, verdict, now)
         return _ready(record, verdict, now)
+
+
+def _tell(move: Move) -> None:
+    """Tell of a file that settles no more, and for how long it did."""
+    if move.stage is Stage.SETTLE and move.status is Status.WAITING:
+        return
+    parked = move.status is Status.PARKED
+    tell = log.warning if parked else log.info
+    tell(
+        "file parked" if parked else "settle finished",
+        file=escaped(move.file.path),
+        file_id=move.file.id,
+        feed=move.file.feed,
+        stage=str(Stage.SETTLE),
+        detail=move.detail,
+        duration_s=round(move.at - move.file.stage_since, 3),
+    )
 
 
 def _put_off(record: FileRecord, reason: str, until: float) -> NotYet:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -12,7 +13,7 @@ from backupd.config.filesystems import NETWORK_FILESYSTEMS, filesystem_type
 from backupd.intake.observer import Observer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
 
     from backupd.intake.hints import PendingHints
     from backupd.intake.matching import Root
@@ -34,22 +35,32 @@ class Watcher:
     write too, so that times and events of this one tell too little.
     """
 
-    def __init__(self, mode: Mode, hints: PendingHints) -> None:
-        self._mode = mode
+    def __init__(self, hints: PendingHints) -> None:
         self._hints = hints
+        self._mode: Mode = "auto"
         self._observer: Observer | None = None
+        self._turn = threading.RLock()  # a stop must not come in the middle of a start
         self.polled: set[str] = set()
         self.remote: set[str] = set()
 
-    def start(self, roots: Sequence[Root]) -> None:
-        """Watch these directories and no others; what came earlier is for a scan to find."""
-        self.stop()
+    def place(self, mode: Mode, roots: Iterable[Root]) -> None:
+        """Find out where events and times can be trusted."""
         directories = {root.directory for root in roots}
-        self.remote = {directory for directory in directories if _is_remote(directory)}
-        self.polled = {"auto": self.remote, "events": set(), "poll": directories}[self._mode].copy()
-        if directories - self.polled:
-            self._observe(directories)
-        self.renew(roots)
+        remote = {directory for directory in directories if _is_remote(directory)}
+        polled = {"auto": remote, "events": set[str](), "poll": directories}[mode]
+        self._mode, self.remote, self.polled = mode, remote, polled.copy()
+
+    def start(self, roots: Iterable[Root]) -> None:
+        """Watch these directories, once placed, and no others.
+
+        What came before is for a scan to find.
+        """
+        with self._turn:
+            self.stop()
+            directories = {root.directory for root in roots}
+            if directories - self.polled:
+                self._observe(directories)
+            self.renew(roots)
 
     def times_tell(self, directory: str) -> bool:
         """Tell whether mtime and ctime there say since when a file has been unchanged."""
@@ -85,9 +96,10 @@ class Watcher:
 
     def stop(self) -> None:
         """Watch nothing any more."""
-        if self._observer:
-            self._observer.stop()
-            self._observer = None
+        with self._turn:
+            if self._observer:
+                self._observer.stop()
+                self._observer = None
 
     def _observe(self, directories: set[str]) -> None:
         try:
