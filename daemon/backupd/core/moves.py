@@ -11,6 +11,7 @@ from backupd.core.errors import (
     LocalGoneError,
     PermanentError,
     RewindError,
+    UnknownOutcomeError,
 )
 from backupd.core.records import Batch, BatchMove, FileRecord, Move, Result
 from backupd.core.stages import Stage, Status, following
@@ -22,8 +23,11 @@ FRESH: dict[str, Any] = {"reason": "", "attempts": 0, "interruptions": 0, "tries
 NEVER = float("inf")  # due only when something else wakes it
 
 # A killed process is weaker evidence against a file than a failure: the kill may have come from
-# outside. So it takes this many times more interruptions than failures until a file is parked.
+# outside, and such kills come many at a time, with every one of them hitting a file that takes
+# long. So it takes this many times more interruptions than failures until a file is parked, and
+# never happens before it has been in its stage for an hour.
 INTERRUPTIONS_PER_ATTEMPT = 2
+SUSPECTED_AFTER = 3600.0  # seconds
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -72,7 +76,8 @@ def advance(file: FileRecord, result: Result, now: float) -> Move:
 
 def failed(file: FileRecord, error: BaseException, now: float, policy: RetryPolicy) -> Move:
     """The stage did not finish: the kind of the error decides what becomes of the file."""
-    if isinstance(error, DependencyDownError):
+    if isinstance(error, DependencyDownError | UnknownOutcomeError):
+        # A lost connection is no fault of the file's, not even one that was lost at its last step.
         return given_back(file, explained(error), now, due=now + policy.pause(1))
     if isinstance(error, RewindError):
         return _rewound(file, error, now)
@@ -94,7 +99,7 @@ def given_back(file: FileRecord, reason: str, now: float, due: float) -> Move:
 def interrupted(file: FileRecord, now: float, policy: RetryPolicy) -> Move:
     """The process ended while the file was running. The first time it goes on at once."""
     count = file.interruptions + 1
-    if count >= policy.attempts * INTERRUPTIONS_PER_ATTEMPT:
+    if _ends_the_process(count, now - file.stage_since, policy):
         reason = f"the process ended {count} times in a row while this file was at {file.stage}"
         return parked(file, reason, now, interruptions=count)
     pause = policy.pause(count - 1) if count > 1 else 0.0
@@ -138,7 +143,10 @@ def requeued(file: FileRecord, stage: Stage, now: float) -> Move:
 
 def batch_advanced(batch: Batch, staged_at: str, now: float) -> BatchMove:
     """Its rows are staged: merge is owed."""
-    fresh = {"reason": "", "attempts": 0, "interruptions": 0, "next_attempt_at": now}
+    # What was staged before came back from merge: its attempts go on counting, or load and merge
+    # could send a batch to and fro for ever.
+    attempts = batch.attempts - 1 if batch.staged_at else 0
+    fresh = {"reason": "", "attempts": attempts, "interruptions": 0, "next_attempt_at": now}
     return BatchMove(
         batch=batch,
         stage=Stage.MERGE,
@@ -171,14 +179,14 @@ def batch_failed(batch: Batch, error: BaseException, now: float, policy: RetryPo
     """A load or merge did not finish: the kind of the error decides."""
     if isinstance(error, DependencyDownError):
         return batch_given_back(batch, explained(error), now, due=now + policy.pause(1))
-    if isinstance(error, RewindError):
-        return _batch_rewound(batch, error, now)
     if isinstance(error, PermanentError):
         return _batch_refused(batch, explained(error), now)
     if batch.attempts >= policy.attempts:
         reason = f"gave up after {batch.attempts} attempts: {explained(error)}"
         return _batch_parked(batch, reason, now)
     due = now + policy.pause(batch.attempts)
+    if isinstance(error, RewindError):
+        return _batch_rewound(batch, error, now, due)
     return _batch_again(batch, explained(error), now, attempts=batch.attempts, due=due)
 
 
@@ -190,13 +198,19 @@ def batch_given_back(batch: Batch, reason: str, now: float, due: float) -> Batch
 def batch_interrupted(batch: Batch, now: float, policy: RetryPolicy) -> BatchMove:
     """The process ended while the batch was running."""
     count = batch.interruptions + 1
-    if count >= policy.attempts * INTERRUPTIONS_PER_ATTEMPT:
+    if _ends_the_process(count, now - batch.created_at, policy):
         reason = f"the process ended {count} times in a row while it was at {batch.stage}"
         return _batch_refused(batch, reason, now)
     pause = policy.pause(count - 1) if count > 1 else 0.0
     reason = f"interrupted: the process ended while it was at {batch.stage}"
     move = _batch_again(batch, reason, now, attempts=batch.attempts - 1, due=now + pause)
     return replace(move, changes={**move.changes, "interruptions": count})
+
+
+def _ends_the_process(interruptions: int, seconds: float, policy: RetryPolicy) -> bool:
+    """Tell whether so many interruptions in so long a time are held against what was at work."""
+    many = interruptions >= policy.attempts * INTERRUPTIONS_PER_ATTEMPT
+    return many and seconds >= SUSPECTED_AFTER
 
 
 def _again(file: FileRecord, reason: str, now: float, *, attempts: int, due: float) -> Move:
@@ -237,8 +251,8 @@ def _batch_again(batch: Batch, reason: str, now: float, *, attempts: int, due: f
     )
 
 
-def _batch_rewound(batch: Batch, error: RewindError, now: float) -> BatchMove:
-    changes = {"reason": str(error), "next_attempt_at": now}
+def _batch_rewound(batch: Batch, error: RewindError, now: float, due: float) -> BatchMove:
+    changes = {"reason": str(error), "next_attempt_at": due}
     return BatchMove(
         batch=batch,
         stage=error.stage,

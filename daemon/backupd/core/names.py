@@ -26,6 +26,8 @@ def escaped(name: str) -> str:
 
     Backslashes are doubled, so that two names never look alike.
     """
+    if name.isprintable() and "\\" not in name:  # nearly all of them: each log line comes here
+        return name
     return "".join(_shown(char) for char in name)
 
 

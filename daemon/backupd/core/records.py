@@ -24,7 +24,12 @@ def new_id(now: float) -> str:
     11 digits of milliseconds since the epoch, then 9 random ones, so that two hosts which write
     to one production table (or a ledger that was restored) never give the same id twice.
     """
-    return f"{int(now * 1000):011x}{secrets.randbits(36):09x}"
+    return f"{first_id(now)}{secrets.randbits(36):09x}"
+
+
+def first_id(now: float) -> str:
+    """Return what no id that is given from `now` on sorts before."""
+    return f"{int(max(now, 0.0) * 1000):011x}"
 
 
 @dataclass(frozen=True, slots=True)

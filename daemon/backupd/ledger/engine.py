@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from sqlalchemy.pool import StaticPool
 
 from backupd.core.errors import LedgerError
-from backupd.ledger import schema
+from backupd.ledger import schema, soundness
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,25 +28,36 @@ def open_for_writing(path: Path) -> sa.Engine:
 
     The caller holds the lock. Raises LedgerError when it is damaged, newer, or not writable.
     """
+    engine = _engine(f"file:{quote(str(path))}?mode=rwc")
+    sa.event.listen(engine, "connect", _set_up_writer)
     try:
         _refuse_unfit(path)
-        engine = _engine(f"file:{quote(str(path))}?mode=rwc")
-        sa.event.listen(engine, "connect", _set_up_writer)
         with engine.begin() as connection:
             schema.migrate(connection)
     except (sa.exc.DatabaseError, sqlite3.DatabaseError) as error:
+        engine.dispose()
         raise unusable(path, error) from error
     return engine
 
 
 def open_for_reading(path: Path) -> sa.Engine:
     """Open the ledger read-only. Raises LedgerError where there is none, or a newer one."""
-    if not path.exists():
+    if not _is_there(path):
         raise LedgerError(f"there is no ledger at {path}", hint="start backupd once to make it")
     try:
         return _first_that_opens(path)
     except sa.exc.DatabaseError as error:
         raise unusable(path, error) from error
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError as error:
+        raise LedgerError(
+            f"the ledger {path} cannot be reached: {error.strerror}",
+            hint="run it as the daemon's user, as one of its group, or as root",
+        ) from error
 
 
 def _first_that_opens(path: Path) -> sa.Engine:
@@ -83,14 +94,13 @@ def _refuse_unfit(path: Path) -> None:
     """Refuse a damaged or newer ledger before anything is written to it."""
     if not path.exists() or path.stat().st_size == 0:
         return
-    connection = sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True)
+    connection = soundness.connect(path)
     try:
         schema.refuse_newer(connection.execute("PRAGMA user_version").fetchone()[0])
-        problem = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+        if soundness.is_read_first(path):
+            soundness.refuse_damaged(connection)
     finally:
         connection.close()
-    if problem != "ok":
-        raise unusable(path, sqlite3.DatabaseError(f"database disk image is malformed: {problem}"))
 
 
 def _engine(uri: str) -> sa.Engine:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 
 from backupd.core.archive_names import versioned
-from backupd.core.moves import NEVER
+from backupd.core.moves import NEVER, requeued
 from backupd.core.records import Event, FileRecord, Identity, Move, Sighting, new_id
 from backupd.core.stages import Stage, Status
 from backupd.ledger import verbs
@@ -42,6 +42,18 @@ def known(connection: sa.Connection, paths: Sequence[str]) -> dict[str, _Known]:
     return found
 
 
+def known_identities(connection: sa.Connection, paths: Sequence[str]) -> dict[str, Identity]:
+    """Return the identities of the local files at these paths: what a rescan compares."""
+    found: dict[str, Identity] = {}
+    for some in in_chunks(map(os.fsencode, paths), _LOOKUPS):
+        query = sa.select(files.c.path, files.c.identity).where(
+            files.c.path.in_(some), files.c.local
+        )
+        for path, identity in connection.execute(query).all():
+            found[os.fsdecode(path)] = identity_of(identity)
+    return found
+
+
 def see(connection: sa.Connection, sightings: Sequence[Sighting]) -> list[bool]:
     """Write a row for every file that is not known yet; tell which were new.
 
@@ -64,11 +76,20 @@ def see(connection: sa.Connection, sightings: Sequence[Sighting]) -> list[bool]:
 def manifest_done(connection: sa.Connection, moves: Sequence[Move]) -> list[bool]:
     """Apply the moves out of manifest, those of duplicates to cleanup.
 
-    In one transaction with the look for earlier files of the same name, so that two deliveries of
-    one file can never both be taken for the first.
+    In one transaction with the look for earlier files of the same name, and those of one name one
+    after the other, so that two deliveries of one file can never both be taken for the first.
     """
+    names = {(item.file.feed, item.file.relative_path) for item in moves}
+    groups = [moves] if len(names) == len(moves) else [[item] for item in moves]
+    return [applied for group in groups for applied in _manifest_done(connection, group)]
+
+
+def _manifest_done(connection: sa.Connection, moves: Sequence[Move]) -> list[bool]:
     twins = _twins(connection, [item.file for item in moves])
-    return verbs.move(connection, [_with_twins(item, twins[item.file.id]) for item in moves])
+    placed = [_with_twins(item, twins[item.file.id]) for item in moves]
+    applied = verbs.move(connection, placed)
+    _ship_again(connection, [item for item, done in zip(placed, applied, strict=True) if done])
+    return applied
 
 
 def wake_companions(connection: sa.Connection, wakes: Sequence[tuple[str, float]]) -> list[None]:
@@ -232,6 +253,29 @@ def _with_twins(item: Move, twins: Sequence[FileRecord]) -> Move:
     name = versioned(item.changes["archive_name"], sha256)
     detail = f"{item.detail}; other content than {twins[0].id}, so it is shipped as {name}"
     return replace(item, changes={**item.changes, "archive_name": name}, detail=detail)
+
+
+def _ship_again(connection: sa.Connection, moves: Sequence[Move]) -> None:
+    """A registered file was lost before it was shipped, and now a duplicate stands at its path.
+
+    The row is the first one's, so it is the first one that ships what was delivered again.
+    """
+    ids = [item.changes["duplicate_of"] for item in moves if "duplicate_of" in item.changes]
+    for some in in_chunks(ids, _LOOKUPS):
+        lost = sa.select(files).where(
+            files.c.id.in_(some),
+            files.c.stage == Stage.SHIP,
+            files.c.status == Status.PARKED,
+            files.c.awaits == "",  # it is not held by hand
+        )
+        firsts = [file_of(row) for row in connection.execute(lost)]
+        now = max(item.at for item in moves)
+        verbs.move(connection, [_delivered_again(first, now) for first in firsts])
+
+
+def _delivered_again(first: FileRecord, now: float) -> Move:
+    move = requeued(first, Stage.SHIP, now)
+    return replace(move, detail="its content was delivered again: shipped from there")
 
 
 def _as_duplicate(item: Move, first: FileRecord) -> Move:

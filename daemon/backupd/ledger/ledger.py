@@ -6,17 +6,18 @@ import asyncio
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
 
+import sqlalchemy as sa
+
 from backupd.core.records import Batch, BatchMove, FileRecord, Identity, Move, Receipt, Sighting
 from backupd.core.stages import BATCHED, Stage, Status
 from backupd.ledger import batch_verbs, engine, intake_verbs, outage_verbs, reports, verbs
 from backupd.ledger.lock import LedgerLock
+from backupd.ledger.soundness import LateCheck, is_read_first
 from backupd.ledger.writer import Writer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
     from pathlib import Path
-
-    import sqlalchemy as sa
 
     from backupd.core.errors import LedgerError
 
@@ -29,14 +30,18 @@ class LedgerReader:
 
     def __init__(self, path: Path) -> None:
         """Open it. Raises LedgerError where there is no ledger, or a damaged or newer one."""
+        self._path = path
         self._engine = engine.open_for_reading(path)
 
     def ask(
         self, report: Callable[Concatenate[sa.Connection, _P], _T], *args: _P.args, **kw: _P.kwargs
     ) -> _T:
-        """Answer one of `reports`, from one consistent view."""
-        with self._engine.connect() as connection, connection.begin():
-            return report(connection, *args, **kw)
+        """Answer one of `reports`, from one consistent view. Raises LedgerError."""
+        try:
+            with self._engine.connect() as connection, connection.begin():
+                return report(connection, *args, **kw)
+        except sa.exc.DatabaseError as error:
+            raise engine.unusable(self._path, error) from error
 
     def close(self) -> None:
         """Close the file."""
@@ -50,7 +55,10 @@ class Ledger:
     """
 
     def __init__(self, path: Path) -> None:
-        """Take the lock, check, migrate. Raises LedgerLockedError or LedgerError."""
+        """Take the lock, check, migrate. Raises LedgerLockedError or LedgerError.
+
+        A large ledger is checked beside the work: see `soundness`.
+        """
         self._lock = LedgerLock(path)
         self._lock.acquire()
         try:
@@ -59,6 +67,7 @@ class Ledger:
             self._lock.release()
             raise
         self._writer = Writer(self._engine, path)
+        self._check = None if is_read_first(path) else LateCheck(path, self._writer.refuse)
         self._reader = LedgerReader(path)
         self._reading = ThreadPoolExecutor(1, thread_name_prefix="ledger-reader")
         self._wakes: dict[Stage, list[asyncio.Event]] = {stage: [] for stage in Stage}
@@ -100,6 +109,8 @@ class Ledger:
 
     async def close(self) -> None:
         """Write what was handed over, and give the lock back."""
+        if self._check is not None:
+            await asyncio.to_thread(self._check.stop)
         await asyncio.to_thread(self._writer.close)
         self._reading.shutdown()
         self._reader.close()
@@ -148,8 +159,7 @@ class Ledger:
 
     async def known(self, paths: Sequence[str]) -> dict[str, Identity]:
         """Return the identities of the local files that the ledger knows at these paths."""
-        found = await self.ask(intake_verbs.known, paths)
-        return {path: known_file.identity for path, known_file in found.items()}
+        return await self.ask(intake_verbs.known_identities, paths)
 
     async def see(self, sightings: Sequence[Sighting]) -> int:
         """Write rows for the files that are new; return how many were."""

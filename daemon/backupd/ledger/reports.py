@@ -108,7 +108,7 @@ def oldest_open(connection: sa.Connection) -> dict[str, float]:
         .where(files.c.status != _DONE, files.c.status.in_([Status.WAITING, Status.RUNNING]))
         .group_by(files.c.feed)
     )
-    return dict(connection.execute(query))
+    return dict(connection.execute(query).all())
 
 
 def select(connection: sa.Connection, wanted: Wanted) -> list[FileRecord]:
@@ -155,10 +155,23 @@ def by_ids(connection: sa.Connection, ids: Iterable[str]) -> list[FileRecord]:
     return [found[id_] for id_ in wanted if id_ in found]
 
 
+def known_ids(connection: sa.Connection, ids: Iterable[str]) -> set[str]:
+    """Return which of these ids the ledger has files for."""
+    found: set[str] = set()
+    for some in in_chunks(ids, _AT_ONCE):
+        found.update(
+            connection.execute(sa.select(files.c.id).where(files.c.id.in_(some))).scalars()
+        )
+    return found
+
+
 def matching(connection: sa.Connection, text: str) -> list[FileRecord]:
     """Return the files that a person may mean: by id, else by path, else by file name."""
     raw = os.fsencode(text)
-    for condition in (files.c.id == text, files.c.path == raw, files.c.file_name == raw):
+    conditions = [files.c.path == raw, files.c.file_name == raw]
+    if text.isascii():  # as every id is; lone surrogates could not be bound as text
+        conditions.insert(0, files.c.id == text)
+    for condition in conditions:
         rows = connection.execute(sa.select(files).where(condition).order_by(files.c.id)).all()
         if rows:
             return [file_of(row) for row in rows]

@@ -1,7 +1,7 @@
 """The ledger's changes. Each verb takes many items at once and answers for each of them.
 
-Every move is a compare-and-swap on (stage, status, tries): it is applied only where the file still
-stands as the mover saw it.
+Every move is a compare-and-swap on (stage, status, tries, batch): it is applied only where the file
+still stands as the mover saw it.
 """
 
 from __future__ import annotations
@@ -102,6 +102,7 @@ def _swap_statement(columns: tuple[str, ...]) -> sa.Update:
             files.c.stage == sa.bindparam("if_stage"),
             files.c.status == sa.bindparam("if_status"),
             files.c.tries == sa.bindparam("if_tries"),
+            files.c.batch_id.is_not_distinct_from(sa.bindparam("if_batch_id")),
         )
         .values(stage=sa.bindparam("to_stage"), status=sa.bindparam("to_status"), **values)
     )
@@ -114,6 +115,7 @@ def _swap_values(item: Move) -> dict[str, Any]:
         "if_stage": item.file.stage,
         "if_status": item.file.status,
         "if_tries": item.file.tries,
+        "if_batch_id": item.file.batch_id,
         "to_stage": item.stage,
         "to_status": item.status,
     }
@@ -146,30 +148,41 @@ _WAKE_DUPLICATES = (
 
 
 def _claim(connection: sa.Connection, item: Claim) -> list[FileRecord]:
-    due = (
-        sa.select(files.c.id)
-        .where(
-            files.c.stage == item.stage,
-            files.c.status == sa.literal_column("'waiting'"),
-            files.c.next_attempt_at <= item.now,
-            files.c.feed.in_(item.feeds),
-        )
-        .order_by(files.c.next_attempt_at)
-        .limit(item.limit)
-    )
-    statement = (
-        sa.update(files)
-        .where(files.c.id.in_(due))
-        .values(
-            status=Status.RUNNING,
-            attempts=files.c.attempts + 1,
-            tries=files.c.tries + 1,
-        )
-        .returning(*files.c)
-    )
-    claimed = [file_of(row) for row in connection.execute(statement)]
+    wish = {
+        "of_stage": item.stage,
+        "by": item.now,
+        "feeds": item.feeds,
+        "at_most": item.limit,
+    }
+    claimed = [file_of(row) for row in connection.execute(_CLAIM, wish)]
     record(connection, (started(file, item.now) for file in claimed))
     return claimed
+
+
+_DUE = (
+    sa.select(files.c.id)
+    .where(
+        files.c.stage == sa.bindparam("of_stage"),
+        files.c.status == sa.literal_column("'waiting'"),
+        files.c.next_attempt_at <= sa.bindparam("by"),
+        files.c.feed.in_(sa.bindparam("feeds", expanding=True)),
+    )
+    .order_by(files.c.next_attempt_at)
+    .limit(sa.bindparam("at_most"))
+)
+
+# Built once: to build it takes longer than to run it.
+_CLAIM = (
+    sa.update(files)
+    .where(files.c.id.in_(_DUE))
+    .values(
+        status=Status.RUNNING,
+        attempts=files.c.attempts + 1,
+        tries=files.c.tries + 1,
+        awaits="",
+    )
+    .returning(*files.c)
+)
 
 
 def started(file: FileRecord, now: float) -> Event:

@@ -75,6 +75,12 @@ class Writer:
         self._queue.put(None)
         self._thread.join()
 
+    def refuse(self, error: Exception) -> None:
+        """Take no more: the ledger was found to be damaged, or cannot be written."""
+        if self.error is None:
+            self.error = error if isinstance(error, LedgerError) else unusable(self._path, error)
+            self.error.__cause__ = None if self.error is error else error
+
     def _put(self, request: _Request) -> None:
         if self.error is not None:
             raise self.error
@@ -104,7 +110,7 @@ class Writer:
         try:
             answers: list[Any] = self._transact(group)
         except Exception as error:  # noqa: BLE001 - whatever it is, those who wait must hear of it
-            self.error = error if isinstance(error, LedgerError) else unusable(self._path, error)
+            self.refuse(error)
             answers = [self.error] * len(group)
         self.commits += 1
         _reply(list(zip(group, answers, strict=True)))

@@ -1,0 +1,92 @@
+"""`backupd-admin`: looks at what a daemon does and did, and takes a person's wishes."""
+
+from __future__ import annotations
+
+import pkgutil
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from backupd.cli.errors import FAILED, USAGE, fail
+from backupd.cli.options import config_option
+from backupd.cli.places import Places
+from backupd.config import ConfigMistakes
+from backupd.core.errors import BackupdError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+# Where each command is, and its line in the list of commands.
+COMMANDS = {
+    "status": ("backupd.cli.status:status", "The daemon, counts, a row a feed, what is down."),
+    "list": ("backupd.cli.list_files:list_files", "Files, filtered."),
+    "show": ("backupd.cli.show:show", "One file: where it stands, why, what is next, history."),
+    "requeue": ("backupd.cli.requeue:requeue", "Put parked (or done) files back to work."),
+    "hold": ("backupd.cli.hold:hold", "Park files by hand."),
+    "release": ("backupd.cli.hold:release", "Take held files back."),
+    "prove": ("backupd.cli.prove:prove", "The proof on which a local copy may be deleted."),
+    "reconcile": ("backupd.cli.reconcile:reconcile", "Compare ledger, warehouse and archive."),
+    "batch": ("backupd.cli.batch:batch", "One batch: members, manifest, statements."),
+}
+
+EPILOG = """\
+FILE is a path, a file name that only one file has, or an id.
+
+\b
+Exit codes: 0 done; 1 refused, nothing matched, or something differs;
+2 wrong usage or config.
+
+\b
+Examples:
+  backupd-admin status
+  backupd-admin list --status parked
+  backupd-admin show eLUX_HOL_01_20261123081500_000042.csv
+  backupd-admin requeue --parked --dry-run
+  backupd-admin list --json --since 2h | jq -r .file_name
+
+\b
+Completion of commands, options, feeds and stages, for bash (or zsh, fish):
+  eval "$(_BACKUPD_ADMIN_COMPLETE=bash_source backupd-admin)"
+"""
+
+
+class LazyGroup(click.Group):
+    """Imports a command when it is run: `--help` and the shell's completion answer at once."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        """Return the commands in the order of the help."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - click's signature
+        """Import a command."""
+        if cmd_name not in COMMANDS:
+            return None
+        command = pkgutil.resolve_name(COMMANDS[cmd_name][0])
+        return command if isinstance(command, click.Command) else None
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - click's signature
+        """Write the list of commands without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
+
+    def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401 - click's signature
+        """Run a command; what goes wrong becomes a sentence and an exit code."""
+        try:
+            return super().invoke(ctx)
+        except ConfigMistakes as mistakes:
+            fail(str(mistakes), USAGE)
+        except BackupdError as error:
+            fail(error, FAILED)
+        except PermissionError as error:
+            fail(f"{error} (run it as root, or as the daemon's user or group)", FAILED)
+
+
+@click.group(cls=LazyGroup, epilog=EPILOG)
+@config_option
+@click.pass_context
+def main(context: click.Context, config_path: Path | None) -> None:
+    """Look at what backupd does and did, and put files back, hold or prove them.
+
+    Works while the daemon runs and while it does not.
+    """
+    context.obj = Places(config_path)

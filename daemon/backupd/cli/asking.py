@@ -1,0 +1,126 @@
+"""Asks the daemon; where none runs, does by itself what the daemon would have done."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from backupd.cli.times import moment, span
+from backupd.control import (
+    Answer,
+    DaemonAbsentError,
+    ask_daemon,
+    hold,
+    release,
+    requeue,
+)
+from backupd.core.errors import BackupdError
+from backupd.ledger import Ledger, LedgerLockedError
+from backupd.ledger.lock import holder
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+    from pathlib import Path
+
+    from backupd.cli.places import Places
+    from backupd.core.stages import Stage
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wish:
+    """What is to be done with files. `verb`: requeue | hold | release."""
+
+    verb: str
+    stage: Stage | None = None  # requeue from here
+    dry_run: bool = False
+
+    def request(self, ids: Sequence[str]) -> dict[str, Any]:
+        """Return it as the daemon is asked."""
+        wish = {"verb": self.verb, "ids": list(ids)}
+        return wish | {"from": self.stage, "dry_run": self.dry_run}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DaemonState:
+    """How the daemon is. `pid` also names a process that holds the ledger and does not answer."""
+
+    state: str  # running | not running | not answering
+    pid: str | None
+    since: float | None
+    trouble: str = ""
+
+    @property
+    def runs(self) -> bool:
+        """Whether files go on by themselves just now."""
+        return self.state == "running"
+
+    def __str__(self) -> str:
+        if self.runs and self.since is not None:
+            age = span(time.time() - self.since)
+            return f"running since {moment(self.since)} ({age}), pid {self.pid}"
+        return f"{self.state}: {self.trouble}" if self.trouble else self.state
+
+
+def daemon_state(places: Places) -> DaemonState:
+    """Ask the daemon how it is, and the ledger's lock where it does not answer."""
+    try:
+        answer = ask_daemon(places.socket, {"verb": "status"})
+    except BackupdError as error:
+        return _silent(places, error)
+    return DaemonState(state="running", pid=str(answer["pid"]), since=float(answer["since"]))
+
+
+def carry_out(
+    places: Places, wish: Wish, groups: Iterable[Sequence[str]]
+) -> Iterator[list[Answer]]:
+    """Do it to groups of files (ids); yield what became of each group.
+
+    Raises BackupdError when neither the daemon nor this process can.
+    """
+    try:
+        ask_daemon(places.socket, {"verb": "status"})
+    except DaemonAbsentError:
+        yield from _here(places, wish, groups)
+        return
+    for ids in groups:
+        answer = ask_daemon(places.socket, wish.request(ids))
+        yield [Answer(**each) for each in answer["answers"]]
+
+
+def _silent(places: Places, error: BackupdError) -> DaemonState:
+    pid = holder(places.ledger)
+    if pid is None:
+        return DaemonState(state="not running", pid=None, since=None)
+    trouble = f"process {pid} holds the ledger, but {error}"
+    return DaemonState(state="not answering", pid=pid, since=None, trouble=trouble)
+
+
+def _here(places: Places, wish: Wish, groups: Iterable[Sequence[str]]) -> Iterator[list[Answer]]:
+    ledger = _locked(places.ledger, places.socket)
+    with asyncio.Runner() as runner:
+        try:
+            for ids in groups:
+                yield runner.run(_act(ledger, wish, ids))
+        finally:
+            runner.run(ledger.close())
+
+
+def _locked(path: Path, socket: Path) -> Ledger:
+    try:
+        return Ledger(path)
+    except LedgerLockedError as error:
+        raise BackupdError(
+            f"process {error.pid} holds the ledger, yet no daemon answers on {socket}",
+            hint="it may be starting or stopping: try again; else compare its control.socket",
+        ) from error
+
+
+async def _act(ledger: Ledger, wish: Wish, ids: Sequence[str]) -> list[Answer]:
+    now = time.time()
+    if wish.verb == "hold":
+        return await hold(ledger, ids, now)
+    if wish.verb == "release":
+        return await release(ledger, ids, now)
+    return await requeue(ledger, ids, wish.stage, now, dry_run=wish.dry_run)

@@ -1,0 +1,151 @@
+"""Compares what the ledger says with what the warehouse, the archive and this host hold."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections import Counter
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from backupd.core.errors import PermanentError, TransientError
+from backupd.core.names import escaped
+from backupd.core.ports import RowKey
+from backupd.core.records import Identity
+from backupd.core.stages import Status
+from backupd.ledger import reports
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator, Sequence
+
+    from backupd.core.ports import Archive, Warehouse
+    from backupd.core.records import FileRecord, Receipt
+    from backupd.ledger import LedgerReader
+
+_CHECKSUMS = 32  # at once: an archive answers many together faster than one by one
+_DATES = 4  # whose rows are kept in memory: files come roughly in the order of their dates
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Difference:
+    """One thing that is not as the ledger says. `file` is None where the ledger has none."""
+
+    kind: str  # as the help of `reconcile` lists them
+    id: str
+    file: FileRecord | None
+    detail: str
+
+
+class Comparison:
+    """Takes the ledger's files a page at a time and yields what differs.
+
+    The ledger is read before the warehouse, and what the ledger lacks is asked for once more after
+    it, so that a daemon at work makes no differences.
+    """
+
+    def __init__(
+        self, reader: LedgerReader, warehouse: Warehouse, archive: Archive, *, all_feeds: bool
+    ) -> None:
+        """`all_feeds`: rows that the ledger does not know are told too; no feed can claim them."""
+        self._reader = reader
+        self._warehouse = warehouse
+        self._archive = archive
+        self._all_feeds = all_feeds
+        self._seen_dates: set[str] = set()
+        self._rows: dict[str, Counter[str]] = {}
+        self._turns = asyncio.Semaphore(_CHECKSUMS)
+
+    async def page(self, files: Sequence[FileRecord]) -> AsyncIterator[Difference]:
+        """Yield what differs of these files, and of the dates that they are the first of."""
+        registered = [file for file in files if file.row_seen_at is not None]
+        for date, those in _by_date(registered).items():
+            async for difference in self._rows_of(date, those):
+                yield difference
+        for difference in await self._copies(files):
+            yield difference
+        for difference in await asyncio.to_thread(lambda: list(_left(files))):
+            yield difference
+
+    # -- rows ------------------------------------------------------------------------------------
+
+    async def _rows_of(self, date: str, files: Sequence[FileRecord]) -> AsyncIterator[Difference]:
+        rows = await self._load(date)
+        missing = [file for file in files if file.id not in rows]
+        # Looked for anew: the rows of this date may have been read before the file was merged.
+        there = await self._warehouse.find([RowKey(file.id, date) for file in missing])
+        for file in missing:
+            if file.id not in there:
+                detail = f"no row in production under {date}"
+                yield Difference(kind="row-missing", id=file.id, file=file, detail=detail)
+        for file in files:
+            if rows[file.id] > 1:
+                detail = f"{rows[file.id]} rows in production under {date}"
+                yield Difference(kind="row-doubled", id=file.id, file=file, detail=detail)
+        if self._all_feeds and date not in self._seen_dates:
+            for difference in self._unknown(date, rows):
+                yield difference
+        self._seen_dates.add(date)
+
+    async def _load(self, date: str) -> Counter[str]:
+        """Return how many rows each id has under a date."""
+        if date not in self._rows:
+            while len(self._rows) >= _DATES:
+                del self._rows[next(iter(self._rows))]
+            self._rows[date] = Counter([key.file_id async for key in self._warehouse.rows([date])])
+        return self._rows[date]
+
+    def _unknown(self, date: str, rows: Counter[str]) -> Iterator[Difference]:
+        known = self._reader.ask(reports.known_ids, list(rows))
+        for file_id in sorted(rows.keys() - known):
+            detail = f"a row in production under {date} of a file that the ledger does not know"
+            yield Difference(kind="row-unknown", id=file_id, file=None, detail=detail)
+
+    # -- archive -----------------------------------------------------------------------------------
+
+    async def _copies(self, files: Sequence[FileRecord]) -> list[Difference]:
+        receipts = self._reader.ask(reports.receipts_of, [file.id for file in files])
+        try:
+            async with asyncio.TaskGroup() as group:
+                tasks = [
+                    group.create_task(self._copy(file, receipts[file.id]))
+                    for file in files
+                    if file.id in receipts
+                ]
+        except ExceptionGroup as errors:  # the archive is down: the first of them says it all
+            raise errors.exceptions[0] from None
+        return [difference for task in tasks if (difference := task.result())]
+
+    async def _copy(self, file: FileRecord, receipt: Receipt) -> Difference | None:
+        name = escaped(receipt.archive_name)
+        async with self._turns:
+            try:
+                found = await self._archive.checksum(receipt.archive_name)
+            except (TransientError, PermanentError) as error:
+                detail = f"{name} could not be looked at: {error}"
+                return Difference(kind="copy-unchecked", id=file.id, file=file, detail=detail)
+        if found is None:
+            detail = f"{name} is not in the archive"
+            return Difference(kind="copy-missing", id=file.id, file=file, detail=detail)
+        if found.sha256 != receipt.remote_sha256:
+            detail = f"{name} is {found.sha256}, its receipt says {receipt.remote_sha256}"
+            return Difference(kind="copy-differs", id=file.id, file=file, detail=detail)
+        return None
+
+
+def _by_date(files: Sequence[FileRecord]) -> dict[str, list[FileRecord]]:
+    dates: dict[str, list[FileRecord]] = {}
+    for file in files:
+        dates.setdefault(file.file_date or "", []).append(file)
+    return dates
+
+
+def _left(files: Sequence[FileRecord]) -> Iterator[Difference]:
+    """Yield the files that were deleted and are still there, not newer ones of the same name."""
+    for file in files:
+        if file.status is not Status.DONE or file.local:
+            continue
+        with suppress(OSError):
+            if Identity.of(os.lstat(file.path)) == file.identity:
+                detail = "deleted by the ledger's account, yet still there"
+                yield Difference(kind="local-left", id=file.id, file=file, detail=detail)

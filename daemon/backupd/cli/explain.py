@@ -1,0 +1,168 @@
+"""Why a file is where it is, and what happens next: in words, for people. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from backupd.cli.times import moment, span
+from backupd.core.stages import BATCHED, Stage, Status, following
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from backupd.config.sections import Config
+    from backupd.core.records import FileRecord
+    from backupd.ledger.reports import Outage
+
+_NEEDS = {Stage.LOAD: "warehouse", Stage.MERGE: "warehouse", Stage.SHIP: "archive"}
+_DOES = {
+    Stage.SETTLE: "it is looked at again, whether it is complete",
+    Stage.MANIFEST: "it is read, counted and hashed",
+    Stage.LOAD: "its batch is staged in the warehouse",
+    Stage.MERGE: "its batch is merged into the production table",
+    Stage.SHIP: "it is sent to the archive and verified there",
+    Stage.CLEANUP: "its proof is checked, then the local copy goes as configured",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surroundings:
+    """What beside the file itself decides how it goes on.
+
+    `config` is None where it has mistakes. `unbatched` is how many files wait for a batch, and
+    since when the oldest. `original` is the first file, for a duplicate.
+    """
+
+    now: float
+    daemon_runs: bool
+    config: Config | None
+    outages: Sequence[Outage]
+    unbatched: tuple[int, float | None]
+    original: FileRecord | None
+
+
+@dataclass(frozen=True, slots=True)
+class Prospect:
+    """Why a file is where it is, what happens next, and when (None: nobody can tell)."""
+
+    why: str
+    next: str
+    at: float | None = None
+
+
+def prospect(file: FileRecord, around: Surroundings) -> Prospect:
+    """Explain a file."""
+    match file.status:
+        case Status.DONE:
+            return Prospect(_why_done(file), "nothing: it is done")
+        case Status.PARKED:
+            return _parked(file)
+        case Status.RUNNING:
+            return _by_daemon(_running(file, around), around)
+        case Status.WAITING:
+            return _by_daemon(_waiting(file, around), around)
+
+
+def _why_done(file: FileRecord) -> str:
+    if file.duplicate_of is not None:
+        return (
+            f"the same file as {file.duplicate_of}, delivered again: not registered a second time"
+        )
+    kept = ", its local copy was left" if file.local else ""
+    return f"it went through every stage{kept}"
+
+
+def _parked(file: FileRecord) -> Prospect:
+    if file.awaits == "release":
+        return Prospect(
+            file.reason, f"nothing until it is released: backupd-admin release {file.id}"
+        )
+    return Prospect(
+        file.reason,
+        f"nothing until a person takes it back: backupd-admin requeue {file.id}",
+    )
+
+
+def _running(file: FileRecord, around: Surroundings) -> Prospect:
+    if not around.daemon_runs:
+        why = f"its process ended while it was at {file.stage}"
+        return Prospect(why, f"{file.stage} is done again: {_DOES[file.stage]}")
+    after = following(file.stage)
+    return Prospect(f"it is at work in {file.stage}", f"then {after}" if after else "then done")
+
+
+def _by_daemon(found: Prospect, around: Surroundings) -> Prospect:
+    if around.daemon_runs:
+        return found
+    return Prospect(found.why, f"{found.next} (once a daemon runs: none does just now)")
+
+
+# -- waiting: the first reason that holds is told --------------------------------------------------
+
+
+def _waiting(file: FileRecord, around: Surroundings) -> Prospect:
+    return (
+        _without_feed(file, around)
+        or _behind_outage(file, around)
+        or _awaiting(file, around)
+        or _unbatched(file, around)
+        or _retried(file, around)
+    )
+
+
+def _without_feed(file: FileRecord, around: Surroundings) -> Prospect | None:
+    if around.config is None or file.feed in {feed.name for feed in around.config.feeds}:
+        return None
+    if file.stage in BATCHED:
+        return None  # what is registered goes into the warehouse whatever feeds there are
+    return Prospect(
+        f"the config has no feed {file.feed} any more",
+        f"nothing until the config has it again; then {_DOES[file.stage]}",
+    )
+
+
+def _behind_outage(file: FileRecord, around: Surroundings) -> Prospect | None:
+    needed = {_NEEDS.get(file.stage), f"feed:{file.feed}"}
+    outage = next((each for each in around.outages if each.name in needed), None)
+    if outage is None:
+        return None
+    lasting = span(around.now - outage.since)
+    why = f"{outage.name} is down since {moment(outage.since)} ({lasting}): {outage.reason}"
+    return Prospect(why, f"{outage.name} is tried again by itself", outage.next_try_at)
+
+
+def _awaiting(file: FileRecord, around: Surroundings) -> Prospect | None:
+    if file.awaits == "original" and around.original is not None:
+        first = around.original
+        why = f"a duplicate of {first.id}, which is {first.status} at {first.stage}"
+        return Prospect(why, f"{_DOES[file.stage]}, as soon as that one is done")
+    if file.awaits == "companion":
+        return Prospect(
+            file.reason, "it is looked at as soon as the companion comes", file.next_attempt_at
+        )
+    if file.awaits:
+        return Prospect(file.reason, _DOES[file.stage], file.next_attempt_at)
+    return None
+
+
+def _unbatched(file: FileRecord, around: Surroundings) -> Prospect | None:
+    if file.stage is not Stage.LOAD or file.batch_id is not None:
+        return None
+    waiting, oldest = around.unbatched
+    if around.config is None or oldest is None:
+        return Prospect("it waits for a batch", "a batch is formed")
+    batch = around.config.batch
+    until = oldest + batch.max_wait
+    why = f"it waits for a batch of {batch.max_files} files, or until {moment(until)}"
+    waits = "waits" if waiting == 1 else "wait"
+    return Prospect(f"{why}; {waiting} {waits} now", "a batch is formed and staged", until)
+
+
+def _retried(file: FileRecord, around: Surroundings) -> Prospect:
+    why = file.reason or f"it waits for its turn in {file.stage}"
+    if file.attempts and around.config is not None:
+        why += f" (attempt {file.attempts} of {around.config.retry.attempts})"
+    if file.next_attempt_at <= around.now:
+        return Prospect(why, f"{_DOES[file.stage]}, as soon as there is a free place")
+    return Prospect(why, _DOES[file.stage], file.next_attempt_at)

@@ -1,0 +1,137 @@
+"""`backupd-admin reconcile`."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from contextlib import AsyncExitStack
+from functools import partial
+from typing import TYPE_CHECKING
+
+import click
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from backupd.archive import open_archive
+from backupd.cli import render
+from backupd.cli.comparing import Comparison, Difference
+from backupd.cli.errors import FAILED
+from backupd.cli.places import Places, feed_option, json_option, pass_places
+from backupd.cli.targets import pages
+from backupd.cli.times import since_option
+from backupd.core.names import escaped
+from backupd.ledger import reports
+from backupd.ledger.reports import Wanted
+from backupd.warehouse import open_warehouse
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from rich.console import Console
+
+    from backupd.config.sections import Config
+    from backupd.ledger import LedgerReader
+
+
+@click.command(
+    epilog="""\
+\b
+Examples:
+  backupd-admin reconcile --since 1d
+  backupd-admin reconcile --feed traffic/eLUX --json | jq -r .id
+"""
+)
+@feed_option
+@since_option("Files first seen at or after: 2h, 3d, 2026-11-23, 2026-11-23T08:15:00Z.")
+@json_option
+@pass_places
+def reconcile(places: Places, *, feed: str | None, since: float | None, as_json: bool) -> None:
+    """Compare ledger, warehouse and archive, and list what differs; exit 1 if anything does.
+
+    \b
+    row-missing     registered, but without a row in production
+    row-doubled     more than one row
+    row-unknown     a row of no known file (only looked for without --feed)
+    copy-missing    shipped, but not in the archive
+    copy-differs    the archive's copy is not what the receipt says
+    copy-unchecked  the archive's copy could not be looked at
+    local-left      deleted, but still there
+
+    Every archive copy is hashed, so this takes about as long as reading them all.
+    """  # noqa: D301 - click's mark for text to be left as it is
+    config = places.config()
+    wanted = Wanted(feed=feed, since=since)
+    console = render.console()
+    if as_json:
+        tell = _tell_json
+    else:
+        tell = partial(_tell_person, console) if console.is_terminal else _tell_line
+    with places.reader() as reader, _bar(console, hidden=as_json) as bar:
+        compared, differing = asyncio.run(_compare(config, reader, wanted, tell, bar))
+    sys.stderr.write(
+        f"{render.counted(compared, 'file')} compared, {render.counted(differing, 'difference')}\n"
+    )
+    if differing:
+        sys.exit(FAILED)
+
+
+async def _compare(
+    config: Config,
+    reader: LedgerReader,
+    wanted: Wanted,
+    tell: Callable[[Difference], None],
+    bar: Progress,
+) -> tuple[int, int]:
+    """Return how many files were compared, and how many differences told."""
+    compared = differing = 0
+    async with AsyncExitStack() as stack:
+        warehouse = open_warehouse(config.warehouse)
+        stack.push_async_callback(warehouse.aclose)
+        archive = open_archive(config.archive)
+        stack.push_async_callback(archive.aclose)
+        comparison = Comparison(reader, warehouse, archive, all_feeds=wanted.feed is None)
+        task = bar.add_task("compared", total=reader.ask(reports.how_many, wanted))
+        for page in pages(reader, wanted):
+            async for difference in comparison.page(page):
+                tell(difference)
+                differing += 1
+            compared += len(page)
+            bar.advance(task, len(page))
+    return compared, differing
+
+
+def _bar(console: Console, *, hidden: bool) -> Progress:
+    """Return the progress bar, below what is printed: on a terminal, cleared at the end."""
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+        disable=hidden or not console.is_terminal,
+    )
+
+
+def _tell_person(console: Console, difference: Difference) -> None:
+    name = difference.file.file_name if difference.file else "-"
+    head = f"{difference.kind:14}  {difference.id}  {escaped(name)}"
+    render.item(console, head, difference.detail)
+
+
+def _tell_line(difference: Difference) -> None:
+    path = difference.file.path if difference.file else "-"
+    click.echo("\t".join((difference.kind, difference.id, escaped(path), difference.detail)))
+
+
+def _tell_json(difference: Difference) -> None:
+    file = difference.file
+    render.emit_json(
+        {
+            "difference": difference.kind,
+            "id": difference.id,
+            "path": render.name_json(file.path) if file else None,
+            "file_name": render.name_json(file.file_name) if file else None,
+            "feed": file.feed if file else None,
+            "detail": difference.detail,
+        }
+    )
