@@ -19,7 +19,17 @@ if TYPE_CHECKING:
     from backupd.core.ports import Probe
 
 
-@click.command()
+@click.command(
+    epilog="""\
+\b
+Exit: 0 all is right; 1 a probe failed; 2 the config has mistakes.
+
+\b
+Examples:
+  backupd check --config /etc/backupd/config.toml
+  backupd check --probe
+"""
+)
 @config_option
 @click.option("--probe", is_flag=True, help="Also try every dependency for real.")
 @click.option("--ddl", is_flag=True, help="Print the CREATE statements that this config wants.")
@@ -27,18 +37,10 @@ if TYPE_CHECKING:
     "--write-paths", "paths", is_flag=True, help="Print the directories that must be writable."
 )
 def check(config_path: Path | None, probe: bool, ddl: bool, paths: bool) -> None:
-    r"""Check the config: every mistake at once, each with its key, on stderr.
+    """Check the config: every mistake at once, each with its key, on stderr.
 
     --probe writes, reads back and removes something in the ledger's directory, each feed's
     directory, the warehouse and the archive, and prints what worked and what to do about the rest.
-
-    \b
-    Exit: 0 all is right; 1 a probe failed; 2 the config has mistakes.
-
-    \b
-    Examples:
-      backupd check --config /etc/backupd/config.toml
-      backupd check --probe
     """
     config = load_config(config_path)
     if paths:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from backupd.cli.check import check
+from backupd.cli.demo import demo
 from backupd.cli.run import run
 
 EPILOG = """
@@ -20,3 +21,4 @@ def main() -> None:
 
 main.add_command(run)
 main.add_command(check)
+main.add_command(demo)

@@ -10,10 +10,10 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.console import Console
-from rich.table import Table
+from rich.text import Text
 
 from backupd.archive import open_archive
+from backupd.cli import render
 from backupd.core.errors import BackupdError
 from backupd.core.ports import Probe
 from backupd.ledger import LedgerReader, lock
@@ -45,13 +45,12 @@ async def all_probes(config: Config) -> list[Probe]:
 
 def show(probes: Sequence[Probe]) -> None:
     """Print a table; what to do about a failure stands under its detail."""
-    table = Table("what", "", "result", box=None, pad_edge=False)
+    table = render.table("what", "", "result")
     for probe in probes:
         text = probe.detail if not probe.hint else f"{probe.detail}\n→ {probe.hint}"
-        mark = "[green]ok[/]" if probe.ok else "[bold red]FAILED[/]"
-        table.add_row(probe.subject, mark, text)
-    console = Console()
-    console.print(table, soft_wrap=not console.is_terminal)
+        mark = Text("ok", "green") if probe.ok else Text("FAILED", "bold red")
+        table.add_row(Text(probe.subject), mark, Text(text))
+    render.console().print(table)
 
 
 def _local_probes(config: Config) -> list[Probe]:

@@ -1,91 +1,195 @@
-"""Progress bars for a run that ends: files and bytes by stage, rate, time left."""
+"""How far a run is: files and bytes by stage, rate, time left. Bars on a terminal, else lines."""
 
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
-from contextlib import suppress
-from typing import TYPE_CHECKING, Self
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from math import ceil
+from typing import TYPE_CHECKING, Protocol
 
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    TaskID,
-    TextColumn,
-    TimeRemainingColumn,
-)
-from rich.progress import Progress as Bars
+from rich.filesize import decimal
+from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 from backupd.core.stages import ORDER, Stage, Status
 from backupd.ledger import reports
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+
     from backupd.ledger import Ledger
     from backupd.ledger.reports import Share
 
-_EVERY = 0.25  # seconds between looks
+_LOOK_EVERY = 0.2  # seconds
 _LOOKING_SHARE = 10  # a look may take a tenth of the time: rarer ones where there are many files
+_LINE_EVERY = 2.0  # seconds
+_READ_WHOLE = frozenset({Stage.MANIFEST, Stage.SHIP})  # these go as fast as bytes, not files, do
 
 
-class Progress:
-    """Shows bars on stderr while entered as an async context manager."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StageProgress:
+    """How far a stage is. Files that are parked before it never come to it and do not count."""
 
-    def __init__(self, ledger: Ledger, since: float) -> None:
-        self._ledger = ledger
-        self._since = since
-        self._bars = Bars(
-            TextColumn("{task.description:<9}"),
+    stage: Stage
+    total: int
+    passed: int
+    parked: int
+    size_bytes: int  # of those that passed; 0 for settle, which reads nothing
+
+
+class View(Protocol):
+    """Shows progress to a person."""
+
+    def show(self, stages: Sequence[StageProgress], seconds: float) -> None:
+        """Show how far it is after so many seconds."""
+        ...
+
+    def end(self) -> None:
+        """Let what was shown last stand."""
+        ...
+
+
+@asynccontextmanager
+async def shown(ledger: Ledger) -> AsyncIterator[None]:
+    """Show on stderr how far the ledger's open files are, for as long as the block runs."""
+    began = time.time()
+    view: View = Bars() if sys.stderr.isatty() else Lines()
+    showing = asyncio.create_task(_keep_showing(ledger, view, began))
+    try:
+        yield
+        view.show(await _look(ledger, began), time.time() - began)
+    finally:
+        showing.cancel()
+        await asyncio.gather(showing, return_exceptions=True)  # its faults stop no run
+        view.end()
+
+
+def by_stage(shares: Sequence[Share]) -> list[StageProgress]:
+    """Work out how far each stage is from where the files stand."""
+    return [_progress_of(stage, shares) for stage in ORDER]
+
+
+def size_text(size_bytes: float) -> str:
+    """Return a size for people: `4.2 MB`."""
+    return decimal(round(size_bytes))
+
+
+class Bars:
+    """A bar a stage, redrawn in place."""
+
+    def __init__(self) -> None:
+        self._bars = Progress(
+            TextColumn("{task.description:<8}"),
             BarColumn(bar_width=None),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[size]:>9} {task.fields[rate]:>7}"),
-            TimeRemainingColumn(compact=True),
+            TextColumn("{task.fields[files]:>11}", style="progress.download"),
+            TextColumn("{task.fields[size]:>8}", style="progress.filesize"),
+            TextColumn("{task.fields[rate]:>12}", style="progress.data.speed"),
+            TextColumn("{task.fields[note]:<9}"),
             console=Console(stderr=True),
+            expand=True,
         )
-        self._tasks: dict[Stage, TaskID] = {
-            stage: self._bars.add_task(stage, total=None, size="", rate="") for stage in ORDER
-        }
-
-    async def __aenter__(self) -> Self:
-        """Begin to show."""
+        self._tasks = {stage: self._add(stage) for stage in ORDER}
         self._bars.start()
-        self._showing = asyncio.create_task(self._show())
-        return self
 
-    async def __aexit__(self, *_: object) -> None:
-        """Show the end."""
-        self._showing.cancel()
-        with suppress(asyncio.CancelledError):
-            await self._showing
-        await self._look()
-        self._bars.stop()
-
-    async def _show(self) -> None:
-        while True:
-            began = time.monotonic()
-            await self._look()
-            await asyncio.sleep(max(_EVERY, _LOOKING_SHARE * (time.monotonic() - began)))
-
-    async def _look(self) -> None:
-        shares = await self._ledger.ask(reports.progress, self._since)
-        total = sum(share.files for share in shares)
-        for stage, bar in self._tasks.items():
-            passed = [share for share in shares if _is_past(share, stage)]
-            files = sum(share.files for share in passed)
-            size = sum(share.size_bytes for share in passed)
-            speed = files / max(time.time() - self._since, 0.1)
+    def show(self, stages: Sequence[StageProgress], seconds: float) -> None:
+        """See View."""
+        for item in stages:
             self._bars.update(
-                bar, total=total or None, completed=files, size=_size(size), rate=f"{speed:.0f}/s"
+                self._tasks[item.stage],
+                total=item.total or None,
+                completed=item.passed + item.parked,
+                files=f"{item.passed}/{item.total}" if item.total else "",
+                size=size_text(item.size_bytes) if item.size_bytes else "",
+                rate=_rate(item, seconds),
+                note=_note(item, seconds),
             )
 
+    def end(self) -> None:
+        """See View."""
+        self._bars.stop()
 
-def _is_past(share: Share, stage: Stage) -> bool:
-    return share.status is Status.DONE or ORDER.index(share.stage) > ORDER.index(stage)
+    def _add(self, stage: Stage) -> TaskID:
+        return self._bars.add_task(stage, total=None, files="", size="", rate="", note="")
 
 
-def _size(number: float) -> str:
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if number < 1024:  # noqa: PLR2004 - binary units
-            return f"{number:.0f} {unit}"
-        number /= 1024
-    return f"{number:.1f} TiB"
+class Lines:
+    """A line now and then, and one at the end, for logs."""
+
+    def __init__(self) -> None:
+        self._last = ""
+        self._told = ""
+        self._due = _LINE_EVERY
+
+    def show(self, stages: Sequence[StageProgress], seconds: float) -> None:
+        """See View."""
+        self._last = f"{seconds:5.1f} s  {'  '.join(map(_in_words, stages))}"
+        if seconds >= self._due:
+            self._due = seconds + _LINE_EVERY
+            self._tell()
+
+    def end(self) -> None:
+        """See View."""
+        if self._last != self._told:
+            self._tell()
+
+    def _tell(self) -> None:
+        self._told = self._last
+        sys.stderr.write(f"{self._last}\n")
+        sys.stderr.flush()
+
+
+def _progress_of(stage: Stage, shares: Sequence[Share]) -> StageProgress:
+    place = ORDER.index(stage)
+    parked = [share for share in shares if share.status is Status.PARKED]
+    passed = [share for share in shares if _is_past(share, place)]
+    parked_before = sum(share.files for share in parked if ORDER.index(share.stage) < place)
+    return StageProgress(
+        stage=stage,
+        total=sum(share.files for share in shares) - parked_before,
+        passed=sum(share.files for share in passed),
+        parked=sum(share.files for share in parked if share.stage is stage),
+        size_bytes=0 if stage is Stage.SETTLE else sum(share.size_bytes for share in passed),
+    )
+
+
+def _is_past(share: Share, place: int) -> bool:
+    return share.status is Status.DONE or ORDER.index(share.stage) > place
+
+
+async def _keep_showing(ledger: Ledger, view: View, began: float) -> None:
+    while True:
+        looked = time.time()
+        view.show(await _look(ledger, began), looked - began)
+        await asyncio.sleep(max(_LOOK_EVERY, _LOOKING_SHARE * (time.time() - looked)))
+
+
+async def _look(ledger: Ledger, began: float) -> list[StageProgress]:
+    return by_stage(await ledger.ask(reports.progress, began))
+
+
+def _rate(item: StageProgress, seconds: float) -> str:
+    """Return how fast it has been on the whole."""
+    if not item.passed or seconds <= 0:
+        return ""
+    if item.stage in _READ_WHOLE:
+        return f"{size_text(item.size_bytes / seconds)}/s"
+    return f"{item.passed / seconds:.0f} files/s"
+
+
+def _note(item: StageProgress, seconds: float) -> str:
+    """Return what a person has to know: parked files, else the time left."""
+    left = item.total - item.passed - item.parked
+    if item.parked:
+        return f"[bold red]{item.parked} parked[/]"
+    if not left or not item.passed:
+        return ""
+    minutes, rest = divmod(ceil(left * seconds / item.passed), 60)
+    return f"{minutes}:{rest:02} left"
+
+
+def _in_words(item: StageProgress) -> str:
+    parked = f" ({item.parked} parked)" if item.parked else ""
+    return f"{item.stage} {item.passed}/{item.total}{parked}"

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import sys
-import time
 from contextlib import nullcontext
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 import structlog
 
+from backupd.cli import progress
 from backupd.cli.errors import FAILED, LOCKED, fail
 from backupd.cli.options import config_option, load_config
-from backupd.cli.progress import Progress
 from backupd.core.errors import BackupdError
 from backupd.ledger import Ledger, LedgerLockedError
 from backupd.ops import logs
 
 if TYPE_CHECKING:
+    from collections.abc import Coroutine
     from pathlib import Path
 
     from backupd.config.sections import Config
@@ -26,36 +27,39 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 
-@click.command()
+@click.command(
+    epilog="""\
+\b
+Exit: 0 stopped, or all done; 1 with --once, a file is parked or still fails; 2 config;
+      3 another process holds the ledger.
+
+\b
+Examples:
+  backupd run --config /etc/backupd/config.toml
+  backupd run --once
+"""
+)
 @config_option
 @click.option("--once", is_flag=True, help="Take all that lies there through, then end (for cron).")
 def run(config_path: Path | None, once: bool) -> None:
-    r"""Run the daemon in the foreground.
+    """Run the daemon in the foreground.
 
     It watches the feeds' directories until SIGTERM or SIGINT, then lets running files end (20 s at
     most; a second signal stops at once). With --once it ends when nothing is left to be done.
-
-    \b
-    Exit: 0 stopped, or all done; 1 with --once, a file is parked or still fails; 2 config;
-          3 another process holds the ledger.
-
-    \b
-    Examples:
-      backupd run --config /etc/backupd/config.toml
-      backupd run --once
     """
     config = load_config(config_path)
-    logs.set_up()
+    bars = once and sys.stderr.isatty()
+    logs.set_up(logging.WARNING if bars else logging.INFO)  # bars take the place of the lines
     for section in config.inactive:
         log.warning("section not acted on by this version", section=section)
-    all_done = run_daemon(config, once=once, progress=once and sys.stderr.isatty())
+    all_done = finished(_run(config, once=once, bars=bars))
     sys.exit(FAILED if once and not all_done else 0)
 
 
-def run_daemon(config: Config, *, once: bool, progress: bool) -> bool:
-    """Run until stopped or done; return whether every file is done. Errors end the program."""
+def finished(running: Coroutine[Any, Any, bool]) -> bool:
+    """Run the daemon until it ends; return what it says. Its errors end the program."""
     try:
-        return asyncio.run(_run(config, once=once, progress=progress))
+        return asyncio.run(running)
     except LedgerLockedError as error:
         fail(error, LOCKED)
     except BackupdError as error:
@@ -69,14 +73,15 @@ def run_daemon(config: Config, *, once: bool, progress: bool) -> bool:
         return False  # told to stop at once
 
 
-async def _run(config: Config, *, once: bool, progress: bool) -> bool:
+async def _run(config: Config, *, once: bool, bars: bool) -> bool:
+    """Return whether every file is done."""
     # Imported here: it brings every adapter's library, which `check` and `--help` do without.
     from backupd.supervisor import Supervisor  # noqa: PLC0415
 
     ledger = Ledger(config.ledger.path)
     try:
         supervisor = Supervisor(config, ledger)
-        async with Progress(ledger, time.time()) if progress else nullcontext():
+        async with progress.shown(ledger) if bars else nullcontext():
             return await supervisor.run(once=once)
     finally:
         await ledger.close()

@@ -85,7 +85,6 @@ class Intake:
 
     async def scan_once(self) -> None:
         """Make rows for all that lies in the directories, without watching them."""
-        await self._start_anew()
         await self.health.check()
         await self._finder.scan(self._feeds.roots, "start", companions=True)
 

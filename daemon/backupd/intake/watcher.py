@@ -39,7 +39,7 @@ class Watcher:
         self._hints = hints
         self._mode: Mode = "auto"
         self._observer: Observer | None = None
-        self._turn = threading.RLock()  # a stop must not come in the middle of a start
+        self._turn = threading.RLock()  # no stop in the middle of a start, or of a watch
         self.polled: set[str] = set()
         self.remote: set[str] = set()
 
@@ -71,15 +71,16 @@ class Watcher:
 
         Where no watch is to be had, the root falls to polling. Raises OSError as the directory is.
         """
-        if self._observer is None or root.directory in self.polled:
-            return False
-        try:
-            return self._observer.watch(directory)
-        except OSError as error:
-            if error.errno not in _LIMITS:
-                raise
-            self._fall_to_polling({root.directory}, error)
-            return False
+        with self._turn:
+            if self._observer is None or root.directory in self.polled:
+                return False
+            try:
+                return self._observer.watch(directory)
+            except OSError as error:
+                if error.errno not in _LIMITS:
+                    raise
+                self._fall_to_polling({root.directory}, error)
+                return False
 
     def is_alive(self) -> bool:
         """Tell whether events are being read, as far as any are to be."""

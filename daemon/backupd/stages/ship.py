@@ -9,14 +9,14 @@ import zlib
 from contextlib import aclosing
 from typing import TYPE_CHECKING
 
-from backupd.core.archive_names import archive_name, is_gzip_name, versioned
+from backupd.core.archive_names import archive_name, is_gzip_name, too_long, versioned
 from backupd.core.errors import LocalGoneError, NameTakenError, PermanentError, TransientError
 from backupd.core.records import Receipt, Result
 from backupd.stages.counting import GZIP_WINDOW
 
 if TYPE_CHECKING:
     from backupd.core.ports import Archive, Checksum, OpenStream, Totals
-    from backupd.core.records import FileRecord, Task
+    from backupd.core.records import Feed, FileRecord, Task
     from backupd.stages.local import LocalFile, LocalFiles
 
 
@@ -48,13 +48,18 @@ class Ship:
         if task.receipt is not None and await self._still_there(task.receipt):
             detail = f"still in the archive: {task.receipt.archive_name}"
             return Result(changes=self._kept(), detail=detail)
-        name = task.file.archive_name or archive_name(
-            task.feed, task.file.relative_path, compress=self._compress
-        )
+        names = self._names(task.file, task.feed)
         if task.file.tries > 1:
-            await self._archive.discard_parts(name, _earlier_parts(task.file))
+            for name in names:  # an earlier try may have ended at any of them
+                await self._archive.discard_parts(name, _earlier_parts(task.file))
         with self._local.open(task.file, task.feed) as opened:
-            return await self._ship(task.file, opened, name)
+            return await self._ship(task.file, opened, names)
+
+    def _names(self, file: FileRecord, feed: Feed) -> list[str]:
+        """Return the file's name, and the one for other content under a name that is taken."""
+        name = file.archive_name or archive_name(feed, file.relative_path, compress=self._compress)
+        other = versioned(name, file.sha256 or "")
+        return [name] if too_long(other) else [name, other]
 
     def _kept(self) -> dict[str, object]:
         """Put cleanup off for as long as the local copy is to stay."""
@@ -68,10 +73,9 @@ class Ship:
         found = await self._archive.checksum(receipt.archive_name)
         return found is not None and found.sha256 == receipt.remote_sha256
 
-    async def _ship(self, file: FileRecord, opened: LocalFile, name: str) -> Result:
-        """Try the file's name, then the one for other content under a name that is taken."""
-        other = versioned(name, file.sha256 or "")
-        for candidate in dict.fromkeys((name, other)):
+    async def _ship(self, file: FileRecord, opened: LocalFile, names: list[str]) -> Result:
+        """Take the first of the names that is free, or holds this very file already."""
+        for candidate in names:
             receipt = await self._send_or_find(file, opened, candidate)
             if receipt is not None:
                 changes = {"archive_name": candidate, "identity": opened.identity}
@@ -80,7 +84,7 @@ class Ship:
                 detail += f", verified by {receipt.verified_by}"
                 return Result(changes=changes, detail=detail, receipt=receipt)
         raise NameTakenError(
-            f"the archive holds other content as {name} and as {other}",
+            f"the archive holds other content as {' and as '.join(names)}",
             hint="look at both, move the wrong one away, then requeue from ship",
         )
 

@@ -1,0 +1,147 @@
+"""The files of a demo: which there are, when they come, and how they are delivered."""
+
+from __future__ import annotations
+
+import gzip
+from dataclasses import dataclass, replace
+from itertools import count, cycle
+from pathlib import Path
+from random import Random
+from time import gmtime, strftime
+from typing import TYPE_CHECKING
+
+from backupd.cli.demo.text import records
+from backupd.core.archive_names import is_gzip_name
+from backupd.core.companions import checker, path_of
+from backupd.core.errors import BackupdError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from backupd.core.records import CompanionRule, Feed
+
+FEWEST = 12  # files that it takes to show everything
+
+_DAY = 86_400
+_DAYS = 3  # that the files are spread over
+_KB, _MB = 1000, 1000_000
+_LARGE = (32 * _MB, 12 * _MB, 5 * _MB)
+_EMPTY = (0, 0)
+_USUAL = (9.5, 1.5)  # of the logarithm of a file's bytes: the middle one has 13 KB
+_LATER = 10  # one file in so many comes while the daemon is watching already
+_LOST = 500  # bytes that the damaged file lacks
+
+# A file's path below its feed's directory, for `strftime`; how many come while others do.
+_TYPES = {
+    "traffic": ("{customer}_HOL_01_%Y%m%d%H%M%S_{number:06}.csv", 6),
+    "tolling": ("{customer}_SNG_01_%Y%m%dT%H%M_{number:06}.csv.gz", 4),
+    "actives": ("{customer}-ACTIVES-%Y%m%d-{number:06}.csv", 1),
+    "activations": ("{customer}_HOL_01_%Y%m%d%H%M%S_{number:06}.csv", 3),
+    "sim_inventory": ("%Y/%m/%d/{customer}_SIM_%Y%m%d%H%M%S_{number:06}.csv", 2),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delivery:
+    """One file to deliver. The same delivery twice is the same name and content twice."""
+
+    feed: Feed
+    relative_path: str
+    size_bytes: int  # of its text, about
+    seed: int  # of its text
+    damaged: bool = False  # its end is lost after its checksum was taken
+
+    @property
+    def path(self) -> Path:
+        """Where it is delivered."""
+        return Path(self.feed.directory, self.relative_path)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What is delivered, in this order."""
+
+    first: Sequence[Delivery]  # lie there when the daemon starts
+    later: Sequence[Delivery]  # come while it is watching
+    again: Delivery  # one of `first`: comes a second time once it was dealt with
+    corrected: Delivery  # comes under the name of one of `first`, with other content
+    damaged: Delivery  # one of `first`: will be parked
+
+    @property
+    def redelivered(self) -> tuple[Delivery, Delivery]:
+        """The two that need a name to be free again."""
+        return self.again, self.corrected
+
+    @property
+    def files(self) -> int:
+        """How many files it is in all."""
+        return len(self.first) + len(self.later) + len(self.redelivered)
+
+
+def plan(feeds: Sequence[Feed], files: int, now: float) -> Plan:
+    """Plan so many files (`FEWEST` at least) with names of the days up to `now`."""
+    deal = _Dealer(feeds, now)
+    damaged = replace(deal.traffic(60 * _KB), damaged=True)
+    again, former = deal.traffic(20 * _KB), deal.traffic(20 * _KB)
+    special = [damaged, again, former]
+    special += [deal.traffic(size) for size in (*_LARGE, *_EMPTY)]
+    usual = [deal.usual() for _ in range(files - len(special) - 2)]
+    later = max(len(usual) // _LATER, 1)
+    return Plan(
+        first=[*special, *usual[later:]],
+        later=usual[:later],
+        again=again,
+        corrected=replace(former, seed=former.seed + 1),
+        damaged=damaged,
+    )
+
+
+def deliver(delivery: Delivery) -> None:
+    """Write the file, then its companion, as the platform does. Raises BackupdError."""
+    path, feed = delivery.path, delivery.feed
+    text = records(feed.file_type, feed.header_lines, delivery.size_bytes, delivery.seed)
+    content = gzip.compress(text, 1, mtime=0) if is_gzip_name(path.name) else text
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content[:-_LOST] if delivery.damaged else content)
+        if feed.companion is not None:
+            line = _checksum_line(content, feed.companion, path.name)
+            Path(path_of(str(path), feed.companion.suffix)).write_text(line, encoding="utf-8")
+    except OSError as error:
+        raise BackupdError(f"cannot write {path}: {error.strerror}") from error
+
+
+class _Dealer:
+    """Makes up deliveries, each of another name."""
+
+    def __init__(self, feeds: Sequence[Feed], now: float) -> None:
+        self._now = now
+        self._rng = Random("demo")  # noqa: S311 - made-up files are no secret
+        self._numbers = count(1)
+        deck = [feed for feed in feeds for _ in range(_TYPES[feed.file_type][1])]
+        self._rng.shuffle(deck)
+        self._deck = cycle(deck)
+
+    def traffic(self, size_bytes: int) -> Delivery:
+        """Return a new file of this size, of whichever customer's traffic is next."""
+        feed = next(feed for feed in self._deck if feed.file_type == "traffic")
+        return self._one(feed, size_bytes)
+
+    def usual(self) -> Delivery:
+        """Return a new file of a usual size, of whichever feed is next."""
+        return self._one(next(self._deck), int(self._rng.lognormvariate(*_USUAL)))
+
+    def _one(self, feed: Feed, size_bytes: int) -> Delivery:
+        number = next(self._numbers)
+        at = gmtime(self._now - self._rng.randrange(_DAYS * _DAY))
+        template, _ = _TYPES[feed.file_type]
+        name = strftime(template.format(customer=feed.customer, number=number), at)
+        return Delivery(feed=feed, relative_path=name, size_bytes=size_bytes, seed=number)
+
+
+def _checksum_line(content: bytes, rule: CompanionRule, name: str) -> str:
+    """Return the line that `cksum`, `md5sum` or `sha256sum` would print."""
+    check = checker(rule.algorithm)
+    check.update(content)
+    claim = check.claim()
+    return f"{claim.digest} {claim.size if rule.algorithm == 'cksum' else ''} {name}\n"
