@@ -49,10 +49,15 @@ class RetryPolicy:
 
 
 def explained(error: BaseException) -> str:
-    """Return an error as one line for the operator, with its hint."""
+    r"""Return an error as a text for the operator, with its hint. It can always be written down.
+
+    A server's answer may hold bytes that are no text; they show as `\udcNN`.
+    """
     if not isinstance(error, BackupdError):
-        return f"unexpected error: {type(error).__name__}: {error}"
-    return f"{error} ({error.hint})" if error.hint else str(error)
+        text = f"unexpected error: {type(error).__name__}: {error}"
+    else:
+        text = f"{error} ({error.hint})" if error.hint else str(error)
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def advance(file: FileRecord, result: Result, now: float) -> Move:
@@ -225,14 +230,14 @@ def _again(file: FileRecord, reason: str, now: float, *, attempts: int, due: flo
 
 
 def _rewound(file: FileRecord, error: RewindError, now: float) -> Move:
-    changes = _entered(now) | {"reason": str(error)}
+    changes = _entered(now) | {"reason": explained(error)}
     return Move(
         file=file,
         stage=error.stage,
         status=Status.WAITING,
         changes=changes | dict(error.changes),
         at=now,
-        detail=str(error),
+        detail=explained(error),
     )
 
 
@@ -252,7 +257,7 @@ def _batch_again(batch: Batch, reason: str, now: float, *, attempts: int, due: f
 
 
 def _batch_rewound(batch: Batch, error: RewindError, now: float, due: float) -> BatchMove:
-    changes = {"reason": str(error), "next_attempt_at": due}
+    changes = {"reason": explained(error), "next_attempt_at": due}
     return BatchMove(
         batch=batch,
         stage=error.stage,
@@ -262,7 +267,7 @@ def _batch_rewound(batch: Batch, error: RewindError, now: float, due: float) -> 
         changes=changes,
         file_changes=changes | {"stage_since": now},
         at=now,
-        detail=str(error),
+        detail=explained(error),
     )
 
 

@@ -1,0 +1,60 @@
+"""What an upload that was killed leaves in the archive, the next try removes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING
+
+import pytest
+
+from backupd.archive.stream import SendStream
+from backupd.core.archive_names import versioned
+from backupd.core.records import Task
+from backupd.stages import LocalFiles, Ship
+from support.fake_archive import FakeArchive
+from support.files import registered
+from support.intake import a_feed
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture
+def archive() -> FakeArchive:
+    return FakeArchive()
+
+
+@pytest.fixture
+def ship(archive: FakeArchive) -> Ship:
+    stream = partial(SendStream, level=1)
+    return Ship(archive, LocalFiles(lambda _: None), stream, compress=True, keep_for=0)
+
+
+def a_second_try(path: Path) -> Task:
+    path.write_bytes(b"a record\n")
+    file = replace(registered(path), tries=2)
+    return Task(file=file, feed=a_feed(str(path.parent)))
+
+
+async def test_the_next_try_removes_what_was_left_under_either_name(
+    archive: FakeArchive, ship: Ship, tmp_path: Path
+) -> None:
+    task = a_second_try(tmp_path / "eLUX_1.csv")
+    name = task.file.archive_name or ""
+    other = versioned(name, task.file.sha256 or "")
+    archive.files[name] = b"not ours"
+    archive.parts = {(each, f"{task.file.id}.1"): bytearray(b"half") for each in (name, other)}
+    result = await ship(task)
+    assert result.receipt
+    assert result.receipt.archive_name == other
+    assert not archive.parts
+
+
+async def test_a_name_with_no_room_for_a_version_is_tried_again_all_the_same(
+    archive: FakeArchive, ship: Ship, tmp_path: Path
+) -> None:
+    task = a_second_try(tmp_path / ("x" * 248 + ".csv"))
+    result = await ship(task)
+    assert result.receipt
+    assert set(archive.files) == {task.file.archive_name}

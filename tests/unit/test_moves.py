@@ -1,0 +1,443 @@
+"""What becomes of a file or a batch, whatever happens to it and in whatever order."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from backupd.core import moves
+from backupd.core.errors import (
+    BackupdError,
+    DependencyDownError,
+    LocalGoneError,
+    NameTakenError,
+    PermanentError,
+    RewindError,
+    TransientError,
+    UnknownOutcomeError,
+)
+from backupd.core.records import Result
+from backupd.core.stages import ORDER, Stage, Status
+from support.files import NOW, POLICY, a_batch, a_file, a_running_file, moved, moved_batch
+
+if TYPE_CHECKING:
+    from backupd.core.records import Batch, BatchMove, FileRecord, Move
+
+SINGLE = [Stage.MANIFEST, Stage.SHIP, Stage.CLEANUP]  # stages that work on single files
+ERRORS: list[Exception] = [
+    TransientError("slow"),
+    UnknownOutcomeError("lost"),
+    PermanentError("bad", hint="look"),
+    NameTakenError("taken"),
+    LocalGoneError("gone"),
+    DependencyDownError("archive", "down"),
+    RewindError(Stage.SETTLE, "changed"),
+    ValueError("a bug"),
+]
+DONE = Result(changes={}, detail="well")
+
+
+# -- one file ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("stage", "next_stage"),
+    [
+        (Stage.MANIFEST, Stage.LOAD),
+        (Stage.SHIP, Stage.CLEANUP),
+    ],
+)
+def test_a_finished_stage_owes_the_next_one_from_a_clean_start(
+    stage: Stage, next_stage: Stage
+) -> None:
+    file = a_running_file(stage, 5, interruptions=2, reason="slow", awaits="keep")
+    after = moved(moves.advance(file, DONE, NOW))
+    assert (after.stage, after.status) == (next_stage, Status.WAITING)
+    assert (after.attempts, after.interruptions, after.tries) == (0, 0, 0)
+    assert (after.reason, after.awaits) == ("", "")
+    assert after.next_attempt_at == after.stage_since == NOW
+    assert after.done_at is None
+
+
+def test_after_cleanup_a_file_is_done_and_stays_in_cleanup() -> None:
+    after = moved(moves.advance(a_running_file(Stage.CLEANUP), DONE, NOW))
+    assert (after.stage, after.status, after.done_at) == (Stage.CLEANUP, Status.DONE, NOW)
+
+
+def test_what_the_stage_has_to_say_goes_over_the_clean_start() -> None:
+    later = Result(changes={"next_attempt_at": NOW + 60, "awaits": "keep"}, detail="kept")
+    after = moved(moves.advance(a_running_file(Stage.SHIP), later, NOW))
+    assert (after.next_attempt_at, after.awaits) == (NOW + 60, "keep")
+
+
+@pytest.mark.parametrize("error", [TransientError("slow"), ValueError("a bug")], ids=repr)
+def test_what_may_pass_is_tried_again_with_growing_pauses_until_the_attempts_are_used_up(
+    error: Exception,
+) -> None:
+    pauses = []
+    for attempt in range(1, POLICY.attempts):
+        after = moved(moves.failed(a_running_file(Stage.SHIP, attempt), error, NOW, POLICY))
+        assert (after.stage, after.status, after.attempts) == (
+            Stage.SHIP,
+            Status.WAITING,
+            attempt,
+        )
+        assert str(error) in after.reason
+        pauses.append(after.next_attempt_at - NOW)
+    assert pauses == [5, 10, 20, 40, 80, 160, 320]
+    last = moved(moves.failed(a_running_file(Stage.SHIP, POLICY.attempts), error, NOW, POLICY))
+    assert last.status is Status.PARKED
+    assert last.reason.startswith("gave up after 8 attempts: ")
+    assert str(error) in last.reason
+
+
+def test_pauses_never_exceed_the_cap_however_many_failures_there_were() -> None:
+    assert POLICY.pause(10) == POLICY.pause(5_000) == POLICY.cap
+
+
+def test_jitter_is_a_factor_on_every_pause() -> None:
+    policy = replace(POLICY, jitter=lambda: 0.75)
+    assert (policy.pause(1), policy.pause(3), policy.pause(100)) == (3.75, 15.0, 450.0)
+
+
+@pytest.mark.parametrize("error", [PermanentError("bad", hint="look"), NameTakenError("bad")])
+def test_what_cannot_help_is_parked_at_once(error: BackupdError) -> None:
+    after = moved(moves.failed(a_running_file(Stage.SHIP), error, NOW, POLICY))
+    assert (after.status, after.local) == (Status.PARKED, True)
+    assert after.reason == moves.explained(error)
+
+
+def test_a_file_whose_content_is_gone_lets_go_of_its_path() -> None:
+    error = LocalGoneError("vanished", hint="deliver again")
+    after = moved(moves.failed(a_running_file(Stage.SHIP), error, NOW, POLICY))
+    assert (after.status, after.local) == (Status.PARKED, False)
+    assert after.reason == "vanished (deliver again)"
+
+
+def test_a_dependency_that_is_down_burns_no_attempt_even_at_the_last_one() -> None:
+    file = a_running_file(Stage.SHIP, POLICY.attempts)
+    down = DependencyDownError("archive", "refused")
+    after = moved(moves.failed(file, down, NOW, POLICY))
+    assert (after.status, after.attempts) == (Status.WAITING, POLICY.attempts - 1)
+    assert after.next_attempt_at > NOW
+
+
+def test_a_rewind_starts_the_earlier_stage_afresh_and_keeps_the_reason() -> None:
+    error = RewindError(Stage.SETTLE, "it changed", disagreement="key")
+    after = moved(moves.failed(a_running_file(Stage.MANIFEST, 3), error, NOW, POLICY))
+    assert (after.stage, after.status, after.attempts) == (Stage.SETTLE, Status.WAITING, 0)
+    assert (after.reason, after.disagreement) == ("it changed", "key")
+
+
+def test_the_first_interruption_goes_on_at_once_and_the_next_ones_pause() -> None:
+    file = a_running_file(Stage.SHIP)
+    first = moved(moves.interrupted(file, NOW, POLICY))
+    assert (first.next_attempt_at, first.interruptions, first.attempts) == (NOW, 1, 0)
+    again = a_running_file(Stage.SHIP, interruptions=1)
+    assert moved(moves.interrupted(again, NOW, POLICY)).next_attempt_at == NOW + 5
+
+
+def test_a_file_that_ends_the_process_again_and_again_is_parked() -> None:
+    file, times = a_running_file(Stage.MANIFEST, stage_since=NOW - moves.SUSPECTED_AFTER), 0
+    while file.status is not Status.PARKED:
+        file = moved(moves.interrupted(file, NOW, POLICY))
+        times += 1
+        if file.status is Status.WAITING:
+            file = claimed(file)
+    assert times == POLICY.attempts * moves.INTERRUPTIONS_PER_ATTEMPT
+    assert "16 times" in file.reason
+
+
+def test_however_many_kills_within_an_hour_are_not_held_against_a_file() -> None:
+    file = a_running_file(Stage.SHIP, interruptions=1_000, stage_since=NOW - 3_599)
+    assert moved(moves.interrupted(file, NOW, POLICY)).status is Status.WAITING
+
+
+def test_a_requeue_before_ship_gives_up_the_batch_and_keeps_counting_tries() -> None:
+    file = a_file(Stage.LOAD, Status.PARKED, batch_id="b1", tries=3, attempts=8, duplicate_of="f0")
+    load = moved(moves.requeued(file, Stage.LOAD, NOW))
+    assert (load.batch_id, load.tries, load.attempts) == (None, 3, 0)
+    assert load.duplicate_of == "f0"
+    assert moved(moves.requeued(file, Stage.MANIFEST, NOW)).duplicate_of is None
+    assert moved(moves.requeued(file, Stage.SHIP, NOW)).batch_id == "b1"
+
+
+def test_an_unexpected_error_is_named_as_such() -> None:
+    assert moves.explained(KeyError("x")) == "unexpected error: KeyError: 'x'"
+    assert moves.explained(TransientError("slow", hint="wait")) == "slow (wait)"
+
+
+# -- one batch --------------------------------------------------------------------------------
+
+
+def test_a_loaded_batch_is_owed_a_merge_with_all_its_files() -> None:
+    move = moves.batch_advanced(a_batch(attempts=3), "memory:b1", NOW)
+    after = moved_batch(move)
+    assert (after.stage, after.status, after.attempts) == (Stage.MERGE, Status.WAITING, 0)
+    assert after.staged_at == "memory:b1"
+    assert (move.file_stage, move.file_status) == (Stage.MERGE, Status.WAITING)
+
+
+def test_a_merged_batch_is_done_and_its_files_are_owed_a_ship() -> None:
+    move = moves.batch_merged(a_batch(stage=Stage.MERGE), NOW)
+    after = moved_batch(move)
+    assert (after.status, after.done_at) == (Status.DONE, NOW)
+    assert (move.file_stage, move.file_status) == (Stage.SHIP, Status.WAITING)
+    assert move.file_changes["row_seen_at"] == NOW
+
+
+@pytest.mark.parametrize("size", [2, 3, 500])
+@pytest.mark.parametrize("stage", [Stage.LOAD, Stage.MERGE])
+def test_a_refused_batch_is_halved_in_order_and_both_halves_are_loaded(
+    size: int, stage: Stage
+) -> None:
+    batch = a_batch(size, stage=stage)
+    move = moves.batch_failed(batch, PermanentError("a bad row"), NOW, POLICY)
+    first, second = move.parts
+    assert first + second == batch.members
+    assert abs(len(first) - len(second)) <= 1
+    assert moved_batch(move).done_at == NOW
+    assert (move.file_stage, move.file_status) == (Stage.LOAD, Status.WAITING)
+
+
+def test_a_refused_batch_of_one_is_parked_with_its_file() -> None:
+    move = moves.batch_failed(a_batch(1), PermanentError("a bad row"), NOW, POLICY)
+    assert (move.status, move.file_status, move.parts) == (Status.PARKED, Status.PARKED, ())
+    assert move.file_changes["reason"] == "a bad row"
+
+
+def test_a_batch_is_tried_again_and_parked_whole_at_the_limit() -> None:
+    again = moves.batch_failed(a_batch(attempts=7), TransientError("slow"), NOW, POLICY)
+    assert (again.status, again.changes["next_attempt_at"]) == (Status.WAITING, NOW + 320)
+    last = moves.batch_failed(a_batch(attempts=8), TransientError("slow"), NOW, POLICY)
+    assert (last.status, last.file_status, last.parts) == (Status.PARKED, Status.PARKED, ())
+
+
+def test_a_warehouse_that_is_down_burns_no_attempt_of_a_batch() -> None:
+    down = DependencyDownError("warehouse", "refused")
+    move = moves.batch_failed(a_batch(attempts=8), down, NOW, POLICY)
+    assert (move.status, move.changes["attempts"]) == (Status.WAITING, 7)
+    assert move.file_changes["attempts"] == 7
+
+
+def test_a_batch_that_load_and_merge_send_to_and_fro_is_parked_in_the_end() -> None:
+    lost, rounds = RewindError(Stage.LOAD, "neither staged nor merged"), 0
+    batch = a_batch()
+    while batch.status is not Status.PARKED:
+        batch = claimed_batch(moved_batch(moves.batch_advanced(batch, "memory:b1", NOW)))
+        move = moves.batch_failed(batch, lost, NOW, POLICY)
+        batch = moved_batch(move)
+        if batch.status is Status.WAITING:
+            assert batch.stage is Stage.LOAD
+            assert batch.next_attempt_at >= NOW + POLICY.first
+            batch = claimed_batch(batch)
+        rounds += 1
+        assert rounds <= POLICY.attempts
+    assert "neither staged nor merged" in batch.reason
+
+
+def test_a_batch_that_ends_the_process_again_and_again_is_split() -> None:
+    later = NOW + moves.SUSPECTED_AFTER
+    batch = a_batch(interruptions=15)
+    assert moves.batch_interrupted(batch, later, POLICY).parts
+    assert not moves.batch_interrupted(batch, NOW, POLICY).parts
+    assert not moves.batch_interrupted(a_batch(interruptions=3), later, POLICY).parts
+
+
+# -- any sequence -----------------------------------------------------------------------------
+
+
+def claimed(file: FileRecord) -> FileRecord:
+    """As the ledger's claim leaves it."""
+    return replace(
+        file,
+        status=Status.RUNNING,
+        attempts=file.attempts + 1,
+        tries=file.tries + 1,
+        awaits="",
+    )
+
+
+def claimed_batch(batch: Batch) -> Batch:
+    return replace(batch, status=Status.RUNNING, attempts=batch.attempts + 1, tries=batch.tries + 1)
+
+
+class AnyLife(RuleBasedStateMachine):
+    """One file, to which anything may happen that the workers, a crash or a person can do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = NOW
+        self.file = a_file(Stage.MANIFEST)
+
+    def apply(self, move: Move) -> None:
+        assert move.detail
+        assert move.file is self.file
+        self.file = moved(move)
+
+    @rule(seconds=st.floats(0.0, 1e6))
+    def time_passes(self, seconds: float) -> None:
+        self.now += seconds
+
+    @precondition(lambda self: self.file.status is Status.WAITING and self.file.stage in SINGLE)
+    @rule()
+    def claim(self) -> None:
+        self.file = claimed(self.file)
+
+    @precondition(lambda self: self.file.status is Status.WAITING and self.file.stage not in SINGLE)
+    @rule()
+    def go_through_settle_or_a_batch(self) -> None:
+        self.apply(moves.advance(self.file, DONE, self.now))
+
+    @precondition(lambda self: self.file.status is Status.RUNNING)
+    @rule()
+    def finish(self) -> None:
+        self.apply(moves.advance(self.file, DONE, self.now))
+
+    @precondition(lambda self: self.file.status is Status.RUNNING)
+    @rule(error=st.sampled_from(ERRORS))
+    def fail(self, error: Exception) -> None:
+        before = self.file
+        self.apply(moves.failed(self.file, error, self.now, POLICY))
+        if isinstance(error, DependencyDownError):
+            assert self.file.attempts == before.attempts - 1
+            assert self.file.status is Status.WAITING
+        elif isinstance(error, PermanentError):
+            assert self.file.status is Status.PARKED
+        elif isinstance(error, RewindError):
+            assert self.file.stage is error.stage
+        else:
+            at_limit = before.attempts >= POLICY.attempts
+            assert (self.file.status is Status.PARKED) == at_limit
+
+    @precondition(lambda self: self.file.status is Status.RUNNING)
+    @rule()
+    def stop(self) -> None:
+        before = self.file.attempts
+        self.apply(moves.given_back(self.file, "stopped", self.now, self.now))
+        assert self.file.attempts == before - 1
+
+    @precondition(lambda self: self.file.status is Status.RUNNING)
+    @rule()
+    def crash(self) -> None:
+        before = self.file
+        self.apply(moves.interrupted(self.file, self.now, POLICY))
+        assert self.file.interruptions == before.interruptions + 1
+        suspected = self.now - before.stage_since >= moves.SUSPECTED_AFTER
+        assert suspected or self.file.status is Status.WAITING
+
+    @precondition(lambda self: self.file.status in {Status.PARKED, Status.DONE})
+    @rule(stage=st.sampled_from(ORDER))
+    def requeue(self, stage: Stage) -> None:
+        self.apply(moves.requeued(self.file, stage, self.now))
+        assert self.file.status is Status.WAITING
+
+    @invariant()
+    def counters_are_bounded(self) -> None:
+        assert 0 <= self.file.attempts <= POLICY.attempts
+        assert self.file.attempts <= self.file.tries
+        assert self.file.interruptions >= 0
+
+    @invariant()
+    def a_running_file_has_an_attempt_and_is_at_a_stage_that_runs(self) -> None:
+        if self.file.status is Status.RUNNING:
+            assert self.file.attempts >= 1
+            assert self.file.stage in SINGLE
+
+    @invariant()
+    def done_means_through_cleanup(self) -> None:
+        done = self.file.status is Status.DONE
+        assert done == (self.file.done_at is not None)
+        assert not done or self.file.stage is Stage.CLEANUP
+
+    @invariant()
+    def a_parked_file_says_why(self) -> None:
+        assert self.file.status is not Status.PARKED or self.file.reason
+
+    @invariant()
+    def no_pause_is_longer_than_the_cap(self) -> None:
+        assert self.file.next_attempt_at <= self.now + POLICY.cap
+
+
+class AnyBatch(RuleBasedStateMachine):
+    """One batch, its halves when it is split, and what the ledger makes of its files."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.begin(tuple("abcde"))
+
+    def begin(self, members: tuple[str, ...]) -> None:
+        self.batch = a_batch(status=Status.WAITING, attempts=0, tries=0, members=members)
+        self.failures = 0  # since it was made, not counting outages and stops
+
+    def apply(self, move: BatchMove) -> None:
+        assert move.detail
+        if move.parts:
+            assert tuple(id_ for part in move.parts for id_ in part) == self.batch.members
+            assert move.file_stage is Stage.LOAD
+            self.begin(move.parts[0])
+            return
+        self.batch = moved_batch(move)
+        open_ = self.batch.status in {Status.WAITING, Status.RUNNING}
+        assert open_ == (self.batch.done_at is None)
+        if open_ or self.batch.status is Status.PARKED:
+            assert (move.file_stage, move.file_status) == (move.stage, move.status)
+
+    @precondition(lambda self: self.batch.done_at is not None)
+    @rule()
+    def form_another(self) -> None:
+        self.begin(tuple("vwxyz"))
+
+    @precondition(lambda self: self.batch.status is Status.WAITING)
+    @rule()
+    def claim(self) -> None:
+        self.batch = claimed_batch(self.batch)
+
+    @precondition(lambda self: self.batch.status is Status.RUNNING)
+    @rule()
+    def finish(self) -> None:
+        if self.batch.stage is Stage.LOAD:
+            self.apply(moves.batch_advanced(self.batch, "memory:b1", NOW))
+        else:
+            self.apply(moves.batch_merged(self.batch, NOW))
+
+    @precondition(lambda self: self.batch.status is Status.RUNNING)
+    @rule(error=st.sampled_from([error for error in ERRORS if not isinstance(error, RewindError)]))
+    def fail(self, error: Exception) -> None:
+        before = self.batch
+        self.apply(moves.batch_failed(self.batch, error, NOW, POLICY))
+        if isinstance(error, DependencyDownError):
+            assert self.batch.attempts == before.attempts - 1
+        else:
+            self.failures += 1
+
+    @precondition(
+        lambda self: self.batch.status is Status.RUNNING and self.batch.stage is Stage.MERGE
+    )
+    @rule()
+    def lose_what_was_staged(self) -> None:
+        self.apply(moves.batch_failed(self.batch, RewindError(Stage.LOAD, "nowhere"), NOW, POLICY))
+        self.failures += 1
+
+    @precondition(lambda self: self.batch.status is Status.RUNNING)
+    @rule()
+    def stop_or_crash(self) -> None:
+        self.apply(moves.batch_interrupted(self.batch, NOW, POLICY))
+
+    @invariant()
+    def counters_are_bounded(self) -> None:
+        assert 0 <= self.batch.attempts <= POLICY.attempts
+        assert self.failures <= 2 * POLICY.attempts
+
+    @invariant()
+    def a_batch_is_only_ever_at_load_or_merge(self) -> None:
+        assert self.batch.stage in {Stage.LOAD, Stage.MERGE}
+        assert self.batch.members
+
+
+TestAnyLife = AnyLife.TestCase
+TestAnyBatch = AnyBatch.TestCase
