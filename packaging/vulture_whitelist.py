@@ -3,3 +3,5 @@
 from backupd.core.records import ProductionRow
 
 ProductionRow.companion_name  # the warehouse takes a row's columns by their names
+
+BaseException.__cause__  # Python shows it with the error

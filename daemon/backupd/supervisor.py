@@ -41,7 +41,7 @@ log = structlog.get_logger()
 _CLEANUPS = 32  # at once: each is a look and an unlink
 _DRAIN = 20.0  # seconds that running files get to end after SIGTERM
 _JITTER = (0.75, 1.25)
-_IDLE_LOOK = 0.2  # seconds between looks whether `run --once` is through
+_IDLE_LOOK = 0.05  # seconds between looks whether `run --once` is through
 _BEFORE_LOAD = (Stage.SETTLE, Stage.MANIFEST)
 
 
@@ -167,20 +167,30 @@ class Supervisor:
         """Run all parts; one that fails ends them all. After the stop they get time to drain."""
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(part) for part in parts]
-            await self._intake.ready.wait()
-            self.ready.set()
-            log.info("ready", feeds=len(self._config.feeds))
+            if await self._scanned_once():
+                self.ready.set()
+                log.info("ready", feeds=len(self._config.feeds))
             await self._stop.wait()
             _, late = await asyncio.wait(tasks, timeout=_DRAIN)
             for task in late:
                 task.cancel()
         log.info("stopped")
 
+    async def _scanned_once(self) -> bool:
+        """Wait for the first scan, or for the stop, which may come first: tell which it was."""
+        waits = [asyncio.create_task(event.wait()) for event in (self._intake.ready, self._stop)]
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()
+        return self._intake.ready.is_set()
+
     # -- once ----------------------------------------------------------------------------------
 
     async def _until_done(self) -> None:
         """Stop when nothing moves any more and a last scan finds nothing new either."""
-        await self._intake.ready.wait()
+        await self._scanned_once()
         while not self._stop.is_set():
             if await self._is_idle():
                 await self._intake.scan_once()
@@ -192,14 +202,14 @@ class Supervisor:
     async def _is_idle(self) -> bool:
         if self._breakers.exhausted():
             return True
-        return await self._ledger.ask(reports.unfinished, self._shop.open_feeds()) == 0
+        return not await self._ledger.ask(reports.any_unfinished, self._shop.open_feeds())
 
     async def _nothing_can_join(self) -> bool:
         """Tell whether no file on its way could still come into the next batch."""
         if not self._intake.ready.is_set():
             return False
         feeds = self._shop.open_feeds()
-        return await self._ledger.ask(reports.unfinished, feeds, _BEFORE_LOAD) == 0
+        return not await self._ledger.ask(reports.any_unfinished, feeds, _BEFORE_LOAD)
 
 
 async def _never() -> bool:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from backupd.core.errors import BackupdError
-from backupd.core.moves import parked, requeued
+from backupd.core.moves import NEVER, parked, requeued
 from backupd.core.stages import BATCHED, ORDER, Stage, Status
 
 if TYPE_CHECKING:
@@ -50,6 +51,11 @@ def plan_requeue(file: FileRecord, wanted: Stage | None, now: float, *, is_there
         raise RefusedError(f"it never came past {file.stage}", hint=f"--from {file.stage}")
     if not is_there:
         _refuse_without_local(file, stage)
+    elif stage in BATCHED and not file.local and file.row_seen_at is None:
+        raise RefusedError(
+            "it was never registered, and its path may hold another file by now",
+            hint="--from manifest reads what is there",
+        )
     # A batch is the unit of a merge: what is taken back from there goes through load again.
     return requeued(file, Stage.LOAD if stage is Stage.MERGE else stage, now)
 
@@ -63,14 +69,19 @@ def plan_hold(file: FileRecord, now: float) -> Move:
             f"it is in batch {file.batch_id}, whose files move as one",
             hint="hold it when the batch is merged",
         )
-    return parked(file, "held by hand", now, awaits=HELD)
+    return parked(file, "held by hand", now, awaits=HELD, next_attempt_at=file.next_attempt_at)
 
 
 def plan_release(file: FileRecord, now: float) -> Move:
     """Return the move that takes a held file back. Raises RefusedError."""
     if file.status is not Status.PARKED or file.awaits != HELD:
         raise RefusedError("it is not held", hint="`requeue` takes back what is parked")
-    return requeued(file, file.stage, now)
+    move = requeued(file, file.stage, now)
+    if file.stage is Stage.CLEANUP and now < file.next_attempt_at < NEVER:
+        # Its time to be kept after shipping is not over: it must not go early for having been held.
+        kept = {"next_attempt_at": file.next_attempt_at, "awaits": "keep"}
+        return replace(move, changes={**move.changes, **kept})
+    return move
 
 
 def _own_stage(file: FileRecord, *, is_there: bool) -> Stage:

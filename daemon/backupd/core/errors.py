@@ -2,7 +2,8 @@
 
     BackupdError
     ├── TransientError           try again after a pause; an attempt is burnt
-    │   └── UnknownOutcomeError  it may have happened: the next try looks first
+    │   └── UnknownOutcomeError  it may have happened: the next try looks first (a file's attempt is
+    │                        not burnt, a batch's is)
     ├── PermanentError           trying again cannot help: park
     │   ├── NameTakenError       the name exists in the archive; nothing was written over
     │   └── LocalGoneError       the local file is not there, or not the registered one, any more

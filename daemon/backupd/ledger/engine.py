@@ -94,7 +94,7 @@ def _refuse_unfit(path: Path) -> None:
     """Refuse a damaged or newer ledger before anything is written to it."""
     if not path.exists() or path.stat().st_size == 0:
         return
-    connection = soundness.connect(path)
+    connection = soundness.connect_alone(path)
     try:
         schema.refuse_newer(connection.execute("PRAGMA user_version").fetchone()[0])
         if soundness.is_read_first(path):

@@ -114,7 +114,8 @@ _WAKE_COMPANIONS = (
         files.c.companion_path == sa.bindparam("companion"),
         files.c.stage == sa.literal_column("'settle'"),
         files.c.status == Status.WAITING,
-        files.c.next_attempt_at > sa.bindparam("now"),
+        # The sum keeps SQLite from looking it up in `files_due`, through all files that settle.
+        files.c.next_attempt_at + 0.0 > sa.bindparam("now"),
     )
     .values(next_attempt_at=sa.bindparam("now"))
 )

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from backupd.core.errors import BackupdError
+from backupd.core.errors import BackupdError, LedgerError
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+
+_TRIES = 10
+_PAUSE = 0.01  # seconds
 
 
 class LedgerLockedError(BackupdError):
@@ -34,17 +40,42 @@ class LedgerLock:
         self._fd: int | None = None
 
     def acquire(self) -> None:
-        """Take the lock. Raises LedgerLockedError at once where another process has it."""
-        fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+        """Take the lock.
+
+        Raises LedgerLockedError where another process has it, LedgerError where it cannot be made.
+        """
         try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+        except OSError as error:
+            raise self._unusable(error) from error
+        try:
+            self._take(fd)
+            os.ftruncate(fd, 0)
+            os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
         except BlockingIOError:
             pid = _pid_in(fd)
             os.close(fd)
             raise LedgerLockedError(self._path.with_suffix(""), pid) from None
-        os.ftruncate(fd, 0)
-        os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
+        except OSError as error:
+            os.close(fd)
+            raise self._unusable(error) from error
         self._fd = fd
+
+    def _take(self, fd: int) -> None:
+        """Try for a moment: who only asks for the holder has the lock for a microsecond too."""
+        for _ in range(_TRIES):
+            with suppress(BlockingIOError):
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return
+            time.sleep(_PAUSE)
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+    def _unusable(self, error: OSError) -> LedgerError:
+        return LedgerError(
+            f"the ledger's lock {self._path} cannot be used: {error.strerror}",
+            hint="make its directory, with room in it, and give the daemon's user the right to"
+            " write there",
+        )
 
     def release(self) -> None:
         """Give it back."""

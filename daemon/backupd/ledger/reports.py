@@ -280,18 +280,18 @@ def unbatched(connection: sa.Connection, limit: int) -> tuple[int, float | None]
     return number, oldest
 
 
-def unfinished(
+def any_unfinished(
     connection: sa.Connection, feeds: Collection[str], stages: Collection[Stage] = ORDER
-) -> int:
-    """Count the files of these feeds and stages that time, or work under way, will move on."""
-    query = sa.select(sa.func.count()).where(
+) -> bool:
+    """Tell whether time, or work under way, will move on a file of these feeds and stages."""
+    query = sa.select(files.c.id).where(
         files.c.status != _DONE,
         files.c.status.in_([Status.WAITING, Status.RUNNING]),
         files.c.feed.in_(feeds),
         files.c.awaits == "",
         files.c.stage.in_(stages),
     )
-    return int(connection.execute(query).scalar_one())
+    return connection.execute(query.limit(1)).first() is not None
 
 
 def not_done(connection: sa.Connection) -> int:
@@ -308,7 +308,10 @@ def outages(connection: sa.Connection) -> list[Outage]:
 def mounts(connection: sa.Connection) -> dict[str, str]:
     """Return the mount that each feed was last seen on, for feeds whose files may be missed."""
     missed = sa.select(files.c.id).where(
-        files.c.status != _DONE, files.c.feed == feed_mounts.c.feed, files.c.local
+        files.c.status != _DONE,
+        files.c.status.in_([Status.WAITING, Status.RUNNING, Status.PARKED]),
+        files.c.feed == feed_mounts.c.feed,
+        files.c.local,
     )
     query = sa.select(feed_mounts).where(missed.exists())
     return {row.feed: os.fsdecode(row.mount) for row in connection.execute(query)}

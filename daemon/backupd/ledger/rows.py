@@ -58,7 +58,7 @@ def new_file_row(file: FileRecord) -> dict[str, Any]:
 
 def file_of(row: sa.Row[Any]) -> FileRecord:
     """Return the file that a row of `files` holds."""
-    values = row._asdict()  # noqa: SLF001 - SQLAlchemy's documented name for it
+    values = row._asdict()
     del values["file_name"]
     values["stage"] = Stage(values["stage"])
     values["status"] = Status(values["status"])

@@ -74,8 +74,12 @@ sa.Index(
     files.c.first_seen_at,
     sqlite_where=files.c.status != sa.literal_column("'done'"),
 )
+# The stage (and the batch) in the next two look needless, but without them SQLite takes `files_due`
+# instead, and goes through all that wait in the stage.
 sa.Index(
     "files_unbatched",
+    files.c.stage,
+    files.c.batch_id,
     files.c.stage_since,
     sqlite_where=sa.and_(
         files.c.stage == sa.literal_column("'load'"),
@@ -85,6 +89,7 @@ sa.Index(
 )
 sa.Index(
     "files_companion",
+    files.c.stage,
     files.c.companion_path,
     sqlite_where=files.c.stage == sa.literal_column("'settle'"),
 )

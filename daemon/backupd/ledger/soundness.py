@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-READ_FIRST = 256 * 1024 * 1024  # bytes: about 90,000 files, and less than a second from memory
+READ_FIRST = 128 * 1024 * 1024  # bytes: about 45,000 files; a few seconds from a slow disk
 
 
 def is_read_first(path: Path) -> bool:
@@ -24,11 +24,15 @@ def is_read_first(path: Path) -> bool:
     return path.stat().st_size <= READ_FIRST
 
 
-def connect(path: Path) -> sqlite3.Connection:
-    """Open the ledger so that nothing can be written to it."""
-    return sqlite3.connect(
-        f"file:{quote(str(path))}?mode=ro", uri=True, check_same_thread=False
-    )
+def connect_alone(path: Path) -> sqlite3.Connection:
+    """Open a ledger that nobody else can write to now, and leave no trace, not even beside it."""
+    log = path.with_name(path.name + "-wal")
+    has_log = log.exists() and log.stat().st_size > 0  # left by a process that was killed
+    return _connect(path, "mode=ro" if has_log else "mode=ro&immutable=1")
+
+
+def _connect(path: Path, mode: str) -> sqlite3.Connection:
+    return sqlite3.connect(f"file:{quote(str(path))}?{mode}", uri=True, check_same_thread=False)
 
 
 def refuse_damaged(connection: sqlite3.Connection) -> None:
@@ -45,7 +49,7 @@ class LateCheck:
         """`refuse` is called in the thread, at most once."""
         self._refuse = refuse
         self._stopped = False
-        self._connection = connect(path)
+        self._connection = _connect(path, "mode=ro")
         self._thread = threading.Thread(target=self._run, name="ledger-check", daemon=True)
         self._thread.start()
 

@@ -12,7 +12,6 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -28,15 +27,18 @@ Verb = Callable[[sa.Connection, Sequence[Any]], Sequence[Any]]
 
 _MOST_AT_ONCE = 2_000  # items a transaction: bounds memory, and how long the next one waits
 
-
-_COMPANY = 0.002  # seconds that a request waits for others to come along: fewer, larger commits
+# Seconds that a request waits for others to come along: fewer, larger commits. Where many came
+# together the last time, many more are on their way, and none of them is in a hurry.
+_COMPANY = 0.002
+_COMPANY_OF_MANY = 0.02
+_MANY = 8  # requests
 
 
 @dataclass(frozen=True, slots=True)
 class _Request:
     verb: Verb
     items: Sequence[Any]
-    answer: Future[list[Any]] | asyncio.Future[list[Any]]
+    answer: asyncio.Future[list[Any]]
 
 
 class Writer:
@@ -53,6 +55,7 @@ class Writer:
         self._thread = threading.Thread(target=self._run, name="ledger-writer", daemon=True)
         self.error: LedgerError | None = None
         self.commits = 0  # goes up while the writer makes progress
+        self._came_together = 0
         self._thread.start()
 
     async def apply(self, verb: Verb, items: Sequence[Any]) -> list[Any]:
@@ -64,16 +67,11 @@ class Writer:
         self._put(_Request(verb, items, answer))
         return await asyncio.shield(answer)
 
-    def apply_now(self, verb: Verb, items: Sequence[Any]) -> list[Any]:
-        """Do the same without an event loop."""
-        answer: Future[list[Any]] = Future()
-        self._put(_Request(verb, items, answer))
-        return answer.result()
-
     def close(self) -> None:
         """Write what was handed over, then end the thread."""
         self._queue.put(None)
         self._thread.join()
+        self.refuse(LedgerError("the ledger is closed"))
 
     def refuse(self, error: Exception) -> None:
         """Take no more: the ledger was found to be damaged, or cannot be written."""
@@ -90,6 +88,7 @@ class Writer:
         ended = False
         while not ended:
             group, ended = self._gather()
+            self._came_together = len(group)
             self._commit(group)
 
     def _gather(self) -> tuple[list[_Request], bool]:
@@ -97,7 +96,7 @@ class Writer:
         group: list[_Request] = []
         items = 0
         request = self._queue.get()
-        time.sleep(_COMPANY)
+        time.sleep(_COMPANY if self._came_together < _MANY else _COMPANY_OF_MANY)
         while request is not None:
             group.append(request)
             items += len(request.items)
@@ -130,10 +129,7 @@ def _reply(answered: list[tuple[_Request, Any]]) -> None:
     """Tell those who wait; an event loop is woken once for all of its own."""
     by_loop: defaultdict[asyncio.AbstractEventLoop, list[tuple[Any, Any]]] = defaultdict(list)
     for request, answer in answered:
-        if isinstance(request.answer, asyncio.Future):
-            by_loop[request.answer.get_loop()].append((request.answer, answer))
-        else:
-            _settle([(request.answer, answer)])
+        by_loop[request.answer.get_loop()].append((request.answer, answer))
     for loop, settled in by_loop.items():
         loop.call_soon_threadsafe(_settle, settled)
 

@@ -119,7 +119,7 @@ def timestamp_of(file: FileRecord, feed: Feed, identity: Identity) -> float:
     if feed.timestamp_regex is None:
         return identity.mtime_ns / 1e9
     match = re.search(feed.timestamp_regex, file.file_name)
-    if match is None:
+    if match is None or match[1] is None:
         raise PermanentError(
             f"no timestamp in its name: {feed.timestamp_regex!r} is not found in it",
             hint=f"correct timestamp_regex of feeds.{feed.file_type}, or the file's name",

@@ -42,8 +42,9 @@ class BatchFormer:
     async def run(self) -> None:
         """Form batches until the shop stops."""
         while not self._shop.stop.is_set():
+            looked_at = time.monotonic()
             self._wake.clear()
-            await self._shop.sleep(self._wake, await self._form())
+            await self._shop.sleep(self._wake, await self._form(), looked_at)
 
     async def _form(self) -> float | None:
         """Form what is due; return when to look again."""
@@ -71,12 +72,13 @@ class BatchLane:
     async def run(self) -> None:
         """Work until the shop stops."""
         while not self._shop.stop.is_set():
+            looked_at = time.monotonic()
             self._wake.clear()
             batch = await self._claim()
             if batch is not None:
                 await self._process(batch)
             else:
-                await self._shop.sleep(self._wake, await self._due())
+                await self._shop.sleep(self._wake, await self._due(), looked_at)
 
     async def _claim(self) -> Batch | None:
         if self._shop.now() < self._shop.breakers.opens_at(DEPENDENCY):
@@ -84,9 +86,8 @@ class BatchLane:
         return await self._shop.ledger.claim_batch(self._stage, self._shop.now())
 
     async def _due(self) -> float | None:
-        if self._shop.breakers.is_down(DEPENDENCY):
-            return self._shop.breakers.opens_at(DEPENDENCY)
-        return await self._shop.ledger.ask(reports.next_due_batch, self._stage)
+        due = await self._shop.ledger.ask(reports.next_due_batch, self._stage)
+        return due if due is None else max(due, self._shop.breakers.opens_at(DEPENDENCY))
 
     async def _process(self, batch: Batch) -> None:
         began = time.monotonic()

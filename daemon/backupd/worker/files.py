@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 # Many files are claimed in one transaction: more than are worked on at once, and again when a
-# quarter of them is through.
-_CLAIMED = 64
-_REFILL = 4
+# half of them is through.
+_CLAIMED = 128
+_REFILL = 2
 
 
 class FileLane:
@@ -54,21 +54,24 @@ class FileLane:
         """Work until the shop stops, then let what runs come to its end."""
         async with asyncio.TaskGroup() as group:
             while not self._shop.stop.is_set():
+                looked_at = time.monotonic()
                 self._wake.clear()
                 free = self._free()
                 claimed = await self._claim(free)
                 for task in await self._tasks_of(claimed):
                     self._start(group, task)
                 if not claimed or len(claimed) < free:
-                    await self._shop.sleep(self._wake, await self._due())
+                    await self._shop.sleep(self._wake, await self._due(), looked_at)
 
     def _free(self) -> int:
         """Return how many files may be claimed now; 0 until it is worth a transaction."""
         free = self._capacity - len(self._tasks)
-        if self._dependency and self._shop.breakers.is_down(self._dependency):
-            pause_is_over = self._shop.now() >= self._shop.breakers.opens_at(self._dependency)
-            return int(pause_is_over and not self._tasks)  # a single trial
+        if self._shop.breakers.is_down(self._dependency):
+            return int(not self._is_paused() and not self._tasks)  # a single trial
         return free if free * _REFILL >= self._capacity else 0
+
+    def _is_paused(self) -> bool:
+        return self._shop.now() < self._shop.breakers.opens_at(self._dependency)
 
     async def _claim(self, free: int) -> list[FileRecord]:
         feeds = self._shop.open_feeds()
@@ -77,11 +80,11 @@ class FileLane:
         return await self._shop.ledger.claim(self._stage, free, self._shop.now(), feeds)
 
     async def _due(self) -> float | None:
-        if self._dependency and self._shop.breakers.is_down(self._dependency):
-            return self._shop.breakers.opens_at(self._dependency)
-        if not self._free():
+        breakers = self._shop.breakers
+        if self._tasks and (breakers.is_down(self._dependency) or not self._free()):
             return None  # a file that ends wakes the lane
-        return await self._shop.ledger.due(self._stage, self._shop.open_feeds())
+        due = await self._shop.ledger.due(self._stage, self._shop.open_feeds())
+        return due if due is None else max(due, breakers.opens_at(self._dependency))
 
     async def _tasks_of(self, files: Sequence[FileRecord]) -> list[Task]:
         """Add what the stage needs to know beside the file."""
@@ -89,7 +92,8 @@ class FileLane:
             return [Task(file=file, feed=self._shop.feeds[file.feed]) for file in files]
         ledger = self._shop.ledger
         firsts = [file.duplicate_of for file in files if file.duplicate_of]
-        originals = {file.id: file for file in await ledger.ask(reports.by_ids, firsts)}
+        found = await ledger.ask(reports.by_ids, firsts) if firsts else []
+        originals = {file.id: file for file in found}
         receipts = await ledger.receipts([file.duplicate_of or file.id for file in files])
         return [
             Task(
@@ -127,9 +131,16 @@ class FileLane:
         now = self._shop.now()
         return moves.given_back(file, "stopped before it was finished", now, now)
 
+    def _held_off(self, file: FileRecord) -> Move:
+        """The dependency went down after the file was claimed: it is spared a try of its own."""
+        due = self._shop.breakers.opens_at(self._dependency)
+        return moves.given_back(file, f"the {self._dependency} is down", self._shop.now(), due)
+
     async def _attempt(self, task: Task) -> Move:
         if self._shop.stop.is_set():
             return self._untouched(task.file)
+        if self._is_paused():
+            return self._held_off(task.file)
         try:
             result = await self._work(task)
         except DependencyDownError as error:
@@ -141,9 +152,14 @@ class FileLane:
             if not isinstance(error, BackupdError):
                 log.exception("unexpected error", file=escaped(task.file.path))
             return moves.failed(task.file, error, self._shop.now(), self._shop.policy)
-        if self._dependency:
-            await self._shop.breakers.succeeded(self._dependency)
+        for dependency in self._leaned_on(task):
+            await self._shop.breakers.succeeded(dependency)
         return moves.advance(task.file, result, self._shop.now())
+
+    def _leaned_on(self, task: Task) -> tuple[str, ...]:
+        """Return the dependencies that are up, as the file's success has shown."""
+        copy_was_seen = self._stage is Stage.CLEANUP and task.original is not None
+        return f"feed:{task.feed.name}", "archive" if copy_was_seen else self._dependency
 
     async def _record(self, move: Move) -> bool:
         ledger = self._shop.ledger

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from backupd.worker.breaker import Breakers
 
 _LOOK_AGAIN = 5.0  # seconds: the longest that a lane sleeps, should a wake-up ever be missed
+_LOOKS_APART = 0.05  # seconds: under load, what comes in between is taken together
 
 
 @dataclass(kw_only=True)
@@ -39,9 +41,16 @@ class Shop:
         away = self.away()
         return [name for name in self.feeds if name not in away]
 
-    async def sleep(self, wake: asyncio.Event, due: float | None) -> None:
-        """Wait until `wake` is set or `due` (epoch seconds) has come."""
+    async def sleep(self, wake: asyncio.Event, due: float | None, looked_at: float) -> None:
+        """Wait until `wake` is set or `due` (epoch seconds) has come.
+
+        `looked_at` is when the caller last looked for work (`time.monotonic`): the next look is not
+        made at once after it, so that a stream of wake-ups does not cost a transaction each.
+        """
         pause = _LOOK_AGAIN if due is None else min(due - self.now(), _LOOK_AGAIN)
-        if pause > 0:
-            with suppress(TimeoutError):
-                await asyncio.wait_for(wake.wait(), pause)
+        if pause <= 0:
+            await asyncio.sleep(0)  # the others have their turn, however much is due
+            return
+        with suppress(TimeoutError):
+            await asyncio.wait_for(wake.wait(), pause)
+            await asyncio.sleep(looked_at + _LOOKS_APART - time.monotonic())

@@ -1,0 +1,297 @@
+"""Who may open a ledger, and which ledgers are refused. On real files, with real processes."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import pwd
+import signal
+import sqlite3
+import subprocess
+import sys
+import threading
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+import sqlalchemy as sa
+
+from backupd.core.errors import LedgerError
+from backupd.ledger import Ledger, LedgerLockedError, LedgerReader, lock, reports, schema
+from support.intake import a_feed
+from support.ledgers import digests, files_of, filled, opened
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+FEED = a_feed("/feed")
+
+HOLD = """
+import asyncio, sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[2])
+from backupd.ledger import Ledger
+from support.files import a_sighting
+async def main():
+    ledger = Ledger(Path(sys.argv[1]))
+    await ledger.see([a_sighting(f"/feed/{n}") for n in range(int(sys.argv[3]))])
+    print("here", flush=True)
+    await asyncio.Event().wait()
+asyncio.run(main())
+"""
+TESTS = os.path.dirname(os.path.dirname(__file__))  # noqa: PTH120 - handed to another interpreter
+READ = """
+import os, sys
+from pathlib import Path
+import sqlalchemy
+from backupd.core.errors import LedgerError
+from backupd.ledger import LedgerReader, reports
+sqlalchemy.create_engine("sqlite://").connect().close()  # imports the rest, while it may
+if os.geteuid() == 0:
+    os.setgroups([])
+    os.setgid(int(sys.argv[2]))
+    os.setuid(int(sys.argv[2]))
+try:
+    reader = LedgerReader(Path(sys.argv[1]))
+    print(sum(count.files for count in reader.ask(reports.counts)))
+    reader.close()
+except LedgerError as error:
+    print(f"refused: {error}")
+"""
+
+
+@contextmanager
+def another_holder(path: Path, files: int = 3) -> Iterator[subprocess.Popen[str]]:
+    """Another process holds the ledger and has written so many files."""
+    command = [sys.executable, "-c", HOLD, str(path), TESTS, str(files)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout
+            assert process.stdout.readline() == "here\n"
+            yield process
+        finally:
+            process.kill()
+
+
+def read_as_nobody(path: Path) -> str:
+    """What a process without any rights of ours reads: the number of files, or why it may not."""
+    nobody = pwd.getpwnam("nobody").pw_uid
+    command = [sys.executable, "-c", READ, str(path), str(nobody)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert not done.stderr, done.stderr
+    return str(done.stdout.strip())
+
+
+@pytest.fixture
+def public(tmp_path: Path) -> Iterator[Path]:
+    """A directory that others may enter and read, but not write."""
+    directory = tmp_path / "public"
+    directory.mkdir()
+    opened_up = [parent for parent in directory.parents if not parent.stat().st_mode & 0o001]
+    modes = {parent: parent.stat().st_mode for parent in opened_up}
+    for parent in opened_up:
+        parent.chmod(modes[parent] | 0o001)
+    directory.chmod(0o755)
+    yield directory
+    for parent, mode in modes.items():
+        parent.chmod(mode)
+
+
+# -- the lock ---------------------------------------------------------------------------------
+
+
+async def test_a_second_holder_is_refused_and_told_who_holds_it(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.db"
+    with another_holder(path) as process:
+        with pytest.raises(LedgerLockedError, match=str(process.pid)) as caught:
+            Ledger(path)
+        assert caught.value.pid == str(process.pid)
+        assert str(path) in str(caught.value)
+        assert lock.holder(path) == str(process.pid)
+
+
+async def test_a_killed_holder_locks_nobody_out_and_what_it_wrote_is_there(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "ledger.db"
+    with another_holder(path, 5) as process:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    assert lock.holder(path) is None
+    async with opened(path) as ledger:
+        assert len(await files_of(ledger)) == 5
+        assert lock.holder(path) == str(os.getpid())
+    assert lock.holder(path) is None
+
+
+async def test_two_in_one_process_are_refused_too(tmp_path: Path) -> None:
+    async with opened(tmp_path / "ledger.db"):
+        with pytest.raises(LedgerLockedError, match=str(os.getpid())):
+            Ledger(tmp_path / "ledger.db")
+    async with opened(tmp_path / "ledger.db"):
+        pass
+
+
+def test_asking_who_holds_the_ledger_never_keeps_a_daemon_out(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.db"
+    ended = threading.Event()
+
+    def keep_asking() -> None:
+        while not ended.is_set():
+            lock.holder(path)
+
+    asking = threading.Thread(target=keep_asking)
+    asking.start()
+    try:
+        for _ in range(300):
+            held = lock.LedgerLock(path)
+            held.acquire()
+            held.release()
+    finally:
+        ended.set()
+        asking.join()
+
+
+def test_a_directory_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(LedgerError, match="nowhere"):
+        Ledger(tmp_path / "nowhere" / "ledger.db")
+    with pytest.raises(LedgerError, match="there is no ledger at"):
+        LedgerReader(tmp_path / "nowhere" / "ledger.db")
+
+
+def test_a_ledger_that_is_a_directory_is_refused_and_the_lock_given_back(tmp_path: Path) -> None:
+    (tmp_path / "ledger.db").mkdir()
+    for _ in range(2):
+        with pytest.raises(LedgerError, match="cannot be used"):
+            Ledger(tmp_path / "ledger.db")
+    (tmp_path / "ledger.db").rmdir()
+    asyncio.run(filled(tmp_path / "ledger.db", 1))
+
+
+# -- migrations -------------------------------------------------------------------------------
+
+
+async def test_a_new_ledger_has_this_programs_version(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.db"
+    await filled(path)
+    with sqlite3.connect(path) as connection:
+        assert connection.execute("PRAGMA user_version").fetchone() == (schema.VERSION,)
+        assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    connection.close()
+
+
+async def test_opening_it_again_changes_no_row(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.db"
+    await filled(path)
+    with sqlite3.connect(path) as connection:
+        before = list(connection.iterdump())
+        async with opened(path):
+            pass
+        assert list(connection.iterdump()) == before
+    connection.close()
+
+
+async def test_an_empty_file_becomes_a_ledger(tmp_path: Path) -> None:
+    (tmp_path / "ledger.db").touch()
+    await filled(tmp_path / "ledger.db", 1)
+
+
+async def test_a_newer_ledger_is_refused_by_writer_and_reader_and_not_touched(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "ledger.db"
+    await filled(path)
+    connection = sqlite3.connect(path)
+    connection.execute(f"PRAGMA user_version = {schema.VERSION + 1}")
+    connection.close()
+    before = digests(tmp_path)
+    for open_it in (Ledger, LedgerReader):
+        with pytest.raises(LedgerError, match=f"schema version {schema.VERSION + 1}") as caught:
+            open_it(path)
+        assert "newer backupd" in caught.value.hint
+    assert digests(tmp_path) == before
+
+
+async def test_a_step_that_fails_leaves_the_older_ledger_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "ledger.db"
+    await filled(path)
+
+    def half_a_step(connection: sa.Connection) -> None:
+        connection.exec_driver_sql("ALTER TABLE files ADD COLUMN novelty TEXT")
+        connection.exec_driver_sql("ALTER TABLE nowhere ADD COLUMN novelty TEXT")
+
+    monkeypatch.setattr(schema, "MIGRATIONS", (*schema.MIGRATIONS, half_a_step))
+    monkeypatch.setattr(schema, "VERSION", schema.VERSION + 1)
+    with pytest.raises(LedgerError, match="nowhere"):
+        Ledger(path)
+    monkeypatch.undo()
+    async with opened(path) as ledger:
+        assert len(await files_of(ledger)) == 200
+
+
+# -- readers ----------------------------------------------------------------------------------
+
+
+async def test_a_reader_sees_what_is_committed_while_a_writer_runs(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.db"
+    with another_holder(path, 7):
+        reader = LedgerReader(path)
+        assert len(reader.ask(reports.select, reports.Wanted())) == 7
+        reader.close()
+        assert (tmp_path / "ledger.db-wal").exists()
+
+
+async def test_a_reader_cannot_write(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.db"
+    await filled(path)
+
+    def write(connection: sa.Connection) -> None:
+        connection.execute(sa.delete(schema.files))
+
+    reader = LedgerReader(path)
+    with pytest.raises(LedgerError, match="readonly"):
+        reader.ask(write)
+    reader.close()
+
+
+async def test_others_read_while_a_writer_runs_and_while_none_does(public: Path) -> None:
+    path = public / "ledger.db"
+    with another_holder(path, 7):
+        assert read_as_nobody(path) == "7"
+    async with opened(path):
+        pass
+    assert not (public / "ledger.db-wal").exists()
+    assert read_as_nobody(path) == "7"
+    LedgerReader(path).close()
+    assert read_as_nobody(path) == "7"
+
+
+async def test_others_read_after_a_kill_left_a_log_behind(public: Path) -> None:
+    path = public / "ledger.db"
+    with another_holder(path, 9) as process:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    assert (public / "ledger.db-wal").stat().st_size > 0
+    before = digests(public)
+    assert read_as_nobody(path) == "9"
+    reader = LedgerReader(path)
+    assert len(reader.ask(reports.select, reports.Wanted())) == 9
+    reader.close()
+    assert digests(public) == before
+    async with opened(path) as ledger:
+        assert len(await files_of(ledger)) == 9
+
+
+async def test_who_may_not_reach_the_ledger_is_told_so(public: Path) -> None:
+    inner = public / "inner"
+    inner.mkdir(mode=0o700)
+    await filled(inner / "ledger.db", 1)
+    if os.geteuid() != 0:
+        inner.chmod(0)
+    answer = read_as_nobody(inner / "ledger.db")
+    inner.chmod(0o700)
+    assert answer.startswith("refused: ")
+    assert str(inner / "ledger.db") in answer

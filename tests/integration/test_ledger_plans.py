@@ -1,0 +1,91 @@
+"""What is asked all the time looks at open files alone, however many are done."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import sqlalchemy as sa
+
+from backupd.core.stages import Stage, Status
+from backupd.ledger import batch_verbs, engine, intake_verbs, reports, verbs
+from support.files import NOW, a_file
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+FEEDS = ["traffic/eLUX", "traffic/SKYROAM"]
+CLAIM = verbs.Claim(stage=Stage.SHIP, limit=10, now=NOW, feeds=tuple(FEEDS))
+FORM = batch_verbs.FormBatch(max_files=10, now=NOW)
+PARKED = reports.Wanted(status=Status.PARKED, limit=10)
+FILE = a_file(Stage.MANIFEST)
+
+# What is asked -> the indexes that may answer it.
+ASKED: dict[str, tuple[Callable[..., Any], tuple[Any, ...], set[str]]] = {
+    "claim": (verbs.claim, ([CLAIM],), {"files_due", "sqlite_autoindex_files_1"}),
+    "next_due": (reports.next_due, (Stage.SHIP, FEEDS), {"files_due"}),
+    "due_settle": (reports.due_settle, (NOW, 10), {"files_due"}),
+    "next_settle": (reports.next_due, (Stage.SETTLE, None), {"files_due"}),
+    "unbatched": (reports.unbatched, (10,), {"files_unbatched"}),
+    "form_batch": (batch_verbs.form_batch, ([FORM],), {"files_unbatched"}),
+    "claim_batch": (
+        batch_verbs.claim_batch,
+        ([batch_verbs.ClaimBatch(stage=Stage.LOAD, now=NOW)],),
+        {"batches_open", "sqlite_autoindex_batches_1"},
+    ),
+    "next_due_batch": (reports.next_due_batch, (Stage.LOAD,), {"batches_open"}),
+    "known": (intake_verbs.known, (["/a", "/b"],), {"files_local", "files_path"}),
+    "twins": (intake_verbs._twins, ([FILE],), {"files_twins"}),
+    "wake_companions": (intake_verbs.wake_companions, ([("/a", NOW)],), {"files_companion"}),
+    "oldest_open": (reports.oldest_open, (), {"files_open"}),
+    "running": (reports.running, (), {"files_open"}),
+    "any_unfinished": (
+        reports.any_unfinished,
+        (FEEDS,),
+        {"files_open", "files_due", "files_counts"},
+    ),
+    "not_done": (reports.not_done, (), {"files_open"}),
+    "mounts": (reports.mounts, (), {"files_open"}),
+    "parked": (reports.select, (PARKED,), {"files_open"}),
+    "receipts": (reports.receipts_of, (["a"],), {"sqlite_autoindex_receipts_1"}),
+    "history": (reports.history, ("a",), {"events_file"}),
+}
+
+
+@pytest.fixture
+def writing(tmp_path: Path) -> Iterator[sa.Engine]:
+    opened = engine.open_for_writing(tmp_path / "ledger.db")
+    yield opened
+    opened.dispose()
+
+
+@pytest.mark.parametrize("name", ASKED)
+def test_it_is_answered_from_an_index(writing: sa.Engine, name: str) -> None:
+    ask, arguments, allowed = ASKED[name]
+    statements: list[tuple[str, Any]] = []
+
+    def note(*arguments: Any) -> None:  # noqa: ANN401 - SQLAlchemy's hook
+        _, _, statement, parameters, _, many = arguments
+        statements.append((statement, parameters[0] if many else parameters))
+
+    sa.event.listen(writing, "before_cursor_execute", note)
+    with writing.begin() as connection:
+        ask(connection, *arguments)
+        asked = [item for item in statements if item[0].startswith(("SELECT", "UPDATE"))]
+        assert asked
+        for statement, parameters in asked:
+            explained = connection.exec_driver_sql("EXPLAIN QUERY PLAN " + statement, parameters)
+            for line in [row[3] for row in explained]:
+                if "files" in line or "batches" in line or "receipts" in line:
+                    assert any(f"INDEX {index} " in f"{line} " for index in allowed), line
+
+
+def test_a_batch_is_formed_without_sorting(writing: sa.Engine) -> None:
+    with writing.begin() as connection:
+        query = (
+            "EXPLAIN QUERY PLAN SELECT id FROM files WHERE stage = 'load' AND status = 'waiting'"
+            " AND batch_id IS NULL ORDER BY stage_since LIMIT 10"
+        )
+        lines = [row[3] for row in connection.exec_driver_sql(query)]
+    assert not any("TEMP B-TREE" in line for line in lines)

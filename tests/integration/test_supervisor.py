@@ -1,0 +1,202 @@
+"""The house as a whole, in one process: recovery, drain, one pass for cron."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from backupd.core.stages import Stage, Status
+from backupd.ledger import reports
+from backupd.supervisor import Supervisor
+from support.configs import loaded
+from support.files import NOW, registered
+from support.intake import PATIENCE
+from support.ledgers import files_of, one, opened, plant, story
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from backupd.config.sections import Config
+    from backupd.ledger import Ledger
+
+CHANGES: dict[str, str | None] = {
+    "intake.settle_for": '"50ms"',
+    "intake.rescan_every": '"1h"',
+    "retry.first": '"20ms"',
+    "retry.cap": '"50ms"',
+    "retry.attempts": "3",
+    "batch.max_wait": '"1h"',
+    "control.socket": '"TMP/control.sock"',
+    "warehouse.embedded.root": '"TMP/warehouse"',
+}
+
+
+@pytest.fixture
+async def ledger(tmp_path: Path) -> AsyncIterator[Ledger]:
+    async with opened(tmp_path / "ledger.db") as ledger:
+        yield ledger
+
+
+def configured(tmp_path: Path, **changes: str) -> Config:
+    return loaded(tmp_path, CHANGES | {key.replace("__", "."): v for key, v in changes.items()})
+
+
+def deliver(tmp_path: Path, *names: str) -> list[Path]:
+    paths = [tmp_path / "in" / "a" / name for name in names]
+    for path in paths:
+        path.write_text(f"id;name\n1;{path.name}\n")
+    return paths
+
+
+async def run_once(config: Config, ledger: Ledger) -> bool:
+    async with asyncio.timeout(PATIENCE):
+        return await Supervisor(config, ledger).run(once=True)
+
+
+async def test_one_pass_takes_all_that_lies_there_through_every_stage(
+    tmp_path: Path, ledger: Ledger
+) -> None:
+    config = configured(tmp_path)
+    paths = deliver(tmp_path, *(f"a_{number}.csv" for number in range(20)))
+    assert await run_once(config, ledger)
+    files = await files_of(ledger)
+    assert len(files) == 20
+    assert {(file.stage, file.status) for file in files} == {(Stage.CLEANUP, Status.DONE)}
+    assert not any(path.exists() for path in paths)
+    shipped = sorted(path.name for path in (tmp_path / "archive").rglob("*.gz"))
+    assert shipped == sorted(f"{path.name}.gz" for path in paths)
+    assert not list(tmp_path.rglob("*.part"))
+
+
+async def test_one_pass_with_nothing_to_do_is_well(tmp_path: Path, ledger: Ledger) -> None:
+    assert await run_once(configured(tmp_path), ledger)
+    assert await files_of(ledger) == []
+
+
+async def test_one_pass_in_which_a_file_is_parked_is_not_well(
+    tmp_path: Path, ledger: Ledger
+) -> None:
+    config = configured(tmp_path, feeds__traffic__pattern='"{customer}_*.csv.gz"')
+    deliver(tmp_path, "a_1.csv.gz")
+    assert not await run_once(config, ledger)
+    (file,) = await files_of(ledger)
+    assert (file.stage, file.status) == (Stage.MANIFEST, Status.PARKED)
+    assert "does not decompress whole" in file.reason
+
+
+async def test_one_pass_ends_though_a_dependency_stays_down(tmp_path: Path, ledger: Ledger) -> None:
+    config = configured(tmp_path)
+    (path,) = deliver(tmp_path, "a_1.csv")
+    (tmp_path / "archive").write_text("a file where the archive's directory should be")
+    assert not await run_once(config, ledger)
+    assert path.exists()
+    (file,) = await files_of(ledger)
+    assert file.stage is Stage.SHIP
+
+
+async def test_a_duplicate_goes_once_its_original_was_seen_in_the_archive(
+    tmp_path: Path, ledger: Ledger
+) -> None:
+    config = configured(tmp_path)
+    deliver(tmp_path, "a_1.csv")
+    assert await run_once(config, ledger)
+    (path,) = deliver(tmp_path, "a_1.csv")
+    assert await run_once(config, ledger)
+    first, second = await files_of(ledger)
+    assert (second.duplicate_of, second.status) == (first.id, Status.DONE)
+    assert not path.exists()
+    assert len(list((tmp_path / "archive").rglob("*.gz"))) == 1
+
+
+async def test_in_dev_nothing_is_shipped_or_deleted(tmp_path: Path, ledger: Ledger) -> None:
+    config = configured(tmp_path, environment='"dev"')
+    (path,) = deliver(tmp_path, "a_1.csv")
+    assert await run_once(config, ledger)
+    (file,) = await files_of(ledger)
+    assert file.status is Status.DONE
+    assert path.exists()
+    assert not list((tmp_path / "archive").rglob("*.gz"))
+    assert ("cleanup", "done", "skipped (dev)") in await story(ledger, file.id)
+
+
+async def test_what_was_running_when_the_process_ended_is_taken_up(
+    tmp_path: Path, ledger: Ledger
+) -> None:
+    path = tmp_path / "in" / "a" / "a_9.csv"
+    config = configured(tmp_path)
+    path.write_text("id\n1\n")
+    shipped = registered(path, feed="traffic/a", archive_name="a_9.csv.gz", id="s")
+    lost = [
+        replace(
+            shipped, id=f"l{number}", path=f"/gone/{number}", stage=Stage.LOAD, row_seen_at=None
+        )
+        for number in range(2)
+    ]
+    waiting = [replace(file, status=Status.WAITING, batch_id=None) for file in lost]
+    await plant(ledger, shipped, *waiting)
+    await ledger.form_batch(10, NOW)
+    batch = await ledger.claim_batch(Stage.LOAD, NOW)
+    assert batch is not None
+    assert not await run_once(config, ledger)  # the two that are gone are parked
+    assert not path.exists()
+    assert (await one(ledger, "s")).status is Status.DONE
+    assert any("interrupted" in line[2] for line in await story(ledger, "s"))
+    again = await ledger.ask(reports.batch, batch.id)
+    assert again is not None
+    assert again.status is Status.DONE
+    for file in lost:
+        after = await one(ledger, file.id)
+        assert (after.stage, after.status) == (Stage.SHIP, Status.PARKED)
+        assert "vanished" in after.reason
+
+
+async def test_a_stop_while_the_first_scan_is_under_way_ends_it(
+    tmp_path: Path, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scanning = asyncio.Event()
+
+    async def never_ends(*_: object, **__: object) -> None:
+        scanning.set()
+        await asyncio.Event().wait()
+
+    for once in (False, True):
+        scanning.clear()
+        supervisor = Supervisor(configured(tmp_path), ledger)
+        monkeypatch.setattr(supervisor._intake._finder, "scan", never_ends)
+        running = asyncio.create_task(supervisor.run(once=once))
+        async with asyncio.timeout(5):
+            await scanning.wait()
+            supervisor.stop()
+            await running
+        assert not supervisor.ready.is_set()
+
+
+async def test_a_signal_drains_and_ends_it(tmp_path: Path, ledger: Ledger) -> None:
+    supervisor = Supervisor(configured(tmp_path), ledger)
+    running = asyncio.create_task(supervisor.run(once=False))
+    async with asyncio.timeout(PATIENCE):
+        await supervisor.ready.wait()
+        assert (tmp_path / "control.sock").is_socket()
+        signal.raise_signal(signal.SIGTERM)
+        assert await running
+    assert not (tmp_path / "control.sock").exists()
+
+
+async def test_a_part_that_dies_ends_the_house_loudly(
+    tmp_path: Path, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    supervisor = Supervisor(configured(tmp_path), ledger)
+
+    async def dies() -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(supervisor._intake, "_checks", dies)
+    with pytest.raises(ExceptionGroup) as caught:
+        async with asyncio.timeout(PATIENCE):
+            await supervisor.run(once=False)
+    assert caught.group_contains(ZeroDivisionError)

@@ -1,0 +1,150 @@
+"""A real ledger, files put into it at any stage, and lanes at work on it."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import time
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
+
+from backupd.core.moves import RetryPolicy
+from backupd.core.stages import Stage
+from backupd.ledger import Ledger, reports, schema
+from backupd.ledger.rows import new_file_row
+from backupd.worker import Breakers, Shop
+from support.files import a_sighting
+from support.intake import PATIENCE, eventually
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+    from pathlib import Path
+
+    from backupd.core.records import Event, Feed, FileRecord
+
+QUICK = RetryPolicy(first=0.02, cap=0.1, attempts=3, jitter=lambda: 1.0)
+
+
+@asynccontextmanager
+async def opened(path: Path) -> AsyncIterator[Ledger]:
+    """Open a ledger, close it in the end."""
+    ledger = Ledger(path)
+    try:
+        yield ledger
+    finally:
+        await ledger.close()
+
+
+async def plant(ledger: Ledger, *files: FileRecord) -> list[FileRecord]:
+    """Put files into the ledger as they are, wherever they stand."""
+    await ledger._writer.apply(_plant, files)
+    ledger.wake(*Stage)
+    return list(files)
+
+
+def numbered(file: FileRecord, count: int) -> list[FileRecord]:
+    """Return so many files like this one, each with a path and an id of its own."""
+    return [
+        replace(
+            file,
+            id=f"{number:020x}",
+            path=f"{file.path}{number:05d}",
+            relative_path=f"{file.relative_path}{number:05d}",
+        )
+        for number in range(count)
+    ]
+
+
+async def files_of(ledger: Ledger) -> list[FileRecord]:
+    """Return every file."""
+    return await ledger.ask(reports.select, reports.Wanted())
+
+
+async def one(ledger: Ledger, file_id: str) -> FileRecord:
+    """Return the file of this id."""
+    (file,) = await ledger.ask(reports.by_ids, [file_id])
+    return file
+
+
+async def story(ledger: Ledger, file_id: str) -> list[tuple[str, str, str]]:
+    """Return a file's history: stage, status and detail of each line."""
+    events: list[Event] = await ledger.ask(reports.history, file_id)
+    return [(event.stage, event.status, event.detail) for event in events]
+
+
+def digests(directory: Path) -> dict[str, str]:
+    """What the ledger and its log hold; a log that holds nothing does not count."""
+    return {
+        path.name: hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in directory.iterdir()
+        if not path.name.endswith((".lock", "-shm")) and path.stat().st_size
+    }
+
+
+async def filled(path: Path, files: int = 200) -> None:
+    """Make a ledger of so many files that settle, and close it."""
+    async with opened(path) as ledger:
+        await ledger.see([a_sighting(f"/feed/{n}") for n in range(files)])
+
+
+def _plant(connection: sa.Connection, files: Sequence[FileRecord]) -> list[None]:
+    connection.execute(sa.insert(schema.files), [new_file_row(file) for file in files])
+    return [None] * len(files)
+
+
+@dataclass(kw_only=True)
+class Bench:
+    """A shop on a real ledger, whose lanes run for as long as `at_work` is entered."""
+
+    ledger: Ledger
+    feeds: Sequence[Feed]
+    policy: RetryPolicy = QUICK
+    away: dict[str, str] = field(default_factory=dict)
+    ahead: float = 0.0  # seconds that its clock is ahead of the real one
+
+    def __post_init__(self) -> None:
+        self.shop = Shop(
+            ledger=self.ledger,
+            feeds={feed.name: feed for feed in self.feeds},
+            policy=self.policy,
+            breakers=Breakers(self.ledger, self.policy, self.now),
+            away=lambda: self.away,
+            now=self.now,
+            stop=asyncio.Event(),
+        )
+
+    def now(self) -> float:
+        return time.time() + self.ahead
+
+    async def take_turns(self) -> int:
+        """Let everything else have many turns; return how often the ledger was written then."""
+        before = self.ledger.commits
+        for _ in range(50):
+            await self.ledger.ask(reports.not_done)
+        return self.ledger.commits - before
+
+    @asynccontextmanager
+    async def at_work(self, *lanes: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+        """Run these lanes, then stop them as the daemon does and wait until they ended."""
+        tasks = [asyncio.create_task(lane) for lane in lanes]
+        try:
+            yield
+        finally:
+            self.shop.stop.set()
+            self.ledger.wake(*Stage)
+            async with asyncio.timeout(PATIENCE):
+                await asyncio.gather(*tasks)
+
+    async def until(self, true: Callable[[list[FileRecord]], object]) -> list[FileRecord]:
+        """Wait until this is true of the ledger's files, then return them."""
+        files: list[FileRecord] = []
+
+        async def look() -> object:
+            files[:] = await files_of(self.ledger)
+            return true(files)
+
+        await eventually(look, lambda: str([(f.stage, f.status, f.reason) for f in files[:20]]))
+        return files
