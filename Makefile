@@ -40,4 +40,4 @@ lock:  ## Lock the dependencies anew (ARGS=--upgrade takes the newest)
 clean:  ## Remove what the other targets made, the virtual environment too
 	rm -rf $(VENV) build dist demo bench-result.json daemon/backupd.egg-info
 	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
-	find daemon tests -name __pycache__ -prune -exec rm -rf {} +
+	find bench daemon tests -name __pycache__ -prune -exec rm -rf {} +

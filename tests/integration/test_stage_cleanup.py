@@ -10,7 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from backupd.core.errors import DependencyDownError, PermanentError, TransientError
+from backupd.core.errors import (
+    DependencyDownError,
+    PermanentError,
+    RewindError,
+    TransientError,
+)
 from backupd.core.records import Receipt, Result, Task
 from backupd.core.stages import Stage, Status
 from backupd.stages import Cleanup, LocalFiles, proof_of
@@ -311,6 +316,17 @@ async def test_a_duplicate_whose_original_was_never_registered_stays(path: Path)
     assert task.original
     with pytest.raises(PermanentError, match="no proof"):
         await clean(replace(task, original=replace(task.original, row_seen_at=None)))
+    assert path.exists()
+
+
+async def test_a_duplicate_waits_for_its_original_however_it_came_here(path: Path) -> None:
+    task = duplicate(path)
+    assert task.original
+    waiting = replace(task, original=replace(task.original, status=Status.PARKED))
+    with pytest.raises(RewindError, match="waits until that one is done") as caught:
+        await clean(waiting)
+    assert caught.value.stage is Stage.CLEANUP
+    assert caught.value.changes["awaits"] == "original"
     assert path.exists()
 
 

@@ -14,6 +14,7 @@ from backupd.core.errors import (
     LocalGoneError,
     PermanentError,
     TransientError,
+    UnknownOutcomeError,
 )
 from backupd.core.records import Result
 from backupd.core.stages import Stage, Status
@@ -164,6 +165,14 @@ async def test_an_outage_pauses_the_stage_burns_no_attempt_and_heals_by_itself(
     for file in files:
         lines = await story(bench.ledger, file.id)
         assert ("ship", "parked") not in {line[:2] for line in lines}
+
+
+async def test_a_lost_answer_counts_against_the_dependency_and_not_the_file(bench: Bench) -> None:
+    await plant(bench.ledger, a_file(Stage.SHIP))
+    work = Work(*[UnknownOutcomeError("no answer")] * (QUICK.attempts + 2))
+    async with bench.at_work(shipping(bench, work).run()):
+        await bench.until(all_at(Stage.CLEANUP))
+    assert len(work.calls) == QUICK.attempts + 3
 
 
 async def test_while_it_is_down_one_file_at_a_time_finds_out_whether_it_is_back(

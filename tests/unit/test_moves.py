@@ -108,13 +108,6 @@ def test_jitter_is_a_factor_on_every_pause() -> None:
     assert (policy.pause(1), policy.pause(3), policy.pause(100)) == (3.75, 15.0, 450.0)
 
 
-def test_a_lost_answer_is_looked_for_and_burns_no_attempt() -> None:
-    file = a_running_file(Stage.SHIP, POLICY.attempts)
-    after = moved(moves.failed(file, UnknownOutcomeError("lost"), NOW, POLICY))
-    assert (after.status, after.attempts) == (Status.WAITING, POLICY.attempts - 1)
-    assert after.next_attempt_at > NOW
-
-
 @pytest.mark.parametrize("error", [PermanentError("bad", hint="look"), NameTakenError("bad")])
 def test_what_cannot_help_is_parked_at_once(error: BackupdError) -> None:
     after = moved(moves.failed(a_running_file(Stage.SHIP), error, NOW, POLICY))
@@ -233,6 +226,13 @@ def test_a_warehouse_that_is_down_burns_no_attempt_of_a_batch() -> None:
     move = moves.batch_failed(a_batch(attempts=8), down, NOW, POLICY)
     assert (move.status, move.changes["attempts"]) == (Status.WAITING, 7)
     assert move.file_changes["attempts"] == 7
+
+
+def test_a_batch_that_keeps_failing_for_no_known_reason_is_split_at_the_limit() -> None:
+    error = OverflowError("int too large")
+    move = moves.batch_failed(a_batch(attempts=POLICY.attempts), error, NOW, POLICY)
+    assert [len(part) for part in move.parts] == [2, 2]
+    assert (move.file_stage, move.file_status) == (Stage.LOAD, Status.WAITING)
 
 
 def test_a_batch_that_load_and_merge_send_to_and_fro_is_parked_in_the_end() -> None:

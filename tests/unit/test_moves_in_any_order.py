@@ -75,7 +75,7 @@ class AnyLife(RuleBasedStateMachine):
     def fail(self, error: Exception) -> None:
         before = self.file
         self.apply(moves.failed(self.file, error, self.now, POLICY))
-        if isinstance(error, DependencyDownError | UnknownOutcomeError):
+        if isinstance(error, DependencyDownError):
             assert self.file.attempts == before.attempts - 1
             assert self.file.status is Status.WAITING
         elif isinstance(error, PermanentError):

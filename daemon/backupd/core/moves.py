@@ -11,7 +11,6 @@ from backupd.core.errors import (
     LocalGoneError,
     PermanentError,
     RewindError,
-    UnknownOutcomeError,
 )
 from backupd.core.records import Batch, BatchMove, FileRecord, Move, Result
 from backupd.core.stages import Stage, Status, following
@@ -81,8 +80,7 @@ def advance(file: FileRecord, result: Result, now: float) -> Move:
 
 def failed(file: FileRecord, error: BaseException, now: float, policy: RetryPolicy) -> Move:
     """The stage did not finish: the kind of the error decides what becomes of the file."""
-    if isinstance(error, DependencyDownError | UnknownOutcomeError):
-        # A lost connection is no fault of the file's, not even one that was lost at its last step.
+    if isinstance(error, DependencyDownError):
         return given_back(file, explained(error), now, due=now + policy.pause(1))
     if isinstance(error, RewindError):
         return _rewound(file, error, now)
@@ -188,7 +186,9 @@ def batch_failed(batch: Batch, error: BaseException, now: float, policy: RetryPo
         return _batch_refused(batch, explained(error), now)
     if batch.attempts >= policy.attempts:
         reason = f"gave up after {batch.attempts} attempts: {explained(error)}"
-        return _batch_parked(batch, reason, now)
+        # What nobody foresaw may well be one file's content; what was foreseen is not.
+        give_up = _batch_parked if isinstance(error, BackupdError) else _batch_refused
+        return give_up(batch, reason, now)
     due = now + policy.pause(batch.attempts)
     if isinstance(error, RewindError):
         return _batch_rewound(batch, error, now, due)

@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
+import time
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from backupd.core import companions
-from backupd.core.errors import LocalGoneError, PermanentError, TransientError
+from backupd.core.errors import LocalGoneError, PermanentError, RewindError, TransientError
 from backupd.core.names import escaped
 from backupd.core.records import Result
+from backupd.core.stages import Stage, Status
 
 if TYPE_CHECKING:
     from backupd.core.ports import Archive
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from backupd.stages.local import LocalFile, LocalFiles
 
 _CHUNK = 256 * 1024  # bytes
+_LOOK_AGAIN = 60.0  # seconds
 
 
 class Cleanup:
@@ -36,6 +39,7 @@ class Cleanup:
 
         Raises PermanentError when the proof is not there or does not hold.
         """
+        _wait_for_the_original(task)
         receipt = proof_of(task)
         if task.original is not None:
             await self._look_again(receipt)
@@ -76,6 +80,17 @@ class Cleanup:
             raise _undeletable(file, error) from error
         _remove_companion(file)
         return Result(changes={"local": False}, detail="local copy deleted")
+
+
+def _wait_for_the_original(task: Task) -> None:
+    """A duplicate leans on the first file's proof. The ledger wakes it; the look is to be sure."""
+    if task.original is not None and task.original.status is not Status.DONE:
+        raise RewindError(
+            Stage.CLEANUP,
+            f"duplicate of {task.original.id}: waits until that one is done",
+            awaits="original",
+            next_attempt_at=time.time() + _LOOK_AGAIN,
+        )
 
 
 def proof_of(task: Task) -> Receipt:

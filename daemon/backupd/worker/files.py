@@ -9,7 +9,12 @@ from typing import TYPE_CHECKING
 import structlog
 
 from backupd.core import moves
-from backupd.core.errors import BackupdError, DependencyDownError, LedgerError
+from backupd.core.errors import (
+    BackupdError,
+    DependencyDownError,
+    LedgerError,
+    UnknownOutcomeError,
+)
 from backupd.core.names import escaped
 from backupd.core.records import Move, Result, Task
 from backupd.core.stages import Stage, Status
@@ -142,7 +147,7 @@ class FileLane:
         if self._is_paused():
             return self._held_off(task.file)
         try:
-            result = await self._work(task)
+            result = await self._run(task)
         except DependencyDownError as error:
             due = await self._shop.breakers.failed(error)
             return moves.given_back(task.file, moves.explained(error), self._shop.now(), due)
@@ -155,6 +160,15 @@ class FileLane:
         for dependency in self._leaned_on(task):
             await self._shop.breakers.succeeded(dependency)
         return moves.advance(task.file, result, self._shop.now())
+
+    async def _run(self, task: Task) -> Result:
+        """Run the stage. A lost answer is the dependency's fault: it burns no attempt either."""
+        try:
+            return await self._work(task)
+        except UnknownOutcomeError as error:
+            if not self._dependency:
+                raise
+            raise DependencyDownError(self._dependency, str(error), hint=error.hint) from error
 
     def _leaned_on(self, task: Task) -> tuple[str, ...]:
         """Return the dependencies that are up, as the file's success has shown."""
