@@ -14,6 +14,7 @@ import structlog
 
 from backupd.archive import open_archive
 from backupd.archive.stream import SendStream
+from backupd.carrier import Carrier, Orders
 from backupd.control import ControlServer
 from backupd.core import moves
 from backupd.core.errors import DependencyDownError
@@ -22,12 +23,12 @@ from backupd.core.records import Result
 from backupd.core.stages import BATCHED, Stage, Status
 from backupd.intake.service import Intake
 from backupd.ledger import Ledger, reports
-from backupd.stages import Cleanup, LocalFiles, Manifest, Ship
+from backupd.stages import Cleanup, LocalFiles, Manifest, Ship, ShipRules
 from backupd.warehouse import open_warehouse
 from backupd.worker import BatchFormer, BatchLane, Breakers, FileLane, Shop
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine
+    from collections.abc import Awaitable, Callable, Coroutine, Mapping
     from typing import Any
 
     from backupd.config.sections import Config
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 _CLEANUPS = 32  # at once: each is a look and an unlink
+_VERIFYING = 3  # as many files in ship as are sent at once: the others wait for their verification
 _DRAIN = 20.0  # seconds that running files get to end after SIGTERM
 _JITTER = (0.75, 1.25)
 _IDLE_LOOK = 0.05  # seconds between looks whether `run --once` is through
@@ -83,11 +85,12 @@ class Supervisor:
             stack.push_async_callback(archive.aclose)
             warehouse = open_warehouse(self._config.warehouse)
             stack.push_async_callback(warehouse.aclose)
+            work = await self._work_of_stages(stack, archive)
             self._listen_to_signals(stack)
             await self._recover(warehouse)
             control = ControlServer(self._config.control.socket, self._ledger)
             await stack.enter_async_context(control)
-            await self._work(self._parts(archive, warehouse, once=once))
+            await self._work(self._parts(work, warehouse, once=once))
         return await self._ledger.ask(reports.not_done) == 0
 
     def stop(self) -> None:
@@ -130,12 +133,12 @@ class Supervisor:
     # -- work ----------------------------------------------------------------------------------
 
     def _parts(
-        self, archive: Archive, warehouse: Warehouse, *, once: bool
+        self, work: Mapping[Stage, Work], warehouse: Warehouse, *, once: bool
     ) -> list[Coroutine[Any, Any, None]]:
         """Return all that runs side by side until the stop."""
         config, shop = self._config, self._shop
         concurrency = config.concurrency
-        work = self._work_of_stages(archive)
+        in_ship = _VERIFYING * concurrency.ship
         former = BatchFormer(shop, config.batch, self._nothing_can_join if once else _never)
         parts = [
             self._intake.run(self._stop),
@@ -143,24 +146,30 @@ class Supervisor:
             former.run(),
             BatchLane(shop, Stage.LOAD, warehouse).run(),
             BatchLane(shop, Stage.MERGE, warehouse).run(),
-            FileLane(shop, Stage.SHIP, work[Stage.SHIP], concurrency.ship, "archive").run(),
+            FileLane(shop, Stage.SHIP, work[Stage.SHIP], in_ship, "archive").run(),
             FileLane(shop, Stage.CLEANUP, work[Stage.CLEANUP], _CLEANUPS).run(),
         ]
         return [*parts, self._until_done()] if once else parts
 
-    def _work_of_stages(self, archive: Archive) -> dict[Stage, Work]:
-        section = self._config.archive
+    async def _work_of_stages(self, stack: AsyncExitStack, archive: Archive) -> dict[Stage, Work]:
+        """Return who does each stage: the carrier what leaves this host, this process the rest."""
+        section, cleanup = self._config.archive, self._config.cleanup
         compress = section.compression == "gzip"
         local = LocalFiles(self._intake.health.why_away)
         manifest = Manifest(local, compress=compress)
         if self._config.environment == "dev":
             return {Stage.MANIFEST: manifest, Stage.SHIP: _skipped, Stage.CLEANUP: _skipped}
+        at_once = self._config.concurrency.ship
+        rules = ShipRules(compress=compress, keep_for=cleanup.keep_for, at_once=at_once)
+        orders = Orders(archive=section, ship=rules, delete=cleanup.action == "delete")
         stream = partial(SendStream, level=section.compression_level)
-        cleanup = self._config.cleanup
+        ship = Ship(archive, local, stream, rules)
+        clean = Cleanup(archive, local, delete=orders.delete)
+        carrier = await stack.enter_async_context(Carrier(orders))
         return {
             Stage.MANIFEST: manifest,
-            Stage.SHIP: Ship(archive, local, stream, compress=compress, keep_for=cleanup.keep_for),
-            Stage.CLEANUP: Cleanup(archive, local, delete=cleanup.action == "delete"),
+            Stage.SHIP: carrier.stage(Stage.SHIP, ship),
+            Stage.CLEANUP: carrier.stage(Stage.CLEANUP, clean),
         }
 
     async def _work(self, parts: list[Coroutine[Any, Any, None]]) -> None:

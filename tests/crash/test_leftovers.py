@@ -11,7 +11,7 @@ import pytest
 from backupd.archive.stream import SendStream
 from backupd.core.archive_names import versioned
 from backupd.core.records import Task
-from backupd.stages import LocalFiles, Ship
+from backupd.stages import LocalFiles, Ship, ShipRules
 from support.fake_archive import FakeArchive
 from support.files import registered
 from support.intake import a_feed
@@ -28,7 +28,7 @@ def archive() -> FakeArchive:
 @pytest.fixture
 def ship(archive: FakeArchive) -> Ship:
     stream = partial(SendStream, level=1)
-    return Ship(archive, LocalFiles(lambda _: None), stream, compress=True, keep_for=0)
+    return Ship(archive, LocalFiles(lambda _: None), stream, ShipRules(compress=True))
 
 
 def a_second_try(path: Path) -> Task:

@@ -22,7 +22,7 @@ from backupd.core.errors import (
     UnknownOutcomeError,
 )
 from backupd.core.records import Identity, Receipt, Result, Task
-from backupd.stages import LocalFiles, Ship
+from backupd.stages import LocalFiles, Ship, ShipRules
 from support.fake_archive import FakeArchive
 from support.files import registered
 from support.intake import a_feed
@@ -46,7 +46,8 @@ def path(tmp_path: Path) -> Path:
 
 def shipper(archive: FakeArchive, *, compress: bool = True, keep_for: float = 0.0) -> Ship:
     stream = partial(SendStream, level=1)
-    return Ship(archive, LocalFiles(lambda _: None), stream, compress=compress, keep_for=keep_for)
+    rules = ShipRules(compress=compress, keep_for=keep_for)
+    return Ship(archive, LocalFiles(lambda _: None), stream, rules)
 
 
 async def ship(archive: FakeArchive, file: FileRecord, receipt: Receipt | None = None) -> Result:

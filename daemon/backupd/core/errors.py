@@ -8,6 +8,7 @@
     │   ├── NameTakenError       the name exists in the archive; nothing was written over
     │   └── LocalGoneError       the local file is not there, or not the registered one, any more
     ├── DependencyDownError      the fault is not the file's: its stage pauses, no attempt is burnt
+    ├── WorkerDiedError          a process of ours died with the file in hand: may be its fault
     ├── RewindError              the ground changed: go back to an earlier stage
     └── LedgerError              the ledger cannot be trusted: stop the daemon
 
@@ -29,6 +30,16 @@ class BackupdError(Exception):
     def __init__(self, message: str, *, hint: str = "") -> None:
         super().__init__(message)
         self.hint = hint
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Let it go from one process to another, whatever its constructor asks for."""
+        return _remade, (type(self), self.args, self.__dict__)
+
+
+def _remade(kind: type[BackupdError], args: tuple[object, ...], state: dict[str, object]) -> object:
+    error = kind.__new__(kind, *args)
+    error.__dict__.update(state)
+    return error
 
 
 class TransientError(BackupdError):
@@ -60,6 +71,10 @@ class DependencyDownError(BackupdError):
     def __init__(self, dependency: str, message: str, *, hint: str = "") -> None:
         super().__init__(message, hint=hint)
         self.dependency = dependency
+
+
+class WorkerDiedError(BackupdError):
+    """A process of ours died while it had the file in hand. Counts as an interruption."""
 
 
 class RewindError(BackupdError):

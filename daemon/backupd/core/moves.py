@@ -11,6 +11,7 @@ from backupd.core.errors import (
     LocalGoneError,
     PermanentError,
     RewindError,
+    WorkerDiedError,
 )
 from backupd.core.records import Batch, BatchMove, FileRecord, Move, Result
 from backupd.core.stages import Stage, Status, following
@@ -80,18 +81,25 @@ def advance(file: FileRecord, result: Result, now: float) -> Move:
 
 def failed(file: FileRecord, error: BaseException, now: float, policy: RetryPolicy) -> Move:
     """The stage did not finish: the kind of the error decides what becomes of the file."""
-    if isinstance(error, DependencyDownError):
-        return given_back(file, explained(error), now, due=now + policy.pause(1))
-    if isinstance(error, RewindError):
-        return _rewound(file, error, now)
-    if isinstance(error, LocalGoneError):
-        return parked(file, explained(error), now, local=False)
-    if isinstance(error, PermanentError):
-        return parked(file, explained(error), now)
+    match error:
+        case DependencyDownError():
+            return given_back(file, explained(error), now, due=now + policy.pause(1))
+        case WorkerDiedError():
+            return interrupted(file, now, policy)
+        case RewindError():
+            return _rewound(file, error, now)
+        case LocalGoneError():
+            return parked(file, explained(error), now, local=False)
+        case PermanentError():
+            return parked(file, explained(error), now)
+    return _failed_once_more(file, explained(error), now, policy)
+
+
+def _failed_once_more(file: FileRecord, reason: str, now: float, policy: RetryPolicy) -> Move:
     if file.attempts >= policy.attempts:
-        return parked(file, f"gave up after {file.attempts} attempts: {explained(error)}", now)
+        return parked(file, f"gave up after {file.attempts} attempts: {reason}", now)
     due = now + policy.pause(file.attempts)
-    return _again(file, explained(error), now, attempts=file.attempts, due=due)
+    return _again(file, reason, now, attempts=file.attempts, due=due)
 
 
 def given_back(file: FileRecord, reason: str, now: float, due: float) -> Move:

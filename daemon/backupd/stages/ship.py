@@ -7,6 +7,7 @@ import hashlib
 import time
 import zlib
 from contextlib import aclosing
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from backupd.core.archive_names import archive_name, is_gzip_name, too_long, versioned
@@ -20,24 +21,30 @@ if TYPE_CHECKING:
     from backupd.stages.local import LocalFile, LocalFiles
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ShipRules:
+    """How to ship: as gzip or as it is; seconds that the local copy stays afterwards.
+
+    `at_once` files are sent side by side, however many wait for their verification.
+    """
+
+    compress: bool
+    keep_for: float = 0.0
+    at_once: int = 32
+
+
 class Ship:
     """Sends one file, or finds that it is there already."""
 
     def __init__(
-        self,
-        archive: Archive,
-        local: LocalFiles,
-        open_stream: OpenStream,
-        *,
-        compress: bool,
-        keep_for: float,
+        self, archive: Archive, local: LocalFiles, open_stream: OpenStream, rules: ShipRules
     ) -> None:
-        """`keep_for`: seconds that the local copy stays after it was shipped."""
         self._archive = archive
         self._local = local
         self._open_stream = open_stream
-        self._compress = compress
-        self._keep_for = keep_for
+        self._compress = rules.compress
+        self._keep_for = rules.keep_for
+        self._sending = asyncio.Semaphore(rules.at_once)
 
     async def __call__(self, task: Task) -> Result:
         """Ship the file.
@@ -93,7 +100,8 @@ class Ship:
         if file.tries > 1 and await self._archive.size(name) is not None:
             return await self._find(file, opened, name)
         try:
-            totals, flushed = await self._send(file, opened, name)
+            async with self._sending:
+                totals, flushed = await self._send(file, opened, name)
         except NameTakenError:
             return await self._find(file, opened, name)
         found = await self._archive.checksum(name)

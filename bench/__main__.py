@@ -1,0 +1,62 @@
+"""`python -m bench`: measure, show, write."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bench import ROOT, ledger_million, report, throughput, watching
+from bench.peers import Peers, demand_programs
+from bench.process import MeasuringError
+from bench.throughput import Arena
+from support.sshd import running_sshd
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from bench.report import Figure
+
+CASES = ("large", "small", "watching", "ledger")
+
+
+def main() -> None:
+    """Measure what is asked for. Exits 0 whether or not bars were passed: the table tells."""
+    wanted = _arguments()
+    try:
+        demand_programs()
+        with tempfile.TemporaryDirectory(prefix="backupd-bench-", dir=wanted.dir) as directory:
+            figures = list(_measure(Path(directory), wanted.only or CASES, quick=wanted.quick))
+    except MeasuringError as error:
+        sys.exit(f"bench: {error}")
+    report.show(figures)
+    report.save(wanted.out, figures, quick=wanted.quick)
+    print(f"Written to {wanted.out}.")
+
+
+def _measure(directory: Path, cases: Sequence[str], *, quick: bool) -> Iterator[Figure]:
+    with running_sshd(directory / "sshd") as server:
+        arena = Arena(directory, Peers(server, directory))
+        measures: dict[str, Callable[[], list[Figure]]] = {
+            "large": lambda: throughput.large(arena, quick=quick),
+            "small": lambda: throughput.small(arena, quick=quick),
+            "watching": lambda: watching.measure(directory / "watching", quick=quick),
+            "ledger": lambda: ledger_million.measure(directory / "ledger", quick=quick),
+        }
+        for case in cases:
+            print(f"{case} …", flush=True)
+            yield from measures[case]()
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("--only", action="append", choices=CASES, help="may be given again")
+    parser.add_argument("--quick", action="store_true", help="small amounts: does it all work?")
+    parser.add_argument("--out", type=Path, default=ROOT / "bench-result.json")
+    parser.add_argument("--dir", type=Path, help="where to work (some GB; default: the system's)")
+    return parser.parse_args()
+
+
+main()

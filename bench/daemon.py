@@ -1,0 +1,133 @@
+"""The real `backupd`, as a process of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bench.corpus import CUSTOMERS, FILE_TYPES
+from bench.process import MeasuringError, Run, run
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from support.sshd import SshServer
+
+SETTLE_FOR = "100ms"
+_PROGRAM = str(Path(sys.executable).with_name("backupd"))
+_READY_WITHIN = 300.0  # seconds
+_STOP_WITHIN = 60.0
+
+_CONFIG = """\
+environment = "prod"
+[ledger]
+url = "sqlite:///{state}/ledger.db"
+[intake]
+settle_for = "{settle_for}"
+rescan_every = "{rescan_every}"
+[warehouse.embedded]
+root = "{state}/warehouse"
+[archive]
+{archive}
+[control]
+socket = "{state}/control.sock"
+"""
+_FEED = """\
+[feeds.{file_type}]
+customers = [{customers}]
+directory = "{root}/{file_type}/{{customer}}"
+pattern = "{{customer}}_*.csv"
+timestamp_regex = '_(\\d{{14}})'
+timestamp_format = "%Y%m%d%H%M%S"
+"""
+_SFTP = """\
+url = "sftp://{server.username}@{server.host}:{server.port}{root}"
+identity_file = "{server.identity}"
+known_hosts_file = "{server.known_hosts}"
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Site:
+    """One daemon's directories and config file. `state` holds its ledger, warehouse and log."""
+
+    state: Path
+    config: Path
+
+    @property
+    def ledger(self) -> Path:
+        """The ledger's file."""
+        return self.state / "ledger.db"
+
+    @property
+    def log(self) -> Path:
+        """What the daemon says."""
+        return self.state / "backupd.log"
+
+
+def site(
+    state: Path, feeds_root: Path, archive: Path, server: SshServer | None = None, **intake: str
+) -> Site:
+    """Write a production config: all defaults, but for `intake` (settle_for, rescan_every).
+
+    Without a server the archive is a local directory.
+    """
+    state.mkdir(parents=True, exist_ok=True)
+    where = f'url = "file://{archive}"' if server is None else ""
+    if server is not None:
+        where = _SFTP.format(server=server, root=archive)
+    times = {"settle_for": SETTLE_FOR, "rescan_every": "60s"} | intake
+    customers = ", ".join(f'"{customer}"' for customer in CUSTOMERS)
+    text = _CONFIG.format(state=state, archive=where, **times)
+    for file_type in FILE_TYPES:
+        text += _FEED.format(file_type=file_type, customers=customers, root=feeds_root)
+    config = state / "config.toml"
+    config.write_text(text)
+    return Site(state=state, config=config)
+
+
+def run_once(where: Site) -> Run:
+    """Run `backupd run --once`: it ends with 0 only when every file is done."""
+    return run([_PROGRAM, "run", "--once", "--config", str(where.config)], where.log)
+
+
+@contextlib.contextmanager
+def running(where: Site) -> Iterator[subprocess.Popen[bytes]]:
+    """Run the daemon until the end of the block; it is ready when the block begins."""
+    with where.log.open("wb") as log:
+        process = subprocess.Popen(
+            [_PROGRAM, "run", "--config", str(where.config)],
+            stdin=subprocess.DEVNULL,
+            stderr=log,
+        )
+    try:
+        _wait_until_ready(where, process)
+        yield process
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(_STOP_WITHIN)
+
+
+def _wait_until_ready(where: Site, process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + _READY_WITHIN
+    while b'"event": "ready"' not in where.log.read_bytes():
+        if process.poll() is not None or time.monotonic() > deadline:
+            raise MeasuringError(f"backupd did not start:\n{where.log.read_text()[-2000:]}")
+        time.sleep(0.005)
+
+
+@contextlib.contextmanager
+def looking_into(where: Site) -> Iterator[sqlite3.Connection]:
+    """Read a ledger as `backupd-admin` does: from outside, read-only, at any moment."""
+    connection = sqlite3.connect(f"file:{where.ledger}?mode=ro", uri=True)
+    try:
+        yield connection
+    finally:
+        connection.close()

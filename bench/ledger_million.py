@@ -1,0 +1,198 @@
+"""A ledger with a million done files: what it costs those that come after."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import time
+from contextlib import closing
+from dataclasses import dataclass
+from statistics import median
+from typing import TYPE_CHECKING
+
+from backupd.config import load
+from backupd.core import moves
+from backupd.core.records import Identity, Result, Sighting
+from backupd.core.stages import Stage
+from backupd.ledger import Ledger
+from bench import corpus, daemon
+from bench.process import MeasuringError
+from bench.report import Figure
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from backupd.core.records import Feed
+    from bench.daemon import Site
+
+_AT_ONCE = 32  # as many as the ship lane has places
+_BATCH = 500  # the default of batch.max_files
+_RESTARTS = 3
+
+
+def measure(directory: Path, *, quick: bool) -> list[Figure]:
+    """Compare a ledger with a handful of done files with one that has a million more."""
+    million, rounds = (20_000, 20) if quick else (1_000_000, 100)
+    inbox = directory / "inbox"
+    site = daemon.site(directory / "state", inbox, directory / "archive")
+    corpus.make(inbox, len(corpus.FEEDS), 1024)
+    daemon.run_once(site)
+    restart_before = _restart(site)
+    cost_before = asyncio.run(_cost(site, rounds))
+    began = time.perf_counter()
+    multiply(site.ledger, million)
+    made_in = time.perf_counter() - began
+    size = site.ledger.stat().st_size / 1e9
+    cost, restart = asyncio.run(_cost(site, rounds)), _restart(site)
+    case = f"ledger, {million:,} done"
+    return [
+        Figure(
+            case=case,
+            name=f"claim and move {_AT_ONCE} files",
+            value=cost * 1000,
+            unit="ms",
+            note=f"median of {rounds}; {cost_before * 1000:.2f} ms with none done",
+        ),
+        Figure(
+            case=case,
+            name="the same with none done",
+            value=cost / cost_before,
+            unit="x",
+            at_most=1.25,
+        ),
+        Figure(
+            case=case,
+            name="start to ready",
+            value=restart,
+            unit="s",
+            at_most=10,
+            note=f"{restart_before:.2f} s with none done; {size:.1f} GB, made in {made_in:.0f} s",
+        ),
+    ]
+
+
+def multiply(ledger: Path, files: int) -> None:
+    """Put copies of a done file into a ledger, with all its history, as if long ago.
+
+    No daemon may run. The ledger holds at least one done file, whose name ends in `_000000.csv`.
+    """
+    with closing(sqlite3.connect(ledger, isolation_level=None)) as connection:
+        # Nothing of this has to survive a crash.
+        connection.execute("PRAGMA journal_mode = OFF")
+        connection.execute("PRAGMA synchronous = OFF")
+        copies = _Copies(connection, files)
+        copies.of("files", "id")
+        copies.of("receipts", "file_id")
+        copies.of("events", "file_id")
+        copies.of_batches()
+
+
+@dataclass(slots=True)
+class _Copies:
+    """Statements that copy all the rows of one done file, each copy with ids and a name of its own.
+
+    They take the columns from the ledger as it is, so that they follow its schema.
+    """
+
+    connection: sqlite3.Connection
+    files: int
+
+    def of(self, table: str, key: str) -> None:
+        """Copy the file's rows of a table, by the column that holds its id."""
+        columns = [name for name in self._columns(table) if name != "seq"]
+        values = ", ".join(_copied(name, key) for name in columns)
+        self._run(
+            f"INSERT INTO {table} ({', '.join(columns)}) SELECT {values}"
+            f" FROM numbers CROSS JOIN {table} WHERE {table}.{key} = ({_TEMPLATE})",
+            self.files,
+        )
+
+    def of_batches(self) -> None:
+        """Copy the file's batch, for every so many copies of the file."""
+        columns = self._columns("batches")
+        values = ", ".join(_BATCH_ID.format("n") if name == "id" else name for name in columns)
+        self._run(
+            f"INSERT INTO batches ({', '.join(columns)}) SELECT {values}"
+            " FROM numbers CROSS JOIN (SELECT * FROM batches LIMIT 1)",
+            -(-self.files // _BATCH),
+        )
+        self._run(
+            "INSERT INTO batch_members (batch_id, position, file_id)"
+            f" SELECT {_BATCH_ID.format(f'n / {_BATCH}')}, n % {_BATCH}, {_FILE_ID} FROM numbers",
+            self.files,
+        )
+
+    def _columns(self, table: str) -> list[str]:
+        return [row[1] for row in self.connection.execute(f"PRAGMA table_info({table})")]
+
+    def _run(self, statement: str, rows: int) -> None:
+        numbers = (
+            "WITH RECURSIVE numbers(n) AS"
+            f" (SELECT 0 UNION ALL SELECT n + 1 FROM numbers WHERE n + 1 < {rows:d}) "
+        )
+        self.connection.execute(numbers + statement)
+
+
+# Ids sort by time: these are older than all that the daemon gives.
+_FILE_ID = "printf('%011x%09x', n, n)"
+_BATCH_ID = "printf('%011x%09x', {0}, 0)"
+_TEMPLATE = "SELECT id FROM files WHERE CAST(file_name AS TEXT) LIKE '%_000000.csv'"
+_NAMED = ("path", "relative_path", "file_name")
+_TOLD = ("archive_name", "detail")
+
+
+def _copied(column: str, key: str) -> str:
+    """Return the expression for a column of a copy."""
+    if column == key:
+        return _FILE_ID
+    if column == "batch_id":
+        return _BATCH_ID.format(f"n / {_BATCH}")
+    renamed = f"replace(CAST({column} AS TEXT), '_000000.csv', printf('_%07d.csv', n))"
+    if column in _NAMED:
+        return f"CAST({renamed} AS BLOB)"
+    return renamed if column in _TOLD else column
+
+
+def _restart(site: Site) -> float:
+    return median(_time_to_ready(site) for _ in range(_RESTARTS))
+
+
+def _time_to_ready(site: Site) -> float:
+    began = time.perf_counter()
+    with daemon.running(site):
+        return time.perf_counter() - began
+
+
+async def _cost(site: Site, rounds: int) -> float:
+    """Return the median seconds to claim some files and to move them on."""
+    feed = load(site.config, environ={}).feeds[0]
+    ledger = Ledger(site.ledger)
+    try:
+        now = time.time()
+        await ledger.see([_sighting(feed, n, now) for n in range(rounds * _AT_ONCE)])
+        return median([await _time_round(ledger, feed, now) for _ in range(rounds)])
+    finally:
+        await ledger.close()
+
+
+async def _time_round(ledger: Ledger, feed: Feed, now: float) -> float:
+    began = time.perf_counter()
+    claimed = await ledger.claim(Stage.SETTLE, _AT_ONCE, now, [feed.name])
+    finished = Result(changes={}, detail="complete")
+    moved = await ledger.move([moves.advance(file, finished, now) for file in claimed])
+    seconds = time.perf_counter() - began
+    if moved != [True] * _AT_ONCE:
+        raise MeasuringError(f"of {_AT_ONCE} files, {sum(moved)} were claimed and moved")
+    return seconds
+
+
+def _sighting(feed: Feed, number: int, now: float) -> Sighting:
+    name = f"{feed.customer}_{now:.6f}_{number}.csv"
+    return Sighting(
+        feed=feed,
+        path=f"{feed.directory}/{name}",
+        relative_path=name,
+        identity=Identity(dev=1, ino=number, size=0, mtime_ns=0, ctime_ns=0),
+        companion_path=None,
+        seen_at=now,
+    )

@@ -1,0 +1,151 @@
+"""The first process's end: hands files to the carrier, keeps it alive."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import socket
+import sys
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING, Self
+
+import structlog
+
+from backupd.carrier.wire import frame, receive
+from backupd.core.errors import BackupdError, DependencyDownError, WorkerDiedError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from backupd.carrier.wire import Orders
+    from backupd.core.records import Result, Task
+    from backupd.core.stages import Stage
+
+log = structlog.get_logger()
+
+_PAUSE = 1.0  # seconds from one start to the next: a carrier that dies at once is no busy loop
+_LEAVE_WITHIN = 5.0  # seconds
+
+
+class Carrier:
+    """One carrier process, started anew whenever it has died. Use as an async context manager."""
+
+    def __init__(self, orders: Orders) -> None:
+        self._orders = orders
+        self._child: _Child | None = None
+        self._starting = asyncio.Lock()
+        self._started_at = -_PAUSE
+
+    async def __aenter__(self) -> Self:
+        """Start it: it takes its time until the first file comes."""
+        await self._living()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """End it."""
+        if self._child is not None:
+            await self._child.end()
+
+    def stage(
+        self, stage: Stage, here: Callable[[Task], Awaitable[Result]]
+    ) -> Callable[[Task], Awaitable[Result]]:
+        """Return the stage as the carrier does it.
+
+        `here` does it in this process. It is asked about a file that the carrier does not find:
+        whether that has vanished, or its whole feed is away, is known here alone.
+        """
+
+        async def carried(task: Task) -> Result:
+            try:
+                child = await self._living()
+                return await child.do(stage, task)
+            except DependencyDownError as error:
+                if not error.dependency.startswith("feed:"):
+                    raise
+            return await here(task)
+
+        return carried
+
+    async def _living(self) -> _Child:
+        async with self._starting:
+            if self._child is None or self._child.dead:
+                await asyncio.sleep(self._started_at + _PAUSE - time.monotonic())
+                self._started_at = time.monotonic()
+                self._child = await _start(self._orders)
+            return self._child
+
+
+async def _start(orders: Orders) -> _Child:
+    """Start a process. The orders go over the socket: they may hold a secret."""
+    ours, theirs = socket.socketpair()
+    with theirs:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "backupd.carrier.process",
+            str(theirs.fileno()),
+            pass_fds=[theirs.fileno()],
+            stdin=asyncio.subprocess.DEVNULL,
+        )
+    reader, writer = await asyncio.open_unix_connection(sock=ours)
+    writer.write(frame(orders))
+    return _Child(process, reader, writer)
+
+
+class _Child:
+    """One process, and the files that it has in hand."""
+
+    def __init__(
+        self,
+        process: asyncio.subprocess.Process,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+    ) -> None:
+        self._process = process
+        self._writer = writer
+        self._numbers = itertools.count()
+        self._in_hand: dict[int, asyncio.Future[Result]] = {}
+        self._listening = asyncio.create_task(self._listen(reader))
+        self.dead = False
+
+    async def do(self, stage: Stage, task: Task) -> Result:
+        """Have one file done. Raises what the stage raises, or WorkerDiedError."""
+        number = next(self._numbers)
+        self._in_hand[number] = asyncio.get_running_loop().create_future()
+        try:
+            self._writer.write(frame((number, stage, task)))
+            return await self._in_hand[number]
+        finally:
+            del self._in_hand[number]
+
+    async def end(self) -> None:
+        """Let it end: it does as soon as it sees its socket closed."""
+        self._listening.cancel()
+        self._writer.close()
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._process.wait(), _LEAVE_WITHIN)
+        if self._process.returncode is None:
+            self._process.kill()
+            await self._process.wait()
+
+    async def _listen(self, reader: asyncio.StreamReader) -> None:
+        try:
+            while True:
+                number, outcome = await receive(reader)
+                self._settle(self._in_hand.get(number), outcome)
+        except EOFError:
+            self.dead = True
+        code = await self._process.wait()
+        log.error("the carrier process died", code=code, files_in_hand=len(self._in_hand))
+        for future in list(self._in_hand.values()):
+            self._settle(future, WorkerDiedError(f"the carrier process died (code {code})"))
+
+    @staticmethod
+    def _settle(future: asyncio.Future[Result] | None, outcome: Result | BackupdError) -> None:
+        if future is None or future.done():
+            return  # nobody waits for it any more
+        if isinstance(outcome, BackupdError):
+            future.set_exception(outcome)
+        else:
+            future.set_result(outcome)

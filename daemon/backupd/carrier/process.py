@@ -1,0 +1,89 @@
+"""The second process. Started as `python -m backupd.carrier.process FD`, FD its end of the pair."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+from functools import partial
+from typing import TYPE_CHECKING, NoReturn
+
+import structlog
+
+from backupd.archive import open_archive
+from backupd.archive.stream import SendStream
+from backupd.carrier.wire import frame, receive
+from backupd.core.errors import BackupdError, TransientError
+from backupd.core.moves import explained
+from backupd.core.stages import Stage
+from backupd.ops import logs
+from backupd.stages import Cleanup, LocalFiles, Ship
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from backupd.carrier.wire import Orders
+    from backupd.core.records import Feed, Result, Task
+
+    Work = Callable[[Task], Awaitable[Result]]
+
+log = structlog.get_logger()
+
+
+def main() -> None:
+    """Serve until the first process is gone."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        # They reach the whole group or unit; the first process says when it is time.
+        signal.signal(number, signal.SIG_IGN)
+    logs.set_up()
+    asyncio.run(_serve(socket.socket(fileno=int(sys.argv[1]))))
+
+
+async def _serve(pair: socket.socket) -> NoReturn:
+    reader, writer = await asyncio.open_unix_connection(sock=pair)
+    works: dict[Stage, Work] = {}
+    running: set[asyncio.Task[None]] = set()
+    try:
+        works = _stages(await receive(reader))
+        while True:
+            number, stage, task = await receive(reader)
+            answer = asyncio.create_task(_answer(writer, number, works[stage], task))
+            running.add(answer)
+            answer.add_done_callback(running.discard)
+    except EOFError:
+        # The first process has ended or been killed. What runs here may not outlive it: its next
+        # one will take it up.
+        os._exit(0)
+
+
+def _stages(orders: Orders) -> dict[Stage, Work]:
+    archive = open_archive(orders.archive)
+    local = LocalFiles(_not_for_me_to_say)
+    stream = partial(SendStream, level=orders.archive.compression_level)
+    return {
+        Stage.SHIP: Ship(archive, local, stream, orders.ship),
+        Stage.CLEANUP: Cleanup(archive, local, delete=orders.delete),
+    }
+
+
+def _not_for_me_to_say(feed: Feed) -> str:
+    """A file is not there. Whether its feed is away, the first process knows: it looks itself."""
+    return f"something of feed {feed.name} is not there"
+
+
+async def _answer(writer: asyncio.StreamWriter, number: int, work: Work, task: Task) -> None:
+    outcome: Result | BackupdError
+    try:
+        outcome = await work(task)
+    except BackupdError as error:
+        outcome = error
+    except Exception as error:  # one file's fault, or ours, must not stop others
+        log.exception("unexpected error", file_id=task.file.id)
+        outcome = TransientError(explained(error))
+    writer.write(frame((number, outcome)))
+
+
+if __name__ == "__main__":
+    main()

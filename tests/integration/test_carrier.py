@@ -1,0 +1,167 @@
+"""The carrier: a real second process that ships into a real directory."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import pickle
+import signal
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from backupd.carrier import Carrier, Orders
+from backupd.core import moves
+from backupd.core.errors import (
+    BackupdError,
+    DependencyDownError,
+    LocalGoneError,
+    RewindError,
+    TransientError,
+    WorkerDiedError,
+)
+from backupd.core.records import Identity, Result, Task
+from backupd.core.stages import Stage, Status
+from backupd.stages import ShipRules
+from support.archives import archive_section
+from support.files import NOW, POLICY, a_running_file, moved, registered
+from support.intake import a_feed, eventually
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+CONTENT = b"id;name\n1;a\n" * 1_000
+FOUND_HERE = Result(changes={}, detail="looked at in the first process")
+
+
+@pytest.fixture
+async def carrier(tmp_path: Path) -> AsyncIterator[Carrier]:
+    orders = Orders(
+        archive=archive_section(tmp_path / "archive"), ship=ShipRules(compress=True), delete=True
+    )
+    async with Carrier(orders) as carrier:
+        yield carrier
+    assert carriers() == []
+
+
+@pytest.fixture
+def task(tmp_path: Path) -> Task:
+    path = tmp_path / "eLUX_1.csv"
+    path.write_bytes(CONTENT)
+    file = registered(path)
+    return Task(file=file, feed=a_feed(str(tmp_path)))
+
+
+async def here(_: Task) -> Result:
+    return FOUND_HERE
+
+
+def carriers() -> list[int]:
+    """Return the pids of the carriers of this process."""
+    children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
+    return [
+        int(pid)
+        for pid in children
+        if b"backupd.carrier.process" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    ]
+
+
+async def test_a_file_is_shipped_and_its_receipt_comes_back(carrier: Carrier, task: Task) -> None:
+    result = await carrier.stage(Stage.SHIP, here)(task)
+    assert result.receipt is not None
+    assert result.receipt.sha256 == task.file.sha256
+    assert result.changes["identity"] == Identity.of(Path(task.file.path).stat())
+
+
+async def test_what_the_stage_raises_comes_back_as_it_was(carrier: Carrier, task: Task) -> None:
+    other = replace(task, file=replace(task.file, sha256="0" * 64))
+    with pytest.raises(LocalGoneError, match="changed after it was registered") as caught:
+        await carrier.stage(Stage.SHIP, here)(other)
+    assert caught.value.hint == "the changed file is taken as a new one"
+
+
+async def test_a_file_that_is_not_there_is_looked_at_in_the_first_process(
+    carrier: Carrier, task: Task
+) -> None:
+    Path(task.file.path).unlink()
+    assert await carrier.stage(Stage.SHIP, here)(task) == FOUND_HERE
+
+
+async def test_a_carrier_that_dies_is_told_of_and_started_anew(
+    carrier: Carrier, task: Task
+) -> None:
+    shipping = carrier.stage(Stage.SHIP, here)
+    (pid,) = carriers()
+    os.kill(pid, signal.SIGSTOP)  # so that the file is surely in its hands
+    in_hand = asyncio.ensure_future(shipping(task))
+    await asyncio.sleep(0)
+    os.kill(pid, signal.SIGKILL)
+    with pytest.raises(WorkerDiedError, match="code -9"):
+        await in_hand
+    assert (await shipping(task)).receipt is not None
+    assert carriers() != [pid]
+
+
+async def test_signals_to_the_whole_group_do_not_end_it(carrier: Carrier, task: Task) -> None:
+    shipping = carrier.stage(Stage.SHIP, here)
+    await shipping(task)
+    (pid,) = carriers()
+    os.kill(pid, signal.SIGTERM)
+    os.kill(pid, signal.SIGINT)
+    assert (await shipping(replace(task, file=replace(task.file, tries=2)))).receipt is not None
+    assert carriers() == [pid]
+
+
+async def test_it_ends_when_its_first_process_is_gone(tmp_path: Path) -> None:
+    program = (
+        "import asyncio, os, signal, sys\n"
+        "from pathlib import Path\n"
+        f"sys.path[:0] = {[str(Path(__file__).parents[1])]!r}\n"
+        "from backupd.carrier import Carrier, Orders\n"
+        "from backupd.stages import ShipRules\n"
+        "from support.archives import archive_section\n"
+        "async def main():\n"
+        f"    section = archive_section(Path({str(tmp_path)!r}))\n"
+        "    orders = Orders(archive=section, ship=ShipRules(compress=True), delete=True)\n"
+        "    async with Carrier(orders):\n"
+        "        print(Path(f'/proc/self/task/{os.getpid()}/children').read_text(), flush=True)\n"
+        "        os.kill(os.getpid(), signal.SIGKILL)\n"
+        "asyncio.run(main())\n"
+    )
+    first = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", program, stdout=asyncio.subprocess.PIPE
+    )
+    told, _ = await first.communicate()
+    orphan = int(told.split()[0])
+
+    async def is_gone() -> bool:
+        try:
+            return "\nState:\tZ" in Path(f"/proc/{orphan}/status").read_text()
+        except OSError:
+            return True
+
+    await eventually(is_gone, lambda: f"process {orphan} is gone")
+
+
+def test_a_file_whose_worker_died_is_interrupted_and_burns_no_attempt() -> None:
+    file = a_running_file(Stage.SHIP, POLICY.attempts)
+    after = moved(moves.failed(file, WorkerDiedError("code -11"), NOW, POLICY))
+    assert (after.status, after.attempts) == (Status.WAITING, POLICY.attempts - 1)
+    assert after.interruptions == 1
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        TransientError("slow", hint="wait"),
+        DependencyDownError("archive", "refused", hint="look"),
+        RewindError(Stage.CLEANUP, "waits", awaits="original"),
+    ],
+)
+def test_errors_go_from_process_to_process_whole(error: BackupdError) -> None:
+    there = pickle.loads(pickle.dumps(error))  # noqa: S301 - made a moment ago
+    assert type(there) is type(error)
+    assert (str(there), vars(there)) == (str(error), vars(error))
