@@ -1,7 +1,21 @@
 """What vulture takes for dead and is not. Each line says who uses it."""
 
+from backupd.cli.admin import LazyGroup
+from backupd.core.ports import Totals
 from backupd.core.records import ProductionRow
+from backupd.intake.observer import _Directory
 
 ProductionRow.companion_name  # the warehouse takes a row's columns by their names
 
 BaseException.__cause__  # Python shows it with the error
+
+LazyGroup.list_commands  # click asks a group for its commands
+LazyGroup.get_command
+LazyGroup.format_commands
+LazyGroup.context.obj  # click hands it to the commands
+
+_Directory.on_event  # watchdog calls these in its thread
+_Directory.on_watch_deleted
+_Directory.on_queue_overflow
+
+Totals.read_bytes  # told with the other sums; the archive's tests lean on it

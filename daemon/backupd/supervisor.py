@@ -15,6 +15,7 @@ import structlog
 from backupd.archive import open_archive
 from backupd.archive.stream import SendStream
 from backupd.carrier import Carrier, Orders
+from backupd.config import ConfigMistakes
 from backupd.control import ControlServer
 from backupd.core import moves
 from backupd.core.errors import DependencyDownError
@@ -50,8 +51,16 @@ _BEFORE_LOAD = (Stage.SETTLE, Stage.MANIFEST)
 class Supervisor:
     """One daemon, from start to stop."""
 
-    def __init__(self, config: Config, ledger: Ledger) -> None:
-        """The ledger is open and so its lock is held; it stays the caller's to close."""
+    def __init__(
+        self, config: Config, ledger: Ledger, reread: Callable[[], Config] | None = None
+    ) -> None:
+        """The ledger is open and so its lock is held; it stays the caller's to close.
+
+        `reread` reads the config anew at SIGHUP. A right one ends this supervisor as SIGTERM does,
+        and stands in `successor`: the caller builds the next supervisor from it.
+        """
+        self.successor: Config | None = None
+        self._reread = reread
         self._config = config
         self._ledger = ledger
         self._stop = asyncio.Event()
@@ -122,6 +131,25 @@ class Supervisor:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop_by_signal, asyncio.current_task())
             stack.callback(loop.remove_signal_handler, number)
+        if self._reread is not None:
+            loop.add_signal_handler(signal.SIGHUP, self._reload, self._reread)
+            # Not its default, which ends the process: another may come before the successor runs.
+            stack.callback(signal.signal, signal.SIGHUP, signal.SIG_IGN)
+            stack.callback(loop.remove_signal_handler, signal.SIGHUP)
+
+    def _reload(self, reread: Callable[[], Config]) -> None:
+        """Make way for a supervisor with the new config; with mistakes in it the old one stays."""
+        try:
+            config = reread()
+        except ConfigMistakes as mistakes:
+            _tell_refused(mistakes)
+            return
+        if config.ledger != self._config.ledger:
+            log.error("config not reloaded: another ledger needs a restart")
+            return
+        log.info("reloading the config")
+        self.successor = config
+        self.stop()
 
     def _stop_by_signal(self, main: asyncio.Task[bool] | None) -> None:
         """Drain at the first signal, stop at once at the second."""
@@ -219,6 +247,11 @@ class Supervisor:
             return False
         feeds = self._shop.open_feeds()
         return not await self._ledger.ask(reports.any_unfinished, feeds, _BEFORE_LOAD)
+
+
+def _tell_refused(mistakes: ConfigMistakes) -> None:
+    for mistake in mistakes.mistakes:
+        log.error("config not reloaded: it has a mistake", mistake=str(mistake))
 
 
 async def _never() -> bool:

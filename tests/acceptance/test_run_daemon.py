@@ -47,6 +47,30 @@ def test_takes_files_that_come_while_it_runs(tmp_path: Path) -> None:
     assert not (tmp_path / "control.sock").exists()
 
 
+def test_reads_its_config_anew_when_told_to(tmp_path: Path) -> None:
+    host = Host(tmp_path)
+    with host.daemon() as daemon:
+        other = host.deliver("other.dat")
+        host.configure({"feeds.traffic.pattern": '"*.dat"'})
+        daemon.signal(signal.SIGHUP)
+        daemon.tells("cleanup finished", file=str(other))
+        later = host.deliver("later.dat")
+        daemon.tells("cleanup finished", file=str(later))
+        assert daemon.stop() == 0
+
+
+def test_a_config_with_mistakes_is_refused_and_the_old_one_stays(tmp_path: Path) -> None:
+    host = Host(tmp_path)
+    with host.daemon() as daemon:
+        host.configure({"batch.max_files": "0", "retry.attempts": '"many"'})
+        daemon.signal(signal.SIGHUP)
+        mistake = daemon.tells("config not reloaded: it has a mistake")["mistake"]
+        assert mistake.startswith("batch.max_files is 0")
+        path = host.deliver("still.csv")
+        daemon.tells("cleanup finished", file=str(path))
+        assert daemon.stop() == 0
+
+
 def test_waits_for_a_companion_that_comes_late(tmp_path: Path) -> None:
     host = Host(
         tmp_path,

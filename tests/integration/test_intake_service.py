@@ -14,7 +14,7 @@ from structlog.testing import capture_logs
 
 from backupd.core.stages import Stage, Status
 from backupd.ledger import reports
-from support.intake import a_feed, a_rule, a_section, watching
+from support.intake import a_feed, a_rule, watching
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -243,20 +243,6 @@ async def test_a_burst_that_overflows_the_kernels_queue_loses_nothing(
         await watched.found(count, patience=60.0)
         counts = await watched.ledger.ask(reports.counts)
         assert sum(item.files for item in counts) == count
-
-
-async def test_a_feed_can_be_added_and_taken_away_in_flight(tmp_path: Path, feed_dir: Path) -> None:
-    other = tmp_path / "other"
-    other.mkdir()
-    async with watching(tmp_path, [a_feed(feed_dir)]) as watched:
-        new = a_feed(other, customer="SKYROAM", pattern="SKY_*")
-        await watched.intake.reload(a_section(), [new])
-        (other / "SKY_1").write_text("a\n")
-        await watched.reaches("SKY_1", *MANIFEST)
-        (feed_dir / "eLUX_1.csv").write_text("a\n")
-        (other / "SKY_2").write_text("a\n")
-        await watched.reaches("SKY_2", *MANIFEST)
-        assert {file.feed for file in await watched.files()} == {"traffic/SKYROAM"}
 
 
 async def test_a_directory_that_is_made_anew_is_watched_again(

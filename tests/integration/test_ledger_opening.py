@@ -9,8 +9,10 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import threading
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -23,7 +25,6 @@ from support.ledgers import digests, files_of, filled, opened
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 FEED = a_feed("/feed")
 
@@ -84,18 +85,12 @@ def read_as_nobody(path: Path) -> str:
 
 
 @pytest.fixture
-def public(tmp_path: Path) -> Iterator[Path]:
-    """A directory that others may enter and read, but not write."""
-    directory = tmp_path / "public"
-    directory.mkdir()
-    opened_up = [parent for parent in directory.parents if not parent.stat().st_mode & 0o001]
-    modes = {parent: parent.stat().st_mode for parent in opened_up}
-    for parent in opened_up:
-        parent.chmod(modes[parent] | 0o001)
-    directory.chmod(0o755)
-    yield directory
-    for parent, mode in modes.items():
-        parent.chmod(mode)
+def public() -> Iterator[Path]:
+    """A directory that others may enter and read, but not write: pytest's own let nobody in."""
+    with tempfile.TemporaryDirectory() as name:
+        directory = Path(name)
+        directory.chmod(0o755)
+        yield directory
 
 
 # -- the lock ---------------------------------------------------------------------------------

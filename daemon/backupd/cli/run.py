@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import sys
 from contextlib import nullcontext
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -14,12 +16,13 @@ import structlog
 from backupd.cli import progress
 from backupd.cli.errors import FAILED, LOCKED, fail
 from backupd.cli.options import config_option, load_config
+from backupd.config import find, load
 from backupd.core.errors import BackupdError
 from backupd.ledger import Ledger, LedgerLockedError
 from backupd.ops import logs
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Callable, Coroutine
     from pathlib import Path
 
     from backupd.config.sections import Config
@@ -45,14 +48,17 @@ def run(config_path: Path | None, once: bool) -> None:
     """Run the daemon in the foreground.
 
     It watches the feeds' directories until SIGTERM or SIGINT, then lets running files end (20 s at
-    most; a second signal stops at once). With --once it ends when nothing is left to be done.
+    most; a second signal stops at once). SIGHUP reads the config anew; one with mistakes is
+    refused and the old one stays. With --once it ends when nothing is left to be done.
     """
     config = load_config(config_path)
     bars = once and sys.stderr.isatty()
     logs.set_up(logging.WARNING if bars else logging.INFO)  # bars take the place of the lines
     for section in config.inactive:
         log.warning("section not acted on by this version", section=section)
-    all_done = finished(_run(config, once=once, bars=bars))
+    path = find(config_path, os.environ).absolute()
+    reread = partial(load, path, environ=dict(os.environ))
+    all_done = finished(_run(config, reread, once=once, bars=bars))
     sys.exit(FAILED if once and not all_done else 0)
 
 
@@ -73,16 +79,20 @@ def finished(running: Coroutine[Any, Any, bool]) -> bool:
         return False  # told to stop at once
 
 
-async def _run(config: Config, *, once: bool, bars: bool) -> bool:
+async def _run(config: Config, reread: Callable[[], Config], *, once: bool, bars: bool) -> bool:
     """Return whether every file is done."""
     # Imported here: it brings every adapter's library, which `check` and `--help` do without.
     from backupd.supervisor import Supervisor  # noqa: PLC0415
 
     ledger = Ledger(config.ledger.path)
     try:
-        supervisor = Supervisor(config, ledger)
         async with progress.shown(ledger) if bars else nullcontext():
-            return await supervisor.run(once=once)
+            while True:
+                supervisor = Supervisor(config, ledger, reread)
+                all_done = await supervisor.run(once=once)
+                if supervisor.successor is None:
+                    return all_done
+                config = supervisor.successor
     finally:
         await ledger.close()
 

@@ -46,11 +46,6 @@ class FeedHealth:
         self._written: dict[str, str] = {}  # by feed: the one that the ledger holds
         self._good: dict[str, _Sight] = {}
 
-    def replace_feeds(self, feeds: Iterable[Feed]) -> None:
-        """Look after these feeds from now on."""
-        self._feeds = tuple(feeds)
-        self._good = {}
-
     def why_away(self, feed: Feed) -> str | None:
         """Look now, and say why the feed's files cannot be reached; None: they can. Blocking."""
         good = self._good.get(feed.name)

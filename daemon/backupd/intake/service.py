@@ -93,14 +93,6 @@ class Intake:
         while await self._settling.run_pass() == AT_ONCE:
             pass
 
-    async def reload(self, section: IntakeSection, feeds: Iterable[Feed]) -> None:
-        """Go on with other feeds and settings. Files of a feed that is gone wait for its return."""
-        self._section = section
-        self._feeds = FeedMap(feeds)
-        self.health.replace_feeds(self._feeds.feeds.values())
-        await self._start_anew()
-        await self.health.check()
-
     # -- what settling asks ----------------------------------------------------------------------
 
     def feed(self, name: str) -> Feed | None:

@@ -21,10 +21,10 @@ def set_up(level: int = logging.INFO) -> None:
     structlog.configure(
         processors=[*chain, *_renderers(terminal=terminal)],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.WriteLoggerFactory(file=cast("TextIO", _Stderr())),
+        logger_factory=structlog.WriteLoggerFactory(file=_stderr()),
         cache_logger_on_first_use=True,
     )
-    handler = logging.StreamHandler(cast("TextIO", _Stderr()))
+    handler = logging.StreamHandler(_stderr())
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=chain,
@@ -34,11 +34,13 @@ def set_up(level: int = logging.INFO) -> None:
             ],
         )
     )
-    root = logging.getLogger()
-    root.handlers = [handler]
-    root.setLevel(level)
+    logging.basicConfig(handlers=[handler], level=level, force=True)
     # asyncssh tells every connection and channel at INFO: what matters of it we tell ourselves.
     logging.getLogger("asyncssh").setLevel(logging.WARNING)
+
+
+def _stderr() -> TextIO:
+    return cast("TextIO", _Stderr())
 
 
 class _Stderr:
