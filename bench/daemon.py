@@ -13,14 +13,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.corpus import CUSTOMERS, FILE_TYPES
-from bench.process import MeasuringError, Run, run
+from bench.process import MeasuringError, Peak, Run, run
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from support.sshd import SshServer
 
 SETTLE_FOR = "100ms"
+MAX_WAIT = "100ms"
 _PROGRAM = str(Path(sys.executable).with_name("backupd"))
 _READY_WITHIN = 300.0  # seconds
 _STOP_WITHIN = 60.0
@@ -32,6 +33,8 @@ url = "sqlite:///{state}/ledger.db"
 [intake]
 settle_for = "{settle_for}"
 rescan_every = "{rescan_every}"
+[batch]
+max_wait = "{max_wait}"
 [warehouse.embedded]
 root = "{state}/warehouse"
 [archive]
@@ -83,7 +86,7 @@ def site(
     where = f'url = "file://{archive}"' if server is None else ""
     if server is not None:
         where = _SFTP.format(server=server, root=archive)
-    times = {"settle_for": SETTLE_FOR, "rescan_every": "60s"} | intake
+    times = {"settle_for": SETTLE_FOR, "rescan_every": "60s"} | intake | {"max_wait": MAX_WAIT}
     customers = ", ".join(f'"{customer}"' for customer in CUSTOMERS)
     text = _CONFIG.format(state=state, archive=where, **times)
     for file_type in FILE_TYPES:
@@ -96,6 +99,35 @@ def site(
 def run_once(where: Site) -> Run:
     """Run `backupd run --once`: it ends with 0 only when every file is done."""
     return run([_PROGRAM, "run", "--once", "--config", str(where.config)], where.log)
+
+
+def take_through(where: Site, arriving: Mapping[Path, Path]) -> Run:
+    """Let files arrive, by rename, at a daemon that waits for them; end when all are done.
+
+    `arriving` maps where each file lies to where the daemon looks for it.
+    """
+    with running(where) as process:
+        peak = Peak(process.pid)
+        began = time.perf_counter()
+        for source, target in arriving.items():
+            source.rename(target)
+        _wait_until_done(where, process, len(arriving))
+        seconds = time.perf_counter() - began
+    return Run(seconds, peak.mib())
+
+
+def _wait_until_done(where: Site, process: subprocess.Popen[bytes], files: int) -> None:
+    """Count what it tells: asking the ledger would cost it time."""
+    done, position = 0, 0
+    while done < files:
+        if process.poll() is not None:
+            raise MeasuringError(f"backupd ended:\n{where.log.read_text()[-2000:]}")
+        time.sleep(0.01)
+        with where.log.open("rb") as log:
+            log.seek(position)
+            whole_lines = log.read().rpartition(b"\n")[0]
+        done += whole_lines.count(b'"event": "cleanup finished"')
+        position += len(whole_lines)
 
 
 @contextlib.contextmanager

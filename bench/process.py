@@ -27,7 +27,7 @@ class Run:
     """One process from start to end."""
 
     seconds: float
-    peak_mib: float  # resident; its own, without its children
+    peak_mib: float  # resident, its children's with it
 
 
 def run(command: Sequence[str], log: Path, environ: Mapping[str, str] | None = None) -> Run:
@@ -37,7 +37,7 @@ def run(command: Sequence[str], log: Path, environ: Mapping[str, str] | None = N
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=environ
         )
-        peak = _Peak(process.pid)
+        peak = Peak(process.pid)
         code = process.wait()
         seconds = time.perf_counter() - began
     if code:
@@ -46,8 +46,8 @@ def run(command: Sequence[str], log: Path, environ: Mapping[str, str] | None = N
     return Run(seconds, peak.mib())
 
 
-class _Peak:
-    """Watches a process's own high-water mark.
+class Peak:
+    """Watches the high-water marks of a process and its children until it ends.
 
     The kernel's answer at the end would not do: it counts what the process was before it became
     the command.
@@ -55,18 +55,29 @@ class _Peak:
 
     def __init__(self, pid: int) -> None:
         self._pid = pid
-        self._mib = 0.0
+        self._marks: dict[int, float] = {}
         self._thread = threading.Thread(target=self._watch)
         self._thread.start()
 
     def mib(self) -> float:
+        """Return the sum of all marks, once the process has ended."""
         self._thread.join()
-        return self._mib
+        return sum(self._marks.values())
 
     def _watch(self) -> None:
         while mib := memory_mib(self._pid, "VmHWM"):
-            self._mib = mib
+            self._marks[self._pid] = mib
+            for child in _children(self._pid):
+                self._marks[child] = memory_mib(child, "VmHWM") or self._marks.get(child, 0.0)
             time.sleep(_SAMPLE_EVERY)
+
+
+def _children(pid: int) -> list[int]:
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        return [
+            int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        ]
+    return []
 
 
 def memory_mib(pid: int, what: str = "VmRSS") -> float:
