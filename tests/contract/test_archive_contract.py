@@ -87,6 +87,7 @@ def sha256(content: bytes) -> str:
 
 async def test_what_is_published_is_there_whole_and_flushed(archive: Archive) -> None:
     assert await put(archive, "eLUX/traffic/a.csv.gz", b"one;", b"two\n") is True
+    assert await archive.flush("eLUX/traffic/a.csv.gz") is True
     assert await archive.size("eLUX/traffic/a.csv.gz") == 8
     assert await get(archive, "eLUX/traffic/a.csv.gz") == b"one;two\n"
     checksum = await archive.checksum("eLUX/traffic/a.csv.gz")

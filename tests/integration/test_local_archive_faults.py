@@ -101,6 +101,7 @@ async def test_the_rename_is_on_disk_before_it_is_told(
     for call in ("fsync", "link", "unlink"):
         monkeypatch.setattr(os, call, noting(calls, call))
     await put(archive, "d/a.csv")
+    assert await archive.flush("d/a.csv")
     begun = calls.index("fsync")
     assert calls[begun:] == ["fsync", "link", "unlink", "fsync"]
 

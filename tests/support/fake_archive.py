@@ -115,6 +115,10 @@ class FakeArchive:
         if self._faults[verb]:
             raise self._faults[verb].popleft()
 
+    async def flush(self, name: str) -> bool:
+        self._call("flush", name)
+        return self.flushes
+
     def publish(self, name: str, part_id: str) -> bool:
         """For the fake's uploads."""
         self._call("publish", name)

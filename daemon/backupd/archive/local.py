@@ -86,13 +86,18 @@ class LocalArchive:
         finally:
             os.close(fd)
 
+    async def flush(self, name: str) -> bool:
+        """See the port. Always confirmed."""
+        await self._flushes.ask(place(self._root, name).directory)
+        return True
+
     @contextlib.asynccontextmanager
     async def upload(
         self, name: str, part_id: str, expected_bytes: int
     ) -> AsyncIterator[LocalUpload]:
         """See the port."""
         there = place(self._root, name)
-        upload = LocalUpload(there, there.part(part_id), self._flushes)
+        upload = LocalUpload(there, there.part(part_id))
         try:
             await asyncio.to_thread(upload.open, expected_bytes)
             yield upload
@@ -121,11 +126,10 @@ class LocalArchive:
 class LocalUpload:
     """Implements `core.ports.Upload` with a file beside the final one."""
 
-    def __init__(self, there: Place, part: str, flushes: Gathering[str, None]) -> None:
+    def __init__(self, there: Place, part: str) -> None:
         """`part` is the absolute path of the temporary file."""
         self._there = there
         self._part = part
-        self._flushes = flushes
         self._fd: int | None = None
         self.published = False
         self._gathered: list[bytes] = []
@@ -142,7 +146,6 @@ class LocalUpload:
         """See the port. Always confirmed."""
         await asyncio.to_thread(self._publish)
         self.published = True
-        await self._flushes.ask(self._there.directory)
         return True
 
     def open(self, expected_bytes: int) -> None:

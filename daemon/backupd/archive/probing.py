@@ -41,6 +41,7 @@ async def _try(archive: Archive, directory: str) -> str:
         async with archive.upload(name, secrets.token_hex(8), len(CONTENT)) as upload:
             await upload.write(CONTENT)
             flushed = await upload.publish()
+        flushed = await archive.flush(name) and flushed
         back = b"".join([block async for block in archive.contents(name)])
         checksum = await archive.checksum(name)
     except BackupdError:

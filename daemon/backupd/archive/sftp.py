@@ -68,6 +68,10 @@ class SftpArchive:
             return await self._read_back(there)
         raise await self._no_remote_sum(there)
 
+    async def flush(self, name: str) -> bool:
+        """See the port."""
+        return await self._directories.flush(place(self._root, name).directory)
+
     async def contents(self, name: str) -> AsyncGenerator[bytes, None]:
         """See the port."""
         there = place(self._root, name)

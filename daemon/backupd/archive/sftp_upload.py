@@ -77,7 +77,7 @@ class SftpUpload:
         async with explaining(self._link, "rename to", self._final):
             await self._rename()
         self._published = True
-        return await self._directories.flush(posixpath.dirname(self._final)) and flushed
+        return flushed
 
     async def leave(self) -> None:
         """Let go of the handle; remove the temporary file unless it was published."""

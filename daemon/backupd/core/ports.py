@@ -151,7 +151,8 @@ class Upload(Protocol):
     async def publish(self) -> bool:
         """Wait for all blocks, flush to disk, rename to the final name, never over another file.
 
-        Returns whether the archive confirmed the flush. Raises NameTakenError when the final name
+        Returns whether the archive confirmed the flush. The new name itself is only on the disk
+        after `Archive.flush`. Raises NameTakenError when the final name
         exists; UnknownOutcomeError when the answer to the rename was lost.
         """
         ...
@@ -166,6 +167,13 @@ class Archive(Protocol):
 
     async def checksum(self, name: str) -> Checksum | None:
         """Return the SHA-256 of what the archive holds under a name; None: nothing there."""
+        ...
+
+    async def flush(self, name: str) -> bool:
+        """Have the name itself on the archive's disk, so that a power cut does not forget it.
+
+        Returns whether the archive confirmed it. Many at once cost little more than one.
+        """
         ...
 
     def contents(self, name: str) -> AsyncGenerator[bytes]:

@@ -104,7 +104,7 @@ class Ship:
                 totals, flushed = await self._send(file, opened, name)
         except NameTakenError:
             return await self._find(file, opened, name)
-        found = await self._archive.checksum(name)
+        named, found = await asyncio.gather(self._archive.flush(name), self._archive.checksum(name))
         if found is None:
             raise TransientError(f"{name} was renamed into place and is not there any more")
         if found.sha256 != totals.sent_sha256:
@@ -112,7 +112,7 @@ class Ship:
                 f"the archive holds other bytes as {name} than were sent",
                 hint="look at its disk, move the wrong file away, then requeue from ship",
             )
-        return self._receipt(file, name, totals, found, flushed=flushed)
+        return self._receipt(file, name, totals, found, flushed=flushed and named)
 
     async def _send(self, file: FileRecord, opened: LocalFile, name: str) -> tuple[Totals, bool]:
         stream = self._open_stream(opened.fd, compress=self._compresses(file))
@@ -137,6 +137,7 @@ class Ship:
         totals = stream.totals
         _refuse_other_content(file, totals)
         if found.sha256 == totals.sent_sha256 or await self._same_text(file, name):
+            await self._archive.flush(name)  # the try that renamed it may not have come so far
             return self._receipt(file, name, totals, found, flushed=False)
         return None
 
