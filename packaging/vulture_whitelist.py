@@ -4,6 +4,7 @@ from backupd.cli.admin import LazyGroup
 from backupd.core.ports import Totals
 from backupd.core.records import ProductionRow
 from backupd.intake.observer import _Directory
+from backupd.warehouse.hive_connection import ImpatientCursor
 
 ProductionRow.companion_name  # the warehouse takes a row's columns by their names
 
@@ -19,3 +20,4 @@ _Directory.on_watch_deleted
 _Directory.on_queue_overflow
 
 Totals.read_bytes  # told with the other sums; the archive's tests lean on it
+ImpatientCursor._poll_interval  # noqa: SLF001 - PyHive sleeps so long between fetches

@@ -60,7 +60,7 @@ def test_says_which_sections_are_not_acted_on(tmp_path: Path) -> None:
     check = Host(tmp_path, {"metrics.listen": '"127.0.0.1:9464"'}).backupd("check")
 
     assert check.returncode == 0
-    assert check.stderr == "warning: [metrics] is not acted on by this version\n"
+    assert check.stderr == "warning: [metrics] is not acted on\n"
 
 
 def test_says_where_it_looked_for_a_config(tmp_path: Path) -> None:

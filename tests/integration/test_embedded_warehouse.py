@@ -268,10 +268,3 @@ async def test_a_disk_that_hangs_is_down_and_the_next_call_waits_its_turn(
     hangs.set()
     await warehouse.load(batch, rows)
     assert await warehouse.merge(batch, rows) == {row.file_id for row in rows}
-
-
-def test_a_kind_without_an_adapter_is_refused(root: Path) -> None:
-    section = WarehouseSection(kind="hive", columns=COLUMNS, embedded_root=root)
-    with pytest.raises(PermanentError, match="hive") as caught:
-        open_warehouse(section)
-    assert "embedded" in caught.value.hint

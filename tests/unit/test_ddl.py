@@ -1,13 +1,26 @@
-"""The statement that shows the production table to Hive or Impala."""
+"""The statements that make the production table."""
 
+from dataclasses import replace
 from pathlib import Path
 
+from backupd.config.sections import WarehouseSection
 from backupd.warehouse.ddl import ddl
+from support.hives import hive_options
 from support.rows import COLUMNS
 
 
+def embedded(columns: dict[str, str], root: str) -> str:
+    return ddl(WarehouseSection(kind="embedded", columns=columns, embedded_root=Path(root)))
+
+
+def in_hive(columns: dict[str, str]) -> str:
+    hive = replace(hive_options(), database="db", production_table="rows")
+    root = Path("/unused")
+    return ddl(WarehouseSection(kind="hive", columns=columns, embedded_root=root, hive=hive))
+
+
 def test_every_column_has_its_kind_and_the_date_is_the_partition() -> None:
-    text = ddl(COLUMNS, Path("/var/lib/backupd/warehouse"))
+    text = embedded(COLUMNS, "/var/lib/backupd/warehouse")
     lines = [line.split() for line in text.splitlines()]
     assert ["`file_id`", "string,"] in lines
     assert ["`file_timestamp`", "timestamp,"] in lines
@@ -19,13 +32,20 @@ def test_every_column_has_its_kind_and_the_date_is_the_partition() -> None:
 
 
 def test_columns_stand_under_their_names_in_the_table_and_in_its_order() -> None:
-    text = ddl({"sha256": "digest", "file_id": "id", "file_date": "day"}, Path("/w"))
+    text = embedded({"sha256": "digest", "file_id": "id", "file_date": "day"}, "/w")
     assert text.index("`digest`") < text.index("`id`")
     assert "PARTITIONED BY (`day` string)" in text
     assert "sha256" not in text
 
 
 def test_names_and_places_are_quoted() -> None:
-    text = ddl({"file_id": "odd`name", "file_date": "file_date"}, Path("/o'brien\\data"))
+    text = embedded({"file_id": "odd`name", "file_date": "file_date"}, "/o'brien\\data")
     assert "`odd``name` string" in text
     assert r"'file:///o\'brien\\data/production'" in text
+
+
+def test_in_hive_the_table_has_the_names_of_the_config_and_hive_chooses_its_place() -> None:
+    text = in_hive({"sha256": "digest", "file_id": "id", "file_date": "day"})
+    assert "CREATE EXTERNAL TABLE `db`.`rows` (\n  `digest` string,\n  `id` string\n)" in text
+    assert "PARTITIONED BY (`day` string)\nSTORED AS PARQUET\n" in text
+    assert "LOCATION" not in text

@@ -48,7 +48,7 @@ def check(config_path: Path | None, probe: bool, ddl: bool, paths: bool) -> None
     elif ddl:
         from backupd.warehouse.ddl import ddl as statements  # noqa: PLC0415 - only needed here
 
-        click.echo(statements(config.warehouse.columns, config.warehouse.embedded_root))
+        click.echo(statements(config.warehouse))
     elif probe:
         sys.exit(_probe(config))
     else:
@@ -58,7 +58,7 @@ def check(config_path: Path | None, probe: bool, ddl: bool, paths: bool) -> None
 def _tell_valid(config: Config) -> None:
     click.echo(f"the config is valid: {len(config.feeds)} feeds, environment {config.environment}")
     for section in config.inactive:
-        click.echo(f"warning: [{section}] is not acted on by this version", err=True)
+        click.echo(f"warning: [{section}] is not acted on", err=True)
 
 
 def _probe(config: Config) -> int:

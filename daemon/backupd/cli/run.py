@@ -55,7 +55,7 @@ def run(config_path: Path | None, once: bool) -> None:
     bars = once and sys.stderr.isatty()
     logs.set_up(logging.WARNING if bars else logging.INFO)  # bars take the place of the lines
     for section in config.inactive:
-        log.warning("section not acted on by this version", section=section)
+        log.warning("section not acted on", section=section)
     path = find(config_path, os.environ).absolute()
     reread = partial(load, path, environ=dict(os.environ))
     all_done = finished(_run(config, reread, once=once, bars=bars))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 from backupd.config.feeds import expand
@@ -12,6 +13,7 @@ from backupd.config.sections import (
     ConcurrencySection,
     Config,
     ControlSection,
+    HiveSection,
     IntakeSection,
     LedgerSection,
     RetrySection,
@@ -26,9 +28,15 @@ if TYPE_CHECKING:
 
 
 def build(
-    values: Mapping[str, Any], secrets: Mapping[str, Any], inactive: tuple[str, ...]
+    values: Mapping[str, Any],
+    secrets: Mapping[str, Any],
+    hive_password: str | None,
+    inactive: tuple[str, ...],
 ) -> Config:
-    """Return the config. The sections' fields are named like the schema's keys."""
+    """Return the config. The sections' fields are named like the schema's keys.
+
+    `secrets` are the archive's.
+    """
     return Config(
         environment=values["environment"],
         ledger=LedgerSection(path=values["ledger"]["url"]),
@@ -36,7 +44,7 @@ def build(
         batch=BatchSection(**values["batch"]),
         retry=RetrySection(**values["retry"]),
         concurrency=ConcurrencySection(**values["concurrency"]),
-        warehouse=_warehouse(values["warehouse"]),
+        warehouse=_warehouse(values["warehouse"], hive_password),
         archive=_archive(values["archive"], secrets),
         cleanup=CleanupSection(**values["cleanup"]),
         control=ControlSection(**values["control"]),
@@ -45,12 +53,18 @@ def build(
     )
 
 
-def _warehouse(values: Mapping[str, Any]) -> WarehouseSection:
+def _warehouse(values: Mapping[str, Any], hive_password: str | None) -> WarehouseSection:
     return WarehouseSection(
         kind=values["kind"],
         columns=values["columns"],
         embedded_root=values["embedded"]["root"],
+        hive=_hive(values["hive"], hive_password) if values["kind"] == "hive" else None,
     )
+
+
+def _hive(values: Mapping[str, Any], password: str | None) -> HiveSection:
+    names = (field.name for field in fields(HiveSection) if field.name != "password")
+    return HiveSection(**{name: values[name] for name in names}, password=password)
 
 
 def _archive(values: Mapping[str, Any], secrets: Mapping[str, Any]) -> ArchiveSection:

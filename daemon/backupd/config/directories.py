@@ -69,11 +69,9 @@ def check_targets(
 
 def write_paths(config: Config) -> list[Path]:
     """Return every directory that the service must be able to write, sorted, each once."""
-    paths = {
-        config.ledger.path.parent,
-        config.warehouse.embedded_root,
-        config.control.socket.parent,
-    }
+    paths = {config.ledger.path.parent, config.control.socket.parent}
+    if config.warehouse.kind == "embedded":
+        paths.add(config.warehouse.embedded_root)
     if config.archive.scheme == "file":
         paths.add(Path(config.archive.root))
     if config.cleanup.action == "delete":

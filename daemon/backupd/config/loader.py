@@ -12,7 +12,7 @@ from backupd.config.mistakes import ConfigMistakes, Mistake
 from backupd.config.overlap import check_overlaps, claims
 from backupd.config.readers import BadValueError
 from backupd.config.schema import CONFIG, CONTROL, ENVIRONMENT, LEDGER
-from backupd.config.secrets import check_login, read_secrets
+from backupd.config.secrets import check_login, read_hive_password, read_secrets
 from backupd.config.sections import ControlSection, LedgerSection
 from backupd.config.tables import Table, inactive_sections, read_table
 
@@ -38,9 +38,10 @@ def load(path: Path, *, environ: Mapping[str, str]) -> Config:
     values |= _environment(environ, mistakes)
     mistakes += _check(document, values)
     secrets = _secrets(values, environ, mistakes)
+    password = read_hive_password(_hive(values), environ, mistakes)
     if mistakes:
         raise ConfigMistakes(mistakes)
-    return build(values, secrets, tuple(inactive_sections(CONFIG, document)))
+    return build(values, secrets, password, tuple(_inactive(document, values)))
 
 
 def load_places(path: Path) -> tuple[LedgerSection, ControlSection]:
@@ -74,6 +75,18 @@ def _parse(path: Path) -> Values:
     raise ConfigMistakes([Mistake(str(path), problem, allowed)])
 
 
+def _hive(values: Values) -> Values:
+    """Return `[warehouse.hive]` as read, empty while another warehouse is in use."""
+    warehouse = values.get("warehouse", {})
+    return (warehouse.get("hive") or {}) if warehouse.get("kind") == "hive" else {}
+
+
+def _inactive(document: Values, values: Values) -> Iterator[str]:
+    if "hive" in document.get("warehouse", {}) and values["warehouse"]["kind"] != "hive":
+        yield "warehouse.hive"
+    yield from inactive_sections(CONFIG, document)
+
+
 def _environment(environ: Mapping[str, str], mistakes: list[Mistake]) -> Values:
     """Return what $ENV_MODE puts over the config. An empty one is wrong: it may have meant dev."""
     try:
@@ -88,12 +101,15 @@ def _environment(environ: Mapping[str, str], mistakes: list[Mistake]) -> Values:
 def _check(document: Values, values: Values) -> Iterator[Mistake]:
     """Yield what no key shows by itself: what does not fit together, or does not fit this host."""
     retry, ledger, archive = (values.get(name, {}) for name in ("retry", "ledger", "archive"))
+    warehouse = values.get("warehouse", {})
     if retry.keys() >= {"first", "cap"} and retry["first"] > retry["cap"]:
         yield Mistake("retry.cap", "is shorter than retry.first", "at least retry.first")
     if "url" in ledger:
         yield from check_ledger(ledger["url"])
     if _over_sftp(archive):
         yield from check_login(archive)
+    if warehouse.get("kind") == "hive" and warehouse.get("hive", "") is None:
+        yield Mistake("warehouse.hive", 'is missing, and kind = "hive" needs it', "a section")
     yield from _check_feeds(document, values.get("feeds", {}), archive.get("url"))
 
 

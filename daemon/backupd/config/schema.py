@@ -19,23 +19,18 @@ from backupd.config.readers import (
     texts,
 )
 from backupd.config.tables import NamedTables, Table
-from backupd.config.urls import archive_url, ledger_path, url
+from backupd.config.urls import archive_url, ledger_path, staging_url, url
 from backupd.core.records import ProductionRow
 
 COLUMNS: tuple[str, ...] = tuple(field.name for field in fields(ProductionRow))
 """Our names of the production table's columns in their default order, the partition last."""
 
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_SETTING = re.compile(r"[A-Za-z][A-Za-z0-9_.-]*")
+_AUTHS = ("NONE", "NOSASL", "LDAP")
 _PORT = (1, 65535)
+_STAGING = "webhdfs://host:port/path or another URL of fsspec that Hive can read"
 _FILE = "an absolute path, or the name of a systemd credential"
-
-
-def _warehouse_kind(value: object) -> str:
-    if value == "hive":
-        raise BadValueError('is "hive", which is not available in this version')
-    if expect(value, str) != "embedded":
-        raise BadValueError(f"is {value!r}")
-    return "embedded"
 
 
 def _columns(value: object) -> dict[str, str]:
@@ -61,12 +56,42 @@ def _identifiers(names: dict[str, object]) -> dict[str, str]:
     return theirs
 
 
+def _identifier(value: object) -> str:
+    name = plain_text(value)
+    if not _IDENTIFIER.fullmatch(name):
+        raise BadValueError(f"is {name!r}, which is no name of letters, digits and _")
+    return name
+
+
 def _settings(value: object) -> dict[str, str]:
-    return {name: plain_text(each) for name, each in expect(value, dict).items()}
+    settings = {name: plain_text(each) for name, each in expect(value, dict).items()}
+    if bad := [name for name in settings if not _SETTING.fullmatch(name)]:
+        raise BadValueError(f"has names that no setting can have: {', '.join(map(repr, bad))}")
+    return settings
+
+
+def _auth(value: object) -> str:
+    if value == "KERBEROS":
+        raise BadValueError('is "KERBEROS", which this version does not support yet')
+    if expect(value, str) not in _AUTHS:
+        raise BadValueError(f"is {value!r}")
+    return str(value)
+
+
+def _merge(value: object) -> str:
+    if value == "insert":
+        raise BadValueError('is "insert", which this version does not support yet')
+    if expect(value, str) != "files":
+        raise BadValueError(f"is {value!r}")
+    return "files"
+
+
+def _name(default: str) -> Key:
+    return Key(_identifier, "letters, digits and _, no digit first", default)
 
 
 WAREHOUSE = Table({
-    "kind": Key(_warehouse_kind, '"embedded"', "embedded"),
+    "kind": choice("embedded", "hive", default="embedded"),
     "columns": Key(
         _columns,
         f"a list of {', '.join(COLUMNS)} in any order that ends with {COLUMNS[-1]}, "
@@ -78,18 +103,18 @@ WAREHOUSE = Table({
         {
             "host": text(),
             "port": integer(*_PORT, default=10000),
-            "auth": choice("NONE", "NOSASL", "LDAP", "KERBEROS", default="NONE"),
+            "auth": Key(_auth, " or ".join(f'"{each}"' for each in _AUTHS), "NONE"),
             "username": text(default="backupd"),
             "password_file": text(default=None, allowed=_FILE),
-            "database": text(default="mnaas"),
-            "merge": choice("files", "insert", default="files"),
-            "staging_table": text(default="customers_files_inter_record_count"),
-            "production_table": text(default="customers_files_records_count"),
-            "staging_url": url(),
+            "database": _name("mnaas"),
+            "merge": Key(_merge, '"files"', "files"),
+            "staging_table": _name("customers_files_inter_record_count"),
+            "production_table": _name("customers_files_records_count"),
+            "staging_url": Key(staging_url, f"{_STAGING}, without a password"),
             "statement_timeout": duration(at_least="1s", default="30m"),
             "settings": Key(_settings, "a table of texts", {}),
         },
-        acted_on=False,
+        optional=True,
     ),
     "impala": Table(
         {

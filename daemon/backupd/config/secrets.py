@@ -1,4 +1,4 @@
-"""Finds and reads the files that the archive's keys and password lie in.
+"""Finds and reads the files that keys and passwords lie in.
 
 No message holds a file's content, nor a name that is no path: it might be the secret itself.
 """
@@ -48,6 +48,22 @@ def read_secrets(
         except BadValueError as error:
             mistakes.append(Mistake(f"archive.{name}", str(error), _PLACE))
     return found
+
+
+def read_hive_password(
+    hive: Mapping[str, Any], environ: Mapping[str, str], mistakes: list[Mistake]
+) -> str | None:
+    """Return the password of `[warehouse.hive]`, which LDAP alone needs. `hive`: as read."""
+    given, key = hive.get("password_file", ""), "warehouse.hive.password_file"
+    if given is None and hive.get("auth") == "LDAP":
+        mistakes.append(Mistake(key, 'is missing, and auth = "LDAP" needs it', _PLACE))
+    if not given or hive.get("auth") != "LDAP":
+        return None
+    try:
+        return _read("password_file", given, environ)[1]
+    except BadValueError as error:
+        mistakes.append(Mistake(key, str(error), _PLACE))
+        return None
 
 
 def _read(name: str, given: str, environ: Mapping[str, str]) -> tuple[Path, str]:

@@ -58,12 +58,29 @@ class ConcurrencySection:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class HiveSection:
+    """`[warehouse.hive]`."""
+
+    host: str
+    port: int
+    auth: Literal["NONE", "NOSASL", "LDAP"]
+    username: str
+    password: str | None = field(repr=False)  # read from password_file; there for LDAP alone
+    database: str
+    production_table: str
+    staging_url: str
+    statement_timeout: float
+    settings: dict[str, str]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class WarehouseSection:
-    """`[warehouse]` and `[warehouse.embedded]`."""
+    """`[warehouse]` with the sections below it."""
 
     kind: Literal["embedded", "hive"]
     columns: dict[str, str]  # our column -> its name in the production table, in table order
     embedded_root: Path
+    hive: HiveSection | None = None  # there exactly when that is the kind
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -17,11 +17,13 @@ if TYPE_CHECKING:
 class Table:
     """The keys and sections that a section may have.
 
-    One that is not `acted_on` may be left out whole; its keys are validated, and that is all.
+    One that is `optional` or not `acted_on` may be left out whole. Of one that is not acted on the
+    keys are validated, and that is all.
     """
 
     entries: Mapping[str, Entry]
     acted_on: bool = True
+    optional: bool = False
     allowed = "a section"
 
 
@@ -72,7 +74,7 @@ def _read_entry(entry: Entry, raw: object, key: str, mistakes: list[Mistake]) ->
     match entry:
         case Key():
             return _read_key(entry, raw)
-        case Table() if raw is None and not entry.acted_on:
+        case Table() if raw is None and (entry.optional or not entry.acted_on):
             return None
         case Table():
             return read_table(entry, {} if raw is None else raw, key, mistakes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Literal
@@ -10,6 +11,7 @@ from urllib.parse import SplitResult, unquote, urlsplit
 from backupd.config.readers import REQUIRED, BadValueError, Key, plain_text
 
 _LEDGER_PREFIX = "sqlite:///"
+_PLAIN_PATH = re.compile(r"(/[\w.=@+-]+)+/?", re.ASCII)  # it stands in statements as it is
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +50,18 @@ def archive_url(value: object) -> ArchiveUrl:
             return _sftp_url(url, root)
         case _:
             raise BadValueError(f'has the scheme "{url.scheme}"')
+
+
+def staging_url(value: object) -> str:
+    """Read the URL of a folder that Hive can read too."""
+    url = _split(value)
+    if not url.scheme or url.query or url.fragment:
+        raise BadValueError("is no URL of a folder")
+    if not _PLAIN_PATH.fullmatch(url.path) or ".." in url.path.split("/"):
+        raise BadValueError("needs a path below / of letters, digits and . _ = @ + -")
+    if url.scheme == "webhdfs" and not url.hostname:
+        raise BadValueError("names no host")
+    return str(value)
 
 
 def url(*schemes: str, default: object = REQUIRED) -> Key:

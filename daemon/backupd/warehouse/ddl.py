@@ -1,4 +1,4 @@
-"""The statement that shows the embedded warehouse's production table to Hive or Impala. Pure."""
+"""The statements that make the production table that a config wants. Pure."""
 
 from __future__ import annotations
 
@@ -10,23 +10,35 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from backupd.config.sections import HiveSection, WarehouseSection
+
 TABLE = "customers_files_records_count"
 
 
-def ddl(columns: Mapping[str, str], root: Path) -> str:
-    """Return the CREATE statement for the production table, with what to run after it.
+def ddl(section: WarehouseSection) -> str:
+    """Return the CREATE statements for the tables that this config wants."""
+    if section.hive is not None:
+        return _in_hive(section.columns, section.hive)
+    return _embedded(section.columns, section.embedded_root)
 
-    `columns` maps our columns to their names in the table, in table order; `root` is the embedded
-    warehouse's, which the engine must be able to read under the same path.
-    """
-    lines = [f"  {_identifier(name)} {KINDS[ours]}" for ours, name in in_file(columns).items()]
+
+def _in_hive(columns: Mapping[str, str], hive: HiveSection) -> str:
+    database = _identifier(hive.database)
     return "\n".join(
         [
-            f"CREATE EXTERNAL TABLE {_identifier(TABLE)} (",
-            ",\n".join(lines),
-            ")",
-            f"PARTITIONED BY ({_identifier(columns[PARTITION])} string)",
-            "STORED AS PARQUET",
+            f"CREATE DATABASE IF NOT EXISTS {database};",
+            *_table(f"{database}.{_identifier(hive.production_table)}", columns),
+            "TBLPROPERTIES ('external.table.purge' = 'false');",
+            "",
+        ]
+    )
+
+
+def _embedded(columns: Mapping[str, str], root: Path) -> str:
+    """`root` is the warehouse's, which the engine must be able to read under the same path."""
+    return "\n".join(
+        [
+            *_table(_identifier(TABLE), columns),
             f"LOCATION {_literal(f'file://{root}/production')};",
             "-- A new day is a new partition. This makes the engine see those that it does not",
             "-- know yet (in Impala: ALTER TABLE ... RECOVER PARTITIONS, then REFRESH):",
@@ -34,6 +46,17 @@ def ddl(columns: Mapping[str, str], root: Path) -> str:
             "",
         ]
     )
+
+
+def _table(name: str, columns: Mapping[str, str]) -> list[str]:
+    lines = [f"  {_identifier(theirs)} {KINDS[ours]}" for ours, theirs in in_file(columns).items()]
+    return [
+        f"CREATE EXTERNAL TABLE {name} (",
+        ",\n".join(lines),
+        ")",
+        f"PARTITIONED BY ({_identifier(columns[PARTITION])} string)",
+        "STORED AS PARQUET",
+    ]
 
 
 def _identifier(name: str) -> str:

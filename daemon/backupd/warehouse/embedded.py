@@ -25,12 +25,10 @@ from typing import TYPE_CHECKING, TypeVar
 from backupd.core.errors import (
     BackupdError,
     DependencyDownError,
-    PermanentError,
     RewindError,
     TransientError,
 )
 from backupd.core.ports import Probe, RowKey
-from backupd.core.records import ProductionRow, new_id
 from backupd.core.stages import Stage
 from backupd.warehouse.columns import PARTITION
 from backupd.warehouse.disk import (
@@ -41,19 +39,19 @@ from backupd.warehouse.disk import (
     write_file,
 )
 from backupd.warehouse.parquet import encode, file_ids
+from backupd.warehouse.partitions import by_date, probe_row
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Collection, Sequence
     from pathlib import Path
 
     from backupd.config.sections import WarehouseSection
-    from backupd.core.records import Batch
+    from backupd.core.records import Batch, ProductionRow
 
 T = TypeVar("T")
 
 ANSWER_WITHIN = 120.0  # seconds; a disk that takes longer for a step is down
 _ID = re.compile(r"[0-9a-f]{20}")  # core.records.new_id
-_DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
 _HINTS = {
     errno.ENOSPC: "free some space there",
     errno.EDQUOT: "free some space there, or raise the quota",
@@ -131,7 +129,7 @@ class EmbeddedWarehouse:
         staged = self._staged(batch_id)
         remove_tree(staged)
         make_directory(staged)
-        for date, rows_of_date in _by_date(rows).items():
+        for date, rows_of_date in by_date(rows).items():
             path = staged / self._file_of(batch_id, date)
             make_directory(path.parent)
             write_file(path, encode(rows_of_date, self._columns))
@@ -139,7 +137,7 @@ class EmbeddedWarehouse:
 
     def _merge(self, batch_id: str, rows: Sequence[ProductionRow]) -> frozenset[str]:
         self._prepare()
-        published = [self._publish(batch_id, date) for date in _by_date(rows)]
+        published = [self._publish(batch_id, date) for date in by_date(rows)]
         seen = frozenset(file_id for path in published for file_id in self._ids(path))
         remove_tree(self._staged(batch_id))
         return seen
@@ -210,7 +208,7 @@ class EmbeddedWarehouse:
     def _try_staging(self) -> None:
         self._prepare()
         now = time.time()
-        row = _probe_row(now)  # its id is like a batch's, so that `sweep` finds what a kill leaves
+        row = probe_row(now)  # its id is like a batch's, so that `sweep` finds what a kill leaves
         staged = self._staged(row.batch_id)
         try:
             self._load(row.batch_id, [row])
@@ -253,32 +251,3 @@ class EmbeddedWarehouse:
             message = f"the warehouse at {self._root} cannot be used: {error}"
             hint = _HINTS.get(error.errno or 0, "see that its file system is mounted and has it")
             raise DependencyDownError("warehouse", message, hint=hint) from error
-
-
-def _by_date(rows: Sequence[ProductionRow]) -> dict[str, list[ProductionRow]]:
-    dates: dict[str, list[ProductionRow]] = defaultdict(list)
-    for row in rows:
-        if not _DATE.fullmatch(row.file_date):
-            raise PermanentError(
-                f"{row.file_name!r} has no date to file it under: {row.file_date!r}"
-            )
-        dates[row.file_date].append(row)
-    return dates
-
-
-def _probe_row(now: float) -> ProductionRow:
-    probe_id = new_id(now)
-    return ProductionRow(
-        file_id=probe_id,
-        file_type="probe",
-        customer="probe",
-        file_name="probe",
-        file_timestamp=now,
-        record_count=0,
-        size_bytes=0,
-        sha256="",
-        companion_name=None,
-        first_seen_at=now,
-        batch_id=probe_id,
-        file_date=time.strftime("%Y-%m-%d", time.gmtime(now)),
-    )

@@ -1,7 +1,8 @@
 """Rows into Parquet and file ids out of it. Knows no directories.
 
 Timestamps are int64 microseconds without UTC adjustment: the only integer form that Hive and
-Impala read alike whatever the zone of their server.
+Impala read alike whatever the zone of their server. Hive before 4 and Impala before 3.2 read int96
+alone, alike too as long as parquet-mr did not write it: what is made for Hive has it.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from backupd.warehouse.columns import KINDS, NULLABLE, in_file
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
+    from typing import BinaryIO
 
     from backupd.core.records import ProductionRow
 
@@ -24,22 +26,24 @@ _TYPES = {"string": pa.string(), "bigint": pa.int64(), "timestamp": pa.timestamp
 _UNREPRESENTABLE = (ValueError, TypeError, OverflowError)  # pyarrow's own derive from these
 
 
-def encode(rows: Sequence[ProductionRow], columns: Mapping[str, str]) -> memoryview:
+def encode(
+    rows: Sequence[ProductionRow], columns: Mapping[str, str], *, int96: bool = False
+) -> memoryview:
     """Return a whole Parquet file with these rows. `columns` maps ours to the table's names.
 
-    The partition is left out: it stands in the directory's name.
+    The partition is left out: it stands in the directory's name. The same rows give the same bytes.
     Raises PermanentError naming the file whose row cannot be written.
     """
     columns = in_file(columns)
     try:
-        return _encode(rows, columns)
+        return _encode(rows, columns, int96=int96)
     except _UNREPRESENTABLE:
         for row in rows:
             _encode_alone(row, columns)
         raise
 
 
-def file_ids(path: Path, column: str) -> Iterator[str]:
+def file_ids(path: Path | BinaryIO, column: str) -> Iterator[str]:
     """Yield the values of the id column, in the file's order, a small part in memory at a time.
 
     Raises TransientError when it is not a Parquet file with this column: others may write here too.
@@ -57,7 +61,9 @@ def file_ids(path: Path, column: str) -> Iterator[str]:
         ) from error
 
 
-def _encode(rows: Sequence[ProductionRow], columns: Mapping[str, str]) -> memoryview:
+def _encode(
+    rows: Sequence[ProductionRow], columns: Mapping[str, str], *, int96: bool = False
+) -> memoryview:
     schema = pa.schema(
         pa.field(name, _TYPES[KINDS[ours]], nullable=ours in NULLABLE)
         for ours, name in columns.items()
@@ -67,7 +73,9 @@ def _encode(rows: Sequence[ProductionRow], columns: Mapping[str, str]) -> memory
         for ours, field in zip(columns, schema, strict=True)
     ]
     sink = pa.BufferOutputStream()
-    pq.write_table(pa.Table.from_arrays(values, schema=schema), sink)
+    pq.write_table(
+        pa.Table.from_arrays(values, schema=schema), sink, use_deprecated_int96_timestamps=int96
+    )
     return memoryview(sink.getvalue())
 
 

@@ -1,0 +1,254 @@
+"""The seam to the drivers: one connection, one statement at a time, each with a deadline.
+
+A statement is run asynchronously and polled, so that it can be given up and cancelled. A connection
+is kept, tried before use when it has idled, and made anew after any transport error. All calls
+block: they belong into a thread.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Protocol
+
+from pyhive import hive
+from pyhive.exc import Error as HiveError
+from pyhive.exc import OperationalError
+from pyhive.sasl_compat import PureSASLClient
+from TCLIService.ttypes import TOperationState
+from thrift.Thrift import TException
+from thrift.transport.TSocket import TSocket
+from thrift.transport.TTransport import TBufferedTransport
+from thrift_sasl import TSaslClientTransport
+
+from backupd.core.errors import DependencyDownError, UnknownOutcomeError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from thrift.transport.TTransport import TTransportBase
+
+    from backupd.config.sections import HiveSection
+
+    Row = Sequence[Any]
+
+_ANSWER_WITHIN = 60.0  # seconds: for a call that only asks; a server that takes longer hangs
+_COMPILE_WITHIN = 300.0  # seconds: a statement is compiled before it is answered, one at a time
+_CANCEL_WITHIN = 10.0  # seconds
+_TRY_AFTER_IDLE = 30.0  # seconds: a firewall or the server may have dropped the connection
+_POLL_FROM, _POLL_TO = 0.01, 0.5  # seconds between polls; the server itself holds a poll back
+_ROWS_AT_ONCE = 10_000
+_SHOWN = 500  # characters of a server's message; it may be a whole Java stack
+_STILL = {
+    TOperationState.INITIALIZED_STATE,
+    TOperationState.PENDING_STATE,
+    TOperationState.RUNNING_STATE,
+}
+_TRANSPORT = (TException, OSError, EOFError)  # what thrift raises is no DB-API error
+
+
+class Connection(Protocol):
+    """Runs statements; made by what a server's driver needs."""
+
+    def run(self, statement: str) -> list[Row]:
+        """Run it to its end and return its rows; [] where it has none.
+
+        Raises DependencyDownError with the server's words when it cannot be reached, refuses the
+        statement or fails at it: no file's value stands in a statement, so no file is at fault.
+        Raises UnknownOutcomeError when it did not end in time. Whatever is raised, the statement
+        may have worked, or may still come to its end.
+        """
+        ...
+
+    def give_up(self) -> None:
+        """End what runs, from another thread; what comes later fails at once."""
+        ...
+
+    def close(self) -> None:
+        """Let go of the connection."""
+        ...
+
+
+class HiveConnection:
+    """`Connection` to HiveServer2, by PyHive."""
+
+    def __init__(self, section: HiveSection) -> None:
+        self._section = section
+        self._open: hive.Connection | None = None
+        self._socket: TSocket | None = None
+        self._used_at = 0.0
+        self._gave_up = threading.Event()
+
+    def run(self, statement: str) -> list[Row]:
+        """Run a statement: see `Connection`."""
+        connection = self._ready()
+        try:
+            rows = self._run(ImpatientCursor(connection), statement)
+        except HiveError as error:
+            if "SessionHandle" in _words(error):  # the server has closed the session on us
+                self._drop()
+            raise self._down("a statement failed", error) from error
+        except UnknownOutcomeError:
+            self._drop()
+            raise
+        except _TRANSPORT as error:
+            self._drop()
+            raise self._down("the connection broke", error) from error
+        self._used_at = time.monotonic()
+        return rows
+
+    def give_up(self) -> None:
+        """End what runs within seconds: see `Connection`."""
+        self._gave_up.set()
+
+    def close(self) -> None:
+        """Close the session, without insisting."""
+        if self._open is not None:
+            self._patience(_CANCEL_WITHIN)
+            with suppress(HiveError, *_TRANSPORT):
+                self._open.close()
+        self._drop()
+
+    # ------------------------------------------------------------------ a statement
+
+    def _run(self, cursor: ImpatientCursor, statement: str) -> list[Row]:
+        deadline = time.monotonic() + self._section.statement_timeout
+        self._patience(min(self._section.statement_timeout, _COMPILE_WITHIN))
+        cursor.execute(statement, async_=True)
+        self._patience(_ANSWER_WITHIN)
+        self._wait(cursor, deadline)
+        rows = cursor.fetchall() if cursor.description else []
+        cursor.close()
+        return rows
+
+    def _wait(self, cursor: ImpatientCursor, deadline: float) -> None:
+        pause = _POLL_FROM
+        while True:
+            status = cursor.poll(get_progress_update=False)
+            if status.operationState == TOperationState.FINISHED_STATE:
+                return
+            if status.operationState not in _STILL:
+                with suppress(HiveError):
+                    cursor.close()
+                raise OperationalError(_cut(status.errorMessage))
+            if time.monotonic() > deadline or self._gave_up.wait(pause):
+                self._cancel(cursor)
+            pause = min(pause * 2, _POLL_TO)
+
+    def _cancel(self, cursor: ImpatientCursor) -> None:
+        """Ask the server to end it; whether it does, nobody can tell."""
+        self._patience(_CANCEL_WITHIN)
+        with suppress(HiveError, *_TRANSPORT):
+            cursor.cancel()
+        if self._gave_up.is_set():
+            raise UnknownOutcomeError("a statement was cancelled because backupd stops")
+        raise UnknownOutcomeError(
+            f"a statement did not end in {self._section.statement_timeout:.0f} s and was cancelled",
+            hint="look at HiveServer2 and its queue, or raise warehouse.hive.statement_timeout",
+        )
+
+    # ------------------------------------------------------------------ the connection
+
+    def _ready(self) -> hive.Connection:
+        if self._gave_up.is_set():
+            raise UnknownOutcomeError("backupd stops")
+        if self._open is not None and time.monotonic() - self._used_at > _TRY_AFTER_IDLE:
+            self._test()
+        if self._open is None:
+            self._connect()
+        return self._open
+
+    def _test(self) -> None:
+        """Drop a connection that does not answer any more."""
+        self._patience(_ANSWER_WITHIN)
+        try:
+            self._run(ImpatientCursor(self._open), "SELECT 1")
+        except (HiveError, UnknownOutcomeError, *_TRANSPORT):
+            self._drop()
+
+    def _connect(self) -> None:
+        section = self._section
+        self._socket = TSocket(section.host, section.port, socket_keepalive=True)
+        self._patience(_ANSWER_WITHIN)
+        try:
+            self._open = hive.Connection(
+                username=section.username,
+                database=section.database,
+                configuration=_SETTINGS | section.settings,
+                thrift_transport=self._transport(self._socket),
+            )
+        except HiveError as error:
+            self._drop()
+            raise self._down("refused the session", error) from error
+        except _TRANSPORT as error:
+            self._drop()
+            raise self._down("cannot be reached", error) from error
+
+    def _transport(self, socket: TSocket) -> TTransportBase:
+        section = self._section
+        if section.auth == "NOSASL":
+            return TBufferedTransport(socket)
+        # With NONE the server believes any password, as long as there is one.
+        password = section.password or "x"
+
+        def client() -> PureSASLClient:
+            return PureSASLClient(section.host, username=section.username, password=password)
+
+        return TSaslClientTransport(client, "PLAIN", socket)
+
+    def _patience(self, seconds: float) -> None:
+        if self._socket is not None:
+            self._socket.setTimeout(seconds * 1000)
+
+    def _drop(self) -> None:
+        """Forget the connection: after a transport error even `close` raises."""
+        if self._socket is not None:
+            self._socket.close()
+        self._open = self._socket = None
+
+    def _down(self, what: str, error: Exception) -> DependencyDownError:
+        section = self._section
+        words = _words(error)
+        return DependencyDownError(
+            "warehouse",
+            f"Hive at {section.host}:{section.port}: {what}: {words}",
+            hint=_hint(words, section),
+        )
+
+
+# Reading a few columns of a partition needs no job, however large the partition is.
+_SETTINGS = {"hive.fetch.task.conversion": "more", "hive.fetch.task.conversion.threshold": "-1"}
+
+
+class ImpatientCursor(hive.Cursor):  # type: ignore[misc]  # PyHive has no types
+    """PyHive's, without its pause of a second between fetches."""
+
+    def __init__(self, connection: hive.Connection | None) -> None:
+        super().__init__(connection, arraysize=_ROWS_AT_ONCE)
+        self._poll_interval = 0
+
+
+def _words(error: Exception) -> str:
+    """Return what the server or the library said."""
+    first = error.args[0] if error.args else None
+    status = getattr(first, "status", None)
+    if status is not None:
+        return _cut(status.errorMessage)
+    return _cut(getattr(error, "message", None) or str(error)) or type(error).__name__
+
+
+def _cut(message: str | None) -> str:
+    """Return the message's first line, which holds the cause, cut where it is long."""
+    line = (message or "the server gives no reason").strip().partition("\n")[0]
+    return line if len(line) <= _SHOWN else f"{line[:_SHOWN]}..."
+
+
+def _hint(words: str, section: HiveSection) -> str:
+    if "Bad status: 3" in words:
+        return "see that warehouse.hive.username and password_file are what the server wants"
+    if "read 0 bytes" in words:
+        return (
+            f"look whether it runs, and whether its hive.server2.authentication is {section.auth}"
+        )
+    return "docs/hive.md tells what backupd needs there"

@@ -1,0 +1,196 @@
+"""Merge "files": a Parquet file a date, made here, moved into its partition by LOAD DATA.
+
+    <staging>/<batch id>/<date>/<batch id>.parquet        the source
+    <partition's folder>/<batch id>.parquet               the target
+
+LOAD DATA is a rename: whoever comes second finds no source any more. A batch's files go into the
+staging folder together, by one rename that cannot be done twice, and only while none of them is
+seen in its partition: target, then source, then upload. So each file comes into its partition once,
+however many are at it, and however late a statement that was given up comes to its end.
+"""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass
+from io import BytesIO
+from typing import TYPE_CHECKING
+
+from backupd.core.errors import BackupdError, DependencyDownError, RewindError
+from backupd.core.stages import Stage
+from backupd.warehouse.hive_sql import is_id
+from backupd.warehouse.hive_table import describe, unfit_for_files, unlike
+from backupd.warehouse.parquet import encode, file_ids
+from backupd.warehouse.partitions import by_date
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping, Sequence
+
+    from backupd.core.records import ProductionRow
+    from backupd.warehouse.hive_connection import Connection
+    from backupd.warehouse.hive_sql import TableSql
+    from backupd.warehouse.staging import Files, Staging
+
+
+@dataclass(frozen=True, slots=True)
+class FilesMerge:
+    """The production table by `sql`, whose columns are called as `columns` says. Blocks."""
+
+    connection: Connection
+    staging: Staging
+    sql: TableSql
+    columns: Mapping[str, str]
+
+    def load(self, batch_id: str, rows: Sequence[ProductionRow]) -> str:
+        """Put the batch's files into the staging folder, those that are not in production."""
+        contents = {
+            date: bytes(encode(those, self.columns, int96=True))
+            for date, those in by_date(rows).items()
+        }
+        self.check()
+        targets = self._targets(batch_id, contents)
+        folder = self._folder(batch_id)
+        with self.staging.files() as files:
+            if not self._is_staged(files, batch_id, contents, targets):
+                files.remove(folder)
+                lacking = {date for date in contents if not files.exists(targets[date])}
+                if lacking:
+                    staged = {date: contents[date] for date in lacking}
+                    self._stage(files, batch_id, staged, targets)
+        return folder
+
+    def merge(self, batch_id: str, rows: Sequence[ProductionRow]) -> frozenset[str]:
+        """Have what is staged moved into production, read it back, clear the staging folder."""
+        targets = self._targets(batch_id, by_date(rows))
+        with self.staging.files() as files:
+            failure = self._move(files, batch_id, targets)
+            if missing := [date for date in targets if not files.exists(targets[date])]:
+                raise failure or _nowhere(batch_id, missing)
+            seen = {
+                file_id
+                for target in targets.values()
+                for file_id in file_ids(BytesIO(files.read(target)), self.columns["file_id"])
+            }
+            files.remove(self._folder(batch_id))
+        return frozenset(seen)
+
+    def discard(self, batch_id: str) -> None:
+        """Remove what is staged."""
+        with self.staging.files() as files:
+            files.remove(self._folder(batch_id))
+
+    def sweep(self, live: Collection[str]) -> list[str]:
+        """Remove what batches that are not `live` left in the staging folder."""
+        with self.staging.files() as files:
+            stale = [
+                self.staging.place(name)
+                for name in files.names(self.staging.root)
+                if is_id(name.partition(".")[0]) and name not in live
+            ]
+            return [path for path in stale if files.remove(path)]
+
+    def statements(self, batch_id: str, rows: Sequence[ProductionRow]) -> list[str]:
+        """Return what a merge of this batch runs."""
+        dates = sorted(by_date(rows))
+        if not dates:
+            return []
+        return [self.sql.add_partitions(dates), *(self._load_sql(batch_id, date) for date in dates)]
+
+    def check(self) -> None:
+        """Raise DependencyDownError unless the table can take our files."""
+        found = describe(self.connection.run(self.sql.describe()))
+        unfit = list(unfit_for_files(found))
+        if reasons := [*unfit, *unlike(found, self.columns)]:
+            hint = "`backupd check --ddl` prints the table that this config wants"
+            if unfit:
+                hint += '; warehouse.hive.merge = "insert" takes tables of any format'
+            message = f"the table {self.sql.name} does not fit: {'; '.join(reasons)}"
+            raise DependencyDownError("warehouse", message, hint=hint)
+
+    # ------------------------------------------------------------------ source and target
+
+    def _folder(self, batch_id: str) -> str:
+        # This folder is removed with all in it: it must never be another one than a batch's.
+        if not is_id(batch_id):
+            raise ValueError(f"{batch_id!r} is no batch id")
+        return self.staging.place(batch_id)
+
+    def _source(self, batch_id: str, date: str) -> str:
+        return f"{self._folder(batch_id)}/{date}/{batch_id}.parquet"
+
+    def _targets(self, batch_id: str, dates: Collection[str]) -> dict[str, str]:
+        """Return where each date's file belongs. Makes the partitions that are missing.
+
+        They are made first because LOAD DATA moves the file before it makes one: a server that
+        dies between the two would leave rows that nobody can see.
+        """
+        if not dates:
+            return {}
+        self.connection.run(self.sql.add_partitions(dates))
+        return {
+            date: f"{describe(self.connection.run(self.sql.describe_partition(date))).path}"
+            f"/{batch_id}.parquet"
+            for date in dates
+        }
+
+    def _is_staged(
+        self,
+        files: Files,
+        batch_id: str,
+        contents: Mapping[str, bytes],
+        targets: Mapping[str, str],
+    ) -> bool:
+        """Tell whether each date lies in staging with just this content, or is in production.
+
+        Staging is looked at first: what moves between the two looks is then seen in production.
+        """
+        if not files.exists(self._folder(batch_id)):
+            return False
+        for date, content in contents.items():
+            try:
+                if files.read(self._source(batch_id, date)) != content:
+                    return False
+            except FileNotFoundError:
+                if not files.exists(targets[date]):
+                    return False
+        return True
+
+    def _stage(
+        self,
+        files: Files,
+        batch_id: str,
+        contents: Mapping[str, bytes],
+        targets: Mapping[str, str],
+    ) -> None:
+        folder = self._folder(batch_id)
+        name = f"{batch_id}.{secrets.token_hex(4)}.part"
+        part = self.staging.place(name)
+        files.make_directory(part)
+        for date, content in contents.items():
+            files.make_directory(f"{part}/{date}")
+            files.write(f"{part}/{date}/{batch_id}.parquet", content)
+        for date in contents:
+            if files.exists(targets[date]):  # a statement that was given up came to its end
+                files.remove(f"{part}/{date}")
+        files.rename(part, folder)
+        if files.exists(f"{folder}/{name}"):  # another was first: what it staged is as good
+            files.remove(f"{folder}/{name}")
+
+    def _move(self, files: Files, batch_id: str, targets: Mapping[str, str]) -> BackupdError | None:
+        """Have each date moved that is not there; return what went wrong, for what is missing."""
+        failure = None
+        for date, target in targets.items():
+            if not files.exists(target) and files.exists(self._source(batch_id, date)):
+                try:
+                    self.connection.run(self._load_sql(batch_id, date))
+                except BackupdError as error:
+                    failure = error  # it may have worked all the same: the target tells
+        return failure
+
+    def _load_sql(self, batch_id: str, date: str) -> str:
+        return self.sql.load(self.staging.for_hive(self._source(batch_id, date)), date)
+
+
+def _nowhere(batch_id: str, dates: Sequence[str]) -> RewindError:
+    message = f"batch {batch_id} is neither staged nor merged: {', '.join(dates)}"
+    return RewindError(Stage.LOAD, message)

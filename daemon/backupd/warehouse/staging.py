@@ -1,0 +1,219 @@
+"""Where files are staged for Hive: HDFS by WebHDFS, or any other URL of fsspec.
+
+Every call ends within a bound, also against a server that is frozen. Whatever goes wrong is
+raised as DependencyDownError, with the folder and the user in it.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from functools import partial
+from typing import TYPE_CHECKING, Protocol
+from urllib.parse import unquote, urlsplit
+
+import fsspec
+from fsspec.implementations.local import LocalFileSystem
+from fsspec.implementations.webhdfs import WebHDFS
+
+from backupd.core.errors import DependencyDownError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from fsspec import AbstractFileSystem
+
+_DEADLINES = (10.0, 30.0)  # seconds: to connect, and between two bytes of an answer
+_EVERYONE = 777  # decimal digits, as WebHDFS wants them
+_WEBHDFS_PORT = 9870
+_SHOWN = 500
+
+
+class Files(Protocol):
+    """The little that is needed of a file system. Paths are absolute, parts separated by `/`."""
+
+    def read(self, path: str) -> bytes:
+        """Return a file's content. Raises FileNotFoundError."""
+        ...
+
+    def write(self, path: str, content: bytes) -> None:
+        """Make a new file."""
+        ...
+
+    def make_directory(self, path: str) -> None:
+        """Make a directory, with those above it, that everyone may write into."""
+        ...
+
+    def rename(self, source: str, target: str) -> None:
+        """Rename; a directory onto a directory that exists goes into that one.
+
+        Raises FileNotFoundError where there is no source.
+        """
+        ...
+
+    def remove(self, path: str) -> bool:
+        """Remove a file, or a directory with all in it; return whether there was one."""
+        ...
+
+    def exists(self, path: str) -> bool:
+        """Tell whether there is a file or directory."""
+        ...
+
+    def names(self, path: str) -> list[str]:
+        """Return the names in a directory; no directory: none."""
+        ...
+
+
+class Staging:
+    """The staging folder that the config names, and the files of the tables beside it."""
+
+    def __init__(self, url: str, username: str) -> None:
+        """`username` goes for a URL that names no user."""
+        parts = urlsplit(url)
+        self.root = unquote(parts.path).rstrip("/")
+        self.user = parts.username or username
+        self._url = url
+        # Hive resolves a bare path on its own file system: its NameNode has another scheme and
+        # port than WebHDFS.
+        self._prefix = "" if parts.scheme == "webhdfs" else f"{parts.scheme}://{parts.netloc}"
+        self._opened: Files | None = None
+
+    def place(self, name: str) -> str:
+        """Return the path of `name` in the staging folder."""
+        return f"{self.root}/{name}"
+
+    def for_hive(self, path: str) -> str:
+        """Return what Hive is told where a staged file is."""
+        return f"{self._prefix}{path}"
+
+    @contextmanager
+    def files(self) -> Iterator[Files]:
+        """Give access; what goes wrong inside is raised as the warehouse's fault."""
+        try:
+            if self._opened is None:
+                self._opened = _open(self._url, self.user)
+            yield self._opened
+        except PermissionError as error:
+            raise self._down(error, _permission_hint(self)) from error
+        except (OSError, ValueError, RuntimeError) as error:  # requests' derive from OSError
+            hint = "look whether it runs and can be reached from this host"
+            raise self._down(error, hint) from error
+
+    def _down(self, error: Exception, hint: str) -> DependencyDownError:
+        words = str(error).strip().partition("\n")[0][:_SHOWN] or type(error).__name__
+        message = f"the staging folder {self._url}, as user {self.user}: {words}"
+        return DependencyDownError("warehouse", message, hint=hint)
+
+
+def _permission_hint(staging: Staging) -> str:
+    return (
+        f"let user {staging.user} write {staging.root} and read the folders of the production "
+        f"table, and the user that Hive runs as move files out of {staging.root}: docs/hive.md"
+    )
+
+
+def _open(url: str, user: str) -> Files:
+    parts = urlsplit(url)
+    if parts.scheme == "webhdfs":
+        port = parts.port or _WEBHDFS_PORT
+        return _HdfsFiles(_WebHdfs(parts.hostname, port, user=user, skip_instance_cache=True))
+    filesystem, _ = fsspec.url_to_fs(url)
+    return _OtherFiles(filesystem)
+
+
+class _WebHdfs(WebHDFS):  # type: ignore[misc]  # fsspec has no types
+    """fsspec's, with answers that are looked at."""
+
+    def _connect(self) -> None:
+        super()._connect()
+        # fsspec gives no deadline, and a frozen server would hang for ever.
+        self.session.request = partial(self.session.request, timeout=_DEADLINES)
+
+    def create(self, path: str, content: bytes) -> None:
+        """Make a new file in one request: fsspec makes an empty one and appends."""
+        answer = self._call("CREATE", "put", path, redirect=False, overwrite="false")
+        place = self._apply_proxy(answer.headers["Location"])
+        sent = self.session.put(
+            place, data=content, headers={"Content-Type": "application/octet-stream"}
+        )
+        sent.raise_for_status()
+
+    def contents(self, path: str) -> bytes:
+        """Return a file's content; fsspec takes an error's text for it."""
+        return bytes(self._call("OPEN", path=path).content)
+
+    def asked(self, operation: str, method: str, path: str, **options: str) -> bool:
+        """Do something, and return whether it was done."""
+        return bool(self._call(operation, method, path, **options).json()["boolean"])
+
+
+class _HdfsFiles:
+    """`Files` on HDFS."""
+
+    def __init__(self, hdfs: _WebHdfs) -> None:
+        self._hdfs = hdfs
+
+    def read(self, path: str) -> bytes:
+        return self._hdfs.contents(path)
+
+    def write(self, path: str, content: bytes) -> None:
+        self._hdfs.create(path, content)
+
+    def make_directory(self, path: str) -> None:
+        self._hdfs.mkdir(path)
+        self._hdfs.chmod(path, _EVERYONE)  # what MKDIRS is told goes through the server's umask
+
+    def rename(self, source: str, target: str) -> None:
+        if not self._hdfs.asked("RENAME", "put", source, destination=target):
+            raise FileNotFoundError(f"{source} could not be renamed to {target}")
+
+    def remove(self, path: str) -> bool:
+        return self._hdfs.asked("DELETE", "delete", path, recursive="true")
+
+    def exists(self, path: str) -> bool:
+        try:
+            self._hdfs.info(path)
+        except FileNotFoundError:
+            return False
+        return True
+
+    def names(self, path: str) -> list[str]:
+        try:
+            return [found.rpartition("/")[2] for found in self._hdfs.ls(path, detail=False)]
+        except FileNotFoundError:
+            return []
+
+
+class _OtherFiles:
+    """`Files` on any other file system of fsspec."""
+
+    def __init__(self, filesystem: AbstractFileSystem) -> None:
+        self._fs = filesystem
+
+    def read(self, path: str) -> bytes:
+        return bytes(self._fs.cat_file(path))
+
+    def write(self, path: str, content: bytes) -> None:
+        self._fs.pipe_file(path, content)
+
+    def make_directory(self, path: str) -> None:
+        self._fs.makedirs(path, exist_ok=True)
+        if isinstance(self._fs, LocalFileSystem):
+            self._fs.chmod(path, 0o777)
+
+    def rename(self, source: str, target: str) -> None:
+        self._fs.mv(source, target, recursive=True)
+
+    def remove(self, path: str) -> bool:
+        try:
+            self._fs.rm(path, recursive=True)
+        except FileNotFoundError:
+            return False
+        return True
+
+    def exists(self, path: str) -> bool:
+        return bool(self._fs.exists(path))
+
+    def names(self, path: str) -> list[str]:
+        if not self._fs.isdir(path):
+            return []
+        return [found.rstrip("/").rpartition("/")[2] for found in self._fs.ls(path, detail=False)]

@@ -1,0 +1,162 @@
+"""The few statements that backupd runs in Hive, carried out on Parquet files in a directory.
+
+It does what was seen of a real Hive 4.0.1, also where that is odd: LOAD DATA is a rename and never
+writes over a file, errors have the real numbers.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+from urllib.parse import urlsplit
+
+from pyarrow import parquet as pq
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+Rows = list[tuple[str | None, ...]]
+
+_NAME = r"(?P<table>`\w+`(?:\.`\w+`)?)"
+_DATE = r"PARTITION \(`\w+` = '(?P<date>[\d-]+)'\)"
+_PARQUET = "org.apache.hadoop.hive.ql.io.parquet.MapredParquetInputFormat"
+_ONLY_DATE = r"`\w+` = '(?P<date>[\d-]+)'"
+_AMONG = r"`\w+` IN \((?P<among>.+)\)"
+
+
+class SqlError(Exception):
+    """A statement is refused; `code` is Hive's."""
+
+    def __init__(self, message: str, code: int = 40000) -> None:
+        super().__init__(f"Error while compiling statement: FAILED: {message}")
+        self.code = code
+
+
+@dataclass
+class HiveTable:
+    """A table: change what it says of itself to have it refused."""
+
+    place: Path
+    columns: dict[str, str]
+    partition: str | None = "file_date"
+    input_format: str = _PARQUET
+    parameters: dict[str, str] = field(default_factory=dict)
+
+
+class HiveTables:
+    """Tables by name (`database.table`), and the one way to carry out a statement on them."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.tables: dict[str, HiveTable] = {}
+        self._lock = threading.Lock()
+        self._known: dict[str, Callable[..., Rows]] = {
+            r"USE `(?P<database>\w+)`": self._use,
+            r"SELECT 1": self._one,
+            rf"DESCRIBE FORMATTED {_NAME}(?: {_DATE})?": self._describe,
+            rf"ALTER TABLE {_NAME} ADD IF NOT EXISTS (?P<specs>PARTITION .+)": self._add,
+            rf"LOAD DATA INPATH '(?P<path>[^']+)' INTO TABLE {_NAME}(?: {_DATE})?": self._load,
+            rf"CREATE TEMPORARY TABLE {_NAME} \(`(?P<column>\w+)` string\) .+": self._create,
+            rf"DROP TABLE IF EXISTS {_NAME}": self._drop,
+            rf"SELECT `(?P<column>\w+)` FROM {_NAME}"  # noqa: S608 - reads statements, makes none
+            rf"(?: WHERE {_ONLY_DATE}(?: AND {_AMONG})?)?": self._select,
+        }
+
+    def create(self, name: str, columns: Mapping[str, str], partition: str | None) -> HiveTable:
+        """Make a table with these columns (name to type)."""
+        place = self.directory / name
+        place.mkdir(parents=True)
+        self.tables[name] = HiveTable(place, dict(columns), partition)
+        return self.tables[name]
+
+    def run(self, statement: str) -> Rows:
+        """Carry a statement out; one at a time, as each of Hive's is one rename or one look."""
+        for pattern, work in self._known.items():
+            if match := re.fullmatch(pattern, statement):
+                with self._lock:
+                    return work(**match.groupdict())
+        raise SqlError(f"ParseException line 1:0 cannot recognize input near {statement[:20]!r}")
+
+    def _use(self, database: str) -> Rows:
+        if not any(name.startswith(f"{database}.") for name in self.tables):
+            raise SqlError(f"SemanticException [Error 10072]: Database does not exist: {database}")
+        return []
+
+    def _one(self) -> Rows:
+        return [("1",)]
+
+    def _describe(self, table: str, date: str | None) -> Rows:
+        found = self._table(table)
+        place = found.place if date is None else self._partition(found, date)
+        rows: Rows = [(name, kind, "") for name, kind in found.columns.items()]
+        rows += [("", None, None), ("# Partition Information", None, None)]
+        rows += [("# col_name", "data_type", "comment"), (found.partition, "string", "")]
+        rows += [("", None, None), ("# Detailed Table Information", None, None)]
+        rows += [("Location:           ", f"file:{place}", None)]
+        rows += [("Table Parameters:", None, None)]
+        rows += [("", f"{name}  ", f"{value}  ") for name, value in found.parameters.items()]
+        rows += [("", None, None), ("# Storage Information", None, None)]
+        return [*rows, ("InputFormat:        ", found.input_format, None)]
+
+    def _add(self, table: str, specs: str) -> Rows:
+        found = self._table(table)
+        for date in re.findall(_DATE, specs):
+            (found.place / f"{found.partition}={date}").mkdir(exist_ok=True)
+        return []
+
+    def _load(self, path: str, table: str, date: str | None) -> Rows:
+        found, source = self._table(table), Path(urlsplit(path).path)
+        place = found.place
+        if date is not None:
+            place = place / f"{found.partition}={date}"
+            place.mkdir(exist_ok=True)
+        if not source.exists():
+            raise SqlError(f"SemanticException Invalid path: No files matching path {path}")
+        target, copies = place / source.name, 0
+        while target.exists():
+            copies += 1
+            target = place / f"{source.stem}_copy_{copies}{source.suffix}"
+        source.rename(target)
+        return []
+
+    def _create(self, table: str, column: str) -> Rows:
+        self.create(_plain(table), {column: "string"}, None)
+        return []
+
+    def _drop(self, table: str) -> Rows:
+        found = self.tables.pop(_plain(table), None)
+        if found is not None:
+            for path in found.place.iterdir():
+                path.unlink()
+            found.place.rmdir()
+        return []
+
+    def _select(self, table: str, column: str, date: str | None, among: str | None) -> Rows:
+        found = self._table(table)
+        place = found.place if date is None else found.place / f"{found.partition}={date}"
+        wanted = among and set(re.findall(r"'(\w+)'", among))
+        return [
+            (value,)
+            for path in sorted(place.glob("*.parquet"))
+            for value in pq.read_table(path, columns=[column]).column(0).to_pylist()
+            if not wanted or value in wanted
+        ]
+
+    def _table(self, name: str) -> HiveTable:
+        found = self.tables.get(_plain(name))
+        return found or _missing(f"Table not found {_plain(name)}", 10001)
+
+    def _partition(self, table: HiveTable, date: str) -> Path:
+        place = table.place / f"{table.partition}={date}"
+        return place if place.exists() else _missing(f"Partition not found {date}", 10006)
+
+
+def _plain(name: str) -> str:
+    return name.replace("`", "")
+
+
+def _missing(what: str, code: int) -> NoReturn:
+    raise SqlError(f"SemanticException [Error {code}]: {what}", code)

@@ -1,0 +1,60 @@
+"""Configs for a warehouse in Hive, and the production table it wants."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from backupd.config.sections import HiveSection, WarehouseSection
+from backupd.warehouse.columns import KINDS, PARTITION
+from support.hive_server import HiveServer
+from support.rows import COLUMNS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+DATABASE, TABLE = "mnaas", "customers_files_records_count"
+
+
+@contextmanager
+def running_hive(directory: Path) -> Iterator[HiveServer]:
+    """Start a scriptable server that has an empty production table, stop it in the end."""
+    directory.mkdir()
+    server = HiveServer(directory / "tables")
+    server.tables.create(f"{DATABASE}.{TABLE}", KINDS, PARTITION)
+    server.start()
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+def hive_options(**changes: object) -> HiveSection:
+    """A `[warehouse.hive]` with some of its values changed."""
+    section = HiveSection(
+        host="127.0.0.1",
+        port=10000,
+        auth="NONE",
+        username="backupd",
+        password=None,
+        database=DATABASE,
+        production_table=TABLE,
+        staging_url="file:///staging",
+        statement_timeout=30.0,
+        settings={},
+    )
+    return replace(section, **changes)  # type: ignore[arg-type]  # any field
+
+
+def in_hive(hive: HiveSection) -> WarehouseSection:
+    """A `[warehouse]` of that kind, whose columns have our names."""
+    return WarehouseSection(kind="hive", columns=COLUMNS, embedded_root=Path("/unused"), hive=hive)
+
+
+def hive_section(server: HiveServer, **changes: object) -> WarehouseSection:
+    """A config for a scriptable server, with `staging` beside its tables."""
+    staging_url = f"file://{server.tables.directory.parent}/staging"
+    places = {"host": server.host, "port": server.port, "staging_url": staging_url}
+    return in_hive(hive_options(**places | changes))

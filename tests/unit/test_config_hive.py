@@ -1,0 +1,66 @@
+"""`[warehouse.hive]`: needed by its kind alone, its password by LDAP alone."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from support.configs import Changes, loaded, mistakes
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+HIVE: Changes = {
+    "warehouse.kind": '"hive"',
+    "warehouse.hive.host": '"hive.example"',
+    "warehouse.hive.staging_url": '"webhdfs://namenode:9870/user/backupd/staging"',
+}
+LDAP: Changes = {"warehouse.hive.auth": '"LDAP"'}
+PASSWORD: Changes = {"warehouse.hive.password_file": '"TMP/password"'}
+
+
+def test_a_hive_warehouse_has_defaults(tmp_path: Path) -> None:
+    config = loaded(tmp_path, HIVE)
+    hive = config.warehouse.hive
+    assert hive is not None
+    assert (hive.host, hive.port, hive.auth, hive.username) == (
+        "hive.example",
+        10000,
+        "NONE",
+        "backupd",
+    )
+    assert hive.statement_timeout == 1800
+    assert hive.password is None
+    assert config.inactive == ()
+
+
+def test_a_hive_section_without_its_kind_is_told(tmp_path: Path) -> None:
+    config = loaded(tmp_path, HIVE | {"warehouse.kind": None})
+    assert config.warehouse.hive is None
+    assert config.inactive == ("warehouse.hive",)
+
+
+def test_the_kind_without_its_section_is_a_mistake(tmp_path: Path) -> None:
+    (only,) = mistakes(tmp_path, {"warehouse.kind": '"hive"'})
+    assert str(only).startswith('warehouse.hive is missing, and kind = "hive" needs it')
+
+
+def test_ldap_reads_its_password(tmp_path: Path) -> None:
+    (tmp_path / "password").write_text("hunter2\n")
+    (tmp_path / "password").chmod(0o600)
+    config = loaded(tmp_path, HIVE | LDAP | PASSWORD)
+    assert config.warehouse.hive is not None
+    assert config.warehouse.hive.password == "hunter2"
+    assert "hunter2" not in repr(config)
+
+
+def test_ldap_without_a_password_is_a_mistake(tmp_path: Path) -> None:
+    (only,) = mistakes(tmp_path, HIVE | LDAP)
+    assert str(only).startswith("warehouse.hive.password_file is missing")
+
+
+def test_a_password_that_others_can_read_is_a_mistake(tmp_path: Path) -> None:
+    (tmp_path / "password").write_text("hunter2\n")
+    (tmp_path / "password").chmod(0o644)
+    (only,) = mistakes(tmp_path, HIVE | LDAP | PASSWORD)
+    assert "which others can read" in str(only)
+    assert "hunter2" not in str(only)
