@@ -6,10 +6,10 @@ export VENV PYTHON
 
 SETUP := @packaging/setup.sh
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow check bench lock clean
+.PHONY: help demo test test-slow test-hadoop check bench lock clean
 
 help:  ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
 	@echo
 	@echo "ARGS='...' is handed on; VENV and PYTHON choose the environment and its interpreter."
 
@@ -19,11 +19,15 @@ demo:  ## Watch realistic backup files go through every stage
 
 test:  ## Run the tests (ARGS='-k ship -x'), without the slow ones
 	$(SETUP) test
-	@$(VENV)/bin/python -m pytest -m 'not slow' $(ARGS)
+	@$(VENV)/bin/python -m pytest -m 'not slow and not hadoop' $(ARGS)
 
 test-slow:  ## Run the tests that take minutes: hundreds of kills
 	$(SETUP) test
 	@$(VENV)/bin/python -m pytest -m slow $(ARGS)
+
+test-hadoop:  ## Run the tests against a real HDFS and Hive (Java 17, Maven; 280 MiB of jars, once)
+	$(SETUP) hadoop
+	@$(VENV)/bin/python -m pytest -m hadoop $(ARGS)
 
 check:  ## Check format, lint, types, walls, dead code
 	$(SETUP) test

@@ -3,6 +3,7 @@
 #
 #   packaging/setup.sh demo     what the daemon itself runs on
 #   packaging/setup.sh test     that, and what the checks, the tests and the bench need
+#   packaging/setup.sh hadoop   that, and what runs a real HDFS and Hive
 #
 # A stamp in the environment tells what it was made from; while that stays the same, this ends at
 # once. VENV names the environment (default .venv), PYTHON the interpreter (default: the first one
@@ -10,14 +11,14 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-readonly purpose=${1:?"usage: packaging/setup.sh demo|test"}
+readonly purpose=${1:?"usage: packaging/setup.sh demo|test|hadoop"}
 readonly venv=${VENV:-.venv}
 readonly stamp=$venv/.ready-for-$purpose
 
 case $purpose in
 demo) lock=requirements.lock ;;
-test) lock=requirements-dev.lock ;;
-*) echo "setup: '$purpose' is neither demo nor test" >&2 && exit 2 ;;
+test | hadoop) lock=requirements-dev.lock ;;
+*) echo "setup: '$purpose' is neither demo, test nor hadoop" >&2 && exit 2 ;;
 esac
 
 say() { echo "setup: $*" >&2; }
@@ -53,13 +54,19 @@ missing_packages() {
     elif ! can_make_environments "$python"; then
         "$python" -c 'import sys; print("python%d.%d-venv" % sys.version_info[:2])'
     fi
-    [[ $purpose == test ]] || return 0
+    [[ $purpose != hadoop ]] || missing_java
+    [[ $purpose != demo ]] || return 0
     has_program sshd || echo openssh-server   # the tests ship to a real server on loopback
     has_program ssh-keygen || echo openssh-client
     has_program ps || echo procps
     has_program strace || echo strace         # makes a system call fail, or the process die in it
     has_program rclone || echo rclone         # the bench compares with these two
     has_program igzip || echo isal
+}
+
+missing_java() {
+    has_program java || echo openjdk-17-jre-headless
+    has_program mvn || echo maven             # resolves the jars, once
 }
 
 as_root() {
@@ -127,6 +134,7 @@ set_up() {
     make_environment "$python"
     # What serves the tests serves the demo as well.
     [[ $purpose == demo ]] || lock=requirements.lock ingredients >"$venv/.ready-for-demo"
+    [[ $purpose != hadoop ]] || ingredients >"$venv/.ready-for-test"
     ingredients >"$stamp"
     say "done; the next run starts at once"
 }

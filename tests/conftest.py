@@ -1,7 +1,26 @@
 """What holds for every test."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
 from hypothesis import HealthCheck, settings
+
+from support.hadoop import running_hadoop
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from support.hadoop import Hadoop
 
 # How long an example takes says something about the machine's load, nothing about the product.
 settings.register_profile("backupd", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("backupd")
+
+
+@pytest.fixture(scope="session")
+def hadoop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hadoop]:
+    """A real HDFS and HiveServer2 for all tests that want one."""
+    with running_hadoop(tmp_path_factory.mktemp("hadoop")) as started:
+        yield started

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,6 +15,8 @@ from backupd.core.records import new_id
 from backupd.core.stages import Stage
 from backupd.warehouse import open_warehouse
 from support.fake_warehouse import FakeWarehouse
+from support.hadoop_tables import new_table
+from support.hives import hive_section, running_hive
 from support.rows import COLUMNS, NOON, batch_of, new_batch, production_row
 
 if TYPE_CHECKING:
@@ -24,23 +27,29 @@ if TYPE_CHECKING:
     from backupd.core.records import ProductionRow
 
 
-def open_one(kind: str, directory: Path) -> Warehouse:
-    if kind == "fake":
-        return FakeWarehouse()
-    return open_warehouse(
-        WarehouseSection(
-            kind="embedded",
-            columns=COLUMNS,
-            embedded_root=directory / "warehouse",
-        )
-    )
+HADOOP = pytest.param("hadoop", marks=pytest.mark.hadoop)
 
 
-@pytest.fixture(params=["fake", "embedded"])
+@pytest.fixture(params=["fake", "embedded", "hive", HADOOP])
 async def warehouse(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Warehouse]:
-    opened = open_one(request.param, tmp_path)
-    yield opened
-    await opened.aclose()
+    with ExitStack() as stack:
+        opened = open_one(request, tmp_path, stack)
+        yield opened
+        await opened.aclose()
+
+
+def open_one(request: pytest.FixtureRequest, directory: Path, stack: ExitStack) -> Warehouse:
+    match request.param:
+        case "fake":
+            return FakeWarehouse()
+        case "embedded":
+            root = directory / "warehouse"
+            section = WarehouseSection(kind="embedded", columns=COLUMNS, embedded_root=root)
+        case "hive":
+            section = hive_section(stack.enter_context(running_hive(directory / "hive")))
+        case _:
+            section = new_table(request.getfixturevalue("hadoop"))
+    return open_warehouse(section)
 
 
 def ids(rows: Sequence[ProductionRow]) -> frozenset[str]:

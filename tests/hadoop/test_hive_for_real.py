@@ -1,0 +1,203 @@
+"""Merge "files" against a real HDFS and a real HiveServer2, whose clocks are not UTC's."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections import Counter
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import pytest
+
+from backupd.core.errors import BackupdError, DependencyDownError
+from backupd.core.ports import RowKey
+from backupd.core.records import new_id
+from backupd.warehouse import open_warehouse, staging
+from support.hadoop_tables import new_table, run
+from support.hives import DATABASE
+from support.proxy import running_proxy
+from support.rows import NOON, batch_of, new_batch, production_row
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Sequence
+
+    from backupd.core.ports import Warehouse
+    from backupd.core.records import Batch, ProductionRow
+    from support.hadoop import Hadoop, Server
+
+    Opened = Callable[..., tuple[Warehouse, str]]
+
+pytestmark = pytest.mark.hadoop
+
+EVIL = ["a'b;c.csv", 'q"uote.csv', "${env:HOME}.csv", ":name %s.csv", "back\\slash.csv", "ü-日-🙂"]
+
+
+@pytest.fixture
+async def opened(hadoop: Hadoop) -> AsyncIterator[Opened]:
+    """Opens warehouses on tables of a real server, and closes them."""
+    warehouses: list[Warehouse] = []
+
+    def open_one(**changes: object) -> tuple[Warehouse, str]:
+        section = new_table(hadoop, **changes)
+        assert section.hive
+        warehouses.append(open_warehouse(section))
+        return warehouses[-1], f"{DATABASE}.{section.hive.production_table}"
+
+    yield open_one
+    for each in warehouses:
+        await each.aclose()
+
+
+async def until_merged(warehouse: Warehouse, batch: Batch, rows: Sequence[ProductionRow]) -> None:
+    """Load and merge as the worker would, again after each failure."""
+    for _ in range(20):
+        try:
+            await warehouse.load(batch, rows)
+            assert await warehouse.merge(batch, rows) == {row.file_id for row in rows}
+        except BackupdError:
+            await asyncio.sleep(0.2)
+        else:
+            return
+    raise AssertionError("twenty tries failed")
+
+
+async def assert_once(warehouse: Warehouse, rows: Sequence[ProductionRow]) -> None:
+    found = Counter([key async for key in warehouse.rows({row.file_date for row in rows})])
+    assert found == Counter(RowKey(row.file_id, row.file_date) for row in rows)
+
+
+async def test_every_value_comes_back_from_hive_as_it_is(hadoop: Hadoop, opened: Opened) -> None:
+    warehouse, table = opened()
+    batch_id = new_id(NOON)
+    rows = [production_row(batch_id, name=name) for name in EVIL]
+    await until_merged(warehouse, batch_of(rows), rows)
+
+    found = run(hadoop, f"SELECT * FROM {table} ORDER BY file_id")
+    noon = datetime.fromtimestamp(NOON, UTC).replace(tzinfo=None)
+    for cells, row in zip(found, sorted(rows, key=lambda each: each.file_id), strict=True):
+        assert cells[:4] == (row.file_id, "traffic", "eLUX", row.file_name)
+        assert abs((cells[4] - noon).total_seconds()) < 1e-5
+        assert cells[5:9] == (42, 4711, "ab" * 32, None)
+        assert cells[10:] == (batch_id, "2026-11-23")
+    assert run(hadoop, f"SELECT count(*) FROM {table}") == [(len(EVIL),)]
+
+
+async def test_a_managed_table_that_is_not_transactional_takes_files(
+    hadoop: Hadoop, opened: Opened
+) -> None:
+    warehouse, table = opened()
+    ddl = "\n".join(line for (line,) in run(hadoop, f"SHOW CREATE TABLE {table}"))
+    columns = ddl[ddl.index("(") : ddl.index("ROW FORMAT")]
+    run(
+        hadoop,
+        f"DROP TABLE {table}",
+        f"CREATE MANAGED TABLE {table} {columns} STORED AS PARQUET"
+        " TBLPROPERTIES ('transactional' = 'false')",
+    )
+    batch, rows = new_batch(4, days=2)
+    await until_merged(warehouse, batch, rows)
+    await assert_once(warehouse, rows)
+
+
+async def test_a_table_of_another_format_is_refused_with_the_way_out(
+    hadoop: Hadoop, opened: Opened
+) -> None:
+    warehouse, table = opened()
+    run(
+        hadoop,
+        f"DROP TABLE {table}",
+        f"CREATE EXTERNAL TABLE {table} (file_id string) STORED AS ORC",
+    )
+    first = (await warehouse.probe())[0]
+    assert "not stored as Parquet" in first.detail
+    assert "column 2 is missing, the config wants file_type string" in first.detail
+
+
+async def test_three_rivals_on_one_batch_make_each_row_once(hadoop: Hadoop) -> None:
+    section = new_table(hadoop)
+    rivals = [open_warehouse(section) for _ in range(3)]
+    everything: list[ProductionRow] = []
+    for _ in range(5):
+        batch, rows = new_batch(6, days=3)
+        await asyncio.gather(*(until_merged(rival, batch, rows) for rival in rivals))
+        everything += rows
+    await assert_once(rivals[0], everything)
+    assert section.hive
+    assert hadoop.names(f"/user/backupd/staging/{section.hive.production_table}") == []
+    for rival in rivals:
+        await rival.aclose()
+
+
+@pytest.mark.parametrize("after", [0.0, 0.1, 0.25, 0.5, 0.9])
+async def test_a_server_that_is_killed_during_a_merge_makes_each_row_once(
+    hadoop: Hadoop, opened: Opened, after: float
+) -> None:
+    warehouse, _ = opened()
+    batch, rows = new_batch(6, days=3)
+    await warehouse.load(batch, rows)
+    merging = asyncio.create_task(warehouse.merge(batch, rows))
+    await asyncio.wait([merging], timeout=after)
+    await asyncio.to_thread(hadoop.kill, "hive")
+    await asyncio.wait([merging])
+    merging.exception()  # whether it came through is a matter of the moment
+    await asyncio.to_thread(hadoop.start, "hive")
+    await until_merged(warehouse, batch, rows)
+    await assert_once(warehouse, rows)
+
+
+@pytest.mark.parametrize("after", [2000, 2600, 3200, 3800, 4400])
+async def test_a_connection_that_is_cut_makes_each_row_once(
+    hadoop: Hadoop, opened: Opened, after: int
+) -> None:
+    async with running_proxy("127.0.0.1", hadoop.ports["hive"]) as proxy:
+        warehouse, _ = opened(port=proxy.port)
+        batch, rows = new_batch(4, days=2)
+        proxy.cut_after_more(after)
+        await until_merged(warehouse, batch, rows)
+        assert proxy.connections > 1
+        await assert_once(warehouse, rows)
+
+
+@pytest.mark.parametrize("server", ["namenode", "datanode"])
+async def test_a_frozen_hdfs_is_given_up_and_gone_on_with(
+    hadoop: Hadoop, opened: Opened, monkeypatch: pytest.MonkeyPatch, server: Server
+) -> None:
+    monkeypatch.setattr(staging, "_DEADLINES", (2.0, 2.0))
+    warehouse, _ = opened()
+    batch, rows = new_batch()
+    await warehouse.probe()
+    hadoop.signal(server, signal.SIGSTOP)
+    try:
+        with pytest.raises(DependencyDownError, match="staging folder"):
+            await warehouse.discard(batch.id) if server == "namenode" else await warehouse.load(
+                batch, rows
+            )
+    finally:
+        hadoop.signal(server, signal.SIGCONT)
+    await until_merged(warehouse, batch, rows)
+    await assert_once(warehouse, rows)
+
+
+async def test_a_folder_that_may_not_be_written_is_named_with_its_user(
+    hadoop: Hadoop, opened: Opened
+) -> None:
+    url = hadoop.staging_url.replace("/user/backupd/", "/user/hive/")
+    warehouse, _ = opened(staging_url=url)
+    with pytest.raises(DependencyDownError, match="user=backupd, access=WRITE") as caught:
+        await warehouse.load(*new_batch())
+    assert "let user backupd write /user/hive/" in caught.value.hint
+
+
+async def test_a_folder_that_hive_may_not_enter_fails_the_probe(
+    hadoop: Hadoop, opened: Opened
+) -> None:
+    hadoop.hdfs("MKDIRS", "/user/backupd/closed", user="backupd")
+    hadoop.hdfs("SETPERMISSION", "/user/backupd/closed", user="backupd", permission="700")
+    url = hadoop.staging_url.replace("/staging", "/closed")
+    warehouse, _ = opened(staging_url=url)
+    table, stage, move = await warehouse.probe()
+    assert table.ok
+    assert stage.ok
+    assert not move.ok
+    assert "docs/hive.md" in move.hint

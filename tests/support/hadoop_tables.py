@@ -1,0 +1,40 @@
+"""Production tables in a real Hive, and what anybody reads in them."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from itertools import count
+from typing import TYPE_CHECKING, Any
+
+from pyhive import hive
+
+from backupd.warehouse.ddl import ddl
+from support.hives import hive_options, in_hive
+
+if TYPE_CHECKING:
+    from backupd.config.sections import WarehouseSection
+    from support.hadoop import Hadoop
+
+_NUMBERS = count(1)
+
+
+def new_table(hadoop: Hadoop, **changes: object) -> WarehouseSection:
+    """A config for a real server, with a production table and a staging folder of its own."""
+    name = f"rows_{next(_NUMBERS)}"
+    own = {
+        "port": hadoop.ports["hive"],
+        "production_table": name,
+        "staging_url": f"{hadoop.staging_url}/{name}",
+    }
+    section = in_hive(hive_options(**own | changes))
+    run(hadoop, *ddl(section).strip().rstrip(";").split(";"))
+    return section
+
+
+def run(hadoop: Hadoop, *statements: str) -> list[tuple[Any, ...]]:
+    """Run statements as anybody would; return the rows of the last one."""
+    connection = hive.Connection(host="127.0.0.1", port=hadoop.ports["hive"], username="anna")
+    with closing(connection), closing(connection.cursor()) as cursor:
+        for statement in statements:
+            cursor.execute(statement)
+        return list(cursor.fetchall()) if cursor.description else []
