@@ -2,6 +2,8 @@
 
 from backupd.cli.admin import LazyGroup
 from backupd.core.ports import Totals
+from impala.hiveserver2 import HiveServer2Cursor
+
 from backupd.core.records import ProductionRow
 from backupd.intake.observer import _Directory
 from backupd.warehouse.hive_connection import ImpatientCursor
@@ -21,3 +23,4 @@ _Directory.on_queue_overflow
 
 Totals.read_bytes  # told with the other sums; the archive's tests lean on it
 ImpatientCursor._poll_interval  # noqa: SLF001 - PyHive sleeps so long between fetches
+HiveServer2Cursor._closed  # noqa: SLF001 - impyla logs out by itself otherwise

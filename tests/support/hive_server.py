@@ -15,6 +15,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
+from impala._thrift_gen.ImpalaService import ImpalaHiveServer2Service
+from impala._thrift_gen.ImpalaService.ttypes import TCloseImpalaOperationResp
 from TCLIService import TCLIService, ttypes
 from thrift.protocol.TBinaryProtocol import TBinaryProtocol
 from thrift.Thrift import TException
@@ -61,6 +63,7 @@ class HiveServer:
         """`directory` is where the tables' files lie. Without `passwords` anyone may log in."""
         self.tables = HiveTables(directory)
         self.sasl = True  # NONE and LDAP speak it, NOSASL does not
+        self.impala = False  # has the calls that Impala adds to the protocol
         self.passwords: dict[str, str] | None = None
         self.users: list[str] = []  # of the sessions so far
         self.settings: list[dict[str, str]] = []  # of the sessions so far
@@ -150,7 +153,8 @@ class HiveServer:
                 return
             transport = TFramedTransport(carrier)
         protocol = TBinaryProtocol(transport)
-        processor = TCLIService.Processor(_Calls(self))
+        service = ImpalaHiveServer2Service if self.impala else TCLIService
+        processor = service.Processor(_Calls(self))
         while True:
             processor.process(protocol, protocol)
 
@@ -261,6 +265,10 @@ class _Calls:
     def CloseOperation(self, request: Any) -> Any:
         self._server.end(request.operationHandle)
         return ttypes.TCloseOperationResp(_SUCCESS)
+
+    def CloseImpalaOperation(self, request: Any) -> Any:
+        self._server.end(request.operationHandle)
+        return TCloseImpalaOperationResp(_SUCCESS)
 
     def GetResultSetMetadata(self, request: Any) -> Any:
         rows = self._server.operation(request.operationHandle).rows

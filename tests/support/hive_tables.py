@@ -52,6 +52,7 @@ class HiveTables:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self.tables: dict[str, HiveTable] = {}
+        self.refreshed: list[str] = []
         self._lock = threading.Lock()
         self._known: dict[str, Callable[..., Rows]] = {
             r"USE `(?P<database>\w+)`": self._use,
@@ -61,6 +62,7 @@ class HiveTables:
             rf"LOAD DATA INPATH '(?P<path>[^']+)' INTO TABLE {_NAME}(?: {_DATE})?": self._load,
             rf"CREATE TEMPORARY TABLE {_NAME} \(`(?P<column>\w+)` string\) .+": self._create,
             rf"DROP TABLE IF EXISTS {_NAME}": self._drop,
+            rf"REFRESH {_NAME}": self._refresh,  # Impala alone knows it; Hive's is a ParseException
             rf"SELECT `(?P<column>\w+)` FROM {_NAME}"  # noqa: S608 - reads statements, makes none
             rf"(?: WHERE {_ONLY_DATE}(?: AND {_AMONG})?)?": self._select,
         }
@@ -132,6 +134,11 @@ class HiveTables:
             for path in found.place.iterdir():
                 path.unlink()
             found.place.rmdir()
+        return []
+
+    def _refresh(self, table: str) -> Rows:
+        self._table(table)
+        self.refreshed.append(_plain(table))
         return []
 
     def _select(self, table: str, column: str, date: str | None, among: str | None) -> Rows:

@@ -64,3 +64,19 @@ def test_a_password_that_others_can_read_is_a_mistake(tmp_path: Path) -> None:
     (only,) = mistakes(tmp_path, HIVE | LDAP | PASSWORD)
     assert "which others can read" in str(only)
     assert "hunter2" not in str(only)
+
+
+def test_impala_has_the_login_of_hive(tmp_path: Path) -> None:
+    (tmp_path / "password").write_text("hunter2\n")
+    (tmp_path / "password").chmod(0o600)
+    impala: Changes = {
+        "warehouse.impala.host": '"impala.example"',
+        "warehouse.impala.auth": '"LDAP"',
+    }
+    config = loaded(tmp_path, HIVE | impala | PASSWORD)
+    assert config.warehouse.impala is not None
+    assert config.warehouse.impala.password == "hunter2"
+    assert config.warehouse.hive is not None
+    assert config.warehouse.hive.password is None
+    (only,) = mistakes(tmp_path, HIVE | impala)
+    assert str(only).startswith("warehouse.hive.password_file is missing")

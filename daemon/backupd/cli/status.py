@@ -15,7 +15,7 @@ from backupd.cli.asking import DaemonState, daemon_state
 from backupd.cli.places import Places, json_option, pass_places
 from backupd.cli.times import iso, moment, span
 from backupd.core.stages import ORDER, Status
-from backupd.ledger import reports
+from backupd.ledger import refresh_verbs, reports
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.table import Table
 
+    from backupd.core.records import OwedRefresh
     from backupd.ledger.reports import Count, Outage
 
 _STATUSES = tuple(Status)
@@ -48,6 +49,7 @@ class Overview:
     counts: Sequence[Count]
     feeds: Sequence[FeedState]
     outages: Sequence[Outage]
+    owed: Sequence[OwedRefresh]
 
 
 @click.command(
@@ -82,6 +84,7 @@ def _look(places: Places) -> Overview:
             counts=counts,
             feeds=_feeds(configured, counts, reader.ask(reports.oldest_open)),
             outages=reader.ask(reports.outages),
+            owed=reader.ask(refresh_verbs.all_owed),
         )
 
 
@@ -120,6 +123,7 @@ def _as_json(overview: Overview) -> dict[str, Any]:
         "counts": {stage: {each: total[stage, each] for each in _STATUSES} for stage in ORDER},
         "feeds": [_feed_json(feed, overview.now) for feed in overview.feeds],
         "incidents": [_outage_json(outage) for outage in overview.outages],
+        "refreshes_owed": [_owed_json(owed) for owed in overview.owed],
     }
 
 
@@ -142,6 +146,10 @@ def _outage_json(outage: Outage) -> dict[str, Any]:
     }
 
 
+def _owed_json(owed: OwedRefresh) -> dict[str, Any]:
+    return {"table": owed.name, "since": iso(owed.since), "merges": owed.merges}
+
+
 # -- for people ------------------------------------------------------------------------------------
 
 
@@ -155,6 +163,7 @@ def _show(overview: Overview) -> None:
         _feeds_table(overview),
         render.heading("Open incidents"),
         *_outages(overview),
+        *_owed(overview),
     )
 
 
@@ -176,6 +185,15 @@ def _feeds_table(overview: Overview) -> Table:
 
 def _number(files: int) -> str:
     return f"{files:,}" if files else "."
+
+
+def _owed(overview: Overview) -> Iterator[RenderableType]:
+    """Tell what Impala does not see yet; nothing where nothing is owed."""
+    if overview.owed:
+        yield render.heading("Impala is owed a REFRESH of")
+    for owed in overview.owed:
+        merges = render.counted(owed.merges, "merge")
+        yield f"{owed.name}, since {moment(owed.since)} ({merges})"
 
 
 def _outages(overview: Overview) -> Iterator[RenderableType]:

@@ -14,6 +14,7 @@ from backupd.config.sections import (
     Config,
     ControlSection,
     HiveSection,
+    ImpalaSection,
     IntakeSection,
     LedgerSection,
     RetrySection,
@@ -54,17 +55,29 @@ def build(
 
 
 def _warehouse(values: Mapping[str, Any], hive_password: str | None) -> WarehouseSection:
+    hive = _hive(values["hive"], hive_password) if values["kind"] == "hive" else None
     return WarehouseSection(
         kind=values["kind"],
         columns=values["columns"],
         embedded_root=values["embedded"]["root"],
-        hive=_hive(values["hive"], hive_password) if values["kind"] == "hive" else None,
+        hive=hive,
+        impala=_impala(values, hive, hive_password),
     )
 
 
 def _hive(values: Mapping[str, Any], password: str | None) -> HiveSection:
     names = (field.name for field in fields(HiveSection) if field.name != "password")
+    password = password if values["auth"] == "LDAP" else None
     return HiveSection(**{name: values[name] for name in names}, password=password)
+
+
+def _impala(
+    values: Mapping[str, Any], hive: HiveSection | None, password: str | None
+) -> ImpalaSection | None:
+    if values["impala"] is None or hive is None:
+        return None
+    password = password if values["impala"]["auth"] == "LDAP" else None
+    return ImpalaSection(**values["impala"], username=hive.username, password=password)
 
 
 def _archive(values: Mapping[str, Any], secrets: Mapping[str, Any]) -> ArchiveSection:

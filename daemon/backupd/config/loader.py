@@ -38,7 +38,7 @@ def load(path: Path, *, environ: Mapping[str, str]) -> Config:
     values |= _environment(environ, mistakes)
     mistakes += _check(document, values)
     secrets = _secrets(values, environ, mistakes)
-    password = read_hive_password(_hive(values), environ, mistakes)
+    password = read_hive_password(values.get("warehouse", {}), environ, mistakes)
     if mistakes:
         raise ConfigMistakes(mistakes)
     return build(values, secrets, password, tuple(_inactive(document, values)))
@@ -75,15 +75,10 @@ def _parse(path: Path) -> Values:
     raise ConfigMistakes([Mistake(str(path), problem, allowed)])
 
 
-def _hive(values: Values) -> Values:
-    """Return `[warehouse.hive]` as read, empty while another warehouse is in use."""
-    warehouse = values.get("warehouse", {})
-    return (warehouse.get("hive") or {}) if warehouse.get("kind") == "hive" else {}
-
-
 def _inactive(document: Values, values: Values) -> Iterator[str]:
-    if "hive" in document.get("warehouse", {}) and values["warehouse"]["kind"] != "hive":
-        yield "warehouse.hive"
+    if values["warehouse"]["kind"] != "hive":
+        given = document.get("warehouse", {})
+        yield from (f"warehouse.{name}" for name in ("hive", "impala") if name in given)
     yield from inactive_sections(CONFIG, document)
 
 

@@ -28,6 +28,7 @@ COLUMNS: tuple[str, ...] = tuple(field.name for field in fields(ProductionRow))
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _SETTING = re.compile(r"[A-Za-z][A-Za-z0-9_.-]*")
 _AUTHS = ("NONE", "NOSASL", "LDAP")
+_AUTH = " or ".join(f'"{each}"' for each in _AUTHS)
 _PORT = (1, 65535)
 _STAGING = "webhdfs://host:port/path or another URL of fsspec that Hive can read"
 _FILE = "an absolute path, or the name of a systemd credential"
@@ -103,7 +104,7 @@ WAREHOUSE = Table({
         {
             "host": text(),
             "port": integer(*_PORT, default=10000),
-            "auth": Key(_auth, " or ".join(f'"{each}"' for each in _AUTHS), "NONE"),
+            "auth": Key(_auth, _AUTH, "NONE"),
             "username": text(default="backupd"),
             "password_file": text(default=None, allowed=_FILE),
             "database": _name("mnaas"),
@@ -120,9 +121,9 @@ WAREHOUSE = Table({
         {
             "host": text(),
             "port": integer(*_PORT, default=21050),
-            "auth": choice("NONE", "NOSASL", "LDAP", "KERBEROS", default="NOSASL"),
+            "auth": Key(_auth, _AUTH, "NOSASL"),
         },
-        acted_on=False,
+        optional=True,
     ),
 })  # fmt: skip
 

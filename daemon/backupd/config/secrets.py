@@ -51,13 +51,19 @@ def read_secrets(
 
 
 def read_hive_password(
-    hive: Mapping[str, Any], environ: Mapping[str, str], mistakes: list[Mistake]
+    warehouse: Mapping[str, Any], environ: Mapping[str, str], mistakes: list[Mistake]
 ) -> str | None:
-    """Return the password of `[warehouse.hive]`, which LDAP alone needs. `hive`: as read."""
+    """Return the password of `[warehouse.hive]`, which LDAP alone needs, Impala's too.
+
+    `warehouse` is that section as read.
+    """
+    hive, impala = (warehouse.get(name) or {} for name in ("hive", "impala"))
+    if warehouse.get("kind") != "hive" or "LDAP" not in (hive.get("auth"), impala.get("auth")):
+        return None
     given, key = hive.get("password_file", ""), "warehouse.hive.password_file"
-    if given is None and hive.get("auth") == "LDAP":
+    if given is None:
         mistakes.append(Mistake(key, 'is missing, and auth = "LDAP" needs it', _PLACE))
-    if not given or hive.get("auth") != "LDAP":
+    if not given:
         return None
     try:
         return _read("password_file", given, environ)[1]

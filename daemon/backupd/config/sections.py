@@ -74,6 +74,17 @@ class HiveSection:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class ImpalaSection:
+    """`[warehouse.impala]`."""
+
+    host: str
+    port: int
+    auth: Literal["NONE", "NOSASL", "LDAP"]
+    username: str  # as `[warehouse.hive]` has it
+    password: str | None = field(repr=False)  # the same; there for LDAP alone
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class WarehouseSection:
     """`[warehouse]` with the sections below it."""
 
@@ -81,6 +92,7 @@ class WarehouseSection:
     columns: dict[str, str]  # our column -> its name in the production table, in table order
     embedded_root: Path
     hive: HiveSection | None = None  # there exactly when that is the kind
+    impala: ImpalaSection | None = None  # for the kind "hive" alone, and only if it is configured
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

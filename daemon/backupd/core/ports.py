@@ -96,6 +96,23 @@ class Warehouse(Protocol):
         ...
 
 
+class Refresher(Protocol):
+    """Who reads the production table by a memory of its own, and must be told of new rows."""
+
+    @property
+    def table(self) -> str:
+        """The production table's name, quoted as it stands in statements."""
+        ...
+
+    async def refresh(self, table: str) -> None:
+        """Have it look again; may be repeated at will. Raises DependencyDownError("impala")."""
+        ...
+
+    async def aclose(self) -> None:
+        """Let go of connections and threads."""
+        ...
+
+
 class Totals(Protocol):
     """What went through a stream: of the bytes read, and of those given out."""
 

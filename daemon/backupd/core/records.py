@@ -239,6 +239,16 @@ class BatchMove:
     at: float
     detail: str
     parts: tuple[tuple[str, ...], ...] = ()
+    refreshes: str = ""  # the table, quoted, whose new rows Impala is to be told of
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OwedRefresh:
+    """Impala has not been told of these merges into a table yet."""
+
+    name: str  # of the table, quoted as it stands in statements
+    since: float
+    merges: int
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

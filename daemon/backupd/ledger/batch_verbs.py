@@ -9,6 +9,7 @@ import sqlalchemy as sa
 
 from backupd.core.records import Batch, BatchMove, new_id
 from backupd.core.stages import Stage, Status
+from backupd.ledger.refresh_verbs import owe
 from backupd.ledger.rows import batch_of, in_chunks
 from backupd.ledger.schema import batch_members, batches, events, files
 
@@ -150,6 +151,8 @@ def _move(connection: sa.Connection, item: BatchMove) -> bool:
     changes = {"stage": item.file_stage, "status": item.file_status, **item.file_changes}
     _change_files(connection, batch.members, changes)
     _record(connection, batch.id, item.at, item.detail)
+    if item.refreshes:
+        owe(connection, item.refreshes, item.at)
     for part in item.parts:
         _make(connection, part, item.at)
     return True

@@ -10,7 +10,15 @@ import sqlalchemy as sa
 
 from backupd.core.records import Batch, BatchMove, FileRecord, Identity, Move, Receipt, Sighting
 from backupd.core.stages import BATCHED, Stage, Status
-from backupd.ledger import batch_verbs, engine, intake_verbs, outage_verbs, reports, verbs
+from backupd.ledger import (
+    batch_verbs,
+    engine,
+    intake_verbs,
+    outage_verbs,
+    refresh_verbs,
+    reports,
+    verbs,
+)
 from backupd.ledger.lock import LedgerLock
 from backupd.ledger.soundness import LateCheck, is_read_first
 from backupd.ledger.writer import Writer
@@ -20,6 +28,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from backupd.core.errors import LedgerError
+    from backupd.core.records import OwedRefresh
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -217,6 +226,16 @@ class Ledger:
     async def members(self, batch: Batch) -> list[FileRecord]:
         """Return the files of a batch, in order."""
         return await self.ask(reports.by_ids, batch.members)
+
+    # -- Impala --------------------------------------------------------------------------------
+
+    async def owed_refreshes(self) -> list[OwedRefresh]:
+        """Return the tables whose new rows Impala has not been told of."""
+        return await self.ask(refresh_verbs.all_owed)
+
+    async def refreshed(self, refreshes: Sequence[OwedRefresh]) -> None:
+        """Write that it was told, or need not be; merges since `refreshes` were read stay owed."""
+        await self._writer.apply(refresh_verbs.done, refreshes)
 
     # -- dependencies --------------------------------------------------------------------------
 

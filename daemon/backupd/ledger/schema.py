@@ -161,6 +161,15 @@ dependencies = sa.Table(
     sa.Column("reason", sa.Text, nullable=False),
 )
 
+# The tables whose new rows Impala has not been told of; `merges` counts those since `since`.
+refreshes_owed = sa.Table(
+    "refreshes_owed",
+    metadata,
+    sa.Column("name", sa.Text, primary_key=True),
+    *_times("since"),
+    sa.Column("merges", sa.Integer, nullable=False),
+)
+
 # The mount that a feed's directory was last seen on, so that an unmounted one is noticed.
 feed_mounts = sa.Table(
     "feed_mounts",

@@ -1,4 +1,4 @@
-"""The production table. `open_warehouse` picks the adapter that the config names."""
+"""The production table. `open_warehouse` and `open_refresher` pick what the config names."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from backupd.config.sections import WarehouseSection
-    from backupd.core.ports import Warehouse
+    from backupd.core.ports import Refresher, Warehouse
 
 
 def open_warehouse(section: WarehouseSection) -> Warehouse:
@@ -19,3 +19,15 @@ def open_warehouse(section: WarehouseSection) -> Warehouse:
     from backupd.warehouse.embedded import EmbeddedWarehouse  # noqa: PLC0415
 
     return EmbeddedWarehouse(section)
+
+
+def open_refresher(section: WarehouseSection) -> Refresher | None:
+    """Return what tells Impala of merges; None without one. Nothing is connected to yet."""
+    if section.hive is None or section.impala is None:
+        return None
+    from backupd.warehouse.hive_sql import TableSql  # noqa: PLC0415
+    from backupd.warehouse.impala import Impala  # noqa: PLC0415
+
+    hive = section.hive
+    sql = TableSql(hive.database, hive.production_table, section.columns["file_date"])
+    return Impala(section.impala, sql.name)

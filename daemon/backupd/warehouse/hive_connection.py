@@ -15,19 +15,15 @@ from typing import TYPE_CHECKING, Any, Protocol
 from pyhive import hive
 from pyhive.exc import Error as HiveError
 from pyhive.exc import OperationalError
-from pyhive.sasl_compat import PureSASLClient
 from TCLIService.ttypes import TOperationState
 from thrift.Thrift import TException
 from thrift.transport.TSocket import TSocket
-from thrift.transport.TTransport import TBufferedTransport
-from thrift_sasl import TSaslClientTransport
 
 from backupd.core.errors import DependencyDownError, UnknownOutcomeError
+from backupd.warehouse.transport import transport_over
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    from thrift.transport.TTransport import TTransportBase
 
     from backupd.config.sections import HiveSection
 
@@ -131,7 +127,7 @@ class HiveConnection:
             if status.operationState not in _STILL:
                 with suppress(HiveError):
                     cursor.close()
-                raise OperationalError(_cut(status.errorMessage))
+                raise OperationalError(cut(status.errorMessage))
             if time.monotonic() > deadline or self._gave_up.wait(pause):
                 self._cancel(cursor)
             pause = min(pause * 2, _POLL_TO)
@@ -176,7 +172,7 @@ class HiveConnection:
                 username=section.username,
                 database=section.database,
                 configuration=_SETTINGS | section.settings,
-                thrift_transport=self._transport(self._socket),
+                thrift_transport=transport_over(self._socket, section),
             )
         except HiveError as error:
             self._drop()
@@ -184,18 +180,6 @@ class HiveConnection:
         except _TRANSPORT as error:
             self._drop()
             raise self._down("cannot be reached", error) from error
-
-    def _transport(self, socket: TSocket) -> TTransportBase:
-        section = self._section
-        if section.auth == "NOSASL":
-            return TBufferedTransport(socket)
-        # With NONE the server believes any password, as long as there is one.
-        password = section.password or "x"
-
-        def client() -> PureSASLClient:
-            return PureSASLClient(section.host, username=section.username, password=password)
-
-        return TSaslClientTransport(client, "PLAIN", socket)
 
     def _patience(self, seconds: float) -> None:
         if self._socket is not None:
@@ -234,11 +218,11 @@ def _words(error: Exception) -> str:
     first = error.args[0] if error.args else None
     status = getattr(first, "status", None)
     if status is not None:
-        return _cut(status.errorMessage)
-    return _cut(getattr(error, "message", None) or str(error)) or type(error).__name__
+        return cut(status.errorMessage)
+    return cut(getattr(error, "message", None) or str(error)) or type(error).__name__
 
 
-def _cut(message: str | None) -> str:
+def cut(message: str | None) -> str:
     """Return the message's first line, which holds the cause, cut where it is long."""
     line = (message or "the server gives no reason").strip().partition("\n")[0]
     return line if len(line) <= _SHOWN else f"{line[:_SHOWN]}..."

@@ -58,6 +58,11 @@ class TableSql:
         return f"PARTITION ({self._partition} = {_literal(date, _DATE)})"
 
 
+def refresh(table: str) -> str:
+    """Have Impala look for a table's files again. `table` is quoted already."""
+    return f"REFRESH {table}"
+
+
 def make_probe(table: str, column: str) -> str:
     """Make a table that ends with the session."""
     columns = f"({identifier(column)} string)"

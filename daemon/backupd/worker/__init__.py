@@ -6,6 +6,7 @@ The only room that decides whether a failure means again, later, never or smalle
 from backupd.worker.batches import BatchFormer, BatchLane
 from backupd.worker.breaker import Breakers
 from backupd.worker.files import FileLane
+from backupd.worker.refresh import RefreshLane
 from backupd.worker.shop import Shop
 
-__all__ = ["BatchFormer", "BatchLane", "Breakers", "FileLane", "Shop"]
+__all__ = ["BatchFormer", "BatchLane", "Breakers", "FileLane", "RefreshLane", "Shop"]

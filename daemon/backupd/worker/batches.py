@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import structlog
@@ -63,7 +64,9 @@ class BatchFormer:
 class BatchLane:
     """Load or merge: one batch at a time, so that no two statements ever race."""
 
-    def __init__(self, shop: Shop, stage: Stage, warehouse: Warehouse) -> None:
+    def __init__(self, shop: Shop, stage: Stage, warehouse: Warehouse, refreshes: str = "") -> None:
+        """`refreshes` is the table whose new rows Impala is to be told of."""
+        self._refreshes = refreshes
         self._shop = shop
         self._stage = stage
         self._warehouse = warehouse
@@ -125,7 +128,7 @@ class BatchLane:
             staged_at = await load(self._warehouse, batch, rows)
             return moves.batch_advanced(batch, staged_at, self._shop.now())
         await merge(self._warehouse, batch, files, rows)
-        return moves.batch_merged(batch, self._shop.now())
+        return replace(moves.batch_merged(batch, self._shop.now()), refreshes=self._refreshes)
 
     async def _failed(self, batch: Batch, error: Exception) -> BatchMove:
         """A batch that is split or parked leaves nothing staged."""

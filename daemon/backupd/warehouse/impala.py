@@ -1,0 +1,107 @@
+"""Tells Impala that the production table has new files: REFRESH, by impyla.
+
+Impala reads the table's partitions and files from its own memory; REFRESH makes it look again. It
+may be repeated at will, and one does for any number of merges before it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, suppress
+from typing import TYPE_CHECKING
+
+from impala._thrift_api import ThriftClient
+from impala.error import Error as ImpalaError
+from impala.hiveserver2 import HiveServer2Connection, HS2Service
+from thrift.protocol.TBinaryProtocol import TBinaryProtocol
+from thrift.Thrift import TException
+from thrift.transport.TSocket import TSocket
+
+from backupd.core.errors import DependencyDownError
+from backupd.warehouse.hive_connection import cut
+from backupd.warehouse.hive_sql import refresh
+from backupd.warehouse.transport import transport_over
+
+if TYPE_CHECKING:
+    from impala.hiveserver2 import HiveServer2Cursor
+
+    from backupd.config.sections import ImpalaSection
+
+DEPENDENCY = "impala"
+_ANSWER_WITHIN = 60.0  # seconds for a call; Impala holds back the answer to a poll for some
+_REFRESH_WITHIN = 600.0  # seconds
+_POLL_EVERY = 0.2  # seconds
+_FAULTS = (ImpalaError, TException, OSError, EOFError)
+
+
+class Impala:
+    """`core.ports.Refresher`. Each REFRESH logs in anew: seconds lie between two."""
+
+    def __init__(self, section: ImpalaSection, table: str) -> None:
+        """`table` is the production table's name, quoted."""
+        self._section = section
+        self._table = table
+        self._gave_up = threading.Event()
+        self._thread = ThreadPoolExecutor(1, "impala")
+
+    @property
+    def table(self) -> str:
+        """The production table's name, quoted."""
+        return self._table
+
+    async def refresh(self, table: str) -> None:
+        """Have the table's files looked for again, within ten minutes."""
+        loop = asyncio.get_running_loop()
+        await loop.run_in_executor(self._thread, self._refresh, refresh(table))
+
+    async def aclose(self) -> None:
+        """Cancel what runs."""
+        self._gave_up.set()
+        await asyncio.to_thread(self._thread.shutdown, cancel_futures=True)
+
+    # ------------------------------------------------------------------ in the thread
+
+    def _refresh(self, statement: str) -> None:
+        try:
+            with closing(TSocket(self._section.host, self._section.port)) as socket:
+                socket.setTimeout(_ANSWER_WITHIN * 1000)
+                self._run(self._log_in(socket), statement)
+        except _FAULTS as error:
+            raise self._down(str(error) or type(error).__name__) from error
+
+    def _log_in(self, socket: TSocket) -> HiveServer2Cursor:
+        """Do as impyla's `connect`, which leaves its socket open when the login is refused."""
+        transport = transport_over(socket, self._section)
+        transport.open()
+        service = HS2Service(ThriftClient(TBinaryProtocol(transport)), retries=1)
+        return HiveServer2Connection(service).cursor(user=self._section.username)
+
+    def _run(self, cursor: HiveServer2Cursor, statement: str) -> None:
+        try:
+            cursor.execute_async(statement)
+            self._wait(cursor, statement)
+            cursor.close()
+        finally:
+            # Otherwise impyla connects anew, to log out, whenever it is collected.
+            cursor._closed = True  # noqa: SLF001
+
+    def _wait(self, cursor: HiveServer2Cursor, statement: str) -> None:
+        deadline = time.monotonic() + _REFRESH_WITHIN
+        while cursor.is_executing():
+            if time.monotonic() > deadline or self._gave_up.wait(_POLL_EVERY):
+                with suppress(*_FAULTS):
+                    cursor.cancel_operation()
+                raise self._down(f"{statement} did not end and was cancelled")
+        # How it ended; impyla's own `execute` does the same.
+        cursor._wait_to_finish()  # noqa: SLF001
+
+    def _down(self, words: str) -> DependencyDownError:
+        section = self._section
+        return DependencyDownError(
+            DEPENDENCY,
+            f"Impala at {section.host}:{section.port}: {cut(words)}",
+            hint="files go on without it; until it answers it does not see the newest rows",
+        )

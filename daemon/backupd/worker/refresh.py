@@ -1,0 +1,50 @@
+"""Impala is told of merges, beside all else: what it does or not holds no file up."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import structlog
+
+from backupd.core.errors import DependencyDownError
+from backupd.core.stages import Stage
+
+if TYPE_CHECKING:
+    from backupd.core.ports import Refresher
+    from backupd.worker.shop import Shop
+
+log = structlog.get_logger()
+
+DEPENDENCY = "impala"
+
+
+class RefreshLane:
+    """Pays what is owed by the ledger, a table at a time."""
+
+    def __init__(self, shop: Shop, refresher: Refresher) -> None:
+        self._shop = shop
+        self._refresher = refresher
+        self._wake = shop.ledger.wakes(Stage.MERGE)
+
+    async def run(self) -> None:
+        """Work until the shop stops, and once more then: the last merges may be owed still."""
+        while not self._shop.stop.is_set():
+            looked_at = time.monotonic()
+            self._wake.clear()
+            await self._pay()
+            await self._shop.sleep(self._wake, None, looked_at)
+        await self._pay()
+
+    async def _pay(self) -> None:
+        for owed in await self._shop.ledger.owed_refreshes():
+            if self._shop.now() < self._shop.breakers.opens_at(DEPENDENCY):
+                return
+            try:
+                await self._refresher.refresh(owed.name)
+            except DependencyDownError as error:
+                await self._shop.breakers.failed(error)
+                return
+            await self._shop.breakers.succeeded(DEPENDENCY)
+            await self._shop.ledger.refreshed([owed])
+            log.info("impala refreshed", table=owed.name, merges=owed.merges)

@@ -1,0 +1,176 @@
+"""`backupd run --once` into Hive, with Impala there, away, and not configured."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+from pyarrow import parquet as pq
+
+from support.daemon import Host
+from support.hives import DATABASE, TABLE, running_hive
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from support.hive_server import HiveServer
+
+NAMES = {"one.csv", "it's; two.csv", "${env:HOME}.csv"}
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[HiveServer]:
+    with running_hive(tmp_path / "hive") as started:
+        started.sasl = False
+        yield started
+
+
+@pytest.fixture
+def impala(server: HiveServer, tmp_path: Path) -> Iterator[HiveServer]:
+    """One that reads the same tables."""
+    with running_hive(tmp_path / "impala") as started:
+        started.sasl, started.impala = False, True
+        started.tables = server.tables
+        yield started
+
+
+def in_hive(host: Host, server: HiveServer, **changes: str) -> None:
+    host.configure(
+        {
+            "warehouse.kind": '"hive"',
+            "warehouse.hive.host": f'"{server.host}"',
+            "warehouse.hive.port": str(server.port),
+            "warehouse.hive.auth": '"NOSASL"',
+            "warehouse.hive.staging_url": '"file://TMP/hive/staging"',
+            **changes,
+        }
+    )
+
+
+def with_impala(impala: HiveServer) -> dict[str, str]:
+    return {
+        "warehouse.impala.host": f'"{impala.host}"',
+        "warehouse.impala.port": str(impala.port),
+    }
+
+
+def registered(server: HiveServer) -> list[str]:
+    table = server.tables.directory / f"{DATABASE}.{TABLE}"
+    return sorted(
+        name
+        for path in table.rglob("*.parquet")
+        for name in pq.read_table(path, partitioning=None)["file_name"].to_pylist()
+    )
+
+
+def owed(host: Host) -> list[dict[str, object]]:
+    status = json.loads(host.admin("status", "--json").stdout)
+    found: list[dict[str, object]] = status["refreshes_owed"]
+    return found
+
+
+def test_files_are_registered_in_hive_and_impala_is_told(
+    tmp_path: Path, server: HiveServer, impala: HiveServer
+) -> None:
+    host = Host(tmp_path)
+    in_hive(host, server, **with_impala(impala))
+    for name in NAMES:
+        host.deliver(name)
+
+    run = host.once()
+
+    assert run.returncode == 0, run.stderr
+    assert registered(server) == sorted(NAMES)
+    assert set(host.standing().values()) == {"cleanup done"}
+    assert set(server.tables.refreshed) == {f"{DATABASE}.{TABLE}"}
+    assert owed(host) == []
+
+
+def test_an_impala_that_is_away_holds_nothing_up_and_is_told_later(
+    tmp_path: Path, server: HiveServer, impala: HiveServer
+) -> None:
+    host = Host(tmp_path)
+    in_hive(host, server, **with_impala(impala))
+    impala.stop()
+    for name in NAMES:
+        host.deliver(name)
+        assert host.once().returncode == 0
+
+    (debt,) = owed(host)
+    assert debt["table"] == f"`{DATABASE}`.`{TABLE}`"
+    assert debt["merges"] == len(NAMES)
+    assert "Impala is owed a REFRESH" in host.admin("status").stdout
+
+    impala.start()
+    assert host.once().returncode == 0
+    assert len(server.tables.refreshed) == 1
+    assert owed(host) == []
+
+
+def test_without_impala_nothing_is_owed(
+    tmp_path: Path, server: HiveServer, impala: HiveServer
+) -> None:
+    host = Host(tmp_path)
+    in_hive(host, server, **with_impala(impala))
+    impala.on("REFRESH", "fail")
+    impala.on("REFRESH", "fail")
+    host.deliver("one.csv")
+    host.once()
+    assert len(owed(host)) == 1
+
+    in_hive(host, server)
+    host.once()
+    assert owed(host) == []
+
+
+def test_statements_and_manifest_of_a_batch_are_shown(tmp_path: Path, server: HiveServer) -> None:
+    host = Host(tmp_path)
+    in_hive(host, server)
+    host.deliver("it's; two.csv")
+    host.once()
+    (file,) = host.files()
+    assert file.batch_id
+
+    told = host.admin("batch", file.batch_id, "--sql").stdout.splitlines()
+    assert [line.removesuffix(";") for line in told if line in map("{};".format, server.statements)]
+    assert "it's" not in "".join(told)
+    assert "it's; two.csv" in host.admin("batch", file.batch_id, "--manifest").stdout
+    assert host.admin("reconcile").returncode == 0
+    assert host.admin("prove", file.id).returncode == 0
+
+
+def test_a_hive_that_is_down_pauses_load_and_is_told(tmp_path: Path, server: HiveServer) -> None:
+    host = Host(tmp_path)
+    in_hive(host, server)
+    host.deliver("one.csv")
+    server.stop()
+    assert host.once().returncode == 1
+    assert "cannot be reached" in host.admin("status").stdout
+    assert host.standing() == {"one.csv": "load waiting"}
+
+    server.start()
+    assert host.once().returncode == 0
+    assert registered(server) == ["one.csv"]
+
+
+def test_requeueing_from_load_makes_no_second_row(tmp_path: Path, server: HiveServer) -> None:
+    host = Host(tmp_path)
+    in_hive(host, server)
+    host.deliver("one.csv")
+    host.once()
+    (file,) = host.files()
+    for stage in ("load", "merge"):
+        assert host.admin("requeue", file.id, "--from", stage).returncode == 0
+        assert host.once().returncode == 0
+    assert registered(server) == ["one.csv"]
+
+
+def test_the_probe_tells_each_part_of_hive(tmp_path: Path, server: HiveServer) -> None:
+    host = Host(tmp_path)
+    in_hive(host, server)
+    probe = host.backupd("check", "--probe")
+    assert probe.returncode == 0, probe.stdout
+    assert "LOAD DATA" in probe.stdout
+    assert "CREATE EXTERNAL TABLE" in host.backupd("check", "--ddl").stdout
