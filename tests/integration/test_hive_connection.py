@@ -13,7 +13,7 @@ from backupd.core.ports import RowKey
 from backupd.core.records import new_id
 from backupd.warehouse import hive_connection, open_warehouse, staging
 from support.hives import hive_section, running_hive
-from support.rows import NOON, new_batch
+from support.rows import NOON
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
@@ -175,5 +175,5 @@ async def test_a_frozen_namenode_is_given_up(
     with socket.create_server(("127.0.0.1", 0)) as frozen:
         url = f"webhdfs://127.0.0.1:{frozen.getsockname()[1]}/user/backupd/staging"
         with pytest.raises(DependencyDownError, match="as user backupd") as caught:
-            await opened(staging_url=url).load(*new_batch())
+            await opened(staging_url=url).discard(new_id(NOON))
     assert caught.value.hint

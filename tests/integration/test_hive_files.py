@@ -210,6 +210,13 @@ async def test_a_table_of_another_kind_is_refused_by_the_probe(
     assert first.hint
 
 
+async def test_a_table_on_another_file_system_is_refused(server: HiveServer) -> None:
+    elsewhere = open_warehouse(hive_section(server, staging_url="webhdfs://127.0.0.1:1/staging"))
+    with pytest.raises(DependencyDownError, match="where no file of the staging folder can be"):
+        await elsewhere.load(*new_batch())
+    await elsewhere.aclose()
+
+
 async def test_a_missing_table_is_told_by_the_probe(
     server: HiveServer, warehouse: Warehouse
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from backupd.config import write_paths
 from support.configs import Changes, loaded, mistakes
 
 if TYPE_CHECKING:
@@ -80,3 +81,12 @@ def test_impala_has_the_login_of_hive(tmp_path: Path) -> None:
     assert config.warehouse.hive.password is None
     (only,) = mistakes(tmp_path, HIVE | impala)
     assert str(only).startswith("warehouse.hive.password_file is missing")
+
+
+def test_a_local_staging_folder_must_be_writable_and_the_embedded_root_need_not(
+    tmp_path: Path,
+) -> None:
+    config = loaded(tmp_path, HIVE | {"warehouse.hive.staging_url": '"file:///mnt/staging"'})
+    paths = [str(path) for path in write_paths(config)]
+    assert "/mnt/staging" in paths
+    assert "/var/lib/backupd/warehouse" not in paths

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from backupd.config.feeds import archive_directory, fill
 from backupd.config.filesystems import NETWORK_FILESYSTEMS, filesystem_type, is_directory
@@ -72,6 +73,8 @@ def write_paths(config: Config) -> list[Path]:
     paths = {config.ledger.path.parent, config.control.socket.parent}
     if config.warehouse.kind == "embedded":
         paths.add(config.warehouse.embedded_root)
+    if config.warehouse.hive is not None and config.warehouse.hive.staging_url.startswith("file:"):
+        paths.add(Path(urlsplit(config.warehouse.hive.staging_url).path))
     if config.archive.scheme == "file":
         paths.add(Path(config.archive.root))
     if config.cleanup.action == "delete":

@@ -100,6 +100,8 @@ class FilesMerge:
         """Raise DependencyDownError unless the table can take our files."""
         found = describe(self.connection.run(self.sql.describe()))
         unfit = list(unfit_for_files(found))
+        if not self.staging.shares_files_with(location := found.facts.get("Location", "")):
+            unfit.append(f"it lies at {location}, where no file of the staging folder can be moved")
         if reasons := [*unfit, *unlike(found, self.columns)]:
             hint = "`backupd check --ddl` prints the table that this config wants"
             if unfit:

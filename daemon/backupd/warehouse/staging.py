@@ -26,6 +26,7 @@ _DEADLINES = (10.0, 30.0)  # seconds: to connect, and between two bytes of an an
 _EVERYONE = 777  # decimal digits, as WebHDFS wants them
 _WEBHDFS_PORT = 9870
 _SHOWN = 500
+_SAME_AS = {"webhdfs": {"hdfs", "viewfs", "webhdfs"}}  # what a table's location says for it
 
 
 class Files(Protocol):
@@ -72,6 +73,7 @@ class Staging:
         self.root = unquote(parts.path).rstrip("/")
         self.user = parts.username or username
         self._url = url
+        self._scheme = parts.scheme
         # Hive resolves a bare path on its own file system: its NameNode has another scheme and
         # port than WebHDFS.
         self._prefix = "" if parts.scheme == "webhdfs" else f"{parts.scheme}://{parts.netloc}"
@@ -84,6 +86,11 @@ class Staging:
     def for_hive(self, path: str) -> str:
         """Return what Hive is told where a staged file is."""
         return f"{self._prefix}{path}"
+
+    def shares_files_with(self, location: str) -> bool:
+        """Tell whether Hive can rename from here to there; it would copy, which is not atomic."""
+        theirs = urlsplit(location).scheme or "hdfs"
+        return theirs in _SAME_AS.get(self._scheme, {self._scheme})
 
     @contextmanager
     def files(self) -> Iterator[Files]:
