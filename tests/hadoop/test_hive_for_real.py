@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import multiprocessing
 import signal
 from collections import Counter
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -16,12 +18,14 @@ from backupd.core.records import new_id
 from backupd.warehouse import open_warehouse, staging
 from support.hadoop_tables import new_table, run
 from support.hives import DATABASE
+from support.ldap import running_directory
 from support.proxy import running_proxy
 from support.rows import NOON, batch_of, new_batch, production_row
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
 
+    from backupd.config.sections import WarehouseSection
     from backupd.core.ports import Warehouse
     from backupd.core.records import Batch, ProductionRow
     from support.hadoop import Hadoop, Server
@@ -187,6 +191,63 @@ async def test_a_folder_that_may_not_be_written_is_named_with_its_user(
     with pytest.raises(DependencyDownError, match="user=backupd, access=WRITE") as caught:
         await warehouse.load(*new_batch())
     assert "let user backupd write /user/hive/" in caught.value.hint
+
+
+async def test_nosasl_logs_in(hadoop: Hadoop) -> None:
+    section = new_table(hadoop, auth="NOSASL")
+    with hadoop.other_hive({"hive.server2.authentication": "NOSASL"}):
+        warehouse = open_warehouse(section)
+        assert all(probe.ok for probe in await warehouse.probe())
+        await warehouse.aclose()
+
+
+async def test_ldap_logs_in_and_refuses_a_wrong_password(hadoop: Hadoop) -> None:
+    section = new_table(hadoop, auth="LDAP", password="sesame")
+    assert section.hive
+    wrong = replace(section, hive=replace(section.hive, password="open"))
+    people = "ou=people,dc=example"
+    with (
+        running_directory({f"uid=backupd,{people}": "sesame"}) as port,
+        hadoop.other_hive(
+            {
+                "hive.server2.authentication": "LDAP",
+                "hive.server2.authentication.ldap.url": f"ldap://127.0.0.1:{port}",
+                "hive.server2.authentication.ldap.baseDN": people,
+            }
+        ),
+    ):
+        warehouse, refused = open_warehouse(section), open_warehouse(wrong)
+        assert all(probe.ok for probe in await warehouse.probe())
+        with pytest.raises(DependencyDownError, match="Error validating the login"):
+            await refused.find([RowKey(new_id(NOON), "2026-11-23")])
+        await warehouse.aclose()
+        await refused.aclose()
+
+
+@pytest.mark.parametrize("after", [0.3, 0.6, 0.9, 1.2])
+async def test_a_client_that_is_killed_makes_each_row_once(hadoop: Hadoop, after: float) -> None:
+    """Another process merges the batch, and is killed at some moment."""
+    section = new_table(hadoop)
+    batch, rows = new_batch(6, days=3)
+    victim = multiprocessing.get_context("spawn").Process(
+        target=_load_and_merge, args=(section, batch, rows)
+    )
+    victim.start()
+    await asyncio.to_thread(victim.join, 0.7 + after)  # to start Python takes as long
+    victim.kill()
+    victim.join()
+    victim.close()
+    warehouse = open_warehouse(section)
+    await until_merged(warehouse, batch, rows)
+    await assert_once(warehouse, rows)
+    await warehouse.aclose()
+
+
+def _load_and_merge(section: WarehouseSection, batch: Batch, rows: Sequence[ProductionRow]) -> None:
+    async def work() -> None:
+        await until_merged(open_warehouse(section), batch, rows)
+
+    asyncio.run(work())
 
 
 async def test_a_folder_that_hive_may_not_enter_fails_the_probe(

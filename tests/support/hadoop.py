@@ -11,7 +11,7 @@ import urllib.request
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Literal
 
-from support.hadoop_config import free_ports, write_settings
+from support.hadoop_config import free_ports, write_hive_settings, write_settings
 from support.hadoop_jars import jars
 
 if TYPE_CHECKING:
@@ -47,11 +47,11 @@ _FOLDERS = (
 class Hadoop:
     """The three servers, with all they write in one directory."""
 
-    def __init__(self, directory: Path, hive_settings: Mapping[str, str]) -> None:
+    def __init__(self, directory: Path) -> None:
         self.directory = directory
         self.ports = free_ports()
         self._processes: dict[Server, subprocess.Popen[bytes]] = {}
-        write_settings(directory, self.ports, hive_settings)
+        write_settings(directory, self.ports)
 
     @property
     def staging_url(self) -> str:
@@ -99,6 +99,20 @@ class Hadoop:
         """End what runs."""
         for name in list(self._processes):
             self.kill(name)
+
+    @contextmanager
+    def other_hive(self, settings: Mapping[str, str]) -> Iterator[None]:
+        """Have HiveServer2 run with other settings for a while."""
+        self._restart_hive(settings)
+        try:
+            yield
+        finally:
+            self._restart_hive({})
+
+    def _restart_hive(self, settings: Mapping[str, str]) -> None:
+        self.kill("hive")
+        write_hive_settings(self.directory, self.ports, settings)
+        self.start("hive")
 
     def hdfs(self, operation: str, path: str, *, user: str = "hdfs", **options: str) -> None:
         """Do something in HDFS that is asked for by PUT."""
@@ -188,9 +202,9 @@ class Hadoop:
 
 
 @contextmanager
-def running_hadoop(directory: Path, **hive_settings: str) -> Iterator[Hadoop]:
+def running_hadoop(directory: Path) -> Iterator[Hadoop]:
     """Start all three, stop them in the end."""
-    hadoop = Hadoop(directory, hive_settings)
+    hadoop = Hadoop(directory)
     try:
         hadoop.start_all()
         yield hadoop

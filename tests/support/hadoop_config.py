@@ -39,10 +39,8 @@ def free_ports() -> dict[str, int]:
     return ports
 
 
-def write_settings(
-    directory: Path, ports: Mapping[str, int], hive_settings: Mapping[str, str]
-) -> None:
-    """Write `conf` in the directory; `hive_settings` go over what stands here."""
+def write_settings(directory: Path, ports: Mapping[str, int]) -> None:
+    """Write `conf` in the directory."""
     conf = directory / "conf"
     for pages in ("hdfs", "datanode"):  # the jars have no web pages, the servers want the folders
         (conf / "webapps" / pages / "WEB-INF").mkdir(parents=True)
@@ -50,10 +48,17 @@ def write_settings(
     _write(conf / "hdfs-site.xml", _hdfs(directory, ports))
     _write(conf / "mapred-site.xml", {"mapreduce.framework.name": "local"})
     _write(conf / "tez-site.xml", _tez())
-    _write(conf / "hive-site.xml", _hive(directory, ports) | dict(hive_settings))
+    write_hive_settings(directory, ports, {})
     for name in ("log4j2", "hive-log4j2", "hive-exec-log4j2"):
         (conf / f"{name}.properties").write_text(_LOG4J2)
     (conf / "log4j.properties").write_text(_LOG4J)
+
+
+def write_hive_settings(
+    directory: Path, ports: Mapping[str, int], hive_settings: Mapping[str, str]
+) -> None:
+    """Write what HiveServer2 reads when it starts; `hive_settings` go over what stands here."""
+    _write(directory / "conf" / "hive-site.xml", _hive(directory, ports) | dict(hive_settings))
 
 
 def _write(path: Path, settings: Mapping[str, object]) -> None:
