@@ -6,7 +6,7 @@ export VENV PYTHON
 
 SETUP := @packaging/setup.sh
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow test-hadoop check bench lock clean
+.PHONY: help demo test test-slow test-hadoop check bench bench-hive lock clean
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
@@ -36,6 +36,10 @@ check:  ## Check format, lint, types, walls, dead code
 bench:  ## Measure speed, latency and memory; the table goes to bench-result.json too
 	$(SETUP) test
 	@$(VENV)/bin/python -m bench $(ARGS)
+
+bench-hive:  ## Measure how fast rows go into a real Hive
+	$(SETUP) hadoop
+	@PYTHONPATH=tests $(VENV)/bin/python -m bench.hive
 
 lock:  ## Lock the dependencies anew (ARGS=--upgrade takes the newest)
 	$(SETUP) test

@@ -1,9 +1,9 @@
 """What vulture takes for dead and is not. Each line says who uses it."""
 
-from backupd.cli.admin import LazyGroup
-from backupd.core.ports import Totals
 from impala.hiveserver2 import HiveServer2Cursor
 
+from backupd.cli.admin import LazyGroup
+from backupd.core.ports import Totals
 from backupd.core.records import ProductionRow
 from backupd.intake.observer import _Directory
 from backupd.warehouse.hive_connection import ImpatientCursor
