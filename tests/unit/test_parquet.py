@@ -72,6 +72,11 @@ def test_timestamps_carry_no_zone_and_only_the_companion_may_be_null() -> None:
     assert [field.name for field in schema if field.nullable] == ["companion_name"]
 
 
+def test_int96_reads_back_the_same() -> None:
+    rows = [production_row(BATCH, at=NOON + n * 0.000_001) for n in range(3)]
+    assert read_back(encode(rows, COLUMNS, int96=True)) == read_back(encode(rows, COLUMNS))
+
+
 @pytest.mark.parametrize(
     "changes",
     [
