@@ -146,5 +146,9 @@ def test_an_unknown_batch_is_told_and_fails(config: Path) -> None:
     assert "there is no batch none" in answer.stderr
 
 
-def test_manifest_and_sql_at_once_are_wrong_usage(config: Path, batch_id: str) -> None:
-    assert admin(config, "batch", batch_id, "--manifest", "--sql").exit_code == 2
+def test_manifest_and_sql_at_once_are_both_shown(config: Path, batch_id: str) -> None:
+    manifest, sql, both = (
+        admin(config, "batch", batch_id, *options).stdout
+        for options in (["--manifest"], ["--sql"], ["--manifest", "--sql"])
+    )
+    assert both == manifest + sql

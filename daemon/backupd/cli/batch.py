@@ -47,10 +47,8 @@ def batch(places: Places, *, batch_id: str, manifest: bool, sql: bool, as_json: 
     """Show one batch: its files, where it stands, how often it was tried, where it is staged.
 
     `show` tells the batch of a file. --manifest prints a line a row, separated by tabs, after one
-    with the columns' names; --sql a statement a line.
+    with the columns' names; --sql a statement a line; both: the statements last.
     """
-    if manifest and sql:
-        raise click.UsageError("--manifest or --sql, not both")
     with places.reader() as reader:
         found = reader.ask(reports.batch, batch_id)
         if found is None:
@@ -58,14 +56,12 @@ def batch(places: Places, *, batch_id: str, manifest: bool, sql: bool, as_json: 
                 f"there is no batch {batch_id}", hint="`backupd-admin show FILE` names a file's"
             )
         files = reader.ask(reports.by_ids, found.members)
+    if manifest:
+        _print_rows([row_of(file, found) for file in files], as_json=as_json)
     if sql:
         _print_statements(places, found, files, as_json=as_json)
-    elif manifest:
-        _print_rows([row_of(file, found) for file in files], as_json=as_json)
-    elif as_json:
-        render.emit_json(_as_json(found, files))
-    else:
-        _show(found, files)
+    if not manifest and not sql:
+        _show(found, files, as_json=as_json)
 
 
 def _as_json(found: Batch, files: Sequence[FileRecord]) -> dict[str, Any]:
@@ -83,7 +79,10 @@ def _as_json(found: Batch, files: Sequence[FileRecord]) -> dict[str, Any]:
     }
 
 
-def _show(found: Batch, files: Sequence[FileRecord]) -> None:
+def _show(found: Batch, files: Sequence[FileRecord], *, as_json: bool) -> None:
+    if as_json:
+        render.emit_json(_as_json(found, files))
+        return
     render.show(
         render.title(f"Batch {found.id}"),
         render.facts(_facts(found)),
