@@ -167,10 +167,18 @@ def test_requeueing_from_load_makes_no_second_row(tmp_path: Path, server: HiveSe
     assert registered(server) == ["one.csv"]
 
 
-def test_the_probe_tells_each_part_of_hive(tmp_path: Path, server: HiveServer) -> None:
+def test_the_probe_tells_each_part_of_hive_and_impala(
+    tmp_path: Path, server: HiveServer, impala: HiveServer
+) -> None:
     host = Host(tmp_path)
-    in_hive(host, server)
+    in_hive(host, server, **with_impala(impala))
     probe = host.backupd("check", "--probe")
     assert probe.returncode == 0, probe.stdout
     assert "LOAD DATA" in probe.stdout
+    assert "REFRESH" in probe.stdout
+    impala.stop()
+    probe = host.backupd("check", "--probe")
+    assert probe.returncode == 1
+    assert f"Impala at 127.0.0.1:{impala.port}" in probe.stdout
+    impala.start()
     assert "CREATE EXTERNAL TABLE" in host.backupd("check", "--ddl").stdout

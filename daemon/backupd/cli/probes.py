@@ -17,19 +17,19 @@ from backupd.cli import render
 from backupd.core.errors import BackupdError
 from backupd.core.ports import Probe
 from backupd.ledger import LedgerReader, lock
-from backupd.warehouse import open_warehouse
+from backupd.warehouse import open_refresher, open_warehouse
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from backupd.config.sections import Config
+    from backupd.config.sections import Config, WarehouseSection
     from backupd.core.records import Feed
 
 _CONTENT = b"backupd was here\n"
 
 
 async def all_probes(config: Config) -> list[Probe]:
-    """Try the ledger, each feed's directory, the warehouse and the archive."""
+    """Try the ledger, each feed's directory, the warehouse, Impala and the archive."""
     probes = await asyncio.to_thread(_local_probes, config)
     warehouse = open_warehouse(config.warehouse)
     archive = open_archive(config.archive)
@@ -40,7 +40,22 @@ async def all_probes(config: Config) -> list[Probe]:
     finally:
         await warehouse.aclose()
         await archive.aclose()
-    return probes
+    return probes + await _probe_impala(config.warehouse)
+
+
+async def _probe_impala(section: WarehouseSection) -> list[Probe]:
+    """Have the production table refreshed, which may be done at any moment."""
+    refresher = open_refresher(section)
+    if refresher is None:
+        return []
+    subject = f"Impala's REFRESH of {refresher.table}"
+    try:
+        await refresher.refresh(refresher.table)
+    except BackupdError as error:
+        return [Probe(subject, ok=False, detail=str(error), hint=error.hint)]
+    finally:
+        await refresher.aclose()
+    return [Probe(subject, ok=True, detail="done")]
 
 
 def show(probes: Sequence[Probe]) -> None:
