@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from backupd.alerts import Book
 from backupd.archive import open_archive
 from backupd.archive.stream import SendStream
 from backupd.carrier import Carrier, Orders
@@ -23,10 +24,18 @@ from backupd.core.moves import RetryPolicy
 from backupd.core.records import Result
 from backupd.core.stages import BATCHED, Stage, Status
 from backupd.intake.service import Intake
-from backupd.ledger import Ledger, reports
+from backupd.ledger import Ledger, incident_reports, reports
 from backupd.stages import Cleanup, LocalFiles, Manifest, Ship, ShipRules
 from backupd.warehouse import open_refresher, open_warehouse
-from backupd.worker import BatchFormer, BatchLane, Breakers, FileLane, RefreshLane, Shop
+from backupd.worker import (
+    WAREHOUSE,
+    BatchFormer,
+    BatchLane,
+    Breakers,
+    FileLane,
+    RefreshLane,
+    Shop,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Mapping
@@ -117,7 +126,7 @@ class Supervisor:
     async def _recover(self, warehouse: Warehouse) -> None:
         """Take up what was running when the last process ended."""
         ledger, now = self._ledger, time.time()
-        await ledger.end_outages([])
+        self._breakers.resume(await ledger.ask(incident_reports.outages))
         running = await ledger.ask(reports.running)
         files = [file for file in running if file.stage not in BATCHED]
         await ledger.move([moves.interrupted(file, now, self._policy) for file in files])
@@ -130,6 +139,8 @@ class Supervisor:
             await warehouse.sweep([batch.id for batch in await ledger.ask(reports.open_batches)])
         except DependencyDownError as error:
             await self._breakers.failed(error)
+        else:
+            await self._breakers.succeeded(WAREHOUSE)
 
     def _listen_to_signals(self, stack: AsyncExitStack) -> None:
         loop = asyncio.get_running_loop()
@@ -180,6 +191,7 @@ class Supervisor:
         former = BatchFormer(shop, config.batch, self._nothing_can_join if once else _never)
         parts = [
             self._intake.run(self._stop),
+            Book(self._ledger, self._feeds_away).run(self._stop),
             FileLane(shop, Stage.MANIFEST, work[Stage.MANIFEST], concurrency.manifest).run(),
             former.run(),
             BatchLane(shop, Stage.LOAD, warehouse).run(),
@@ -190,6 +202,10 @@ class Supervisor:
         if refresher is not None:
             parts.append(RefreshLane(shop, refresher).run())
         return [*parts, self._until_done()] if once else parts
+
+    def _feeds_away(self) -> Mapping[str, str] | None:
+        health = self._intake.health
+        return health.away if health.checked else None
 
     async def _work_of_stages(self, stack: AsyncExitStack, archive: Archive) -> dict[Stage, Work]:
         """Return who does each stage: the carrier what leaves this host, this process the rest."""

@@ -117,7 +117,7 @@ def test_a_newer_ledger_is_refused(config: Path) -> None:
 
 def test_the_screen_fits_a_terminal(config: Path) -> None:
     shown = screen(config, "status")
-    assert "Open incidents" in shown
+    assert "1 open incident" in shown
 
 
 def test_elsewhere_it_is_plain_text_without_blanks_at_the_ends(config: Path) -> None:

@@ -12,7 +12,7 @@ from sqlalchemy.exc import DatabaseError
 from backupd.config.sections import BatchSection
 from backupd.core.errors import DependencyDownError, RewindError, TransientError
 from backupd.core.stages import Stage, Status
-from backupd.ledger import reports
+from backupd.ledger import incident_reports, reports
 from backupd.worker import BatchFormer, BatchLane
 from support.fake_warehouse import FakeWarehouse
 from support.files import NOW, a_file
@@ -117,7 +117,7 @@ async def test_a_warehouse_that_is_down_pauses_and_heals_without_burning_attempt
     async with bench.at_work(*lanes(bench, warehouse)):
         await bench.until(lambda files: all(f.stage is Stage.SHIP for f in files))
     assert not bench.shop.breakers.open
-    assert await bench.ledger.ask(reports.outages) == []
+    assert await bench.ledger.ask(incident_reports.outages) == []
 
 
 @pytest.mark.parametrize("when", ["before commit", "after commit"])

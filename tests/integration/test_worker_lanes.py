@@ -18,7 +18,7 @@ from backupd.core.errors import (
 )
 from backupd.core.records import Result
 from backupd.core.stages import Stage, Status
-from backupd.ledger import reports
+from backupd.ledger import incident_reports, reports
 from backupd.worker import FileLane
 from support.files import a_file
 from support.intake import a_feed, eventually
@@ -161,7 +161,7 @@ async def test_an_outage_pauses_the_stage_burns_no_attempt_and_heals_by_itself(
     async with bench.at_work(shipping(bench, work).run()):
         await bench.until(all_at(Stage.CLEANUP))
     assert not bench.shop.breakers.open
-    assert await bench.ledger.ask(reports.outages) == []
+    assert await bench.ledger.ask(incident_reports.outages) == []
     for file in files:
         lines = await story(bench.ledger, file.id)
         assert ("ship", "parked") not in {line[:2] for line in lines}
@@ -185,7 +185,7 @@ async def test_while_it_is_down_one_file_at_a_time_finds_out_whether_it_is_back(
         await eventually(lambda: _true(len(held.calls) == 4), lambda: str(held.calls))
         held.go.set()
         await eventually(lambda: _true(len(held.calls) >= 7), lambda: str(held.calls))
-        (outage,) = await bench.ledger.ask(reports.outages)
+        (outage,) = await bench.ledger.ask(incident_reports.outages)
         assert outage.name == "archive"
         assert outage.trials >= 2
         # Those that were claimed with the first four are given back without a try of their own.
@@ -225,7 +225,7 @@ async def test_a_feed_that_came_back_is_up_again(bench: Bench) -> None:
     async with bench.at_work(shipping(bench, work).run()):
         await bench.until(all_at(Stage.CLEANUP))
         await eventually(lambda: _true(not bench.shop.breakers.open), lambda: "still down")
-    assert await bench.ledger.ask(reports.outages) == []
+    assert await bench.ledger.ask(incident_reports.outages) == []
 
 
 async def test_a_duplicate_whose_copy_was_seen_shows_that_the_archive_is_up(bench: Bench) -> None:

@@ -15,7 +15,7 @@ from backupd.control import ControlServer
 from backupd.core import moves
 from backupd.core.records import Identity, Move, Receipt, Result, Sighting
 from backupd.core.stages import Stage, Status
-from backupd.ledger import Ledger, reports
+from backupd.ledger import Ledger, incident_reports, reports
 from support import configs
 
 if TYPE_CHECKING:
@@ -140,7 +140,7 @@ class Maker:
     async def moved(self, move: Move) -> FileRecord:
         """Apply a move that must not fail."""
         assert await self.ledger.move([move]) == [True]
-        return await self._again(move.file)
+        return await self.again(move.file)
 
     async def claimed(self, file: FileRecord) -> FileRecord:
         """Make it run. Others that are due are given back as they were."""
@@ -152,7 +152,7 @@ class Maker:
 
     async def outage(self, name: str, reason: str) -> None:
         """Note that a dependency is down, to be tried again in a minute."""
-        outage = reports.Outage(
+        outage = incident_reports.Outage(
             name=name, since=self.now, reason=reason, trials=2, next_try_at=self.now + 60
         )
         await self.ledger.note_outage(outage)
@@ -180,7 +180,7 @@ class Maker:
         running = await self.claimed(file)
         result = Result(changes=changes, detail="counted and hashed")
         await self.ledger.manifest_done([moves.advance(running, result, self._tick())])
-        return await self._again(file)
+        return await self.again(file)
 
     async def _merged(self, file: FileRecord) -> FileRecord:
         if file.batch_id is None:
@@ -193,7 +193,7 @@ class Maker:
             moves.batch_advanced(batch, staging, now) if is_load else moves.batch_merged(batch, now)
         )
         assert await self.ledger.move_batch(move)
-        return await self._again(file)
+        return await self.again(file)
 
     async def _shipped(self, file: FileRecord) -> FileRecord:
         assert file.archive_name is not None
@@ -218,7 +218,8 @@ class Maker:
         running = file if file.stage is Stage.SETTLE else await self.claimed(file)
         return await self.moved(moves.advance(running, result, self._tick()))
 
-    async def _again(self, file: FileRecord) -> FileRecord:
+    async def again(self, file: FileRecord) -> FileRecord:
+        """What the ledger holds of it now."""
         (found,) = await self.ledger.ask(reports.by_ids, [file.id])
         return found
 

@@ -10,7 +10,7 @@ import pytest
 from backupd.cli.explain import Surroundings, prospect
 from backupd.core.moves import NEVER
 from backupd.core.stages import Stage, Status
-from backupd.ledger.reports import Outage
+from backupd.ledger.incident_reports import Outage
 from support import configs
 from support.files import NOW, a_file
 

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 # Where each command is, and its line in the list of commands.
 COMMANDS = {
     "status": ("backupd.cli.status:status", "The daemon, counts, a row a feed, what is down."),
+    "incidents": (
+        "backupd.cli.incidents:incidents",
+        "Causes of failure, who was told, what to do.",
+    ),
     "list": ("backupd.cli.list_files:list_files", "Files, filtered."),
     "show": ("backupd.cli.show:show", "One file: where it stands, why, what is next, history."),
     "requeue": ("backupd.cli.requeue:requeue", "Put parked (or done) files back to work."),

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from backupd.config.sections import Config
     from backupd.core.records import FileRecord
-    from backupd.ledger.reports import Outage
+    from backupd.ledger.incident_reports import Outage
 
 _NEEDS = {Stage.LOAD: "warehouse", Stage.MERGE: "warehouse", Stage.SHIP: "archive"}
 _DOES = {

@@ -16,7 +16,7 @@ from backupd.cli.places import Places, json_option, pass_places
 from backupd.cli.targets import resolve
 from backupd.cli.times import iso, moment, span
 from backupd.core.names import escaped
-from backupd.ledger import reports
+from backupd.ledger import incident_reports, reports
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -88,7 +88,7 @@ def _surroundings(
         now=now,
         daemon_runs=daemon_state(places).runs,
         config=config,
-        outages=reader.ask(reports.outages),
+        outages=reader.ask(incident_reports.outages),
         unbatched=reader.ask(reports.unbatched, config.batch.max_files if config else 1),
         original=originals[0] if originals else None,
     )

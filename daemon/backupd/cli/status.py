@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import click
+from rich.console import Group
+from rich.live import Live
 from rich.text import Text
 
 from backupd.cli import render
 from backupd.cli.asking import DaemonState, daemon_state
+from backupd.cli.incidents import case_json, describe
 from backupd.cli.places import Places, json_option, pass_places
 from backupd.cli.times import iso, moment, span
+from backupd.core.incidents import Case, Kind
 from backupd.core.stages import ORDER, Status
-from backupd.ledger import refresh_verbs, reports
+from backupd.ledger import incident_reports, refresh_verbs, reports
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -24,19 +29,32 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.table import Table
 
+    from backupd.core.incidents import Incident
     from backupd.core.records import OwedRefresh
-    from backupd.ledger.reports import Count, Outage
+    from backupd.ledger import LedgerReader
+    from backupd.ledger.reports import Count, Done
 
 _STATUSES = tuple(Status)
+_WATCH_EVERY = 2.0  # seconds
+_DAY = 86_400
+_LATELY = 600.0  # seconds over which the rate is taken
+_SHOWN = 5  # incidents: the feeds below them are to be seen too
+_FIXED = ("archive", "warehouse")  # these are always needed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FeedState:
-    """One feed's files by status, and when the oldest that waits or runs was first seen."""
+    """One feed's files by status, since when the oldest waits or runs, and what was done."""
 
     name: str
     files: Counter[Status]
     oldest: float | None
+    done: Done
+
+    @property
+    def per_minute(self) -> float:
+        """How many files were done a minute lately."""
+        return self.done.lately * 60 / _LATELY
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +66,7 @@ class Overview:
     ledger: Path
     counts: Sequence[Count]
     feeds: Sequence[FeedState]
-    outages: Sequence[Outage]
+    cases: Sequence[Case]
     owed: Sequence[OwedRefresh]
 
 
@@ -57,46 +75,74 @@ class Overview:
 \b
 Examples:
   backupd-admin status
-  watch -n 5 backupd-admin status
+  backupd-admin status --watch
   backupd-admin status --json | jq '.counts.ship.parked'
 """
 )
+@click.option("--watch", is_flag=True, help="Show it anew every two seconds, until Ctrl-C.")
 @json_option
 @pass_places
-def status(places: Places, *, as_json: bool) -> None:
-    """Show the daemon's state, how many files stand where, each feed, and what is down."""
-    overview = _look(places)
-    if as_json:
-        render.emit_json(_as_json(overview))
+def status(places: Places, *, watch: bool, as_json: bool) -> None:
+    """Show the daemon's state, open incidents, each feed, dependencies, counts by stage.
+
+    A feed's row: files waiting, running and parked; done today (UTC); done a minute over the last
+    ten; how long the oldest open file is here; when the last one was done.
+    """
+    config = places.config_if_valid()
+    configured = [feed.name for feed in config.feeds] if config else []
+    if watch:
+        _watch(places, configured, as_json=as_json)
+    elif as_json:
+        render.emit_json(_as_json(_look(places, configured)))
     else:
-        _show(overview)
+        render.show(*_screen(_look(places, configured)))
 
 
-def _look(places: Places) -> Overview:
+def _watch(places: Places, configured: Sequence[str], *, as_json: bool) -> None:
+    console = render.console()
+    if as_json or not console.is_terminal:
+        raise click.UsageError("--watch needs a terminal, and does not go with --json")
+    with (
+        suppress(KeyboardInterrupt),
+        Live(console=console, screen=True, auto_refresh=False) as live,
+    ):
+        while True:
+            live.update(Group(*_screen(_look(places, configured))), refresh=True)
+            time.sleep(_WATCH_EVERY)
+
+
+def _look(places: Places, configured: Sequence[str]) -> Overview:
+    now = time.time()
     with places.reader() as reader:
-        config = places.config_if_valid()
-        configured = [feed.name for feed in config.feeds] if config else []
         counts = reader.ask(reports.counts)
         return Overview(
-            now=time.time(),
+            now=now,
             daemon=daemon_state(places),
             ledger=places.ledger,
             counts=counts,
-            feeds=_feeds(configured, counts, reader.ask(reports.oldest_open)),
-            outages=reader.ask(reports.outages),
+            feeds=_feeds(reader, configured, counts, now),
+            cases=reader.ask(incident_reports.open_cases),
             owed=reader.ask(refresh_verbs.all_owed),
         )
 
 
 def _feeds(
-    configured: Sequence[str], counts: Sequence[Count], oldest: dict[str, float]
+    reader: LedgerReader, configured: Sequence[str], counts: Sequence[Count], now: float
 ) -> list[FeedState]:
     """Return every feed that is configured or has files."""
     files: dict[str, Counter[Status]] = {name: Counter() for name in configured}
     for count in counts:
         files.setdefault(count.feed, Counter())[count.status] += count.files
+    oldest = reader.ask(reports.oldest_open)
+    midnight = now - now % _DAY
     return [
-        FeedState(name=name, files=files[name], oldest=oldest.get(name)) for name in sorted(files)
+        FeedState(
+            name=name,
+            files=files[name],
+            oldest=oldest.get(name),
+            done=reader.ask(reports.done, name, midnight, now - _LATELY),
+        )
+        for name in sorted(files)
     ]
 
 
@@ -122,7 +168,11 @@ def _as_json(overview: Overview) -> dict[str, Any]:
         "ledger": str(overview.ledger),
         "counts": {stage: {each: total[stage, each] for each in _STATUSES} for stage in ORDER},
         "feeds": [_feed_json(feed, overview.now) for feed in overview.feeds],
-        "incidents": [_outage_json(outage) for outage in overview.outages],
+        "incidents": [case_json(case) for case in overview.cases],
+        "dependencies": [
+            {"name": name, "state": "down" if incident else "up"}
+            for name, incident in _dependencies(overview)
+        ],
         "refreshes_owed": [_owed_json(owed) for owed in overview.owed],
     }
 
@@ -133,16 +183,9 @@ def _feed_json(feed: FeedState, now: float) -> dict[str, Any]:
         **{each: feed.files[each] for each in _STATUSES},
         "oldest_waiting_since": iso(feed.oldest),
         "oldest_waiting_seconds": None if feed.oldest is None else round(now - feed.oldest, 3),
-    }
-
-
-def _outage_json(outage: Outage) -> dict[str, Any]:
-    return {
-        "cause": outage.name,
-        "since": iso(outage.since),
-        "reason": outage.reason,
-        "tries": outage.trials,
-        "next_try_at": iso(outage.next_try_at),
+        "done_today": feed.done.since,
+        "done_per_minute": feed.per_minute,
+        "last_done_at": iso(feed.done.last_at),
     }
 
 
@@ -153,18 +196,74 @@ def _owed_json(owed: OwedRefresh) -> dict[str, Any]:
 # -- for people ------------------------------------------------------------------------------------
 
 
-def _show(overview: Overview) -> None:
-    render.show(
-        f"backupd  {overview.daemon}",
-        f"ledger   {overview.ledger}",
-        render.heading("Files by stage"),
-        _stages_table(overview.counts),
-        render.heading("Feeds"),
-        _feeds_table(overview),
-        render.heading("Open incidents"),
-        *_outages(overview),
-        *_owed(overview),
-    )
+def _screen(overview: Overview) -> Iterator[RenderableType]:
+    yield Text(f"backupd  {overview.daemon}", style="" if overview.daemon.runs else "bold red")
+    yield f"ledger   {overview.ledger}"
+    yield from _incidents(overview)
+    yield render.heading("Feeds")
+    yield _feeds_table(overview)
+    yield render.heading("Dependencies")
+    yield _dependencies_table(overview)
+    yield from _owed(overview)
+    yield render.heading("Files by stage")
+    yield _stages_table(overview.counts)
+
+
+def _incidents(overview: Overview) -> Iterator[RenderableType]:
+    number = len(overview.cases)
+    if not number:
+        yield render.heading("No open incident")
+        return
+    left = "" if overview.daemon.runs else ", as the last daemon left them"
+    yield render.heading(f"{render.counted(number, 'open incident')}{left}")
+    for case in overview.cases[:_SHOWN]:
+        yield from describe(case, overview.now, briefly=True)
+    if number > _SHOWN:
+        yield f"... and {number - _SHOWN} more: backupd-admin incidents"
+
+
+def _feeds_table(overview: Overview) -> Table:
+    numbers = ("waiting", "running", "parked", "today", "/min", "oldest", "last done")
+    made = render.table("feed", *numbers, numbers=numbers)
+    for feed in overview.feeds:
+        parked = Text(_number(feed.files[Status.PARKED]), style=_red_if(feed.files[Status.PARKED]))
+        made.add_row(
+            feed.name,
+            _number(feed.files[Status.WAITING]),
+            _number(feed.files[Status.RUNNING]),
+            parked,
+            _number(feed.done.since),
+            f"{feed.per_minute:.3g}" if feed.done.lately else ".",
+            _age(feed.oldest, overview.now),
+            _age(feed.done.last_at, overview.now),
+        )
+    return made
+
+
+def _dependencies(overview: Overview) -> list[tuple[str, Incident | None]]:
+    """Return each dependency with its open incident; None: no trouble is known."""
+    down = {
+        case.incident.cause: case.incident
+        for case in overview.cases
+        if case.incident.kind is Kind.DEPENDENCY
+    }
+    return [(name, down.get(name)) for name in dict.fromkeys([*_FIXED, *down])]
+
+
+def _dependencies_table(overview: Overview) -> Table:
+    made = render.table("dependency", "state")
+    for name, incident in _dependencies(overview):
+        made.add_row(name, _state(incident, overview.now))
+    return made
+
+
+def _state(incident: Incident | None, now: float) -> Text:
+    if incident is None:
+        return Text("no trouble known", style="green")
+    words = f"down for {span(now - incident.opened_at)}"
+    if incident.next_try_at is not None:
+        words += f", tried again at {moment(incident.next_try_at)}"
+    return Text(words, style="red")
 
 
 def _stages_table(counts: Sequence[Count]) -> Table:
@@ -172,14 +271,6 @@ def _stages_table(counts: Sequence[Count]) -> Table:
     made = render.table("stage", *_STATUSES, numbers=_STATUSES)
     for stage in ORDER:
         made.add_row(stage, *(_number(total[stage, each]) for each in _STATUSES))
-    return made
-
-
-def _feeds_table(overview: Overview) -> Table:
-    made = render.table("feed", *_STATUSES, "oldest", numbers=[*_STATUSES, "oldest"])
-    for feed in overview.feeds:
-        age = span(overview.now - feed.oldest) if feed.oldest is not None else ""
-        made.add_row(feed.name, *(_number(feed.files[each]) for each in _STATUSES), age)
     return made
 
 
@@ -196,13 +287,9 @@ def _owed(overview: Overview) -> Iterator[RenderableType]:
         yield f"{owed.name}, since {moment(owed.since)} ({merges})"
 
 
-def _outages(overview: Overview) -> Iterator[RenderableType]:
-    if not overview.outages:
-        yield "none"
-    elif not overview.daemon.runs:
-        yield "as the last daemon left them:"
-    for outage in overview.outages:
-        age = span(overview.now - outage.since)
-        yield Text(f"{outage.name} is down since {moment(outage.since)} ({age})", style="red")
-        tried = f"{render.counted(outage.trials, 'time')}, the next {moment(outage.next_try_at)}"
-        yield render.facts([("why", outage.reason), ("tried", tried)])
+def _red_if(files: int) -> str:
+    return "bold red" if files else ""
+
+
+def _age(at: float | None, now: float) -> str:
+    return "" if at is None else span(now - at)

@@ -69,7 +69,14 @@ def plan_hold(file: FileRecord, now: float) -> Move:
             f"it is in batch {file.batch_id}, whose files move as one",
             hint="hold it when the batch is merged",
         )
-    return parked(file, "held by hand", now, awaits=HELD, next_attempt_at=file.next_attempt_at)
+    return parked(
+        file,
+        "held by hand",
+        now,
+        awaits=HELD,
+        trouble=file.trouble,
+        next_attempt_at=file.next_attempt_at,
+    )
 
 
 def plan_release(file: FileRecord, now: float) -> Move:

@@ -13,13 +13,21 @@ from backupd.core.errors import (
     RewindError,
     WorkerDiedError,
 )
+from backupd.core.incidents import likeness
 from backupd.core.records import Batch, BatchMove, FileRecord, Move, Result
 from backupd.core.stages import Stage, Status, following
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-FRESH: dict[str, Any] = {"reason": "", "attempts": 0, "interruptions": 0, "tries": 0, "awaits": ""}
+FRESH: dict[str, Any] = {
+    "reason": "",
+    "trouble": "",
+    "attempts": 0,
+    "interruptions": 0,
+    "tries": 0,
+    "awaits": "",
+}
 NEVER = float("inf")  # due only when something else wakes it
 
 # A killed process is weaker evidence against a file than a failure: the kill may have come from
@@ -121,11 +129,14 @@ def interrupted(file: FileRecord, now: float, policy: RetryPolicy) -> Move:
 
 def parked(file: FileRecord, reason: str, now: float, **changes: object) -> Move:
     """A person has to look at it."""
+    names = (file.path, file.relative_path, file.file_name, file.archive_name or "", file.id)
+    trouble = likeness(reason, names)
     return Move(
         file=file,
         stage=file.stage,
         status=Status.PARKED,
-        changes={"reason": reason, "next_attempt_at": now, "awaits": ""} | changes,
+        changes={"reason": reason, "trouble": trouble, "next_attempt_at": now, "awaits": ""}
+        | changes,
         at=now,
         detail=reason,
     )
@@ -137,7 +148,8 @@ def requeued(file: FileRecord, stage: Stage, now: float) -> Move:
     Before `ship` the batch is given up, so that a new one is formed; `tries` goes on counting,
     so that temporary names are never used twice.
     """
-    changes = _entered(now) | {"tries": file.tries, "done_at": None}
+    # Its trouble is over when it comes to the next stage, not because someone hopes so.
+    changes = _entered(now) | {"tries": file.tries, "done_at": None, "trouble": file.trouble}
     if stage not in {Stage.SHIP, Stage.CLEANUP}:
         changes |= {"batch_id": None}
     if stage in {Stage.SETTLE, Stage.MANIFEST}:
@@ -306,7 +318,11 @@ def _batch_parked(batch: Batch, reason: str, now: float) -> BatchMove:
         file_stage=batch.stage,
         file_status=Status.PARKED,
         changes={"reason": reason, "done_at": now},
-        file_changes={"reason": reason, "next_attempt_at": now},
+        file_changes={
+            "reason": reason,
+            "trouble": likeness(reason, [batch.id, *batch.members]),
+            "next_attempt_at": now,
+        },
         at=now,
         detail=reason,
     )

@@ -115,6 +115,7 @@ class FileRecord:
     row_seen_at: float | None  # when its row was seen in the production table
     duplicate_of: str | None  # id of the first file with this name and content
     archive_name: str | None  # relative to the archive's root
+    trouble: str = ""  # why it was parked, without what is its own, until it goes on: its incident
 
     @property
     def file_name(self) -> str:

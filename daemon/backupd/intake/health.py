@@ -39,6 +39,7 @@ class FeedHealth:
     ) -> None:
         """`on_change` is awaited when feeds go away or come back, just before `away` says so."""
         self.away: dict[str, str] = {}
+        self.checked = False  # whether `away` was looked at yet
         self._feeds = tuple(feeds)
         self._ledger = ledger
         self._on_change = on_change
@@ -98,6 +99,7 @@ class FeedHealth:
         if away.keys() != self.away.keys():
             await self._on_change()
         self.away = away
+        self.checked = True
 
 
 def mount_point(directory: str) -> str:

@@ -68,6 +68,7 @@ def see(connection: sa.Connection, sightings: Sequence[Sighting]) -> list[bool]:
             seen.add(sighting.path)
     _let_go(connection, [(there[file.path], file) for file in new if file.path in there])
     if new:
+        connection.execute(_MAKE_GOOD, [{"again": os.fsencode(file.path)} for file in new])
         connection.execute(sa.insert(files), [new_file_row(file) for file in new])
         verbs.record(connection, map(_seen_event, new))
     return _consume(sightings, seen)
@@ -204,6 +205,12 @@ def _let_go(connection: sa.Connection, pairs: Sequence[tuple[_Known, FileRecord]
     )
 
 
+# What is delivered again makes good for a parked file that stood there before: its trouble is over.
+_MAKE_GOOD = (
+    sa.update(files)
+    .where(files.c.path == sa.bindparam("again"), files.c.trouble != sa.literal_column("''"))
+    .values(trouble="")
+)
 _LET_GO = sa.update(files).where(files.c.id == sa.bindparam("old")).values(local=False)
 
 

@@ -13,8 +13,9 @@ from backupd.core.stages import BATCHED, Stage, Status
 from backupd.ledger import (
     batch_verbs,
     engine,
+    incident_reports,
+    incident_verbs,
     intake_verbs,
-    outage_verbs,
     refresh_verbs,
     reports,
     verbs,
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from backupd.core.errors import LedgerError
+    from backupd.core.incidents import Case, Incident, Notice, Troubles
     from backupd.core.records import OwedRefresh
 
 _P = ParamSpec("_P")
@@ -237,12 +239,36 @@ class Ledger:
         """Write that it was told, or need not be; merges since `refreshes` were read stay owed."""
         await self._writer.apply(refresh_verbs.done, refreshes)
 
-    # -- dependencies --------------------------------------------------------------------------
+    # -- incidents -----------------------------------------------------------------------------
 
-    async def note_outage(self, outage: reports.Outage) -> None:
-        """Write that a dependency is down."""
-        await self._writer.apply(outage_verbs.note, [outage])
+    async def troubles(self) -> Troubles:
+        """Return the open incidents, and the files that are in trouble."""
+        return await self.ask(incident_reports.troubles)
 
-    async def end_outages(self, names: Sequence[str]) -> None:
-        """Write that these are up again; with none named, forget them all."""
-        await self._writer.apply(outage_verbs.end, [names])
+    async def cases(self) -> list[Case]:
+        """Return the incidents that are open, or of whose end someone is still to be told."""
+        return await self.ask(incident_reports.cases_to_tell)
+
+    async def last_mail(self) -> Notice | None:
+        """Return the newest notice by mail that was sent, or may have been."""
+        return await self.ask(incident_reports.last_mail)
+
+    async def open_incidents(self, opened: Sequence[Incident]) -> None:
+        """Write incidents; one whose cause has an open one already is left out."""
+        await self._writer.apply(incident_verbs.open_incidents, opened)
+
+    async def close_incidents(self, causes: Sequence[str], now: float) -> None:
+        """Close the open incidents of these causes."""
+        await self._writer.apply(incident_verbs.close_incidents, [(each, now) for each in causes])
+
+    async def note_outage(self, outage: incident_reports.Outage) -> None:
+        """Write that something is down: a new incident, or newer words in the open one."""
+        await self._writer.apply(incident_verbs.note_outages, [outage])
+
+    async def note_notices(self, notices: Sequence[Notice]) -> None:
+        """Write who is being told, or what became of it: each over what was written before."""
+        await self._writer.apply(incident_verbs.note_notices, notices)
+
+    async def doubt_notices(self, detail: str) -> None:
+        """Make those notices unknown that were being sent when the last process ended."""
+        await self._writer.apply(incident_verbs.doubt_notices, [detail])

@@ -15,7 +15,6 @@ from backupd.ledger.rows import batch_of, event_of, file_of, in_chunks, receipt_
 from backupd.ledger.schema import (
     batch_members,
     batches,
-    dependencies,
     events,
     feed_mounts,
     files,
@@ -41,17 +40,6 @@ class Count:
     stage: Stage
     status: Status
     files: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outage:
-    """A dependency that is down just now."""
-
-    name: str
-    since: float
-    reason: str
-    trials: int
-    next_try_at: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,6 +97,28 @@ def oldest_open(connection: sa.Connection) -> dict[str, float]:
         .group_by(files.c.feed)
     )
     return dict(connection.execute(query).all())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Done:
+    """What of a feed was done: since a moment that the asker chose, lately, and when last."""
+
+    since: int
+    lately: int
+    last_at: float | None
+
+
+def done(connection: sa.Connection, feed: str, since: float, lately: float) -> Done:
+    """Tell how many files of a feed were done since two moments, and when the last one was."""
+    at = files.c.done_at
+    is_done = (files.c.feed == feed, at.is_not(None))
+
+    def number(moment: float) -> int:
+        query = sa.select(sa.func.count()).select_from(files).where(*is_done, at >= moment)
+        return int(connection.execute(query).scalar_one())
+
+    last = connection.execute(sa.select(sa.func.max(at)).where(*is_done)).scalar_one()
+    return Done(since=number(since), lately=number(lately), last_at=_time(last))
 
 
 def select(connection: sa.Connection, wanted: Wanted) -> list[FileRecord]:
@@ -298,11 +308,6 @@ def not_done(connection: sa.Connection) -> int:
     """Count the files that are not done and wait for more than their time to be removed."""
     query = sa.select(sa.func.count()).where(files.c.status != _DONE, files.c.awaits != "keep")
     return int(connection.execute(query).scalar_one())
-
-
-def outages(connection: sa.Connection) -> list[Outage]:
-    """Return the dependencies that are down just now."""
-    return [Outage(**row._mapping) for row in connection.execute(sa.select(dependencies))]  # noqa: SLF001 - SQLAlchemy's documented name for it
 
 
 def mounts(connection: sa.Connection) -> dict[str, str]:

@@ -54,12 +54,14 @@ files = sa.Table(
     sa.Column("row_seen_at", sa.Float),
     sa.Column("duplicate_of", sa.Text),
     sa.Column("archive_name", sa.Text),
+    sa.Column("trouble", sa.Text, nullable=False),
 )
 sa.Index("files_path", files.c.path)
 sa.Index("files_local", files.c.path, unique=True, sqlite_where=files.c.local)
 sa.Index("files_file_name", files.c.file_name)
 sa.Index("files_twins", files.c.feed, files.c.relative_path)
 sa.Index("files_done_at", files.c.done_at, sqlite_where=files.c.done_at.is_not(None))
+sa.Index("files_done", files.c.feed, files.c.done_at, sqlite_where=files.c.done_at.is_not(None))
 sa.Index("files_counts", files.c.feed, files.c.stage, files.c.status)
 sa.Index(
     "files_due",
@@ -92,6 +94,12 @@ sa.Index(
     files.c.stage,
     files.c.companion_path,
     sqlite_where=files.c.stage == sa.literal_column("'settle'"),
+)
+sa.Index(
+    "files_trouble",
+    files.c.feed,
+    files.c.trouble,
+    sqlite_where=files.c.trouble != sa.literal_column("''"),
 )
 sa.Index("files_duplicate_of", files.c.duplicate_of, sqlite_where=files.c.duplicate_of.is_not(None))
 
@@ -151,15 +159,40 @@ receipts = sa.Table(
     *_times("shipped_at", "verified_at"),
 )
 
-# What is down just now, for people to see: the daemon alone writes it and empties it at start.
-dependencies = sa.Table(
-    "dependencies",
+incidents = sa.Table(
+    "incidents",
     metadata,
-    sa.Column("name", sa.Text, primary_key=True),
-    *_times("since", "next_try_at"),
-    sa.Column("trials", sa.Integer, nullable=False),
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("cause", sa.Text, nullable=False),
+    sa.Column("feed", sa.Text, nullable=False),
+    sa.Column("trouble", sa.Text, nullable=False),
     sa.Column("reason", sa.Text, nullable=False),
+    *_times("opened_at"),
+    sa.Column("closed_at", sa.Float),
+    sa.Column("trials", sa.Integer, nullable=False),
+    sa.Column("next_try_at", sa.Float),
 )
+sa.Index(
+    "incidents_open",
+    incidents.c.cause,
+    unique=True,
+    sqlite_where=incidents.c.closed_at.is_(None),
+)
+
+# Who was told, or is being told: written before it is done, so that no crash tells them twice.
+notices = sa.Table(
+    "notices",
+    metadata,
+    sa.Column("incident_id", sa.Text, primary_key=True),
+    sa.Column("way", sa.Text, primary_key=True),
+    sa.Column("occasion", sa.Text, primary_key=True),
+    sa.Column("number", sa.Integer, primary_key=True),
+    *_times("at"),
+    sa.Column("outcome", sa.Text, nullable=False),
+    sa.Column("detail", sa.Text, nullable=False),
+)
+sa.Index("notices_at", notices.c.at)
 
 # The tables whose new rows Impala has not been told of; `merges` counts those since `since`.
 refreshes_owed = sa.Table(

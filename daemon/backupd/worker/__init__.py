@@ -3,10 +3,19 @@
 The only room that decides whether a failure means again, later, never or smaller.
 """
 
+from backupd.worker.batches import DEPENDENCY as WAREHOUSE
 from backupd.worker.batches import BatchFormer, BatchLane
 from backupd.worker.breaker import Breakers
 from backupd.worker.files import FileLane
 from backupd.worker.refresh import RefreshLane
 from backupd.worker.shop import Shop
 
-__all__ = ["BatchFormer", "BatchLane", "Breakers", "FileLane", "RefreshLane", "Shop"]
+__all__ = [
+    "WAREHOUSE",
+    "BatchFormer",
+    "BatchLane",
+    "Breakers",
+    "FileLane",
+    "RefreshLane",
+    "Shop",
+]

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from backupd.core.incidents import FEED_PREFIX
 from backupd.core.moves import explained
-from backupd.ledger.reports import Outage
+from backupd.ledger.incident_reports import Outage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from backupd.core.errors import DependencyDownError
     from backupd.core.moves import RetryPolicy
@@ -26,7 +27,8 @@ class Breakers:
     """One breaker for each dependency, open while it is down.
 
     A failure counts as a trial only once its pause is over: of many files that fail at the same
-    moment, one does.
+    moment, one does. The ledger has an incident for each that is open; those of a feed's directory
+    are written by who watches the directories.
     """
 
     def __init__(self, ledger: Ledger, policy: RetryPolicy, now: Callable[[], float]) -> None:
@@ -35,10 +37,16 @@ class Breakers:
         self._now = now
         self.open: dict[str, Outage] = {}
 
+    def resume(self, outages: Iterable[Outage]) -> None:
+        """Take up what was down when the last process ended: to be tried at once, trials afresh."""
+        for outage in outages:
+            if not outage.name.startswith(FEED_PREFIX):
+                self.open[outage.name] = replace(outage, trials=0, next_try_at=self._now())
+
     def opens_at(self, dependency: str) -> float:
         """Return when it may be tried again; 0 while it is up."""
         outage = self.open.get(dependency)
-        return outage.next_try_at if outage else 0.0
+        return outage.next_try_at or 0.0 if outage else 0.0
 
     def is_down(self, dependency: str) -> bool:
         """Tell whether it was down when last tried."""
@@ -52,8 +60,8 @@ class Breakers:
         """Note that it is down; return when it may be tried again."""
         now = self._now()
         outage = self.open.get(error.dependency)
-        if outage is not None and now < outage.next_try_at:
-            return outage.next_try_at
+        if now < self.opens_at(error.dependency):
+            return self.opens_at(error.dependency)
         if outage is None:
             outage = Outage(name=error.dependency, since=now, reason="", trials=0, next_try_at=now)
             log.warning("dependency down", dependency=error.dependency, reason=explained(error))
@@ -61,8 +69,9 @@ class Breakers:
         pause = min(self.policy.pause(trials), _LONGEST_PAUSE)
         outage = replace(outage, trials=trials, next_try_at=now + pause, reason=explained(error))
         self.open[error.dependency] = outage
-        await self._ledger.note_outage(outage)
-        return outage.next_try_at
+        if not error.dependency.startswith(FEED_PREFIX):
+            await self._ledger.note_outage(outage)
+        return now + pause
 
     async def succeeded(self, dependency: str) -> None:
         """Note that it works."""
@@ -73,4 +82,4 @@ class Breakers:
                 dependency=dependency,
                 down_for_s=round(self._now() - outage.since, 1),
             )
-            await self._ledger.end_outages([dependency])
+            await self._ledger.close_incidents([dependency], self._now())

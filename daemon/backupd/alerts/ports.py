@@ -1,0 +1,42 @@
+"""What alerts ask of the ledger."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from backupd.core.incidents import Case, Incident, Notice, Troubles
+
+
+class AlertLedger(Protocol):
+    """The ledger as alerts see it. Every call raises LedgerError when it cannot be trusted."""
+
+    async def troubles(self) -> Troubles:
+        """Return open incidents and troubled files."""
+        ...
+
+    async def cases(self) -> list[Case]:
+        """Return the incidents that are open, or of whose end someone is still to be told."""
+        ...
+
+    async def last_mail(self) -> Notice | None:
+        """Return the newest notice by mail that was sent, or may have been."""
+        ...
+
+    async def open_incidents(self, opened: Sequence[Incident]) -> None:
+        """Write incidents; one whose cause has an open one already is left out."""
+        ...
+
+    async def close_incidents(self, causes: Sequence[str], now: float) -> None:
+        """Close the open incidents of these causes."""
+        ...
+
+    async def note_notices(self, notices: Sequence[Notice]) -> None:
+        """Write who is being told, or what became of it, durably."""
+        ...
+
+    async def doubt_notices(self, detail: str) -> None:
+        """Make those notices unknown that were being sent when the last process ended."""
+        ...

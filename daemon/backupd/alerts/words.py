@@ -1,0 +1,73 @@
+"""What an incident means and what to do about it, in plain words. Pure."""
+
+from __future__ import annotations
+
+import shlex
+from typing import TYPE_CHECKING
+
+from backupd.core.incidents import Kind, Occasion, Outcome, Way
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from backupd.core.incidents import Incident, Notice
+
+_MEANING = {
+    "archive": "Files are registered but not shipped, and stay on this host. They go on by"
+    " themselves once it answers; no attempt is lost meanwhile.",
+    "warehouse": "Files are counted but not registered, and so not shipped either. They go on by"
+    " themselves once it works again; no attempt is lost meanwhile.",
+    "mail": "Files go on, but nobody is told of incidents by mail. What is owed is sent once the"
+    " mail server takes it.",
+    "hook": "Files go on, but the hook program is not told of incidents. It is tried again.",
+}
+_FEED_MEANING = (
+    "Its files cannot be reached: they wait, and none is taken for gone. They go on by themselves"
+    " once the directory is back."
+)
+_PARKED_MEANING = (
+    "These files wait for a person; all others go on. Mend the cause, then take them back with"
+    " `backupd-admin requeue`."
+)
+
+
+def meaning(incident: Incident) -> str:
+    """Say what the incident does to the files."""
+    match incident.kind:
+        case Kind.PARKED:
+            return _PARKED_MEANING
+        case Kind.FEED:
+            return _FEED_MEANING
+        case Kind.DEPENDENCY:
+            return _MEANING[incident.cause]
+
+
+def next_command(incident: Incident) -> str:
+    """Return what to type next."""
+    if incident.kind is Kind.PARKED:
+        return f"backupd-admin list --status parked --feed {shlex.quote(incident.feed)}"
+    if incident.cause in {Way.MAIL, Way.HOOK}:
+        return "backupd-admin test-alert"
+    return "backupd check --probe"
+
+
+_OUTCOMES = {
+    Outcome.TRYING: "being told",
+    Outcome.SENT: "told",
+    Outcome.FAILED: "could not be told",
+    Outcome.UNKNOWN: "may or may not have been told",
+    Outcome.SKIPPED: "not told (dev)",
+}
+_WHO = {Way.MAIL: "operators", Way.TICKET: "ticket mailbox", Way.HOOK: "hook"}
+_WHAT = {Occasion.OPENED: "", Occasion.REMINDER: " again", Occasion.CLOSED: " of its end"}
+
+
+def who_was_told(notices: Sequence[Notice]) -> list[tuple[Notice, str]]:
+    """Say of the last notice to each who was told: pairs of the notice and the words."""
+    last = {notice.way: notice for notice in notices}  # they come oldest first
+    return [(notice, _told(notice)) for notice in last.values()]
+
+
+def _told(notice: Notice) -> str:
+    detail = f": {notice.detail}" if notice.detail else ""
+    return f"{_WHO[notice.way]} {_OUTCOMES[notice.outcome]}{_WHAT[notice.occasion]}{detail}"

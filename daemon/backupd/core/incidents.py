@@ -1,0 +1,159 @@
+"""Incidents: one cause of failure each, however many files it holds up, and who was told of it.
+
+All times are seconds since the epoch, UTC.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from backupd.core.names import escaped
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+FEED_PREFIX = "feed:"
+_LONGEST_TROUBLE = 200  # characters: what differs only behind them is the same trouble
+
+
+class Kind(StrEnum):
+    """What kind of cause it is, and so what ends it."""
+
+    DEPENDENCY = "dependency"  # it worked again, when a file (or a mail) tried it
+    FEED = "feed"  # the feed's directory is there again
+    PARKED = "parked"  # the files were requeued, released or delivered again, and went on
+
+
+class Way(StrEnum):
+    """A way to tell people."""
+
+    MAIL = "mail"  # to the operators
+    TICKET = "ticket"  # to the ticket mailbox, which opens a ticket from each mail
+    HOOK = "hook"  # a program of theirs
+
+
+class Occasion(StrEnum):
+    """Why they are told."""
+
+    OPENED = "opened"
+    REMINDER = "reminder"
+    CLOSED = "closed"
+
+
+class Outcome(StrEnum):
+    """What became of a notice."""
+
+    TRYING = "trying"  # written down before the effect; after a crash it is unknown
+    SENT = "sent"
+    FAILED = "failed"  # nobody was told, that is certain: tried again
+    UNKNOWN = "unknown"  # it may have been sent: a ticket is never sent again then
+    SKIPPED = "skipped"  # dev: written to the journal alone
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Incident:
+    """One cause of failure, from when it was noticed until it was gone."""
+
+    id: str
+    kind: Kind
+    cause: str  # "archive", "feed:<feed>", "parked:<feed>:<trouble>"; one open incident a cause
+    feed: str  # "" for a dependency
+    trouble: str  # of parked files: their reason without what is one file's own; else ""
+    reason: str  # in plain words; of parked files that of one of them
+    opened_at: float
+    closed_at: float | None = None
+    trials: int = 0  # how often a dependency was tried since
+    next_try_at: float | None = None
+
+    @property
+    def title(self) -> str:
+        """What is wrong and where, in a few words."""
+        match self.kind:
+            case Kind.FEED:
+                return f"the directory of feed {self.feed} is away"
+            case Kind.PARKED:
+                return f"files of feed {self.feed} are parked"
+            case _:
+                return f"{self.cause} is down"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Notice:
+    """That people were told of an incident, or are being told. `number` counts reminders from 1."""
+
+    incident_id: str
+    way: Way
+    occasion: Occasion
+    number: int
+    at: float
+    outcome: Outcome
+    detail: str  # to whom; what the other side answered
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Held:
+    """The files that an incident holds up; of none, the oldest is None."""
+
+    files: int
+    oldest_at: float | None = None  # when it was first seen
+    oldest_name: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ParkedGroup:
+    """Parked files of one feed and trouble, with the reason of one of them."""
+
+    feed: str
+    trouble: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Troubles:
+    """What the ledger knows of troubles, from one view."""
+
+    open: Sequence[Incident]
+    parked: Sequence[ParkedGroup]
+    lasting: frozenset[tuple[str, str]]  # feed and trouble of files that did not go on yet
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """An incident, who was told of it, and which files it holds up (none, once it is closed)."""
+
+    incident: Incident
+    notices: Sequence[Notice]
+    held: Held
+
+
+def feed_cause(feed: str) -> str:
+    """Return the cause of an incident with a feed's directory."""
+    return f"{FEED_PREFIX}{feed}"
+
+
+def parked_cause(feed: str, trouble: str) -> str:
+    """Return the cause of an incident with parked files."""
+    return f"parked:{feed}:{trouble}"
+
+
+_OWN = re.compile(
+    r"""'[^']*' | "[^"]*"                      # what was found in the file
+      | (?<![\w/])/[^\s:,;()]+                 # paths
+      | \b(?=[0-9a-fA-F]*[0-9])[0-9a-fA-F]{8,}\b | [0-9]+   # digests and ids, numbers
+    """,
+    re.VERBOSE,
+)
+
+
+def likeness(reason: str, names: Iterable[str]) -> str:
+    """Return a reason without what is one file's own: names, quotations, paths, numbers.
+
+    Files that are parked for alike reasons are one incident. `names` are those of the file.
+    """
+    shown = {form for name in names for form in (name, escaped(name)) if name}
+    for name in sorted(shown, key=len, reverse=True):
+        reason = reason.replace(name, "…")
+    return _OWN.sub("…", reason)[:_LONGEST_TROUBLE]

@@ -1,0 +1,211 @@
+"""What people and the daemon ask about incidents. Every query only reads."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
+
+from backupd.core.incidents import (
+    Case,
+    Held,
+    Incident,
+    Kind,
+    Notice,
+    Occasion,
+    Outcome,
+    ParkedGroup,
+    Troubles,
+    Way,
+)
+from backupd.core.stages import Stage, Status
+from backupd.ledger.rows import in_chunks
+from backupd.ledger.schema import files, incidents, notices
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_IN_TROUBLE = files.c.trouble != sa.literal_column("''")
+_NEEDED_BY = {"warehouse": (Stage.LOAD, Stage.MERGE), "archive": (Stage.SHIP,)}
+_SETTLED = (Outcome.SENT, Outcome.SKIPPED)
+_AT_ONCE = 500
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outage:
+    """What is down just now: a dependency or, as "feed:<name>", a feed's directory."""
+
+    name: str
+    since: float
+    reason: str
+    trials: int
+    next_try_at: float | None  # None: it is looked at all the time
+
+
+def outages(connection: sa.Connection) -> list[Outage]:
+    """Return what is down just now."""
+    return [
+        Outage(
+            name=each.cause,
+            since=each.opened_at,
+            reason=each.reason,
+            trials=each.trials,
+            next_try_at=each.next_try_at,
+        )
+        for each in open_incidents(connection)
+        if each.kind is not Kind.PARKED
+    ]
+
+
+def open_incidents(connection: sa.Connection) -> list[Incident]:
+    """Return the open incidents, oldest first."""
+    query = sa.select(incidents).where(incidents.c.closed_at.is_(None))
+    return [_incident_of(row) for row in connection.execute(query.order_by(incidents.c.id))]
+
+
+def untold_ends(connection: sa.Connection) -> list[Incident]:
+    """Return closed incidents of whose opening people were told, and not yet of their end."""
+    opened, ended = notices.alias(), notices.alias()
+    is_told = sa.exists().where(
+        ended.c.incident_id == opened.c.incident_id,
+        ended.c.way == opened.c.way,
+        ended.c.occasion == Occasion.CLOSED,
+        ended.c.outcome.in_(_SETTLED),
+    )
+    wants_to_know = sa.exists().where(
+        opened.c.incident_id == incidents.c.id,
+        opened.c.way != Way.TICKET,
+        opened.c.occasion == Occasion.OPENED,
+        opened.c.outcome.in_(_SETTLED),
+        ~is_told,
+    )
+    query = sa.select(incidents).where(incidents.c.closed_at.is_not(None), wants_to_know)
+    return [_incident_of(row) for row in connection.execute(query.order_by(incidents.c.id))]
+
+
+def notices_of(connection: sa.Connection, ids: Sequence[str]) -> dict[str, list[Notice]]:
+    """Return who was told of these incidents, by incident, oldest first."""
+    found: dict[str, list[Notice]] = {id_: [] for id_ in ids}
+    for some in in_chunks(ids, _AT_ONCE):
+        query = sa.select(notices).where(notices.c.incident_id.in_(some)).order_by(notices.c.at)
+        for row in connection.execute(query):
+            found[row.incident_id].append(_notice_of(row))
+    return found
+
+
+def last_mail(connection: sa.Connection) -> Notice | None:
+    """Return the newest notice by mail that was sent, or may have been."""
+    query = (
+        sa.select(notices)
+        .where(
+            notices.c.way.in_([Way.MAIL, Way.TICKET]),
+            notices.c.outcome.in_([Outcome.SENT, Outcome.UNKNOWN, Outcome.TRYING]),
+        )
+        .order_by(notices.c.at.desc())
+        .limit(1)
+    )
+    row = connection.execute(query).one_or_none()
+    return _notice_of(row) if row else None
+
+
+def troubles(connection: sa.Connection) -> Troubles:
+    """Return the open incidents, and the files that are in trouble."""
+    columns = (files.c.feed, files.c.trouble)
+    lasting = connection.execute(sa.select(*columns).where(_IN_TROUBLE).distinct())
+    return Troubles(
+        open=open_incidents(connection),
+        parked=_parked_groups(connection),
+        lasting=frozenset((feed, trouble) for feed, trouble in lasting),
+    )
+
+
+def _cases(connection: sa.Connection, found: Sequence[Incident]) -> list[Case]:
+    """Return incidents with who was told of them and what they hold up."""
+    told = notices_of(connection, [each.id for each in found])
+    return [
+        Case(
+            incident=each,
+            notices=told[each.id],
+            held=Held(files=0) if each.closed_at else held_up(connection, each),
+        )
+        for each in found
+    ]
+
+
+def open_cases(connection: sa.Connection) -> list[Case]:
+    """Return the open incidents, each with all that is known of it."""
+    return _cases(connection, open_incidents(connection))
+
+
+def all_cases(connection: sa.Connection) -> list[Case]:
+    """Return every incident that there ever was, oldest first."""
+    every = connection.execute(sa.select(incidents).order_by(incidents.c.id))
+    return _cases(connection, [_incident_of(row) for row in every])
+
+
+def cases_to_tell(connection: sa.Connection) -> list[Case]:
+    """Return the incidents that are open, or of whose end someone is still to be told."""
+    return _cases(connection, [*open_incidents(connection), *untold_ends(connection)])
+
+
+def _parked_groups(connection: sa.Connection) -> list[ParkedGroup]:
+    query = (
+        sa.select(files.c.feed, files.c.trouble, sa.func.min(files.c.reason))
+        .where(_IN_TROUBLE, files.c.status == Status.PARKED, files.c.awaits == "")
+        .group_by(files.c.feed, files.c.trouble)
+    )
+    return [
+        ParkedGroup(feed=feed, trouble=trouble, reason=reason)
+        for feed, trouble, reason in connection.execute(query)
+    ]
+
+
+def held_up(connection: sa.Connection, incident: Incident) -> Held:
+    """Return the files that an open incident holds up."""
+    held = sa.select(files.c.first_seen_at, files.c.file_name).where(*_held_by(incident)).subquery()
+    number = connection.execute(sa.select(sa.func.count()).select_from(held)).scalar_one()
+    oldest = connection.execute(sa.select(held).order_by(held.c.first_seen_at).limit(1)).first()
+    if oldest is None:
+        return Held(files=0)
+    return Held(
+        files=number,
+        oldest_at=oldest.first_seen_at,
+        oldest_name=os.fsdecode(oldest.file_name),
+    )
+
+
+def _held_by(incident: Incident) -> list[sa.ColumnElement[bool]]:
+    match incident.kind:
+        case Kind.PARKED:
+            return [
+                _IN_TROUBLE,
+                files.c.feed == incident.feed,
+                files.c.trouble == incident.trouble,
+            ]
+        case Kind.FEED:
+            return [
+                files.c.status != sa.literal_column("'done'"),
+                files.c.status.in_([Status.WAITING, Status.RUNNING]),
+                files.c.feed == incident.feed,
+                files.c.stage.not_in([Stage.LOAD, Stage.MERGE]),
+            ]
+        case Kind.DEPENDENCY:
+            return [
+                files.c.stage.in_(_NEEDED_BY.get(incident.cause, ())),
+                files.c.status == sa.literal_column("'waiting'"),
+            ]
+
+
+def _incident_of(row: sa.Row[Any]) -> Incident:
+    values = dict(row._mapping)  # noqa: SLF001 - SQLAlchemy's documented name for it
+    return Incident(**values | {"kind": Kind(values["kind"])})
+
+
+def _notice_of(row: sa.Row[Any]) -> Notice:
+    values = dict(row._mapping)  # noqa: SLF001 - SQLAlchemy's documented name for it
+    values["way"] = Way(values["way"])
+    values["occasion"] = Occasion(values["occasion"])
+    values["outcome"] = Outcome(values["outcome"])
+    return Notice(**values)
