@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from backupd.alerts import Book
+from backupd.alerts import Alerts
 from backupd.archive import open_archive
 from backupd.archive.stream import SendStream
 from backupd.carrier import Carrier, Orders
@@ -191,7 +191,7 @@ class Supervisor:
         former = BatchFormer(shop, config.batch, self._nothing_can_join if once else _never)
         parts = [
             self._intake.run(self._stop),
-            Book(self._ledger, self._feeds_away).run(self._stop),
+            self._alerts().run(self._stop),
             FileLane(shop, Stage.MANIFEST, work[Stage.MANIFEST], concurrency.manifest).run(),
             former.run(),
             BatchLane(shop, Stage.LOAD, warehouse).run(),
@@ -202,6 +202,11 @@ class Supervisor:
         if refresher is not None:
             parts.append(RefreshLane(shop, refresher).run())
         return [*parts, self._until_done()] if once else parts
+
+    def _alerts(self) -> Alerts:
+        config = self._config
+        is_dev = config.environment == "dev"
+        return Alerts(config.alerts, self._ledger, self._feeds_away, dev=is_dev)
 
     def _feeds_away(self) -> Mapping[str, str] | None:
         health = self._intake.health

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, TypeVar
 from backupd.config import load
 from backupd.control import ControlServer
 from backupd.core import moves
+from backupd.core.incidents import Outage
 from backupd.core.records import Identity, Move, Receipt, Result, Sighting
 from backupd.core.stages import Stage, Status
-from backupd.ledger import Ledger, incident_reports, reports
+from backupd.ledger import Ledger, reports
 from support import configs
 
 if TYPE_CHECKING:
@@ -152,7 +153,7 @@ class Maker:
 
     async def outage(self, name: str, reason: str) -> None:
         """Note that a dependency is down, to be tried again in a minute."""
-        outage = incident_reports.Outage(
+        outage = Outage(
             name=name, since=self.now, reason=reason, trials=2, next_try_at=self.now + 60
         )
         await self.ledger.note_outage(outage)

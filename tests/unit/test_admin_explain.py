@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from backupd.cli.explain import Surroundings, prospect
+from backupd.core.incidents import Outage
 from backupd.core.moves import NEVER
 from backupd.core.stages import Stage, Status
-from backupd.ledger.incident_reports import Outage
 from support import configs
 from support.files import NOW, a_file
 

@@ -142,11 +142,10 @@ def test_sections_that_are_not_acted_on_are_told(tmp_path: Path) -> None:
         {
             "metrics.listen": '"127.0.0.1:9464"',
             "warehouse.impala.host": '"impala"',
-            "alerts.to": '["a@example"]',
         },
     )
 
-    assert config.inactive == ("warehouse.impala", "alerts", "metrics")
+    assert config.inactive == ("warehouse.impala", "metrics")
 
 
 def test_write_paths_are_sorted_and_unique(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Incidents and who is told of them: by mail, tickets, a hook."""
 
 from backupd.alerts.book import Book
+from backupd.alerts.service import Alerts
 
-__all__ = ["Book"]
+__all__ = ["Alerts", "Book"]

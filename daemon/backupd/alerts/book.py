@@ -6,9 +6,7 @@ parked files, which the ledger knows, and feeds' directories, which intake watch
 
 from __future__ import annotations
 
-import asyncio
 import time
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -26,9 +24,6 @@ if TYPE_CHECKING:
     Away = Mapping[str, str]
 
 log = structlog.get_logger()
-
-_EVERY = 1.0  # seconds between looks
-_LOOKING_SHARE = 20  # looking takes a twentieth of the time at most, however many files are parked
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,17 +43,10 @@ class Book:
         self._away = away
         self._known: dict[str, Incident] = {}  # by id, as last seen open
 
-    async def run(self, stop: asyncio.Event) -> None:
-        """Look every second or so until `stop` is set, and once more then."""
+    async def open(self) -> None:
+        """Take up the incidents that the last process left: they are no news."""
         troubles = await self._ledger.troubles()
         self._known = {each.id: each for each in troubles.open}
-        while not stop.is_set():
-            began = time.monotonic()
-            await self.keep()
-            took = time.monotonic() - began
-            with suppress(TimeoutError):
-                await asyncio.wait_for(stop.wait(), max(_EVERY, took * _LOOKING_SHARE))
-        await self.keep()
 
     async def keep(self) -> None:
         """Look once, write what changed."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from backupd.core.incidents import Case, Incident, Notice, Troubles
+    from backupd.core.incidents import Case, Incident, Notice, Outage, Troubles
 
 
 class AlertLedger(Protocol):
@@ -27,6 +27,10 @@ class AlertLedger(Protocol):
 
     async def open_incidents(self, opened: Sequence[Incident]) -> None:
         """Write incidents; one whose cause has an open one already is left out."""
+        ...
+
+    async def note_outage(self, outage: Outage) -> None:
+        """Write that something is down: a new incident, or newer words in the open one."""
         ...
 
     async def close_incidents(self, causes: Sequence[str], now: float) -> None:

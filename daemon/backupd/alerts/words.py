@@ -70,4 +70,7 @@ def who_was_told(notices: Sequence[Notice]) -> list[tuple[Notice, str]]:
 
 def _told(notice: Notice) -> str:
     detail = f": {notice.detail}" if notice.detail else ""
-    return f"{_WHO[notice.way]} {_OUTCOMES[notice.outcome]}{_WHAT[notice.occasion]}{detail}"
+    words = f"{_WHO[notice.way]} {_OUTCOMES[notice.outcome]}{_WHAT[notice.occasion]}{detail}"
+    if notice.way is Way.TICKET and notice.outcome is Outcome.UNKNOWN:
+        words += "; no second mail goes there: look whether there is a ticket"
+    return words

@@ -30,6 +30,7 @@ COMMANDS = {
     "release": ("backupd.cli.hold:release", "Take held files back."),
     "prove": ("backupd.cli.prove:prove", "The proof on which a local copy may be deleted."),
     "reconcile": ("backupd.cli.reconcile:reconcile", "Compare ledger, warehouse and archive."),
+    "test-alert": ("backupd.cli.trial:trial", "Send a test along every way that tells people."),
     "batch": ("backupd.cli.batch:batch", "One batch: members, manifest, statements."),
 }
 

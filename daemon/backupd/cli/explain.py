@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from backupd.config.sections import Config
+    from backupd.core.incidents import Outage
     from backupd.core.records import FileRecord
-    from backupd.ledger.incident_reports import Outage
 
 _NEEDS = {Stage.LOAD: "warehouse", Stage.MERGE: "warehouse", Stage.SHIP: "archive"}
 _DOES = {

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import asdict, fields
 from typing import TYPE_CHECKING, Any
 
 from backupd.config.feeds import expand
 from backupd.config.sections import (
+    AlertsSection,
     ArchiveSection,
     BatchSection,
     CleanupSection,
@@ -18,12 +19,14 @@ from backupd.config.sections import (
     IntakeSection,
     LedgerSection,
     RetrySection,
+    SmtpServer,
     WarehouseSection,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from backupd.config.alerts import SmtpUrl
     from backupd.config.urls import ArchiveUrl
     from backupd.core.records import Feed
 
@@ -46,10 +49,11 @@ def build(
         retry=RetrySection(**values["retry"]),
         concurrency=ConcurrencySection(**values["concurrency"]),
         warehouse=_warehouse(values["warehouse"], hive_password),
-        archive=_archive(values["archive"], secrets),
+        archive=_archive(values["archive"], secrets["archive"]),
         cleanup=CleanupSection(**values["cleanup"]),
         control=ControlSection(**values["control"]),
         feeds=_feeds(values["feeds"]),
+        alerts=_alerts(values["alerts"], secrets["smtp_password"]),
         inactive=inactive,
     )
 
@@ -92,6 +96,21 @@ def _archive(values: Mapping[str, Any], secrets: Mapping[str, Any]) -> ArchiveSe
         compression_level=values["compression_level"],
         verify=values["verify"],
         **secrets,
+    )
+
+
+def _alerts(values: Mapping[str, Any] | None, password: str | None) -> AlertsSection | None:
+    if values is None:
+        return None
+    url: SmtpUrl | None = values["smtp_url"]
+    return AlertsSection(
+        after=values["after"],
+        remind_every=values["remind_every"],
+        smtp=SmtpServer(**asdict(url), password=password) if url else None,
+        sender=values["from"] or "",
+        to=tuple(values["to"] or ()),
+        ticket_to=tuple(values["ticket_to"] or ()),
+        hook=values["hook"],
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tomllib
 from typing import TYPE_CHECKING, Any
 
+from backupd.config.alerts import check_alerts
 from backupd.config.build import build
 from backupd.config.directories import check_feed_directories, check_ledger, check_targets
 from backupd.config.feeds import check_feed
@@ -12,7 +13,12 @@ from backupd.config.mistakes import ConfigMistakes, Mistake
 from backupd.config.overlap import check_overlaps, claims
 from backupd.config.readers import BadValueError
 from backupd.config.schema import CONFIG, CONTROL, ENVIRONMENT, LEDGER
-from backupd.config.secrets import check_login, read_hive_password, read_secrets
+from backupd.config.secrets import (
+    check_login,
+    read_hive_password,
+    read_secrets,
+    read_smtp_password,
+)
 from backupd.config.sections import ControlSection, LedgerSection
 from backupd.config.tables import Table, inactive_sections, read_table
 
@@ -105,6 +111,7 @@ def _check(document: Values, values: Values) -> Iterator[Mistake]:
         yield from check_login(archive)
     if warehouse.get("kind") == "hive" and warehouse.get("hive", "") is None:
         yield Mistake("warehouse.hive", 'is missing, and kind = "hive" needs it', "a section")
+    yield from check_alerts(values.get("alerts") or {})
     yield from _check_feeds(document, values.get("feeds", {}), archive.get("url"))
 
 
@@ -121,7 +128,10 @@ def _check_feeds(document: Values, feeds: Values, url: ArchiveUrl | None) -> Ite
 def _secrets(values: Values, environ: Mapping[str, str], mistakes: list[Mistake]) -> Values:
     archive = values.get("archive", {})
     # A directory needs no login: what is set for a server that is not in use now is not judged.
-    return read_secrets(archive if _over_sftp(archive) else {}, environ, mistakes)
+    return {
+        "archive": read_secrets(archive if _over_sftp(archive) else {}, environ, mistakes),
+        "smtp_password": read_smtp_password(values.get("alerts") or {}, environ, mistakes),
+    }
 
 
 def _over_sftp(archive: Values) -> bool:

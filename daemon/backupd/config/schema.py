@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import fields
 
+from backupd.config.alerts import address, addresses, smtp_url
 from backupd.config.feeds import FEED
 from backupd.config.readers import (
     BadValueError,
@@ -137,18 +138,21 @@ ARCHIVE = Table({
     "verify": choice("auto", "remote-sha256", "readback", default="auto"),
 })  # fmt: skip
 
+_ADDRESSES = "a list of mail addresses such as support@example"
 ALERTS = Table(
     {
         "after": duration(default="10m"),
         "remind_every": duration(at_least="1m", default="24h"),
-        "smtp_url": url("smtp", "smtps", default=None),
+        "smtp_url": Key(
+            smtp_url, "smtp://user@host:port or smtps://user@host:port, without a password", None
+        ),
         "smtp_password_file": text(default=None, allowed=_FILE),
-        "from": text(default=None),
-        "to": Key(texts, "a list of mail addresses", None),
-        "ticket_to": Key(texts, "a list of mail addresses", None),
+        "from": Key(address, "a mail address such as mnaas@example", None),
+        "to": Key(addresses, _ADDRESSES, None),
+        "ticket_to": Key(addresses, _ADDRESSES, None),
         "hook": path(default=None),
     },
-    acted_on=False,
+    optional=True,
 )
 
 LEDGER = Table({

@@ -72,6 +72,18 @@ def read_hive_password(
         return None
 
 
+def read_smtp_password(
+    alerts: Mapping[str, Any], environ: Mapping[str, str], mistakes: list[Mistake]
+) -> str | None:
+    """Return the password for the mail server; None where there is none, or it is a mistake."""
+    given = alerts.get("smtp_password_file")
+    try:
+        return None if given is None else _read("password_file", given, environ)[1]
+    except BadValueError as error:
+        mistakes.append(Mistake("alerts.smtp_password_file", str(error), _PLACE))
+        return None
+
+
 def _read(name: str, given: str, environ: Mapping[str, str]) -> tuple[Path, str]:
     path = _locate(given, environ)
     try:

@@ -128,6 +128,30 @@ class ControlSection:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class SmtpServer:
+    """Where mail is handed over."""
+
+    host: str
+    port: int
+    tls: bool  # from the first byte on; else by STARTTLS, when it is offered
+    username: str  # "": no login
+    password: str | None = field(repr=False)  # read from smtp_password_file; never shown
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AlertsSection:
+    """`[alerts]`."""
+
+    after: float
+    remind_every: float
+    smtp: SmtpServer | None
+    sender: str  # `from`; "" without smtp
+    to: tuple[str, ...]
+    ticket_to: tuple[str, ...]
+    hook: Path | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Config:
     """The whole config of one daemon."""
 
@@ -142,4 +166,5 @@ class Config:
     cleanup: CleanupSection
     control: ControlSection
     feeds: tuple[Feed, ...]
+    alerts: AlertsSection | None = None
     inactive: tuple[str, ...] = ()  # sections that are there and not acted on by this version

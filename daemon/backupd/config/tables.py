@@ -22,8 +22,8 @@ class Table:
     """
 
     entries: Mapping[str, Entry]
-    acted_on: bool = True
     optional: bool = False
+    acted_on: bool = True
     allowed = "a section"
 
 

@@ -36,7 +36,7 @@ def ledger_path(value: object) -> Path:
 
 def archive_url(value: object) -> ArchiveUrl:
     """Read the archive's URL, percent signs decoded."""
-    url = _split(value)
+    url = split(value)
     root = str(PurePosixPath(unquote(url.path)))
     if url.query or url.fragment:
         raise BadValueError('holds "?" or "#": write %3F or %23 where they belong to the path')
@@ -68,7 +68,7 @@ def url(*schemes: str, default: object = REQUIRED) -> Key:
     """Make a key for a URL of these schemes (none: any), checked for its form alone."""
 
     def read(value: object) -> str:
-        parts = _split(value)
+        parts = split(value)
         if not parts.scheme or (schemes and parts.scheme not in schemes):
             raise BadValueError(f'has the scheme "{parts.scheme}"')
         return str(value)
@@ -77,7 +77,8 @@ def url(*schemes: str, default: object = REQUIRED) -> Key:
     return Key(read, f"{forms}, without a password", default)
 
 
-def _split(value: object) -> SplitResult:
+def split(value: object) -> SplitResult:
+    """Take a URL apart. One with a password in it is refused."""
     try:
         parts = urlsplit(plain_text(value))
         _ = parts.port  # raises for one that is no number

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 FEED_PREFIX = "feed:"
+_TITLES = {"mail": "mail cannot be sent", "hook": "the hook program fails"}
 _LONGEST_TROUBLE = 200  # characters: what differs only behind them is the same trouble
 
 
@@ -77,7 +78,18 @@ class Incident:
             case Kind.PARKED:
                 return f"files of feed {self.feed} are parked"
             case _:
-                return f"{self.cause} is down"
+                return _TITLES.get(self.cause, f"{self.cause} is down")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outage:
+    """What is down just now: a dependency or, as "feed:<name>", a feed's directory."""
+
+    name: str
+    since: float
+    reason: str
+    trials: int
+    next_try_at: float | None  # None: it is looked at all the time
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

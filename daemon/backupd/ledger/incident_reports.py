@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
@@ -15,6 +14,7 @@ from backupd.core.incidents import (
     Kind,
     Notice,
     Occasion,
+    Outage,
     Outcome,
     ParkedGroup,
     Troubles,
@@ -31,17 +31,6 @@ _IN_TROUBLE = files.c.trouble != sa.literal_column("''")
 _NEEDED_BY = {"warehouse": (Stage.LOAD, Stage.MERGE), "archive": (Stage.SHIP,)}
 _SETTLED = (Outcome.SENT, Outcome.SKIPPED)
 _AT_ONCE = 500
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outage:
-    """What is down just now: a dependency or, as "feed:<name>", a feed's directory."""
-
-    name: str
-    since: float
-    reason: str
-    trials: int
-    next_try_at: float | None  # None: it is looked at all the time
 
 
 def outages(connection: sa.Connection) -> list[Outage]:
@@ -103,7 +92,7 @@ def last_mail(connection: sa.Connection) -> Notice | None:
             notices.c.way.in_([Way.MAIL, Way.TICKET]),
             notices.c.outcome.in_([Outcome.SENT, Outcome.UNKNOWN, Outcome.TRYING]),
         )
-        .order_by(notices.c.at.desc())
+        .order_by(notices.c.at.desc(), notices.c.way.desc())
         .limit(1)
     )
     row = connection.execute(query).one_or_none()

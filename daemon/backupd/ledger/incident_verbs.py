@@ -8,14 +8,12 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite import insert
 
-from backupd.core.incidents import FEED_PREFIX, Incident, Kind, Notice, Outcome
+from backupd.core.incidents import FEED_PREFIX, Incident, Kind, Notice, Outage, Outcome
 from backupd.core.records import new_id
 from backupd.ledger.schema import incidents, notices
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    from backupd.ledger.incident_reports import Outage
 
 IS_OPEN = incidents.c.closed_at.is_(None)
 

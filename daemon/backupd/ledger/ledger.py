@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from backupd.core.errors import LedgerError
-    from backupd.core.incidents import Case, Incident, Notice, Troubles
+    from backupd.core.incidents import Case, Incident, Notice, Outage, Troubles
     from backupd.core.records import OwedRefresh
 
 _P = ParamSpec("_P")
@@ -261,7 +261,7 @@ class Ledger:
         """Close the open incidents of these causes."""
         await self._writer.apply(incident_verbs.close_incidents, [(each, now) for each in causes])
 
-    async def note_outage(self, outage: incident_reports.Outage) -> None:
+    async def note_outage(self, outage: Outage) -> None:
         """Write that something is down: a new incident, or newer words in the open one."""
         await self._writer.apply(incident_verbs.note_outages, [outage])
 

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from backupd.core.incidents import FEED_PREFIX
+from backupd.core.incidents import FEED_PREFIX, Outage
 from backupd.core.moves import explained
-from backupd.ledger.incident_reports import Outage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -19,6 +18,8 @@ if TYPE_CHECKING:
     from backupd.ledger import Ledger
 
 _LONGEST_PAUSE = 60.0  # seconds: what came back is noticed within it, whatever `retry.cap` is
+
+_TRIED_BY_WORKERS = {"archive", "warehouse"}
 
 log = structlog.get_logger()
 
@@ -40,7 +41,7 @@ class Breakers:
     def resume(self, outages: Iterable[Outage]) -> None:
         """Take up what was down when the last process ended: to be tried at once, trials afresh."""
         for outage in outages:
-            if not outage.name.startswith(FEED_PREFIX):
+            if outage.name in _TRIED_BY_WORKERS:
                 self.open[outage.name] = replace(outage, trials=0, next_try_at=self._now())
 
     def opens_at(self, dependency: str) -> float:

@@ -1,0 +1,158 @@
+"""Tells people of incidents. What is to be told, and was, stands in the ledger alone.
+
+A notice is written before anybody is told, and what became of it after: a crash in between leaves
+one whose outcome is unknown, which is never repeated where that would open a second ticket.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import structlog
+
+from backupd.alerts import smtp
+from backupd.alerts.hook import run_hook
+from backupd.alerts.letters import compose, hook_json
+from backupd.alerts.schedule import all_due, next_letter
+from backupd.alerts.troubles import Failures
+from backupd.core.errors import TransientError, UnknownOutcomeError
+from backupd.core.incidents import Notice, Outcome, Way
+from backupd.core.moves import explained
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from email.message import EmailMessage
+
+    from backupd.alerts.ports import AlertLedger
+    from backupd.alerts.schedule import Due
+    from backupd.config.sections import AlertsSection
+
+log = structlog.get_logger()
+
+
+class Notifier:
+    """Sends what is due by mail, to the ticket mailbox and to the hook. In dev only logs it."""
+
+    def __init__(self, section: AlertsSection, ledger: AlertLedger, *, dev: bool) -> None:
+        self._section = section
+        self._ledger = ledger
+        self._dev = dev
+        self._host = socket.gethostname()
+        self._addresses: Mapping[Way, Sequence[str]] = {
+            way: to for way, to in ((Way.MAIL, section.to), (Way.TICKET, section.ticket_to)) if to
+        }
+        self._mail_failures = Failures(ledger, Way.MAIL)
+        self._hook_failures = Failures(ledger, Way.HOOK)
+
+    async def open(self) -> None:
+        """Take up what the last process was at."""
+        await self._ledger.doubt_notices("the daemon ended while the mail was being sent")
+
+    async def mail_once(self) -> None:
+        """Send one mail, if any is due and the last one was long enough ago."""
+        now = time.time()
+        cases = await self._ledger.cases()
+        due = all_due(cases, self._addresses, self._section, now)
+        await self._mail_failures.still_due({each.way for each in due}, now)
+        ready = [each for each in due if self._mail_failures.may_try(each.way, now)]
+        if not ready:
+            return
+        letter = next_letter(ready, await self._ledger.last_mail(), now)
+        if letter:
+            await self._send(letter, now)
+
+    async def run_hooks_once(self) -> None:
+        """Run the hook for each incident that it is to hear of."""
+        now = time.time()
+        ways = [Way.HOOK] if self._section.hook else []
+        due = all_due(await self._ledger.cases(), ways, self._section, now)
+        await self._hook_failures.still_due({each.way for each in due}, now)
+        for each in due:
+            if self._hook_failures.may_try(Way.HOOK, now):
+                await self._run_hook(each)
+
+    # -- mail ----------------------------------------------------------------------------------
+
+    async def _send(self, letter: Sequence[Due], now: float) -> None:
+        to = {due.way: self._addresses[due.way] for due in letter}
+        everyone = list(dict.fromkeys(address for some in to.values() for address in some))
+        message = compose(letter, self._section.sender, everyone, self._host, now)
+        notices = [_begun(due, now, ", ".join(to[due.way])) for due in letter]
+        await self._ledger.note_notices(notices)
+        answers = await self._answers(to, everyone, message)
+        ended = [_ended(notice, *answers[notice.way]) for notice in notices]
+        await self._ledger.note_notices(ended)
+        for way, (outcome, detail) in answers.items():
+            if outcome in {Outcome.FAILED, Outcome.UNKNOWN}:
+                await self._mail_failures.failed(way, detail, time.time())
+            else:
+                self._mail_failures.succeeded(way)
+
+    async def _answers(
+        self, to: Mapping[Way, Sequence[str]], everyone: Sequence[str], message: EmailMessage
+    ) -> dict[Way, tuple[Outcome, str]]:
+        """Send to everyone; return for each way what became of it, and details where they help."""
+        facts = {"to": everyone, "subject": str(message["Subject"])}
+        if self._dev:
+            log.info("mail not sent (dev)", **facts, body=message.get_content())
+            return dict.fromkeys(to, (Outcome.SKIPPED, ""))
+        if self._section.smtp is None:
+            raise AssertionError("the config gives no address without a mail server")
+        try:
+            refused = await smtp.send(self._section.smtp, self._section.sender, everyone, message)
+        except UnknownOutcomeError as error:
+            return dict.fromkeys(to, (Outcome.UNKNOWN, str(error)))
+        except TransientError as error:
+            return dict.fromkeys(to, (Outcome.FAILED, explained(error)))
+        log.info("mail sent", **facts, refused=refused)
+        return {way: _answer_for(some, refused) for way, some in to.items()}
+
+    # -- hook ----------------------------------------------------------------------------------
+
+    async def _run_hook(self, due: Due) -> None:
+        told = hook_json(due, self._host)
+        notice = _begun(due, time.time(), "")
+        await self._ledger.note_notices([notice])
+        outcome, detail = await self._hook_answer(told)
+        await self._ledger.note_notices([_ended(notice, outcome, detail)])
+        if outcome is Outcome.FAILED:
+            await self._hook_failures.failed(Way.HOOK, detail, time.time())
+        else:
+            self._hook_failures.succeeded(Way.HOOK)
+
+    async def _hook_answer(self, told: Mapping[str, object]) -> tuple[Outcome, str]:
+        if self._dev or self._section.hook is None:
+            log.info("hook not run (dev)", told=json.dumps(told))
+            return Outcome.SKIPPED, ""
+        try:
+            return Outcome.SENT, await run_hook(self._section.hook, told)
+        except TransientError as error:
+            return Outcome.FAILED, explained(error)
+
+
+def _answer_for(addresses: Sequence[str], refused: Mapping[str, str]) -> tuple[Outcome, str]:
+    answers = [refused[address] for address in addresses if address in refused]
+    if len(answers) == len(addresses):
+        return Outcome.FAILED, f"refused: {'; '.join(answers)}"
+    return Outcome.SENT, f"but refused: {'; '.join(answers)}" if answers else ""
+
+
+def _begun(due: Due, now: float, detail: str) -> Notice:
+    return Notice(
+        incident_id=due.case.incident.id,
+        way=due.way,
+        occasion=due.occasion,
+        number=due.number,
+        at=now,
+        outcome=Outcome.TRYING,
+        detail=detail,
+    )
+
+
+def _ended(notice: Notice, outcome: Outcome, detail: str) -> Notice:
+    told = ", ".join(part for part in (notice.detail, detail) if part)
+    return replace(notice, outcome=outcome, detail=told)

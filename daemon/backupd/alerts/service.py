@@ -1,0 +1,111 @@
+"""Alerts as a whole: keeps the book, tells people. Nothing that fails in telling stops a file."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+import structlog
+
+from backupd.alerts.book import Book
+from backupd.alerts.notifier import Notifier
+from backupd.core.errors import LedgerError
+from backupd.core.incidents import Way
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Collection, Mapping
+
+    from backupd.alerts.ports import AlertLedger
+    from backupd.config.sections import AlertsSection
+
+log = structlog.get_logger()
+
+_EVERY = 1.0  # seconds between looks
+_LOOKING_SHARE = 20  # looking takes a twentieth of the time at most, however many files are parked
+_LONGEST = 10.0  # seconds: after a mail that took its time too
+_AFTER_A_FAULT = 60.0  # seconds
+_LAST_WORDS = 5.0  # seconds that a mail on its way, or a hook, gets when the daemon stops
+
+
+class Alerts:
+    """The part of the daemon that knows incidents."""
+
+    def __init__(
+        self,
+        section: AlertsSection | None,
+        ledger: AlertLedger,
+        away: Callable[[], Mapping[str, str] | None],
+        *,
+        dev: bool,
+    ) -> None:
+        """`away()` maps feeds whose directory is away to the reasons; None: not looked yet."""
+        self._ledger = ledger
+        self._book = Book(ledger, away)
+        self._notifier = Notifier(section, ledger, dev=dev) if section else None
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Look every second or so until `stop` is set, and once more then."""
+        await self._book.open()
+        if self._notifier:
+            await self._notifier.open()
+        else:  # nobody is to be told any more, so that nothing can fail in it
+            await self._ledger.close_incidents([Way.MAIL, Way.HOOK], time.time())
+        steps = self._tellings()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(_every_second(self._book.keep, stop))
+            tellings = [group.create_task(_every_second(step, stop)) for step in steps]
+            await stop.wait()
+            hangs = await _cut_short(tellings)
+        await self._book.keep()
+        if not hangs:  # what the last files came to is told before the end
+            await asyncio.gather(*(step() for step in steps))
+
+    def _tellings(self) -> list[Callable[[], Awaitable[None]]]:
+        if self._notifier is None:
+            return []
+        # Beside each other: a hook that takes its time holds up no mail.
+        return [_unfailing(self._notifier.mail_once), _unfailing(self._notifier.run_hooks_once)]
+
+
+async def _cut_short(tellings: Collection[asyncio.Task[None]]) -> bool:
+    """Let what is being told come to its end, within a bound; tell whether it did not.
+
+    A mail server that hangs must not hold up a stop, nor a reload, with which files wait.
+    """
+    if not tellings:
+        return False
+    _, late = await asyncio.wait(tellings, timeout=_LAST_WORDS)
+    for task in late:
+        task.cancel()
+    return bool(late)
+
+
+async def _every_second(step: Callable[[], Awaitable[None]], stop: asyncio.Event) -> None:
+    while not stop.is_set():
+        began = time.monotonic()
+        await step()
+        took = time.monotonic() - began
+        pause = min(max(_EVERY, took * _LOOKING_SHARE), _LONGEST)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(stop.wait(), pause)
+
+
+def _unfailing(step: Callable[[], Awaitable[None]]) -> Callable[[], Awaitable[None]]:
+    """Keep a fault in telling to itself: it is logged, and telling pauses for a minute."""
+    not_before = 0.0
+
+    async def guarded() -> None:
+        nonlocal not_before
+        if time.monotonic() < not_before:
+            return
+        try:
+            await step()
+        except LedgerError:
+            raise
+        except Exception:
+            log.exception("telling people of incidents failed")
+            not_before = time.monotonic() + _AFTER_A_FAULT
+
+    return guarded

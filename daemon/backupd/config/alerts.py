@@ -1,0 +1,87 @@
+"""Reads and judges `[alerts]`."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from email.errors import MessageError
+from email.headerregistry import Address
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
+
+from backupd.config.mistakes import Mistake
+from backupd.config.readers import BadValueError, plain_text, texts
+from backupd.config.urls import split
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+_PORTS = {"smtp": 25, "smtps": 465}
+
+
+@dataclass(frozen=True, slots=True)
+class SmtpUrl:
+    """Where mail is handed over. `username` is "" where there is no login."""
+
+    tls: bool  # from the first byte on; else by STARTTLS, when it is offered
+    host: str
+    port: int
+    username: str
+
+
+def smtp_url(value: object) -> SmtpUrl:
+    """Read `smtp://user@host:port` or `smtps://...`."""
+    url = split(value)
+    if url.scheme not in _PORTS:
+        raise BadValueError(f'has the scheme "{url.scheme}"')
+    if not url.hostname:
+        raise BadValueError("names no host")
+    if url.path.strip("/") or url.query or url.fragment:
+        raise BadValueError("holds more than a user, a host and a port")
+    port = url.port or _PORTS[url.scheme]
+    return SmtpUrl(url.scheme == "smtps", url.hostname, port, unquote(url.username or ""))
+
+
+def address(value: object) -> str:
+    """Read one mail address, without a name beside it."""
+    text = plain_text(value)
+    try:
+        parsed = Address(addr_spec=text)
+    except (MessageError, ValueError, IndexError) as error:
+        raise BadValueError(f"holds {text!r}, which is no mail address") from error
+    if not (parsed.username and parsed.domain and text.isascii()):
+        raise BadValueError(f"holds {text!r}, which is no mail address")
+    return text
+
+
+def addresses(value: object) -> list[str]:
+    """Read a list of mail addresses, each once."""
+    return list(dict.fromkeys(map(address, texts(value))))
+
+
+def check_alerts(alerts: Mapping[str, Any]) -> Iterator[Mistake]:
+    """Yield what does not fit together. A key whose value could not be read is missing here."""
+    url = alerts.get("smtp_url")
+    for name in ("to", "ticket_to"):
+        if alerts.get(name) and "smtp_url" in alerts and url is None:
+            problem = f"is missing, and alerts.{name} needs it"
+            yield Mistake("alerts.smtp_url", problem, "smtp://host:port or smtps://host:port")
+            break
+    if url is not None:
+        yield from _check_login(alerts, url)
+        if "from" in alerts and alerts["from"] is None:
+            yield Mistake("alerts.from", "is missing, and mail needs it", "a mail address")
+    hook = alerts.get("hook")
+    if hook is not None and not (hook.is_file() and os.access(hook, os.X_OK)):
+        problem = f"names {hook}, which is no program that this user can run"
+        yield Mistake("alerts.hook", problem, "an executable file")
+
+
+def _check_login(alerts: Mapping[str, Any], url: SmtpUrl) -> Iterator[Mistake]:
+    has_password = alerts.get("smtp_password_file", "") is not None
+    if url.username and not has_password:
+        problem = "is missing, and the user in alerts.smtp_url needs it"
+        yield Mistake("alerts.smtp_password_file", problem, "a file that holds the password")
+    if not url.username and alerts.get("smtp_password_file") is not None:
+        problem = "is there, but alerts.smtp_url names no user"
+        yield Mistake("alerts.smtp_password_file", problem, "smtp_url with user@ before the host")

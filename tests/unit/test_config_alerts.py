@@ -1,0 +1,72 @@
+"""[alerts] in the config."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from support.configs import loaded, mistakes
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from support.configs import Changes
+
+MAIL: Changes = {
+    "alerts.smtp_url": '"smtp://mail.example"',
+    "alerts.from": '"mnaas@example"',
+    "alerts.to": '["support@example", "support@example"]',
+}
+
+
+def test_left_out_nobody_is_told(tmp_path: Path) -> None:
+    assert loaded(tmp_path, {}).alerts is None
+
+
+def test_it_is_read_with_its_defaults(tmp_path: Path) -> None:
+    alerts = loaded(tmp_path, dict(MAIL)).alerts
+    assert alerts is not None
+    assert (alerts.after, alerts.remind_every) == (600.0, 86_400.0)
+    assert alerts.smtp is not None
+    assert (alerts.smtp.host, alerts.smtp.port, alerts.smtp.tls) == ("mail.example", 25, False)
+    assert (alerts.to, alerts.ticket_to, alerts.hook) == (("support@example",), (), None)
+
+
+def test_a_login_takes_its_password_from_a_file_and_does_not_show_it(tmp_path: Path) -> None:
+    secret = tmp_path / "password"
+    secret.write_text("hunter2\n")
+    secret.chmod(0o600)
+    login: Changes = {
+        "alerts.smtp_url": '"smtps://mna%40as@mail.example"',
+        "alerts.smtp_password_file": f'"{secret}"',
+    }
+    config = loaded(tmp_path, MAIL | login)
+    assert config.alerts is not None
+    assert config.alerts.smtp is not None
+    smtp = config.alerts.smtp
+    assert (smtp.port, smtp.tls, smtp.username, smtp.password) == (465, True, "mna@as", "hunter2")
+    assert "hunter2" not in repr(config)
+
+
+@pytest.mark.parametrize(
+    ("changes", "key", "problem"),
+    [
+        ({"alerts.smtp_url": None}, "alerts.smtp_url", "is missing, and alerts.to needs it"),
+        ({"alerts.from": None}, "alerts.from", "is missing, and mail needs it"),
+        ({"alerts.to": '["a@b, c@d"]'}, "alerts.to", "is no mail address"),
+        ({"alerts.to": '["Me <a@b>"]'}, "alerts.to", "is no mail address"),
+        ({"alerts.from": '"nobody"'}, "alerts.from", "is no mail address"),
+        ({"alerts.smtp_url": '"smtp://h/path"'}, "alerts.smtp_url", "holds more than"),
+        (
+            {"alerts.smtp_url": '"smtp://u@mail"'},
+            "alerts.smtp_password_file",
+            "is missing, and the user in alerts.smtp_url needs it",
+        ),
+        ({"alerts.hook": '"TMP/none"'}, "alerts.hook", "is no program that this user can run"),
+    ],
+)
+def test_mistakes_are_named(tmp_path: Path, changes: Changes, key: str, problem: str) -> None:
+    (found,) = mistakes(tmp_path, MAIL | changes)
+    assert found.key == key
+    assert problem in found.problem
