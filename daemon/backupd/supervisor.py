@@ -25,6 +25,7 @@ from backupd.core.records import Result
 from backupd.core.stages import BATCHED, Stage, Status
 from backupd.intake.service import Intake
 from backupd.ledger import Ledger, incident_reports, reports
+from backupd.ops.status_file import StatusFile
 from backupd.stages import Cleanup, LocalFiles, Manifest, Ship, ShipRules
 from backupd.warehouse import open_refresher, open_warehouse
 from backupd.worker import (
@@ -82,6 +83,7 @@ class Supervisor:
             jitter=lambda: random.uniform(*_JITTER),  # noqa: S311 - no secret hangs on it
         )
         self._breakers = Breakers(ledger, self._policy, time.time)
+        self._status_file = self._status_file_of(config)
         self._intake = Intake(config.intake, config.feeds, ledger)
         self._shop = Shop(
             ledger=ledger,
@@ -92,6 +94,13 @@ class Supervisor:
             now=time.time,
             stop=self._stop,
         )
+
+    def _status_file_of(self, config: Config) -> StatusFile | None:
+        ledger = self._ledger
+        if config.status_file is None:
+            return None
+        look = partial(ledger.ask, incident_reports.standing)
+        return StatusFile(config.status_file, look, lambda: ledger.commits)
 
     async def run(self, *, once: bool) -> bool:
         """Work until told to stop or, with `once`, until nothing is left to be done.
@@ -114,6 +123,8 @@ class Supervisor:
             control = ControlServer(self._config.control.socket, self._ledger)
             await stack.enter_async_context(control)
             await self._work(self._parts(work, warehouse, refresher, once=once))
+        if self._status_file:
+            await self._status_file.write()
         return await self._ledger.ask(reports.not_done) == 0
 
     def stop(self) -> None:
@@ -199,6 +210,8 @@ class Supervisor:
             FileLane(shop, Stage.SHIP, work[Stage.SHIP], in_ship, "archive").run(),
             FileLane(shop, Stage.CLEANUP, work[Stage.CLEANUP], _CLEANUPS).run(),
         ]
+        if self._status_file:
+            parts.append(self._status_file.run(self._stop))
         if refresher is not None:
             parts.append(RefreshLane(shop, refresher).run())
         return [*parts, self._until_done()] if once else parts

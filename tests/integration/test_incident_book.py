@@ -12,7 +12,7 @@ from backupd.config import load
 from backupd.control import hold, release, requeue
 from backupd.core import moves
 from backupd.core.errors import DependencyDownError, PermanentError
-from backupd.core.incidents import Case, Kind
+from backupd.core.incidents import Case, Kind, Notice, Occasion, Outcome, Standing, Way
 from backupd.core.moves import RetryPolicy
 from backupd.core.stages import Stage
 from backupd.ledger import Ledger, incident_reports
@@ -167,3 +167,31 @@ async def test_each_new_outage_is_an_incident_of_its_own(house: House) -> None:
         await house.breakers.succeeded("warehouse")
     every = await house.ledger.ask(incident_reports.all_cases)
     assert [case.incident.cause for case in every] == ["warehouse", "warehouse"]
+
+
+async def test_in_short_it_tells_where_work_is_due_and_whether_a_ticket_went(house: House) -> None:
+    async def standing() -> Standing:
+        await house.book.keep()
+        return await house.ledger.ask(incident_reports.standing)
+
+    assert await standing() == Standing(due=frozenset(), incidents=False, ticketed=False)
+    await house.maker.to(await house.maker.seen("a_1.csv"), Stage.SHIP)
+    kept = await house.maker.to(await house.maker.seen("a_2.csv"), Stage.CLEANUP)
+    await house.maker.waiting(kept, awaits="keep")
+    assert (await standing()).due == {Stage.SHIP}
+
+    await house.maker.parked(await house.maker.seen("a_3.csv"), "odd")
+    found = await standing()
+    assert found == Standing(due=frozenset({Stage.SHIP}), incidents=True, ticketed=False)
+    (case,) = await house.cases()
+    ticket = Notice(
+        incident_id=case.incident.id,
+        way=Way.TICKET,
+        occasion=Occasion.OPENED,
+        number=0,
+        at=house.maker.now,
+        outcome=Outcome.SENT,
+        detail="",
+    )
+    await house.ledger.note_notices([ticket])
+    assert (await standing()).ticketed

@@ -1,4 +1,4 @@
-"""[alerts] in the config."""
+"""[alerts] and [status_file] in the config."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from backupd.config import write_paths
 from support.configs import loaded, mistakes
 
 if TYPE_CHECKING:
@@ -70,3 +71,9 @@ def test_mistakes_are_named(tmp_path: Path, changes: Changes, key: str, problem:
     (found,) = mistakes(tmp_path, MAIL | changes)
     assert found.key == key
     assert problem in found.problem
+
+
+def test_the_status_files_directory_is_one_that_the_service_must_write(tmp_path: Path) -> None:
+    config = loaded(tmp_path, {"status_file.path": '"TMP/health/process_status"'})
+    assert config.status_file == tmp_path / "health" / "process_status"
+    assert tmp_path / "health" in write_paths(config)

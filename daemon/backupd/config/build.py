@@ -53,6 +53,7 @@ def build(
         cleanup=CleanupSection(**values["cleanup"]),
         control=ControlSection(**values["control"]),
         feeds=_feeds(values["feeds"]),
+        status_file=(values["status_file"] or {}).get("path"),
         alerts=_alerts(values["alerts"], secrets["smtp_password"]),
         inactive=inactive,
     )

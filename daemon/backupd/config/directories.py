@@ -75,6 +75,8 @@ def write_paths(config: Config) -> list[Path]:
         paths.add(config.warehouse.embedded_root)
     if config.warehouse.hive is not None and config.warehouse.hive.staging_url.startswith("file:"):
         paths.add(Path(urlsplit(config.warehouse.hive.staging_url).path))
+    if config.status_file is not None:
+        paths.add(config.status_file.parent)
     if config.archive.scheme == "file":
         paths.add(Path(config.archive.root))
     if config.cleanup.action == "delete":

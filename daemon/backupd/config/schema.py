@@ -190,7 +190,7 @@ CONFIG = Table({
         "keep_for": duration(default="0s"),
     }),
     "control": CONTROL,
-    "status_file": Table({"path": path()}, acted_on=False),
+    "status_file": Table({"path": path()}, optional=True),
     "alerts": ALERTS,
     "metrics": Table({"listen": text(allowed="host:port")}, acted_on=False),
     "feeds": NamedTables(FEED, "sections [feeds.<file type>], each named like a file"),

@@ -167,4 +167,5 @@ class Config:
     control: ControlSection
     feeds: tuple[Feed, ...]
     alerts: AlertsSection | None = None
+    status_file: Path | None = None
     inactive: tuple[str, ...] = ()  # sections that are there and not acted on by this version

@@ -15,6 +15,8 @@ from backupd.core.names import escaped
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from backupd.core.stages import Stage
+
 FEED_PREFIX = "feed:"
 _TITLES = {"mail": "mail cannot be sent", "hook": "the hook program fails"}
 _LONGEST_TROUBLE = 200  # characters: what differs only behind them is the same trouble
@@ -139,6 +141,15 @@ class Case:
     incident: Incident
     notices: Sequence[Notice]
     held: Held
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """How all is, in short."""
+
+    due: frozenset[Stage]  # stages with files that time, or work under way, will move on
+    incidents: bool  # one is open
+    ticketed: bool  # a ticket was mailed, as far as anyone can tell, for one that is open
 
 
 def feed_cause(feed: str) -> str:

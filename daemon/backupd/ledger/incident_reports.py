@@ -17,10 +17,11 @@ from backupd.core.incidents import (
     Outage,
     Outcome,
     ParkedGroup,
+    Standing,
     Troubles,
     Way,
 )
-from backupd.core.stages import Stage, Status
+from backupd.core.stages import ORDER, Stage, Status
 from backupd.ledger.rows import in_chunks
 from backupd.ledger.schema import files, incidents, notices
 
@@ -82,6 +83,32 @@ def notices_of(connection: sa.Connection, ids: Sequence[str]) -> dict[str, list[
         for row in connection.execute(query):
             found[row.incident_id].append(_notice_of(row))
     return found
+
+
+def standing(connection: sa.Connection) -> Standing:
+    """Return how all is, in short."""
+    found = {each.id for each in open_incidents(connection)}
+    ticketed = sa.select(notices.c.incident_id).where(
+        notices.c.way == Way.TICKET,
+        notices.c.outcome.in_([Outcome.SENT, Outcome.UNKNOWN]),
+        notices.c.incident_id.in_(found),
+    )
+    return Standing(
+        due=frozenset(stage for stage in ORDER if _has_work(connection, stage)),
+        incidents=bool(found),
+        ticketed=connection.execute(ticketed.limit(1)).first() is not None,
+    )
+
+
+def _has_work(connection: sa.Connection, stage: Stage) -> bool:
+    at_stage: sa.Select[tuple[int]] = (
+        sa.select(sa.literal_column("1")).where(files.c.stage == stage).limit(1)
+    )
+    waiting = at_stage.where(files.c.status == sa.literal_column("'waiting'"), files.c.awaits == "")
+    running = at_stage.where(
+        files.c.status != sa.literal_column("'done'"), files.c.status == Status.RUNNING
+    )
+    return any(connection.execute(query).first() is not None for query in (waiting, running))
 
 
 def last_mail(connection: sa.Connection) -> Notice | None:

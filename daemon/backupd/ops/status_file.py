@@ -1,0 +1,98 @@
+"""The process status file of the old job, which health checks read: KEY=value lines."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import structlog
+
+from backupd.core.stages import ORDER, Stage
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from pathlib import Path
+
+    from backupd.core.incidents import Standing
+
+log = structlog.get_logger()
+
+_EVERY = 0.25  # seconds between looks whether anything was written to the ledger
+_MODE = 0o644  # health checks run as other users
+_FLAGS = {
+    Stage.SETTLE: 1,
+    Stage.MANIFEST: 1,
+    Stage.LOAD: 2,
+    Stage.MERGE: 3,
+    Stage.SHIP: 4,
+    Stage.CLEANUP: 5,
+}
+
+
+def lines(standing: Standing, pid: int) -> dict[str, str]:
+    """Return the keys and their values, but for the time."""
+    due = [stage for stage in ORDER if stage in standing.due]
+    status = "Failure" if standing.incidents else "Running" if due else "Success"
+    return {
+        "MNAAS_CDR_Backup_ProcessStatusFlag": str(_FLAGS[due[0]] if due else 0),
+        "MNAAS_job_status": status,
+        "MNAAS_email_sdp_created": "Yes" if standing.ticketed else "No",
+        "MNAAS_Script_Process_Id": str(pid),
+    }
+
+
+class StatusFile:
+    """Keeps the file true. What keeps it from being written is logged, and holds nothing up."""
+
+    def __init__(
+        self, path: Path, look: Callable[[], Awaitable[Standing]], commits: Callable[[], int]
+    ) -> None:
+        """`commits` goes up with each change of what `look` returns."""
+        self._path = path
+        self._look = look
+        self._commits = commits
+        self._written: dict[str, str] = {}
+        self._is_failing = False
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Write at once, then after each change, until `stop` is set."""
+        seen = -1
+        while not stop.is_set():
+            if (commits := self._commits()) != seen or self._is_failing:
+                seen = commits
+                await self.write()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), _EVERY)
+
+    async def write(self) -> None:
+        """Write it if anything changed."""
+        wanted = lines(await self._look(), os.getpid())
+        if wanted == self._written:
+            return
+        at = datetime.fromtimestamp(time.time(), UTC).strftime("%Y-%m-%d %H:%M:%S")
+        keys = wanted | {"MNAAS_job_ran_time": at}
+        text = "".join(f"{key}={value}\n" for key, value in keys.items())
+        try:
+            await asyncio.to_thread(_replace, self._path, text)
+        except OSError as error:
+            if not self._is_failing:
+                log.warning("status file not written", path=str(self._path), why=error.strerror)
+            self._is_failing = True
+        else:
+            self._written, self._is_failing = wanted, False
+
+
+def _replace(path: Path, text: str) -> None:
+    """Put the new file in the old one's place: a reader sees the one or the other, whole."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.tmp")
+    with temporary.open("w", encoding="ascii") as file:
+        os.fchmod(file.fileno(), _MODE)
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.rename(path)
