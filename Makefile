@@ -6,7 +6,7 @@ export VENV PYTHON
 
 SETUP := @packaging/setup.sh
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow test-hadoop check bench bench-hive lock clean
+.PHONY: help demo test test-slow test-hadoop test-system check bench bench-hive lock clean
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
@@ -28,6 +28,10 @@ test-slow:  ## Run the tests that take minutes: hundreds of kills
 test-hadoop:  ## Run the tests against a real HDFS and Hive (Java 17, Maven; 280 MiB of jars, once)
 	$(SETUP) hadoop
 	@$(VENV)/bin/python -m pytest -m hadoop $(ARGS)
+
+test-system:  ## Try what goes to other systems: the alerting rules, by promtool
+	$(SETUP) test
+	@packaging/test-rules.sh
 
 check:  ## Check format, lint, types, walls, dead code
 	$(SETUP) test

@@ -6,6 +6,7 @@ from backupd.cli.admin import LazyGroup
 from backupd.core.ports import Totals
 from backupd.core.records import ProductionRow
 from backupd.intake.observer import _Directory
+from backupd.ops.metrics import _Now
 from backupd.warehouse.hive_connection import ImpatientCursor
 
 ProductionRow.companion_name  # the warehouse takes a row's columns by their names
@@ -20,6 +21,8 @@ LazyGroup.context.obj  # click hands it to the commands
 _Directory.on_event  # watchdog calls these in its thread
 _Directory.on_watch_deleted
 _Directory.on_queue_overflow
+
+_Now.collect  # prometheus-client calls it at each scrape
 
 Totals.read_bytes  # told with the other sums; the archive's tests lean on it
 ImpatientCursor._poll_interval  # noqa: SLF001 - PyHive sleeps so long between fetches

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import random
 import signal
+import threading
 import time
+from collections import Counter
 from contextlib import AsyncExitStack
 from functools import partial
 from typing import TYPE_CHECKING
@@ -20,11 +22,13 @@ from backupd.config import ConfigMistakes
 from backupd.control import ControlServer
 from backupd.core import moves
 from backupd.core.errors import DependencyDownError
+from backupd.core.incidents import Kind
 from backupd.core.moves import RetryPolicy
 from backupd.core.records import Result
 from backupd.core.stages import BATCHED, Stage, Status
 from backupd.intake.service import Intake
-from backupd.ledger import Ledger, incident_reports, reports
+from backupd.ledger import Ledger, LedgerReader, incident_reports, reports
+from backupd.ops.metrics import Meter, MetricsServer, Snapshot
 from backupd.ops.status_file import StatusFile
 from backupd.stages import Cleanup, LocalFiles, Manifest, Ship, ShipRules
 from backupd.warehouse import open_refresher, open_warehouse
@@ -42,7 +46,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Mapping
     from typing import Any
 
-    from backupd.config.sections import Config
+    from backupd.config.sections import Config, MetricsSection
     from backupd.core.ports import Archive, Refresher, Warehouse
     from backupd.core.records import Task
 
@@ -50,6 +54,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
+_ARCHIVE = "archive"  # as a dependency is named
 _CLEANUPS = 32  # at once: each is a look and an unlink
 _VERIFYING = 3  # as many files in ship as are sent at once: the others wait for their verification
 _DRAIN = 20.0  # seconds that running files get to end after SIGTERM
@@ -82,6 +87,7 @@ class Supervisor:
             attempts=retry.attempts,
             jitter=lambda: random.uniform(*_JITTER),  # noqa: S311 - no secret hangs on it
         )
+        self._meter = Meter()
         self._breakers = Breakers(ledger, self._policy, time.time)
         self._status_file = self._status_file_of(config)
         self._intake = Intake(config.intake, config.feeds, ledger)
@@ -93,6 +99,7 @@ class Supervisor:
             away=lambda: self._intake.health.away,
             now=time.time,
             stop=self._stop,
+            measure=self._meter.measure,
         )
 
     def _status_file_of(self, config: Config) -> StatusFile | None:
@@ -122,6 +129,8 @@ class Supervisor:
                 await self._ledger.refreshed(await self._ledger.owed_refreshes())
             control = ControlServer(self._config.control.socket, self._ledger)
             await stack.enter_async_context(control)
+            if self._config.metrics and not once:
+                await stack.enter_async_context(self._metrics_server(stack, self._config.metrics))
             await self._work(self._parts(work, warehouse, refresher, once=once))
         if self._status_file:
             await self._status_file.write()
@@ -185,6 +194,33 @@ class Supervisor:
         log.info("stopping")
         self.stop()
 
+    # -- metrics -------------------------------------------------------------------------------
+
+    def _metrics_server(self, stack: AsyncExitStack, section: MetricsSection) -> MetricsServer:
+        reader = LedgerReader(self._config.ledger.path)
+        stack.callback(reader.close)
+        one_at_a_time = threading.Lock()
+
+        def look() -> Snapshot:
+            with one_at_a_time:
+                return self._snapshot(reader)
+
+        return MetricsServer(section, self._meter, look)
+
+    def _snapshot(self, reader: LedgerReader) -> Snapshot:
+        kinds = Counter(each.kind for each in reader.ask(incident_reports.open_incidents))
+        return Snapshot(
+            files={
+                (count.feed, count.stage, count.status): count.files
+                for count in reader.ask(reports.counts)
+            },
+            oldest=reader.ask(reports.oldest_open),
+            last_done=reader.ask(reports.last_done, self._shop.feeds),
+            incidents={kind: kinds[kind] for kind in Kind},
+            breakers={name: self._breakers.is_down(name) for name in (_ARCHIVE, WAREHOUSE)},
+            rescanned=self._intake.found["rescan"],
+        )
+
     # -- work ----------------------------------------------------------------------------------
 
     def _parts(
@@ -207,8 +243,8 @@ class Supervisor:
             former.run(),
             BatchLane(shop, Stage.LOAD, warehouse).run(),
             BatchLane(shop, Stage.MERGE, warehouse, refresher.table if refresher else "").run(),
-            FileLane(shop, Stage.SHIP, work[Stage.SHIP], in_ship, "archive").run(),
-            FileLane(shop, Stage.CLEANUP, work[Stage.CLEANUP], _CLEANUPS).run(),
+            FileLane(shop, Stage.SHIP, work[Stage.SHIP], in_ship, _ARCHIVE).run(),
+            FileLane(shop, Stage.CLEANUP, self._counted(work[Stage.CLEANUP]), _CLEANUPS).run(),
         ]
         if self._status_file:
             parts.append(self._status_file.run(self._stop))
@@ -245,6 +281,14 @@ class Supervisor:
             Stage.SHIP: carrier.stage(Stage.SHIP, ship),
             Stage.CLEANUP: carrier.stage(Stage.CLEANUP, clean),
         }
+
+    def _counted(self, last_stage: Work) -> Work:
+        async def work(task: Task) -> Result:
+            result = await last_stage(task)
+            self._meter.done(task.feed.name, task.file.size_bytes or 0)
+            return result
+
+        return work
 
     async def _work(self, parts: list[Coroutine[Any, Any, None]]) -> None:
         """Run all parts; one that fails ends them all. After the stop they get time to drain."""

@@ -47,6 +47,7 @@ class Mailbox:
     port: int = 0
     mails: list[Mail] = field(default_factory=list)
     refused: set[str] = field(default_factory=set)  # recipients
+    offered: int = 0  # mails that were handed over, whatever became of them
     fault: str = ""  # lost: takes the mail, then drops the line; hangs; busy: 451
 
     def to(self, address: str) -> list[EmailMessage]:
@@ -64,6 +65,7 @@ class Mailbox:
         return "250 OK"
 
     async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:  # noqa: N802 -- aiosmtpd's name
+        self.offered += 1
         if self.fault == "busy":
             return "451 try later"
         if self.fault == "hangs":

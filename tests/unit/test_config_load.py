@@ -140,12 +140,13 @@ def test_sections_that_are_not_acted_on_are_told(tmp_path: Path) -> None:
     config = loaded(
         tmp_path,
         {
-            "metrics.listen": '"127.0.0.1:9464"',
+            "warehouse.hive.host": '"hive"',
+            "warehouse.hive.staging_url": '"webhdfs://namenode:9870/staging"',
             "warehouse.impala.host": '"impala"',
         },
     )
 
-    assert config.inactive == ("warehouse.impala", "metrics")
+    assert config.inactive == ("warehouse.hive", "warehouse.impala")
 
 
 def test_write_paths_are_sorted_and_unique(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from backupd.config.sections import (
     ImpalaSection,
     IntakeSection,
     LedgerSection,
+    MetricsSection,
     RetrySection,
     SmtpServer,
     WarehouseSection,
@@ -54,6 +55,7 @@ def build(
         control=ControlSection(**values["control"]),
         feeds=_feeds(values["feeds"]),
         status_file=(values["status_file"] or {}).get("path"),
+        metrics=_metrics(values["metrics"]),
         alerts=_alerts(values["alerts"], secrets["smtp_password"]),
         inactive=inactive,
     )
@@ -98,6 +100,13 @@ def _archive(values: Mapping[str, Any], secrets: Mapping[str, Any]) -> ArchiveSe
         verify=values["verify"],
         **secrets,
     )
+
+
+def _metrics(values: Mapping[str, Any] | None) -> MetricsSection | None:
+    if values is None:
+        return None
+    host, port = values["listen"]
+    return MetricsSection(host=host, port=port)
 
 
 def _alerts(values: Mapping[str, Any] | None, password: str | None) -> AlertsSection | None:

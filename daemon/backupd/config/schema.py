@@ -20,7 +20,7 @@ from backupd.config.readers import (
     texts,
 )
 from backupd.config.tables import NamedTables, Table
-from backupd.config.urls import archive_url, ledger_path, staging_url, url
+from backupd.config.urls import archive_url, host_and_port, ledger_path, staging_url, url
 from backupd.core.records import ProductionRow
 
 COLUMNS: tuple[str, ...] = tuple(field.name for field in fields(ProductionRow))
@@ -192,6 +192,8 @@ CONFIG = Table({
     "control": CONTROL,
     "status_file": Table({"path": path()}, optional=True),
     "alerts": ALERTS,
-    "metrics": Table({"listen": text(allowed="host:port")}, acted_on=False),
+    "metrics": Table({
+        "listen": Key(host_and_port, "host:port, such as 127.0.0.1:9464 or [::1]:9464"),
+    }, optional=True),
     "feeds": NamedTables(FEED, "sections [feeds.<file type>], each named like a file"),
 })  # fmt: skip

@@ -152,6 +152,14 @@ class AlertsSection:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class MetricsSection:
+    """`[metrics]`."""
+
+    host: str
+    port: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Config:
     """The whole config of one daemon."""
 
@@ -168,4 +176,5 @@ class Config:
     feeds: tuple[Feed, ...]
     alerts: AlertsSection | None = None
     status_file: Path | None = None
+    metrics: MetricsSection | None = None
     inactive: tuple[str, ...] = ()  # sections that are there and not acted on by this version

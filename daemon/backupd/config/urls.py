@@ -54,7 +54,7 @@ def archive_url(value: object) -> ArchiveUrl:
 
 def staging_url(value: object) -> str:
     """Read the URL of a folder that Hive can read too."""
-    url = _split(value)
+    url = split(value)
     if not url.scheme or url.query or url.fragment:
         raise BadValueError("is no URL of a folder")
     if not _PLAIN_PATH.fullmatch(url.path) or ".." in url.path.split("/"):
@@ -62,6 +62,14 @@ def staging_url(value: object) -> str:
     if url.scheme == "webhdfs" and not url.hostname:
         raise BadValueError("names no host")
     return str(value)
+
+
+def host_and_port(value: object) -> tuple[str, int]:
+    """Read `host:port`; an IPv6 address stands in brackets."""
+    parts = split(f"//{plain_text(value)}")
+    if not parts.hostname or not parts.port or parts.netloc != value or parts.username:
+        raise BadValueError("is no host and port")
+    return parts.hostname, parts.port
 
 
 def url(*schemes: str, default: object = REQUIRED) -> Key:

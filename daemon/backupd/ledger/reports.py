@@ -121,6 +121,14 @@ def done(connection: sa.Connection, feed: str, since: float, lately: float) -> D
     return Done(since=number(since), lately=number(lately), last_at=_time(last))
 
 
+def last_done(connection: sa.Connection, feeds: Collection[str]) -> dict[str, float]:
+    """Return when the last file of each of these feeds was done; feeds without one are left out."""
+    at = files.c.done_at
+    query = sa.select(sa.func.max(at)).where(files.c.feed == sa.bindparam("of"), at.is_not(None))
+    found = {feed: connection.execute(query, {"of": feed}).scalar_one() for feed in feeds}
+    return {feed: moment for feed, moment in found.items() if moment is not None}
+
+
 def select(connection: sa.Connection, wanted: Wanted) -> list[FileRecord]:
     """Return files in the order in which they were first seen."""
     query = sa.select(files).where(*_conditions(wanted)).order_by(files.c.id)

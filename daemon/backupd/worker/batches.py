@@ -106,7 +106,9 @@ class BatchLane:
 
     async def _attempt(self, batch: Batch) -> BatchMove:
         try:
-            move = await self._work(batch)
+            is_last = batch.attempts >= self._shop.policy.attempts
+            with self._shop.measure(self._stage, is_last=is_last):
+                move = await self._work(batch)
         except DependencyDownError as error:
             due = await self._shop.breakers.failed(error)
             return moves.batch_given_back(batch, moves.explained(error), self._shop.now(), due)

@@ -147,7 +147,9 @@ class FileLane:
         if self._is_paused():
             return self._held_off(task.file)
         try:
-            result = await self._run(task)
+            is_last = task.file.attempts >= self._shop.policy.attempts
+            with self._shop.measure(self._stage, is_last=is_last):
+                result = await self._run(task)
         except DependencyDownError as error:
             due = await self._shop.breakers.failed(error)
             return moves.given_back(task.file, moves.explained(error), self._shop.now(), due)

@@ -4,17 +4,33 @@ from __future__ import annotations
 
 import asyncio
 import time
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from contextlib import AbstractContextManager
 
     from backupd.core.moves import RetryPolicy
     from backupd.core.records import Feed
+    from backupd.core.stages import Stage
     from backupd.ledger import Ledger
     from backupd.worker.breaker import Breakers
+
+
+class Measure(Protocol):
+    """Times and counts the work that is done inside the context."""
+
+    def __call__(self, stage: Stage, *, is_last: bool) -> AbstractContextManager[None]:
+        """`is_last`: there is no further try after this one."""
+        ...
+
+
+def _unmeasured(stage: Stage, *, is_last: bool) -> AbstractContextManager[None]:
+    del stage, is_last
+    return nullcontext()
+
 
 _LOOK_AGAIN = 5.0  # seconds: the longest that a lane sleeps, should a wake-up ever be missed
 _LOOKS_APART = 0.05  # seconds: under load, what comes in between is taken together
@@ -35,6 +51,7 @@ class Shop:
     away: Callable[[], Mapping[str, str]]
     now: Callable[[], float]
     stop: asyncio.Event
+    measure: Measure = _unmeasured
 
     def open_feeds(self) -> list[str]:
         """Return the feeds whose files may be worked on."""

@@ -1,4 +1,4 @@
-"""[alerts] and [status_file] in the config."""
+"""[alerts], [status_file] and [metrics] in the config."""
 
 from __future__ import annotations
 
@@ -77,3 +77,21 @@ def test_the_status_files_directory_is_one_that_the_service_must_write(tmp_path:
     config = loaded(tmp_path, {"status_file.path": '"TMP/health/process_status"'})
     assert config.status_file == tmp_path / "health" / "process_status"
     assert tmp_path / "health" in write_paths(config)
+
+
+@pytest.mark.parametrize(
+    ("listen", "host", "port"),
+    [("127.0.0.1:9464", "127.0.0.1", 9464), ("[::1]:80", "::1", 80), ("edge1:1", "edge1", 1)],
+)
+def test_metrics_listen_on_a_host_and_port(
+    tmp_path: Path, listen: str, host: str, port: int
+) -> None:
+    metrics = loaded(tmp_path, {"metrics.listen": f'"{listen}"'}).metrics
+    assert metrics is not None
+    assert (metrics.host, metrics.port) == (host, port)
+
+
+@pytest.mark.parametrize("listen", ["9464", ":9464", "host", "host:0", "host:99999", "u@h:1"])
+def test_what_is_no_host_and_port_is_told(tmp_path: Path, listen: str) -> None:
+    (found,) = mistakes(tmp_path, {"metrics.listen": f'"{listen}"'})
+    assert found.key == "metrics.listen"

@@ -1,0 +1,178 @@
+"""Figures for Prometheus. Labels are feeds, stages and the like: never a file's name."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Self
+
+from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.exposition import start_http_server
+from prometheus_client.registry import Collector
+
+from backupd.core.errors import (
+    BackupdError,
+    DependencyDownError,
+    LedgerError,
+    PermanentError,
+    RewindError,
+    TransientError,
+    UnknownOutcomeError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from prometheus_client import Metric
+
+    from backupd.config.sections import MetricsSection
+    from backupd.core.stages import Stage
+
+_SECONDS = (0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100, 300, 1000, 3000)
+_KINDS = (  # in this order: an unknown outcome is transient too
+    (UnknownOutcomeError, "unknown_outcome"),
+    (TransientError, "transient"),
+    (PermanentError, "permanent"),
+    (DependencyDownError, "dependency_down"),
+    (RewindError, "rewound"),
+)
+_NEVER_GIVEN_UP = {"unknown_outcome", "dependency_down", "rewound"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot:
+    """What is so at the moment of a scrape. Times are seconds since the epoch."""
+
+    files: Mapping[tuple[str, ...], int]  # by feed, stage and status
+    oldest: Mapping[str, float]  # by feed: when the oldest open file was first seen
+    last_done: Mapping[str, float]  # by feed
+    incidents: Mapping[str, int]  # open ones by kind
+    breakers: Mapping[str, bool]  # by dependency: whether it is down
+    rescanned: int  # files found by a rescan alone, since the start
+
+
+class Meter:
+    """What the daemon counts while it works."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        self._done = self._counter("files_done", "Files that came to their end", "feed")
+        self._bytes = self._counter("bytes_done", "Bytes of the files that came to it", "feed")
+        self._failures = self._counter("failures", "Tries that failed", "stage", "kind")
+        self._retries = self._counter(
+            "retries", "Failed tries after which it is tried again", "stage", "kind"
+        )
+        self._seconds = Histogram(
+            "backupd_stage_duration_seconds",
+            "Time that a stage took for a file, or (load, merge) for a batch",
+            ["stage"],
+            buckets=_SECONDS,
+            registry=self.registry,
+        )
+
+    def _counter(self, name: str, text: str, *labels: str) -> Counter:
+        return Counter(f"backupd_{name}", text, labels, registry=self.registry)
+
+    @contextmanager
+    def measure(self, stage: Stage, *, is_last: bool) -> Iterator[None]:
+        """Time the work that is done inside, and count how it fails.
+
+        `is_last`: the file or batch is parked if this try fails as the ones before did.
+        """
+        began = time.monotonic()
+        try:
+            yield
+        except LedgerError:
+            raise
+        except Exception as error:
+            kind = kind_of(error)
+            self._failures.labels(stage, kind).inc()
+            if kind in _NEVER_GIVEN_UP or (kind != "permanent" and not is_last):
+                self._retries.labels(stage, kind).inc()
+            raise
+        finally:
+            self._seconds.labels(stage).observe(time.monotonic() - began)
+
+    def done(self, feed: str, size_bytes: int) -> None:
+        """Count a file that came to its end."""
+        self._done.labels(feed).inc()
+        self._bytes.labels(feed).inc(size_bytes)
+
+
+def kind_of(error: Exception) -> str:
+    """Return the kind of an error as a label."""
+    return next((name for kind, name in _KINDS if isinstance(error, kind)), "unexpected")
+
+
+class _Now(Collector):
+    """Shows a snapshot at each scrape. Called in the server's threads."""
+
+    def __init__(self, look: Callable[[], Snapshot]) -> None:
+        self._look = look
+
+    def describe(self) -> list[Metric]:
+        """Name nothing beforehand: the registry would look at once, to learn the names."""
+        return []
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield the figures of this moment."""
+        now, found = time.time(), self._look()
+        yield _gauge("files", "Files by feed, stage and status", "feed stage status", found.files)
+        yield _gauge(
+            "oldest_waiting_seconds",
+            "Age of the oldest file that is not through",
+            "feed",
+            {feed: max(now - at, 0.0) for feed, at in found.oldest.items()},
+        )
+        yield _gauge(
+            "last_done_timestamp_seconds", "When the last file was done", "feed", found.last_done
+        )
+        yield _gauge("open_incidents", "Open incidents by kind", "kind", found.incidents)
+        yield _gauge(
+            "breaker_open", "Whether it is down (1) or not (0)", "dependency", found.breakers
+        )
+        yield CounterMetricFamily(
+            "backupd_files_found_by_rescan", "Files that no event told of", value=found.rescanned
+        )
+
+
+def _gauge(
+    name: str, text: str, labels: str, values: Mapping[tuple[str, ...], float] | Mapping[str, float]
+) -> GaugeMetricFamily:
+    """Return a family; where there is one label, its value alone is the key."""
+    family = GaugeMetricFamily(f"backupd_{name}", text, labels=labels.split())
+    for of, value in values.items():
+        family.add_metric([of] if isinstance(of, str) else of, value)
+    return family
+
+
+class MetricsServer:
+    """Serves the figures over HTTP while entered as an async context manager."""
+
+    def __init__(self, section: MetricsSection, meter: Meter, look: Callable[[], Snapshot]) -> None:
+        """`look` is called in threads, by several at once."""
+        self._section = section
+        self._registry = meter.registry
+        self._registry.register(_Now(look))
+
+    async def __aenter__(self) -> Self:
+        """Listen. Raises BackupdError where that cannot be."""
+        host, port = self._section.host, self._section.port
+        try:
+            self._server, self._thread = start_http_server(port, host, self._registry)
+        except OSError as error:
+            raise BackupdError(
+                f"cannot listen on {host}:{port} for metrics: {error.strerror}",
+                hint="set metrics.listen to an address of this host and a free port",
+            ) from error
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Listen no more."""
+        await asyncio.to_thread(self._server.shutdown)
+        self._server.server_close()
+        await asyncio.to_thread(self._thread.join)
