@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import sqlalchemy as sa
 
+from backupd.core.incidents import Incident, Kind
 from backupd.core.stages import Stage, Status
-from backupd.ledger import batch_verbs, engine, intake_verbs, reports, verbs
+from backupd.ledger import batch_verbs, engine, incident_reports, intake_verbs, reports, verbs
 from support.files import NOW, a_file
 
 if TYPE_CHECKING:
@@ -20,6 +22,15 @@ CLAIM = verbs.Claim(stage=Stage.SHIP, limit=10, now=NOW, feeds=tuple(FEEDS))
 FORM = batch_verbs.FormBatch(max_files=10, now=NOW)
 PARKED = reports.Wanted(status=Status.PARKED, limit=10)
 FILE = a_file(Stage.MANIFEST)
+INCIDENT = Incident(
+    id="1",
+    kind=Kind.PARKED,
+    cause="",
+    feed=FEEDS[0],
+    trouble="odd",
+    reason="",
+    opened_at=NOW,
+)
 
 # What is asked -> the indexes that may answer it.
 ASKED: dict[str, tuple[Callable[..., Any], tuple[Any, ...], set[str]]] = {
@@ -49,6 +60,36 @@ ASKED: dict[str, tuple[Callable[..., Any], tuple[Any, ...], set[str]]] = {
     "mounts": (reports.mounts, (), {"files_open"}),
     "parked": (reports.select, (PARKED,), {"files_open"}),
     "receipts": (reports.receipts_of, (["a"],), {"sqlite_autoindex_receipts_1"}),
+    "done": (reports.done, (FEEDS[0], NOW, NOW), {"files_done"}),
+    "last_done": (reports.last_done, (FEEDS,), {"files_done"}),
+    "troubles": (
+        incident_reports.troubles,
+        (),
+        {"files_trouble", "files_open", "incidents_open"},
+    ),
+    "standing": (
+        incident_reports.standing,
+        (),
+        {"files_due", "files_open", "incidents_open", "notices_at"},
+    ),
+    "last_mail": (incident_reports.last_mail, (), {"notices_at"}),
+    "delivered_again": (
+        intake_verbs.make_good,
+        ([FILE],),
+        {"files_trouble", "files_path"},
+    ),
+    **{
+        f"held_up_{cause}": (
+            incident_reports.held_up,
+            (replace(INCIDENT, kind=kind, cause=cause),),
+            {index},
+        )
+        for kind, cause, index in (
+            (Kind.PARKED, "parked", "files_trouble"),
+            (Kind.FEED, "feed", "files_open"),
+            (Kind.DEPENDENCY, "archive", "files_due"),
+        )
+    },
     "history": (reports.history, ("a",), {"events_file"}),
 }
 

@@ -68,7 +68,7 @@ def see(connection: sa.Connection, sightings: Sequence[Sighting]) -> list[bool]:
             seen.add(sighting.path)
     _let_go(connection, [(there[file.path], file) for file in new if file.path in there])
     if new:
-        connection.execute(_MAKE_GOOD, [{"again": os.fsencode(file.path)} for file in new])
+        make_good(connection, new)
         connection.execute(sa.insert(files), [new_file_row(file) for file in new])
         verbs.record(connection, map(_seen_event, new))
     return _consume(sightings, seen)
@@ -120,6 +120,11 @@ _WAKE_COMPANIONS = (
     )
     .values(next_attempt_at=sa.bindparam("now"))
 )
+
+
+def make_good(connection: sa.Connection, new: Sequence[FileRecord]) -> None:
+    """What is delivered again ends the trouble of a parked file that stood there before."""
+    connection.execute(_MAKE_GOOD, [{"again": os.fsencode(file.path)} for file in new])
 
 
 def _is_new(sighting: Sighting, known_file: _Known | None) -> bool:
@@ -205,7 +210,6 @@ def _let_go(connection: sa.Connection, pairs: Sequence[tuple[_Known, FileRecord]
     )
 
 
-# What is delivered again makes good for a parked file that stood there before: its trouble is over.
 _MAKE_GOOD = (
     sa.update(files)
     .where(files.c.path == sa.bindparam("again"), files.c.trouble != sa.literal_column("''"))
