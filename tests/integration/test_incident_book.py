@@ -195,3 +195,11 @@ async def test_in_short_it_tells_where_work_is_due_and_whether_a_ticket_went(hou
     )
     await house.ledger.note_notices([ticket])
     assert (await standing()).ticketed
+
+
+async def test_who_works_on_files_does_not_meddle_with_a_feeds_incident(house: House) -> None:
+    house.away["traffic/a"] = "not mounted"
+    (before,) = await house.cases()
+    await house.breakers.failed(DependencyDownError("feed:traffic/a", "not mounted"))
+    await house.breakers.succeeded("feed:traffic/a")  # of a file that was under way
+    assert await house.cases() == [before]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from backupd.core.incidents import FEED_PREFIX, Outage
+from backupd.core.incidents import Outage
 from backupd.core.moves import explained
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ class Breakers:
         pause = min(self.policy.pause(trials), _LONGEST_PAUSE)
         outage = replace(outage, trials=trials, next_try_at=now + pause, reason=explained(error))
         self.open[error.dependency] = outage
-        if not error.dependency.startswith(FEED_PREFIX):
+        if error.dependency in _TRIED_BY_WORKERS:
             await self._ledger.note_outage(outage)
         return now + pause
 
@@ -83,4 +83,5 @@ class Breakers:
                 dependency=dependency,
                 down_for_s=round(self._now() - outage.since, 1),
             )
-            await self._ledger.close_incidents([dependency], self._now())
+            if dependency in _TRIED_BY_WORKERS:
+                await self._ledger.close_incidents([dependency], self._now())
