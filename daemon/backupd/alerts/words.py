@@ -17,6 +17,8 @@ _MEANING = {
     " themselves once it answers; no attempt is lost meanwhile.",
     "warehouse": "Files are counted but not registered, and so not shipped either. They go on by"
     " themselves once it works again; no attempt is lost meanwhile.",
+    "impala": "Files go on, but Impala does not see the newest rows. It is told of them once it"
+    " works again.",
     "mail": "Files go on, but nobody is told of incidents by mail. What is owed is sent once the"
     " mail server takes it.",
     "hook": "Files go on, but the hook program is not told of incidents. It is tried again.",

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _LONGEST_PAUSE = 60.0  # seconds: what came back is noticed within it, whatever `retry.cap` is
 
-_TRIED_BY_WORKERS = {"archive", "warehouse"}
+_TRIED_BY_WORKERS = {"archive", "warehouse", "impala"}
 
 log = structlog.get_logger()
 
