@@ -33,6 +33,7 @@ from backupd.ops.status_file import StatusFile
 from backupd.stages import Cleanup, LocalFiles, Manifest, Ship, ShipRules
 from backupd.warehouse import open_refresher, open_warehouse
 from backupd.worker import (
+    IMPALA,
     WAREHOUSE,
     BatchFormer,
     BatchLane,
@@ -217,9 +218,13 @@ class Supervisor:
             oldest=reader.ask(reports.oldest_open),
             last_done=reader.ask(reports.last_done, self._shop.feeds),
             incidents={kind: kinds[kind] for kind in Kind},
-            breakers={name: self._breakers.is_down(name) for name in (_ARCHIVE, WAREHOUSE)},
+            breakers={name: self._breakers.is_down(name) for name in self._dependencies()},
             rescanned=self._intake.found["rescan"],
         )
+
+    def _dependencies(self) -> list[str]:
+        impala = [IMPALA] if self._config.warehouse.impala else []
+        return [_ARCHIVE, WAREHOUSE, *impala]
 
     # -- work ----------------------------------------------------------------------------------
 

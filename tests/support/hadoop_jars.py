@@ -50,16 +50,17 @@ def _fetch() -> None:
         archive.unlink()
 
 
+_SCRIPTS_FOLDER = "/scripts/metastore/upgrade/derby/"
+
+
 def _unpack_scripts(path: Path) -> None:
     with tarfile.open(path) as archive:
-        wanted = [
-            member
-            for member in archive.getmembers()
-            if "/scripts/metastore/upgrade/derby/" in member.name
-        ]
-        for member in wanted:
-            member.name = member.name.partition("/")[2]
-        archive.extractall(CACHE / "metastore", wanted, filter="data")
+        for member in archive.getmembers():
+            content = archive.extractfile(member) if _SCRIPTS_FOLDER in member.name else None
+            if content is not None:
+                target = CACHE / "metastore" / member.name.partition("/")[2]
+                target.parent.mkdir(parents=True, exist_ok=True)
+                target.write_bytes(content.read())
 
 
 def _maven(*arguments: str) -> None:

@@ -20,7 +20,7 @@ from backupd.config.readers import (
     texts,
 )
 from backupd.config.tables import NamedTables, Table
-from backupd.config.urls import archive_url, host_and_port, ledger_path, staging_url, url
+from backupd.config.urls import archive_url, host_and_port, ledger_path, staging_url
 from backupd.core.records import ProductionRow
 
 COLUMNS: tuple[str, ...] = tuple(field.name for field in fields(ProductionRow))

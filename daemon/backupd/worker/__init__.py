@@ -7,10 +7,12 @@ from backupd.worker.batches import DEPENDENCY as WAREHOUSE
 from backupd.worker.batches import BatchFormer, BatchLane
 from backupd.worker.breaker import Breakers
 from backupd.worker.files import FileLane
+from backupd.worker.refresh import DEPENDENCY as IMPALA
 from backupd.worker.refresh import RefreshLane
 from backupd.worker.shop import Shop
 
 __all__ = [
+    "IMPALA",
     "WAREHOUSE",
     "BatchFormer",
     "BatchLane",
