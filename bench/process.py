@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-_SAMPLE_EVERY = 0.05  # seconds
+_SAMPLE_EVERY = 0.2  # seconds
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -27,7 +27,7 @@ class Run:
     """One process from start to end."""
 
     seconds: float
-    peak_mib: float  # resident, its children's with it
+    peak_mib: float  # resident, its children's with it, pages that they share counted once
 
 
 def run(command: Sequence[str], log: Path, environ: Mapping[str, str] | None = None) -> Run:
@@ -47,29 +47,33 @@ def run(command: Sequence[str], log: Path, environ: Mapping[str, str] | None = N
 
 
 class Peak:
-    """Watches the high-water marks of a process and its children until it ends.
-
-    The kernel's answer at the end would not do: it counts what the process was before it became
-    the command.
-    """
+    """Watches what a process and its children hold resident, until it ends."""
 
     def __init__(self, pid: int) -> None:
         self._pid = pid
-        self._marks: dict[int, float] = {}
+        self._mib = 0.0
         self._thread = threading.Thread(target=self._watch)
         self._thread.start()
 
     def mib(self) -> float:
-        """Return the sum of all marks, once the process has ended."""
+        """Return the most that they held together, once the process has ended."""
         self._thread.join()
-        return sum(self._marks.values())
+        return self._mib
 
     def _watch(self) -> None:
-        while mib := memory_mib(self._pid, "VmHWM"):
-            self._marks[self._pid] = mib
-            for child in _children(self._pid):
-                self._marks[child] = memory_mib(child, "VmHWM") or self._marks.get(child, 0.0)
+        while own := _proportional_mib(self._pid):
+            together = own + sum(_proportional_mib(child) for child in _children(self._pid))
+            self._mib = max(self._mib, together)
             time.sleep(_SAMPLE_EVERY)
+
+
+def _proportional_mib(pid: int) -> float:
+    """Return a process's share of the memory that it holds; 0 once it has ended."""
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+            if line.startswith("Pss:"):
+                return int(line.split()[1]) / 1024
+    return 0.0
 
 
 def _children(pid: int) -> list[int]:

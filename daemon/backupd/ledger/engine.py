@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _BUSY_TIMEOUT_MS = 10_000
-_PAGE_CACHE_KIB = 32_768  # a few hundred thousand open files' index pages; bounds memory too
+_PAGE_CACHE_KIB = 16_384  # a few hundred thousand open files' index pages; bounds memory too
 
 
 def open_for_writing(path: Path) -> sa.Engine:
