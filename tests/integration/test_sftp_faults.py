@@ -140,7 +140,7 @@ async def test_a_frozen_server_is_noticed_and_used_again_when_it_thaws(
 async def test_a_silent_network_is_noticed(
     server: SshServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connection, "KEEPALIVE_EVERY", 0.1)
+    monkeypatch.setattr(connection, "KEEPALIVE_EVERY", 0.5)
     async with running_proxy(server.host, server.port) as proxy:
         server.trust_also(proxy.port)
         archive = open_archive(archive_section(tmp_path / "root", server, port=proxy.port))
