@@ -16,8 +16,7 @@ import structlog
 
 from backupd.alerts import Alerts
 from backupd.archive import open_archive
-from backupd.archive.stream import SendStream
-from backupd.carrier import Carrier, Orders
+from backupd.carrier import Carrier, Orders, works
 from backupd.config import ConfigMistakes
 from backupd.control import ControlServer
 from backupd.core import moves
@@ -30,7 +29,7 @@ from backupd.intake.service import Intake
 from backupd.ledger import Ledger, LedgerReader, incident_reports, reports
 from backupd.ops.metrics import Meter, MetricsServer, Snapshot
 from backupd.ops.status_file import StatusFile
-from backupd.stages import Cleanup, LocalFiles, Manifest, Ship, ShipRules
+from backupd.stages import LocalFiles, Manifest, ShipRules
 from backupd.warehouse import open_refresher, open_warehouse
 from backupd.worker import (
     IMPALA,
@@ -277,14 +276,11 @@ class Supervisor:
         at_once = self._config.concurrency.ship
         rules = ShipRules(compress=compress, keep_for=cleanup.keep_for, at_once=at_once)
         orders = Orders(archive=section, ship=rules, delete=cleanup.action == "delete")
-        stream = partial(SendStream, level=section.compression_level)
-        ship = Ship(archive, local, stream, rules)
-        clean = Cleanup(archive, local, delete=orders.delete)
+        here = works(orders, archive, local)
         carrier = await stack.enter_async_context(Carrier(orders))
         return {
             Stage.MANIFEST: manifest,
-            Stage.SHIP: carrier.stage(Stage.SHIP, ship),
-            Stage.CLEANUP: carrier.stage(Stage.CLEANUP, clean),
+            **{stage: carrier.stage(stage, work) for stage, work in here.items()},
         }
 
     def _counted(self, last_stage: Work) -> Work:

@@ -7,19 +7,17 @@ import os
 import signal
 import socket
 import sys
-from functools import partial
 from typing import TYPE_CHECKING, NoReturn
 
 import structlog
 
 from backupd.archive import open_archive
-from backupd.archive.stream import SendStream
 from backupd.carrier.wire import frame, receive
+from backupd.carrier.works import works
 from backupd.core.errors import BackupdError, TransientError
 from backupd.core.moves import explained
-from backupd.core.stages import Stage
 from backupd.ops import logs
-from backupd.stages import Cleanup, LocalFiles, Ship
+from backupd.stages import LocalFiles
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -43,29 +41,19 @@ def main() -> None:
 
 async def _serve(pair: socket.socket) -> NoReturn:
     reader, writer = await asyncio.open_unix_connection(sock=pair)
-    works: dict[Stage, Work] = {}
     running: set[asyncio.Task[None]] = set()
     try:
-        works = _stages(await receive(reader))
+        orders: Orders = await receive(reader)
+        todo = works(orders, open_archive(orders.archive), LocalFiles(_not_for_me_to_say))
         while True:
             number, stage, task = await receive(reader)
-            answer = asyncio.create_task(_answer(writer, number, works[stage], task))
+            answer = asyncio.create_task(_answer(writer, number, todo[stage], task))
             running.add(answer)
             answer.add_done_callback(running.discard)
     except EOFError:
         # The first process has ended or been killed. What runs here may not outlive it: its next
         # one will take it up.
         os._exit(0)
-
-
-def _stages(orders: Orders) -> dict[Stage, Work]:
-    archive = open_archive(orders.archive)
-    local = LocalFiles(_not_for_me_to_say)
-    stream = partial(SendStream, level=orders.archive.compression_level)
-    return {
-        Stage.SHIP: Ship(archive, local, stream, orders.ship),
-        Stage.CLEANUP: Cleanup(archive, local, delete=orders.delete),
-    }
 
 
 def _not_for_me_to_say(feed: Feed) -> str:
