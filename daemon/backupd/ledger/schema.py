@@ -93,7 +93,10 @@ sa.Index(
     "files_companion",
     files.c.stage,
     files.c.companion_path,
-    sqlite_where=files.c.stage == sa.literal_column("'settle'"),
+    sqlite_where=sa.and_(
+        files.c.stage == sa.literal_column("'settle'"),
+        files.c.companion_path.is_not(None),
+    ),
 )
 sa.Index(
     "files_trouble",
@@ -211,8 +214,17 @@ feed_mounts = sa.Table(
     sa.Column("mount", sa.LargeBinary, nullable=False),
 )
 
+
+def _create(connection: sa.Connection) -> None:
+    """Create tables and indexes, always in the same order: SQLite's planner breaks ties by it."""
+    for table in metadata.sorted_tables:
+        connection.execute(sa.schema.CreateTable(table))
+        for index in sorted(table.indexes, key=lambda index: str(index.name)):
+            index.create(connection)
+
+
 # Step N brings a ledger of version N to version N + 1. Steps are never changed once released.
-MIGRATIONS: tuple[Callable[[sa.Connection], None], ...] = (metadata.create_all,)
+MIGRATIONS: tuple[Callable[[sa.Connection], None], ...] = (_create,)
 VERSION = len(MIGRATIONS)
 
 
