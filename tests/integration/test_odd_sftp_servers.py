@@ -154,5 +154,5 @@ async def test_an_answer_that_never_comes_is_not_waited_for_without_end(
     await archive.size("a.csv")
     monkeypatch.setattr(connection, "ANSWER_WITHIN", 0.3)
     odd.hangs = request_
-    with pytest.raises(expected, match=r"0\.3 s"):
+    with pytest.raises(expected, match="did not answer in time"):
         await put(archive)

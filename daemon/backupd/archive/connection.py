@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import math
+import time
 from typing import TYPE_CHECKING, TypeVar
 
 import asyncssh
@@ -28,6 +30,7 @@ KEEPALIVE_MISSED = 3
 # to a slow disk holds up all else on the connection for minutes.
 ANSWER_WITHIN = 300.0
 CLOSE_WITHIN = 5.0
+LOOK_EVERY = 1.0  # seconds between looks whether an answer is overdue
 # Written but not answered yet, on one connection: 4 MiB with OpenSSH. Enough for 160 MB/s over
 # 50 ms on both, and little enough that the last of them is answered in time on a slow line.
 BLOCKS_IN_FLIGHT = 16
@@ -53,6 +56,9 @@ class Link:
         self.address = address
         self.window = asyncio.Semaphore(BLOCKS_IN_FLIGHT)
         self._connection = connection
+        self._answer_by: dict[object, float] = {}  # deadlines of what is asked (time.monotonic)
+        self._watching: asyncio.TimerHandle | None = None
+        self._silent = False
 
     @property
     def lost(self) -> bool:
@@ -65,19 +71,31 @@ class Link:
         A connection that broke, or that did not answer in time, is given up and raises
         DependencyDownError. What the server answers itself is raised as asyncssh.SFTPError.
         """
-        within = ANSWER_WITHIN if within is None else within
+        asked = object()
+        self._answer_by[asked] = time.monotonic() + (ANSWER_WITHIN if within is None else within)
+        self._watch()
         try:
-            async with asyncio.timeout(within):
-                return await request
-        except TimeoutError:
-            self.abort()
-            raise DependencyDownError(
-                "archive",
-                f"{self.address} did not answer within {within:g} s",
-                hint="look at the load and the disks of the archive host",
-            ) from None
+            answer = await request
         except GONE as error:
             raise self._gone(error) from error
+        finally:
+            del self._answer_by[asked]
+        if self._silent:  # what came when it was given up is no answer
+            raise self._did_not_answer()
+        return answer
+
+    def _watch(self) -> None:
+        """Look after the requests until all are answered: one timer for many of them."""
+        if self._watching is None and self._answer_by:
+            loop = asyncio.get_running_loop()
+            self._watching = loop.call_later(LOOK_EVERY, self._look)
+
+    def _look(self) -> None:
+        self._watching = None
+        if min(self._answer_by.values(), default=math.inf) < time.monotonic():
+            self._silent = True
+            self.abort()
+        self._watch()
 
     async def start(self, command: str) -> asyncssh.SSHClientProcess[bytes] | None:
         """Start a command, its errors thrown away; None where the server runs none for us."""
@@ -93,7 +111,16 @@ class Link:
         """Give it up at once; whoever waits for an answer is told."""
         self._connection.abort()
 
+    def _did_not_answer(self) -> DependencyDownError:
+        return DependencyDownError(
+            "archive",
+            f"{self.address} did not answer in time",
+            hint="look at the load and the disks of the archive host",
+        )
+
     def _gone(self, error: Exception) -> DependencyDownError:
+        if self._silent:
+            return self._did_not_answer()
         self.abort()
         return DependencyDownError(
             "archive",

@@ -44,6 +44,7 @@ class SftpUpload:
         self._handle: asyncssh.SFTPClientFile | None = None
         self._offset = 0
         self._writes: deque[asyncio.Task[None]] = deque()
+        self._flushed = False
         self._published = False
 
     async def open(self) -> None:
@@ -68,16 +69,22 @@ class SftpUpload:
             await self._arrived(self._writes.popleft())
 
     async def publish(self) -> bool:
-        """Wait, flush, rename: see the port."""
+        """Wait, flush, rename: see the port.
+
+        What is asked about one file a server does in the order of asking. So the flush goes out
+        right behind the last block, and the rename right behind the close; the rename only once
+        every block is known to have arrived, and to be flushed.
+        """
+        self._writes.append(asyncio.create_task(self._flush()))
         while self._writes:
             await self._arrived(self._writes.popleft())
-        async with explaining(self._link, "flush", self._part):
-            flushed = await self._flush()
-            await self._close()
         async with explaining(self._link, "rename to", self._final):
-            await self._rename()
+            both = await asyncio.gather(self._close(), self._rename(), return_exceptions=True)
+            # A close that failed tells nothing: what the archive holds is verified afterwards.
+            if isinstance(both[1], BaseException):
+                raise both[1]
         self._published = True
-        return flushed
+        return self._flushed
 
     async def leave(self) -> None:
         """Let go of the handle; remove the temporary file unless it was published."""
@@ -117,12 +124,11 @@ class SftpUpload:
         async with explaining(self._link, "write", self._part):
             await write
 
-    async def _flush(self) -> bool:
-        try:
-            await self._link.ask(self._opened.fsync())
-        except asyncssh.SFTPOpUnsupported:
-            return False
-        return True
+    async def _flush(self) -> None:
+        async with explaining(self._link, "flush", self._part):
+            with contextlib.suppress(asyncssh.SFTPOpUnsupported):
+                await self._link.ask(self._opened.fsync())
+                self._flushed = True
 
     async def _close(self) -> None:
         handle, self._handle = self._handle, None

@@ -2,7 +2,8 @@
 
 The work is done in threads, a step of up to a MiB at a time, one step ahead of what is being sent:
 hashlib and the compressors let go of the interpreter lock, so that the event loop only sends and
-several files use several cores. A small file takes one step, and so one change of thread.
+several files use several cores. A small file is done where we stand: to change the thread takes
+longer than the work.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 CHUNK = 256 * 1024  # bytes read at once: fits the second-level cache, through which all passes go
 STEP = 1024 * 1024  # bytes read for one change of thread
+SMALL = 64 * 1024  # bytes; manifest has just read it, so that it is in memory
 BLOCK = 255 * 1024  # bytes of a block at most: the largest write that OpenSSH takes
 FAST_LEVELS = 3  # isal knows no higher ones
 GZIP = 31  # window bits that ask for a gzip header; both libraries leave time and name out of it
@@ -86,7 +88,7 @@ class SendStream:
         only then is it certain, after a break, that no thread reads the descriptor any more.
         """
         loop = asyncio.get_running_loop()
-        ahead = loop.run_in_executor(None, self._step)
+        ahead = self._first_step(loop)
         try:
             while True:
                 data = await asyncio.shield(ahead)
@@ -98,7 +100,15 @@ class SendStream:
                 if last:
                     return
         finally:
-            await asyncio.wait([ahead])
+            if not ahead.done():
+                await asyncio.wait([ahead])
+
+    def _first_step(self, loop: asyncio.AbstractEventLoop) -> asyncio.Future[bytes]:
+        if os.fstat(self._fd).st_size > SMALL:
+            return loop.run_in_executor(None, self._step)
+        done = loop.create_future()
+        done.set_result(self._step())
+        return done
 
     def _step(self) -> bytes:
         """Read on, up to a step or the end; return what is to be sent of it."""
