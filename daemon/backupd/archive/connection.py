@@ -8,11 +8,14 @@ import time
 from typing import TYPE_CHECKING, TypeVar
 
 import asyncssh
+from asyncssh.constants import MSG_IGNORE
 
 from backupd.core.errors import DependencyDownError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
+
+    from asyncssh.packet import SSHPacketLogger
 
     from backupd.config.sections import ArchiveSection
 
@@ -59,11 +62,12 @@ class Link:
         self._answer_by: dict[object, float] = {}  # deadlines of what is asked (time.monotonic)
         self._watching: asyncio.TimerHandle | None = None
         self._silent = False
+        self._given_up = False
 
     @property
     def lost(self) -> bool:
         """Whether nothing can be asked any more."""
-        return self._connection.is_closed()
+        return self._given_up or self._connection.is_closed()
 
     async def ask(self, request: Awaitable[T], *, within: float | None = None) -> T:
         """Return the answer to a request, which takes at most `within` seconds.
@@ -109,6 +113,7 @@ class Link:
 
     def abort(self) -> None:
         """Give it up at once; whoever waits for an answer is told."""
+        self._given_up = True  # asyncssh says so only when the event loop comes to it
         self._connection.abort()
 
     def _did_not_answer(self) -> DependencyDownError:
@@ -202,7 +207,23 @@ async def connect(section: ArchiveSection) -> Link:
         )
     except (OSError, ValueError, asyncssh.Error) as error:
         raise _cannot_connect(section, address, error) from error
+    _spare_empty_packets(connection)
     return await _begin_sftp(connection, address)
+
+
+def _spare_empty_packets(connection: asyncssh.SSHClientConnection) -> None:
+    """Have no empty packet sent before each packet.
+
+    asyncssh sends them against an attack on CBC (RFC 4251, 9.3.1), which it does not offer by
+    itself; with many small files they are a seventh of the work, and a fifth of the server's.
+    """
+    send = connection.send_packet
+
+    def send_packet(pkttype: int, *args: bytes, handler: SSHPacketLogger | None = None) -> None:
+        if pkttype != MSG_IGNORE:
+            send(pkttype, *args, handler=handler)
+
+    connection.send_packet = send_packet  # type: ignore[method-assign]  # it has no switch for it
 
 
 async def _begin_sftp(connection: asyncssh.SSHClientConnection, address: str) -> Link:
