@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backupd.archive.gathering import Gathering
+from backupd.archive.gathering import MANY, Gathering
 from backupd.archive.naming import LONGEST_NAME, encode, place
 from backupd.archive.remote_hash import parse_sums
 from backupd.core.errors import PermanentError
@@ -91,7 +91,7 @@ async def asked(gathering: Gathering[str, str], *keys: str) -> list[asyncio.Task
 async def test_what_comes_during_a_call_goes_into_the_next_one() -> None:
     calls = Calls()
     gathering: Gathering[str, str] = Gathering(calls)
-    tasks = await asked(gathering, "a", "b", "c", "b")
+    tasks = await asked(gathering, "a") + await asked(gathering, "b", "c", "b")
     calls.may_answer.set()
     assert await asyncio.gather(*tasks) == ["A", "B", "C", "B"]
     assert calls.asked == [["a"], ["b", "c"]]
@@ -111,10 +111,33 @@ async def test_a_key_asked_for_during_its_own_call_is_looked_at_again() -> None:
 async def test_several_calls_at_once_where_allowed() -> None:
     calls = Calls()
     gathering: Gathering[str, str] = Gathering(calls, at_once=2)
-    tasks = await asked(gathering, "a", "b", "c")
+    tasks = [*await asked(gathering, "a"), *await asked(gathering, "b")]
+    tasks += await asked(gathering, "c")
     calls.may_answer.set()
     await asyncio.gather(*tasks)
     assert calls.asked == [["a"], ["b"], ["c"]]
+
+
+async def test_after_a_call_for_many_the_next_waits_for_company() -> None:
+    calls = Calls()
+    calls.may_answer.set()
+    gathering: Gathering[str, str] = Gathering(calls)
+    many = [str(number) for number in range(MANY)]
+    await asyncio.gather(*await asked(gathering, *many))
+    tasks = [*await asked(gathering, "a"), *await asked(gathering, "b")]
+    await asyncio.gather(*tasks)
+    assert calls.asked == [many, ["a", "b"]]
+
+
+async def test_who_waits_for_company_is_let_go_at_the_end() -> None:
+    calls = Calls()
+    calls.may_answer.set()
+    gathering: Gathering[str, str] = Gathering(calls)
+    await asyncio.gather(*await asked(gathering, *map(str, range(MANY))))
+    (waiting,) = await asked(gathering, "a")
+    await gathering.aclose()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
 
 
 async def test_an_error_reaches_every_caller_and_the_next_call_is_made() -> None:

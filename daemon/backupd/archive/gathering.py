@@ -8,6 +8,11 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping
 
+# Where so many came together the last time, many more are on their way: the next call waits for
+# them for some seconds.
+MANY = 4
+COMPANY = 0.03
+
 Key = TypeVar("Key")
 Answer = TypeVar("Answer")
 
@@ -27,6 +32,8 @@ class Gathering(Generic[Key, Answer]):
         self._at_once = at_once
         self._waiting: dict[Key, asyncio.Future[Answer]] = {}
         self._calls: set[asyncio.Task[None]] = set()
+        self._gathers = False  # whether a call has yet to take what waits
+        self._came_together = 0
 
     async def ask(self, key: Key) -> Answer:
         """Return the answer for `key`; raises what the call raised."""
@@ -43,11 +50,12 @@ class Gathering(Generic[Key, Answer]):
         for call in calls:
             call.cancel()
         await asyncio.gather(*calls, return_exceptions=True)
+        _cancel(self._waiting.values())
 
     def _begin(self) -> None:
-        if self._waiting and len(self._calls) < self._at_once:
-            keys, self._waiting = self._waiting, {}
-            call = asyncio.create_task(self._run(keys))
+        if self._waiting and not self._gathers and len(self._calls) < self._at_once:
+            self._gathers = True
+            call = asyncio.create_task(self._run())
             self._calls.add(call)
             call.add_done_callback(self._ended)
 
@@ -55,7 +63,11 @@ class Gathering(Generic[Key, Answer]):
         self._calls.discard(call)
         self._begin()
 
-    async def _run(self, keys: dict[Key, asyncio.Future[Answer]]) -> None:
+    async def _run(self) -> None:
+        if self._came_together >= MANY:
+            await asyncio.sleep(COMPANY)
+        keys, self._waiting = self._waiting, {}
+        self._gathers, self._came_together = False, len(keys)
         try:
             answers = await self._call(list(keys))
             for key, future in keys.items():

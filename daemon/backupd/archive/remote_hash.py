@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 # Names go in by standard input, NUL between: none is ever part of a command. xargs starts one
 # sha256sum for so many names, and waits for them: what a batch lacks is made up with canaries.
 # So a login shell is started once a connection, which may take 0.1 s, and a process once a batch.
-BATCH = 16  # at most 64 KiB of names, well below what xargs takes for one command
+BATCH = 24  # at most 96 KiB of names, below the 128 that xargs takes for one command
 COMMAND = f"xargs -0 -n {BATCH} sha256sum --"
 # In every batch, and the last of it: its sum shows that a real sha256sum ran, not whatever an
 # SFTP-only account is made to run instead; and that the names before it have had their turn.
