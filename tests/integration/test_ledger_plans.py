@@ -54,8 +54,9 @@ ASKED: dict[str, tuple[Callable[..., Any], tuple[Any, ...], set[str]]] = {
     "any_unfinished": (
         reports.any_unfinished,
         (FEEDS,),
-        {"files_open", "files_due", "files_counts"},
+        {"files_open", "files_due"},
     ),
+    "counts": (reports.counts, (), {"files_open", "files_done"}),
     "not_done": (reports.not_done, (), {"files_open"}),
     "mounts": (reports.mounts, (), {"files_open"}),
     "parked": (reports.select, (PARKED,), {"files_open"}),

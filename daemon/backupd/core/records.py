@@ -1,5 +1,8 @@
 """What is known of files, batches and receipts. Frozen: changed by `dataclasses.replace`.
 
+Without slots: frozen classes with slots take several times as long to pickle, and files in ship go
+from process to process.
+
 All times are seconds since the epoch, UTC. Paths and names are `str` as `os.fsdecode` makes them
 (bytes that are not UTF-8 stand as lone surrogates).
 """
@@ -32,7 +35,7 @@ def first_id(now: float) -> str:
     return f"{int(max(now, 0.0) * 1000):011x}"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Identity:
     """Tells whether a file changed since it was looked at. Only a content hash tells "the same"."""
 
@@ -48,7 +51,7 @@ class Identity:
         return cls(stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True)
 class CompanionRule:
     """How a feed's companion is named and read."""
 
@@ -57,7 +60,7 @@ class CompanionRule:
     required: bool
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True)
 class Feed:
     """One file type of one customer."""
 
@@ -78,7 +81,7 @@ class Feed:
         return f"{self.file_type}/{self.customer}"
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True)
 class FileRecord:
     """One backup file as the ledger knows it."""
 
@@ -127,10 +130,10 @@ class FileRecord:
         """The day of `file_timestamp` as YYYY-MM-DD: the partition of its row."""
         if self.file_timestamp is None:
             return None
-        return datetime.fromtimestamp(self.file_timestamp, UTC).strftime("%Y-%m-%d")
+        return datetime.fromtimestamp(self.file_timestamp, UTC).date().isoformat()
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True)
 class Sighting:
     """A file seen in a feed's directory, before anything is known of it."""
 
@@ -140,9 +143,11 @@ class Sighting:
     identity: Identity
     companion_path: str | None
     seen_at: float
+    reason: str = "seen just now"  # why it waits
+    look_at: float | None = None  # when it is to be looked at next; None: at once
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True)
 class Batch:
     """A fixed set of files that is loaded and merged as one. `members` never change."""
 
@@ -160,7 +165,7 @@ class Batch:
     members: tuple[str, ...]  # file ids, in order
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True)
 class ProductionRow:
     """One file's row in the production table, in the order of the contract's columns."""
 
@@ -178,7 +183,7 @@ class ProductionRow:
     file_date: str  # YYYY-MM-DD of file_timestamp: the partition
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True)
 class Receipt:
     """Proof that a file is in the archive."""
 
@@ -194,7 +199,7 @@ class Receipt:
     verified_at: float
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True)
 class Event:
     """One line of a file's history."""
 
@@ -205,7 +210,7 @@ class Event:
     detail: str
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True)
 class Move:
     """One compare-and-swap in the ledger: applied only if the file still stands where it stood.
 
@@ -222,7 +227,7 @@ class Move:
     receipt: Receipt | None = None  # written with the move
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True)
 class BatchMove:
     """The same for a batch and, with it, all its members: applied whole or not at all.
 
@@ -243,7 +248,7 @@ class BatchMove:
     refreshes: str = ""  # the table, quoted, whose new rows Impala is to be told of
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True)
 class OwedRefresh:
     """Impala has not been told of these merges into a table yet."""
 
@@ -252,7 +257,7 @@ class OwedRefresh:
     merges: int
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True)
 class Task:
     """A claimed file and what its stage needs to know beside it."""
 
@@ -262,7 +267,7 @@ class Task:
     original: FileRecord | None = None  # the first file, for a duplicate
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True)
 class Result:
     """What a stage has to say when it worked: new values for the file, and one line of history."""
 

@@ -10,13 +10,11 @@ import sqlalchemy as sa
 from backupd.core.records import Batch, BatchMove, new_id
 from backupd.core.stages import Stage, Status
 from backupd.ledger.refresh_verbs import owe
-from backupd.ledger.rows import batch_of, in_chunks
+from backupd.ledger.rows import batch_of
 from backupd.ledger.schema import batch_members, batches, events, files
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-_FILES_AT_ONCE = 500
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,7 +96,7 @@ def _make(connection: sa.Connection, members: Sequence[str], now: float) -> str:
             for position, file_id in enumerate(members)
         ],
     )
-    _change_files(connection, members, {"batch_id": batch_id})
+    _change_files(connection, batch_id, {"batch_id": batch_id})
     return batch_id
 
 
@@ -129,7 +127,7 @@ def _claim(connection: sa.Connection, item: ClaimBatch) -> Batch | None:
         return None
     batch = batch_of(row, members_of(connection, row.id))
     running = {"status": Status.RUNNING, "attempts": batch.attempts, "tries": batch.tries}
-    _change_files(connection, batch.members, running)
+    _change_files(connection, batch.id, running)
     _record(connection, batch.id, item.now, f"started with batch {batch.id}")
     return batch
 
@@ -149,7 +147,7 @@ def _move(connection: sa.Connection, item: BatchMove) -> bool:
     if connection.execute(statement).rowcount != 1:
         return False
     changes = {"stage": item.file_stage, "status": item.file_status, **item.file_changes}
-    _change_files(connection, batch.members, changes)
+    _change_files(connection, batch.id, changes)
     _record(connection, batch.id, item.at, item.detail)
     if item.refreshes:
         owe(connection, item.refreshes, item.at)
@@ -158,11 +156,9 @@ def _move(connection: sa.Connection, item: BatchMove) -> bool:
     return True
 
 
-def _change_files(
-    connection: sa.Connection, members: Sequence[str], changes: dict[str, Any]
-) -> None:
-    for some in in_chunks(members, _FILES_AT_ONCE):
-        connection.execute(sa.update(files).where(files.c.id.in_(some)).values(**changes))
+def _change_files(connection: sa.Connection, batch_id: str, changes: dict[str, Any]) -> None:
+    members = sa.select(batch_members.c.file_id).where(batch_members.c.batch_id == batch_id)
+    connection.execute(sa.update(files).where(files.c.id.in_(members)).values(**changes))
 
 
 def _record(connection: sa.Connection, batch_id: str, now: float, detail: str) -> None:

@@ -46,12 +46,18 @@ def known_identities(connection: sa.Connection, paths: Sequence[str]) -> dict[st
     """Return the identities of the local files at these paths: what a rescan compares."""
     found: dict[str, Identity] = {}
     for some in in_chunks(map(os.fsencode, paths), _LOOKUPS):
-        query = sa.select(files.c.path, files.c.identity).where(
-            files.c.path.in_(some), files.c.local
-        )
-        for path, identity in connection.execute(query).all():
+        wanted = (*some, *[some[-1]] * (_LOOKUPS - len(some)))
+        for path, identity in connection.exec_driver_sql(_IDENTITIES, wanted):
             found[os.fsdecode(path)] = identity_of(identity)
     return found
+
+
+# Of a fixed number of paths, so that its text is made once: a rescan asks for each file there is.
+_IDENTITIES, _ = verbs.compiled(
+    sa.select(files.c.path, files.c.identity).where(
+        files.c.path.in_([sa.bindparam(f"path_{i}") for i in range(_LOOKUPS)]), files.c.local
+    )
+)
 
 
 def see(connection: sa.Connection, sightings: Sequence[Sighting]) -> list[bool]:
@@ -154,11 +160,11 @@ def _first_sight(sighting: Sighting) -> FileRecord:
         relative_path=sighting.relative_path,
         stage=Stage.SETTLE,
         status=Status.WAITING,
-        reason="seen just now",
+        reason=sighting.reason,
         attempts=0,
         interruptions=0,
         tries=0,
-        next_attempt_at=now,
+        next_attempt_at=now if sighting.look_at is None else sighting.look_at,
         awaits="",
         stage_since=now,
         first_seen_at=now,

@@ -58,10 +58,14 @@ class Wanted:
 def counts(connection: sa.Connection) -> list[Count]:
     """Count the files by feed, stage and status."""
     columns = (files.c.feed, files.c.stage, files.c.status)
-    query = sa.select(*columns, sa.func.count()).group_by(*columns)
+    still_open = sa.select(*columns, sa.func.count()).where(files.c.status != _DONE)
+    done = sa.select(files.c.feed, sa.func.count()).where(files.c.done_at.is_not(None))
     return [
         Count(feed=feed, stage=Stage(stage), status=Status(status), files=number)
-        for feed, stage, status, number in connection.execute(query)
+        for feed, stage, status, number in connection.execute(still_open.group_by(*columns))
+    ] + [
+        Count(feed=feed, stage=Stage.CLEANUP, status=Status.DONE, files=number)
+        for feed, number in connection.execute(done.group_by(files.c.feed))
     ]
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
-from dataclasses import asdict, fields
+import sys
+from dataclasses import fields
 from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from backupd.core.records import Batch, Event, FileRecord, Identity, Receipt
 from backupd.core.stages import Stage, Status
+from backupd.ledger.schema import files
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
 _Item = TypeVar("_Item")
 
 _PATHS = ("path", "relative_path", "companion_path")
+# Interned, as the names of parameters are: otherwise each is compared letter by letter.
+_FILE_COLUMNS = tuple(sys.intern(str(name)) for name in files.c.keys())  # noqa: SIM118
 _FILE_FIELDS = tuple(field.name for field in fields(FileRecord))
 
 
@@ -58,7 +62,7 @@ def new_file_row(file: FileRecord) -> dict[str, Any]:
 
 def file_of(row: sa.Row[Any]) -> FileRecord:
     """Return the file that a row of `files` holds."""
-    values = row._asdict()
+    values = dict(zip(_FILE_COLUMNS, row, strict=True))
     del values["file_name"]
     values["stage"] = Stage(values["stage"])
     values["status"] = Status(values["status"])
@@ -84,7 +88,7 @@ def receipt_of(row: sa.Row[Any]) -> Receipt:
 
 def receipt_row(receipt: Receipt) -> dict[str, Any]:
     """Return the row of a receipt."""
-    return asdict(receipt)
+    return dict(vars(receipt))
 
 
 def event_of(row: sa.Row[Any]) -> Event:

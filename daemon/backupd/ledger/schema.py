@@ -62,7 +62,6 @@ sa.Index("files_file_name", files.c.file_name)
 sa.Index("files_twins", files.c.feed, files.c.relative_path)
 sa.Index("files_done_at", files.c.done_at, sqlite_where=files.c.done_at.is_not(None))
 sa.Index("files_done", files.c.feed, files.c.done_at, sqlite_where=files.c.done_at.is_not(None))
-sa.Index("files_counts", files.c.feed, files.c.stage, files.c.status)
 sa.Index(
     "files_due",
     files.c.stage,
@@ -74,6 +73,7 @@ sa.Index(
     files.c.status,
     files.c.feed,
     files.c.first_seen_at,
+    files.c.stage,
     sqlite_where=files.c.status != sa.literal_column("'done'"),
 )
 # The stage (and the batch) in the next two look needless, but without them SQLite takes `files_due`

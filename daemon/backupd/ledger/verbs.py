@@ -12,7 +12,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy.dialects import sqlite
 
 from backupd.core.records import Event, FileRecord, Move
 from backupd.core.stages import Stage, Status
@@ -53,12 +53,25 @@ def claim(connection: sa.Connection, claims: Sequence[Claim]) -> list[list[FileR
 
 def record(connection: sa.Connection, happened: Iterable[Event]) -> None:
     """Append to the history."""
-    rows = [
-        {"file_id": e.file_id, "at": e.at, "stage": e.stage, "status": e.status, "detail": e.detail}
-        for e in happened
-    ]
+    rows = [(e.file_id, e.at, e.stage, e.status, e.detail) for e in happened]
     if rows:
-        connection.execute(sa.insert(events), rows)
+        connection.exec_driver_sql(_RECORD, rows)
+
+
+def compiled(statement: sa.Select[Any] | sa.Insert | sa.Update) -> tuple[str, Sequence[str]]:
+    """Return its text and the names of what it takes, in order.
+
+    For the most frequent ones, given to the driver as they are: for SQLAlchemy to look at the
+    values of each item takes longer than SQLite takes to write it.
+    """
+    text = statement.compile(dialect=sqlite.dialect())
+    return str(text), text.positiontup or ()
+
+
+_EVENT: dict[str, Any] = {
+    name: sa.bindparam(name) for name in ("file_id", "at", "stage", "status", "detail")
+}
+_RECORD, _ = compiled(sa.insert(events).values(_EVENT))
 
 
 def event_of_move(item: Move) -> Event:
@@ -81,21 +94,22 @@ def _alike(moves: Sequence[Move]) -> dict[tuple[str, ...], list[int]]:
 
 
 def _swap(connection: sa.Connection, moves: Sequence[Move]) -> list[bool]:
-    statement = _swap_statement(tuple(sorted(moves[0].changes)))
-    parameters = [_swap_values(item) for item in moves]
+    statement, names = _swap_statement(tuple(sorted(moves[0].changes)))
+    parameters = [tuple(map(_swap_values(item).__getitem__, names)) for item in moves]
     savepoint = connection.begin_nested()
-    if connection.execute(statement, parameters).rowcount == len(moves):
+    if connection.exec_driver_sql(statement, parameters).rowcount == len(moves):
         savepoint.commit()
         return [True] * len(moves)
     # The count of an executemany is a sum: go one by one to learn which of them lost.
     savepoint.rollback()
-    return [connection.execute(statement, values).rowcount == 1 for values in parameters]
+    return [connection.exec_driver_sql(statement, values).rowcount == 1 for values in parameters]
 
 
 @cache
-def _swap_statement(columns: tuple[str, ...]) -> sa.Update:
+def _swap_statement(columns: tuple[str, ...]) -> tuple[str, Sequence[str]]:
+    """Return the statement that sets these columns, and what it takes, in order."""
     values = {name: sa.bindparam(f"to_{name}", type_=files.c[name].type) for name in columns}
-    return (
+    update = (
         sa.update(files)
         .where(
             files.c.id == sa.bindparam("if_id"),
@@ -106,6 +120,7 @@ def _swap_statement(columns: tuple[str, ...]) -> sa.Update:
         )
         .values(stage=sa.bindparam("to_stage"), status=sa.bindparam("to_status"), **values)
     )
+    return compiled(update)
 
 
 def _swap_values(item: Move) -> dict[str, Any]:
@@ -124,7 +139,7 @@ def _swap_values(item: Move) -> dict[str, Any]:
 def _file_receipts(connection: sa.Connection, moves: Iterable[Move]) -> None:
     rows = [receipt_row(item.receipt) for item in moves if item.receipt is not None]
     if rows:
-        connection.execute(insert(receipts).prefix_with("OR REPLACE"), rows)
+        connection.execute(sa.insert(receipts).prefix_with("OR REPLACE"), rows)
 
 
 def _wake_duplicates(connection: sa.Connection, moves: Iterable[Move]) -> None:

@@ -30,7 +30,7 @@ _MOST_AT_ONCE = 2_000  # items a transaction: bounds memory, and how long the ne
 # Seconds that a request waits for others to come along: fewer, larger commits. Where many came
 # together the last time, many more are on their way, and none of them is in a hurry.
 _COMPANY = 0.002
-_COMPANY_OF_MANY = 0.02
+_COMPANY_OF_MANY = 0.04
 _MANY = 8  # requests
 
 
@@ -65,7 +65,7 @@ class Writer:
         """
         answer: asyncio.Future[list[Any]] = asyncio.get_running_loop().create_future()
         self._put(_Request(verb, items, answer))
-        return await asyncio.shield(answer)
+        return await answer
 
     def close(self) -> None:
         """Write what was handed over, then end the thread."""
