@@ -76,7 +76,7 @@ class Finder:
         known = await self._ledger.known([each.path for each in chunk.candidates])
         now = time.time()
         new = [
-            each.matcher.sighting(each.path, each.identity, now)
+            self._settling.first_sight(each.matcher.sighting(each.path, each.identity, now))
             for each in chunk.candidates
             if known.get(each.path) != each.identity
             and each.matcher.feed.name not in self._health.away

@@ -99,14 +99,28 @@ def decide(record: FileRecord, look: Look, rules: Rules, now: float) -> Verdict:
     return _by_time(record, look, rules, now)
 
 
+def first_wait(identity: Identity, rules: Rules, now: float) -> NotYet | None:
+    """Say what a file waits for that is seen for the first time.
+
+    None where it has to be looked at for that: its companion may be there.
+    """
+    if rules.companion:
+        return None
+    return _wait(identity, _since_now(identity, rules, now), rules)
+
+
 def _by_time(record: FileRecord, look: Look, rules: Rules, now: float) -> Verdict:
     since = _unchanged_since(record, look.identity, rules, now)
     if now - since >= rules.settle_for:
         return Ready(identity=look.identity, unchanged_since=since)
+    return _wait(look.identity, since, rules)
+
+
+def _wait(identity: Identity, since: float, rules: Rules) -> NotYet:
     return NotYet(
         reason=f"waits until it has stayed unchanged for {rules.settle_for:g} s",
         look_again_at=since + rules.settle_for,
-        identity=look.identity,
+        identity=identity,
         unchanged_since=since,
     )
 
@@ -179,7 +193,12 @@ def _unchanged_since(record: FileRecord, present: Identity, rules: Rules, now: f
     """Return since when the file has been as it is, as far as is known."""
     # A clock that was set back must not make a file wait until the time it had shown.
     observed = min(record.unchanged_since, now) if present == record.identity else now
-    return min(observed, _changed_at(present)) if _tells(present, rules, now) else observed
+    return min(observed, _since_now(present, rules, now))
+
+
+def _since_now(present: Identity, rules: Rules, now: float) -> float:
+    """Return since when it has been as it is, for one who knows nothing but what is there."""
+    return _changed_at(present) if _tells(present, rules, now) else now
 
 
 def _tells(identity: Identity, rules: Rules, now: float) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import compress
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -15,12 +15,12 @@ from backupd.core.names import escaped, refusal
 from backupd.core.records import Move
 from backupd.core.stages import Stage, Status
 from backupd.intake.looking import look_at
-from backupd.intake.readiness import NotYet, Ready, Refused, Rules, Verdict, decide
+from backupd.intake.readiness import NotYet, Ready, Refused, Rules, Verdict, decide, first_wait
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from backupd.core.records import Feed, FileRecord
+    from backupd.core.records import Feed, FileRecord, Sighting
     from backupd.intake.health import FeedHealth
     from backupd.intake.ports import IntakeLedger
 
@@ -55,6 +55,13 @@ class Settling:
     health: FeedHealth
     settings: Settings
     _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    def first_sight(self, sighting: Sighting) -> Sighting:
+        """Say when a new file is to be looked at: not before it can be complete."""
+        wait = first_wait(sighting.identity, self.settings.rules(sighting.feed), sighting.seen_at)
+        if wait is None:
+            return sighting
+        return replace(sighting, reason=wait.reason, look_at=wait.look_again_at)
 
     async def run_pass(self) -> int:
         """Look at the files that are due, some of them at a time; return how many were."""
