@@ -27,6 +27,7 @@ from backupd.core.records import Result
 from backupd.core.stages import BATCHED, Stage, Status
 from backupd.intake.service import Intake
 from backupd.ledger import Ledger, LedgerReader, incident_reports, reports
+from backupd.ops import collector
 from backupd.ops.metrics import Meter, MetricsServer, Snapshot
 from backupd.ops.status_file import StatusFile
 from backupd.stages import LocalFiles, Manifest, ShipRules
@@ -127,6 +128,7 @@ class Supervisor:
             await self._recover(warehouse)
             if refresher is None:  # there is no Impala any more to be told
                 await self._ledger.refreshed(await self._ledger.owed_refreshes())
+            collector.spare()
             control = ControlServer(self._config.control.socket, self._ledger)
             await stack.enter_async_context(control)
             if self._config.metrics and not once:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Self
 
 import structlog
 
-from backupd.carrier.wire import frame, receive
+from backupd.carrier.wire import Outbox, receive
 from backupd.core.errors import BackupdError, DependencyDownError, WorkerDiedError
 
 if TYPE_CHECKING:
@@ -68,6 +68,8 @@ class Carrier:
         return carried
 
     async def _living(self) -> _Child:
+        if self._child is not None and not self._child.dead:
+            return self._child
         async with self._starting:
             if self._child is None or self._child.dead:
                 await asyncio.sleep(self._started_at + _PAUSE - time.monotonic())
@@ -89,8 +91,9 @@ async def _start(orders: Orders) -> _Child:
             stdin=asyncio.subprocess.DEVNULL,
         )
     reader, writer = await asyncio.open_unix_connection(sock=ours)
-    writer.write(frame(orders))
-    return _Child(process, reader, writer)
+    child = _Child(process, reader, writer)
+    child.outbox.put(orders)
+    return child
 
 
 class _Child:
@@ -104,6 +107,7 @@ class _Child:
     ) -> None:
         self._process = process
         self._writer = writer
+        self.outbox = Outbox(writer)
         self._numbers = itertools.count()
         self._in_hand: dict[int, asyncio.Future[Result]] = {}
         self._listening = asyncio.create_task(self._listen(reader))
@@ -114,7 +118,7 @@ class _Child:
         number = next(self._numbers)
         self._in_hand[number] = asyncio.get_running_loop().create_future()
         try:
-            self._writer.write(frame((number, stage, task)))
+            self.outbox.put((number, stage, task))
             return await self._in_hand[number]
         finally:
             del self._in_hand[number]

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, NoReturn
 import structlog
 
 from backupd.archive import open_archive
-from backupd.carrier.wire import frame, receive
+from backupd.carrier.wire import Outbox, receive
 from backupd.carrier.works import works
 from backupd.core.errors import BackupdError, TransientError
 from backupd.core.moves import explained
-from backupd.ops import logs
+from backupd.ops import collector, logs
 from backupd.stages import LocalFiles
 
 if TYPE_CHECKING:
@@ -36,18 +36,20 @@ def main() -> None:
         # They reach the whole group or unit; the first process says when it is time.
         signal.signal(number, signal.SIG_IGN)
     logs.set_up()
+    collector.spare()
     asyncio.run(_serve(socket.socket(fileno=int(sys.argv[1]))))
 
 
 async def _serve(pair: socket.socket) -> NoReturn:
     reader, writer = await asyncio.open_unix_connection(sock=pair)
+    outbox = Outbox(writer)
     running: set[asyncio.Task[None]] = set()
     try:
         orders: Orders = await receive(reader)
         todo = works(orders, open_archive(orders.archive), LocalFiles(_not_for_me_to_say))
         while True:
             number, stage, task = await receive(reader)
-            answer = asyncio.create_task(_answer(writer, number, todo[stage], task))
+            answer = asyncio.create_task(_answer(outbox, number, todo[stage], task))
             running.add(answer)
             answer.add_done_callback(running.discard)
     except EOFError:
@@ -61,7 +63,7 @@ def _not_for_me_to_say(feed: Feed) -> str:
     return f"something of feed {feed.name} is not there"
 
 
-async def _answer(writer: asyncio.StreamWriter, number: int, work: Work, task: Task) -> None:
+async def _answer(outbox: Outbox, number: int, work: Work, task: Task) -> None:
     outcome: Result | BackupdError
     try:
         outcome = await work(task)
@@ -70,7 +72,7 @@ async def _answer(writer: asyncio.StreamWriter, number: int, work: Work, task: T
     except Exception as error:  # one file's fault, or ours, must not stop others
         log.exception("unexpected error", file_id=task.file.id)
         outcome = TransientError(explained(error))
-    writer.write(frame((number, outcome)))
+    outbox.put((number, outcome))
 
 
 if __name__ == "__main__":

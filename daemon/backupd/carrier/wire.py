@@ -27,10 +27,22 @@ class Orders:
     delete: bool
 
 
-def frame(message: object) -> bytes:
-    """Return a message as it goes over the socket."""
-    body = pickle.dumps(message, pickle.HIGHEST_PROTOCOL)
-    return _LENGTH.pack(len(body)) + body
+class Outbox:
+    """Sends messages: all of one turn of the event loop at once."""
+
+    def __init__(self, writer: asyncio.StreamWriter) -> None:
+        self._writer = writer
+        self._frames: list[bytes] = []
+
+    def put(self, message: object) -> None:
+        """Have it sent. Nothing is raised when the other process is gone: it is read of."""
+        if not self._frames:
+            asyncio.get_running_loop().call_soon(self._send)
+        self._frames.append(_frame(message))
+
+    def _send(self) -> None:
+        self._writer.write(b"".join(self._frames))
+        self._frames.clear()
 
 
 async def receive(reader: asyncio.StreamReader) -> Any:  # noqa: ANN401 - whatever was sent
@@ -40,3 +52,8 @@ async def receive(reader: asyncio.StreamReader) -> Any:  # noqa: ANN401 - whatev
         return pickle.loads(await reader.readexactly(length))  # noqa: S301 - our own words
     except (asyncio.IncompleteReadError, ConnectionError) as error:
         raise EOFError from error
+
+
+def _frame(message: object) -> bytes:
+    body = pickle.dumps(message, pickle.HIGHEST_PROTOCOL)
+    return _LENGTH.pack(len(body)) + body

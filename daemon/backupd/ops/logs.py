@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
 from typing import TextIO, cast
@@ -56,4 +57,12 @@ class _Stderr:
 def _renderers(*, terminal: bool) -> list[structlog.typing.Processor]:
     if terminal:
         return [structlog.dev.ConsoleRenderer()]
-    return [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+    return [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(_json)]
+
+
+# Made once: `json.dumps` makes one for each line.
+_ENCODER = json.JSONEncoder(default=repr)
+
+
+def _json(line: object, **_: object) -> str:
+    return _ENCODER.encode(line)

@@ -99,9 +99,9 @@ class BatchLane:
         except asyncio.CancelledError:
             now = self._shop.now()
             move = moves.batch_given_back(batch, "stopped before it was finished", now, now)
-            await asyncio.shield(self._shop.ledger.move_batch(move))
+            await self._shop.ledger.move_batch(move)
             raise
-        if await asyncio.shield(self._shop.ledger.move_batch(move)):
+        if await self._shop.ledger.move_batch(move):
             self._tell(move, time.monotonic() - began)
 
     async def _attempt(self, batch: Batch) -> BatchMove:

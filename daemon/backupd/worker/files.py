@@ -127,9 +127,9 @@ class FileLane:
                 move = await self._attempt(task)
                 seconds = time.monotonic() - began
         except asyncio.CancelledError:
-            await asyncio.shield(self._record(self._untouched(task.file)))
+            await self._record(self._untouched(task.file))
             raise
-        if await asyncio.shield(self._record(move)):
+        if await self._record(move):
             self._tell(move, seconds)
 
     def _untouched(self, file: FileRecord) -> Move:
