@@ -12,20 +12,14 @@ from backupd.core.errors import PermanentError
 from backupd.core.records import FileRecord, Result
 from backupd.core.stages import Stage, Status
 from support.files import NOW, POLICY, a_file, a_sighting
-from support.intake import a_feed, an_identity
-from support.ledgers import files_of, one, opened, plant, story
+from support.intake import an_identity
+from support.ledgers import FEED, FEEDS, OTHER, WELL, files_of, one, opened, plant, story
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
     from backupd.ledger import Ledger
-
-
-FEED = a_feed("/feed")
-OTHER = a_feed("/other", customer="SKYROAM")
-FEEDS = [FEED.name, OTHER.name]
-WELL = Result(changes={}, detail="well")
 
 
 @pytest.fixture

@@ -13,23 +13,18 @@ from hypothesis import strategies as st
 
 from backupd.control.rules import plan_hold
 from backupd.core import moves
-from backupd.core.records import FileRecord, Receipt, Result
+from backupd.core.records import FileRecord, Receipt
 from backupd.core.stages import Stage, Status
 from backupd.ledger import Ledger, reports
 from support.files import NOW, POLICY, a_file, a_sighting
-from support.intake import a_feed, an_identity
-from support.ledgers import files_of, numbered, one, opened, plant, story
+from support.intake import an_identity
+from support.ledgers import FEED, FEEDS, OTHER, WELL, files_of, numbered, one, opened, plant, story
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
     from backupd.core.records import Move
-
-FEED = a_feed("/feed")
-OTHER = a_feed("/other", customer="SKYROAM")
-FEEDS = [FEED.name, OTHER.name]
-WELL = Result(changes={}, detail="well")
 
 
 @pytest.fixture

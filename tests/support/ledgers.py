@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 
 from backupd.core.moves import RetryPolicy
+from backupd.core.records import Result
 from backupd.core.stages import Stage
 from backupd.ledger import Ledger, reports, schema
 from backupd.ledger.rows import new_file_row
 from backupd.worker import Breakers, Shop
 from support.files import a_sighting
-from support.intake import PATIENCE, eventually
+from support.intake import PATIENCE, a_feed, eventually
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
@@ -25,6 +26,10 @@ if TYPE_CHECKING:
 
     from backupd.core.records import Event, Feed, FileRecord
 
+FEED = a_feed("/feed")
+OTHER = a_feed("/other", customer="SKYROAM")
+FEEDS = [FEED.name, OTHER.name]
+WELL = Result(changes={}, detail="well")
 QUICK = RetryPolicy(first=0.02, cap=0.1, attempts=3, jitter=lambda: 1.0)
 
 

@@ -15,7 +15,6 @@ from backupd.core.errors import (
     PermanentError,
     RewindError,
     TransientError,
-    UnknownOutcomeError,
 )
 from backupd.core.records import Result
 from backupd.core.stages import Stage, Status
@@ -30,20 +29,7 @@ from support.files import (
     moved,
     moved_batch,
 )
-
-SINGLE = [Stage.MANIFEST, Stage.SHIP, Stage.CLEANUP]  # stages that work on single files
-ERRORS: list[Exception] = [
-    TransientError("slow"),
-    UnknownOutcomeError("lost"),
-    PermanentError("bad", hint="look"),
-    NameTakenError("taken"),
-    LocalGoneError("gone"),
-    DependencyDownError("archive", "down"),
-    RewindError(Stage.SETTLE, "changed"),
-    ValueError("a bug"),
-]
-DONE = Result(changes={}, detail="well")
-
+from support.happenings import DONE
 
 # -- one file ---------------------------------------------------------------------------------
 

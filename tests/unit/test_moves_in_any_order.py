@@ -8,34 +8,13 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from backupd.core import moves
-from backupd.core.errors import (
-    DependencyDownError,
-    LocalGoneError,
-    NameTakenError,
-    PermanentError,
-    RewindError,
-    TransientError,
-    UnknownOutcomeError,
-)
-from backupd.core.records import Result
+from backupd.core.errors import DependencyDownError, PermanentError, RewindError
 from backupd.core.stages import ORDER, Stage, Status
 from support.files import NOW, POLICY, a_batch, a_file, claimed, claimed_batch, moved, moved_batch
+from support.happenings import DONE, ERRORS, SINGLE
 
 if TYPE_CHECKING:
     from backupd.core.records import BatchMove, Move
-
-SINGLE = [Stage.MANIFEST, Stage.SHIP, Stage.CLEANUP]  # stages that work on single files
-ERRORS: list[Exception] = [
-    TransientError("slow"),
-    UnknownOutcomeError("lost"),
-    PermanentError("bad", hint="look"),
-    NameTakenError("taken"),
-    LocalGoneError("gone"),
-    DependencyDownError("archive", "down"),
-    RewindError(Stage.SETTLE, "changed"),
-    ValueError("a bug"),
-]
-DONE = Result(changes={}, detail="well")
 
 
 class AnyLife(RuleBasedStateMachine):

@@ -39,15 +39,9 @@ class Proof:
         if self.receipt is None:
             yield f"there is no receipt: {_standing(self.first)}"
         else:
-            yield from self._unequal(self.receipt)
+            yield from self.receipt.flaws(self.file.sha256)
         if self.first.row_seen_at is None:
             yield f"its row was not seen in the warehouse: {_standing(self.first)}"
-
-    def _unequal(self, receipt: Receipt) -> Iterator[str]:
-        if receipt.sha256 != self.file.sha256:
-            yield "its receipt is for other content than the file was registered with"
-        if receipt.remote_sha256 != receipt.sent_sha256:
-            yield "what the archive holds is not what was sent"
 
 
 @click.command(

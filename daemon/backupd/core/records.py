@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from backupd.core.stages import Stage, Status
 
@@ -197,6 +197,13 @@ class Receipt:
     flushed: bool  # the archive confirmed that it is on its disk
     shipped_at: float
     verified_at: float
+
+    def flaws(self, sha256: str | None) -> Iterator[str]:
+        """Yield why it is no proof that a file of this content is in the archive."""
+        if self.sha256 != sha256:
+            yield "its receipt is for other content than the file was registered with"
+        if self.remote_sha256 != self.sent_sha256:
+            yield "what the archive holds is not what was sent"
 
 
 @dataclass(frozen=True, kw_only=True)

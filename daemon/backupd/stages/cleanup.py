@@ -101,10 +101,8 @@ def proof_of(task: Task) -> Receipt:
         raise PermanentError(
             "there is no proof that it is safe elsewhere: not deleted", hint="requeue it from ship"
         )
-    if receipt.sha256 != task.file.sha256 or receipt.remote_sha256 != receipt.sent_sha256:
-        raise PermanentError(
-            "its receipt is for other content: not deleted", hint="requeue it from ship"
-        )
+    for flaw in receipt.flaws(task.file.sha256):
+        raise PermanentError(f"{flaw}: not deleted", hint="requeue it from ship")
     return receipt
 
 

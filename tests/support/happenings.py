@@ -1,0 +1,28 @@
+"""What may happen to a file at the stages that work on single files."""
+
+from __future__ import annotations
+
+from backupd.core.errors import (
+    DependencyDownError,
+    LocalGoneError,
+    NameTakenError,
+    PermanentError,
+    RewindError,
+    TransientError,
+    UnknownOutcomeError,
+)
+from backupd.core.records import Result
+from backupd.core.stages import Stage
+
+SINGLE = [Stage.MANIFEST, Stage.SHIP, Stage.CLEANUP]
+ERRORS: list[Exception] = [
+    TransientError("slow"),
+    UnknownOutcomeError("lost"),
+    PermanentError("bad", hint="look"),
+    NameTakenError("taken"),
+    LocalGoneError("gone"),
+    DependencyDownError("archive", "down"),
+    RewindError(Stage.SETTLE, "changed"),
+    ValueError("a bug"),
+]
+DONE = Result(changes={}, detail="well")
