@@ -14,6 +14,7 @@ from backupd.core.moves import NEVER, requeued
 from backupd.core.records import Event, FileRecord, Identity, Move, Sighting, new_id
 from backupd.core.stages import Stage, Status
 from backupd.ledger import verbs
+from backupd.ledger.prepared import Prepared
 from backupd.ledger.rows import file_of, identity_of, in_chunks, new_file_row
 from backupd.ledger.schema import feed_mounts, files
 
@@ -47,15 +48,17 @@ def known_identities(connection: sa.Connection, paths: Sequence[str]) -> dict[st
     found: dict[str, Identity] = {}
     for some in in_chunks(map(os.fsencode, paths), _LOOKUPS):
         wanted = (*some, *[some[-1]] * (_LOOKUPS - len(some)))
-        for path, identity in connection.exec_driver_sql(_IDENTITIES, wanted):
+        rows = _IDENTITIES.run(connection, dict(zip(_PATHS, wanted, strict=True))).all()
+        for path, identity in rows:
             found[os.fsdecode(path)] = identity_of(identity)
     return found
 
 
 # Of a fixed number of paths, so that its text is made once: a rescan asks for each file there is.
-_IDENTITIES, _ = verbs.compiled(
+_PATHS = tuple(f"path_{number}" for number in range(_LOOKUPS))
+_IDENTITIES = Prepared(
     sa.select(files.c.path, files.c.identity).where(
-        files.c.path.in_([sa.bindparam(f"path_{i}") for i in range(_LOOKUPS)]), files.c.local
+        files.c.path.in_([sa.bindparam(name) for name in _PATHS]), files.c.local
     )
 )
 
@@ -75,9 +78,12 @@ def see(connection: sa.Connection, sightings: Sequence[Sighting]) -> list[bool]:
     _let_go(connection, [(there[file.path], file) for file in new if file.path in there])
     if new:
         make_good(connection, new)
-        connection.execute(sa.insert(files), [new_file_row(file) for file in new])
+        _INSERT.run_all(connection, [new_file_row(file) for file in new])
         verbs.record(connection, map(_seen_event, new))
     return _consume(sightings, seen)
+
+
+_INSERT = Prepared(sa.insert(files))
 
 
 def manifest_done(connection: sa.Connection, moves: Sequence[Move]) -> list[bool]:

@@ -12,10 +12,10 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import sqlite
 
 from backupd.core.records import Event, FileRecord, Move
 from backupd.core.stages import Stage, Status
+from backupd.ledger.prepared import Prepared
 from backupd.ledger.rows import file_of, file_values, receipt_row
 from backupd.ledger.schema import events, files, receipts
 
@@ -53,25 +53,13 @@ def claim(connection: sa.Connection, claims: Sequence[Claim]) -> list[list[FileR
 
 def record(connection: sa.Connection, happened: Iterable[Event]) -> None:
     """Append to the history."""
-    rows = [(e.file_id, e.at, e.stage, e.status, e.detail) for e in happened]
+    rows = [vars(event) for event in happened]
     if rows:
-        connection.exec_driver_sql(_RECORD, rows)
+        _RECORD.run_all(connection, rows)
 
 
-def compiled(statement: sa.Select[Any] | sa.Insert | sa.Update) -> tuple[str, Sequence[str]]:
-    """Return its text and the names of what it takes, in order.
-
-    For the most frequent ones, given to the driver as they are: for SQLAlchemy to look at the
-    values of each item takes longer than SQLite takes to write it.
-    """
-    text = statement.compile(dialect=sqlite.dialect())
-    return str(text), text.positiontup or ()
-
-
-_EVENT: dict[str, Any] = {
-    name: sa.bindparam(name) for name in ("file_id", "at", "stage", "status", "detail")
-}
-_RECORD, _ = compiled(sa.insert(events).values(_EVENT))
+_EVENT = ("file_id", "at", "stage", "status", "detail")
+_RECORD = Prepared(sa.insert(events).values({name: sa.bindparam(name) for name in _EVENT}))
 
 
 def event_of_move(item: Move) -> Event:
@@ -94,20 +82,20 @@ def _alike(moves: Sequence[Move]) -> dict[tuple[str, ...], list[int]]:
 
 
 def _swap(connection: sa.Connection, moves: Sequence[Move]) -> list[bool]:
-    statement, names = _swap_statement(tuple(sorted(moves[0].changes)))
-    parameters = [tuple(map(_swap_values(item).__getitem__, names)) for item in moves]
+    swap = _swap_statement(tuple(sorted(moves[0].changes)))
+    rows = [_swap_values(item) for item in moves]
     savepoint = connection.begin_nested()
-    if connection.exec_driver_sql(statement, parameters).rowcount == len(moves):
+    if swap.run_all(connection, rows).rowcount == len(moves):
         savepoint.commit()
         return [True] * len(moves)
     # The count of an executemany is a sum: go one by one to learn which of them lost.
     savepoint.rollback()
-    return [connection.exec_driver_sql(statement, values).rowcount == 1 for values in parameters]
+    return [swap.run(connection, row).rowcount == 1 for row in rows]
 
 
 @cache
-def _swap_statement(columns: tuple[str, ...]) -> tuple[str, Sequence[str]]:
-    """Return the statement that sets these columns, and what it takes, in order."""
+def _swap_statement(columns: tuple[str, ...]) -> Prepared:
+    """Return the statement that sets these columns."""
     values = {name: sa.bindparam(f"to_{name}", type_=files.c[name].type) for name in columns}
     update = (
         sa.update(files)
@@ -120,7 +108,7 @@ def _swap_statement(columns: tuple[str, ...]) -> tuple[str, Sequence[str]]:
         )
         .values(stage=sa.bindparam("to_stage"), status=sa.bindparam("to_status"), **values)
     )
-    return compiled(update)
+    return Prepared(update)
 
 
 def _swap_values(item: Move) -> dict[str, Any]:
@@ -139,7 +127,10 @@ def _swap_values(item: Move) -> dict[str, Any]:
 def _file_receipts(connection: sa.Connection, moves: Iterable[Move]) -> None:
     rows = [receipt_row(item.receipt) for item in moves if item.receipt is not None]
     if rows:
-        connection.execute(sa.insert(receipts).prefix_with("OR REPLACE"), rows)
+        _FILE_RECEIPT.run_all(connection, rows)
+
+
+_FILE_RECEIPT = Prepared(sa.insert(receipts).prefix_with("OR REPLACE"))
 
 
 def _wake_duplicates(connection: sa.Connection, moves: Iterable[Move]) -> None:
@@ -148,10 +139,10 @@ def _wake_duplicates(connection: sa.Connection, moves: Iterable[Move]) -> None:
         {"first": item.file.id, "now": item.at} for item in moves if item.status is Status.DONE
     ]
     if originals:
-        connection.execute(_WAKE_DUPLICATES, originals)
+        _WAKE_DUPLICATES.run_all(connection, originals)
 
 
-_WAKE_DUPLICATES = (
+_WAKE_DUPLICATES = Prepared(
     sa.update(files)
     .where(
         files.c.duplicate_of == sa.bindparam("first"),

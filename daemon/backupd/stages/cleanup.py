@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from backupd.stages.local import LocalFile, LocalFiles
 
 _CHUNK = 256 * 1024  # bytes
+_SMALL = 64 * 1024  # bytes: to change the thread takes longer than to remove such a file
 _LOOK_AGAIN = 60.0  # seconds
 
 
@@ -45,6 +46,8 @@ class Cleanup:
             await self._look_again(receipt)
         if not self._delete:
             return Result(changes={}, detail="kept: action is keep")
+        if (task.file.size_bytes or 0) <= _SMALL:
+            return self._remove(task.file, task.feed, receipt)
         return await asyncio.to_thread(self._remove, task.file, task.feed, receipt)
 
     async def _look_again(self, receipt: Receipt) -> None:
