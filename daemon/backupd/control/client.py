@@ -30,7 +30,7 @@ def ask_daemon(path: Path, request: dict[str, Any]) -> dict[str, Any]:
     except PermissionError as error:
         raise BackupdError(
             f"the control socket {path} may not be opened by this user",
-            hint="run it as the daemon's user, or as root",
+            hint="run it as root, as the daemon's user, or as a member of the group backupd",
         ) from error
     except (OSError, ValueError) as error:
         raise BackupdError(f"the daemon did not answer on {path}: {error}") from error

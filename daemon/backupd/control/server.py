@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import grp
 import json
 import os
 import socket
@@ -25,19 +26,25 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 _LONGEST_LINE = 64 * 1024 * 1024  # bytes: a requeue of a million ids still fits
+_GROUP = "backupd"  # its members may use backupd-admin
 _CREDENTIALS = struct.Struct("3i")  # pid, uid, gid: socket(7), SO_PEERCRED
+_SO_PEERGROUPS = 59  # asm-generic/socket.h; the socket module does not name it
+_GROUP_ID = struct.Struct("I")
+_LONGEST_ANSWER = 1024  # bytes: the most that socket.getsockopt takes, 256 groups
 
 
 class ControlServer:
-    """Answers on a socket that only its owner may open; others are turned away, by credentials.
+    """Answers on a socket to root, its own user and, where there is one, the group `backupd`.
 
-    Use as an async context manager: it listens while entered.
+    Others may not open it, and are turned away by credentials all the same. Use as an async
+    context manager: it listens while entered.
     """
 
     def __init__(self, path: Path, ledger: Ledger) -> None:
         self._path = path
         self._ledger = ledger
         self._since = time.time()
+        self._group = _group_let_in()
 
     async def __aenter__(self) -> Self:
         """Listen. Raises BackupdError where the socket cannot be made or another daemon has it."""
@@ -45,7 +52,7 @@ class ControlServer:
             self._path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
             self._clear_the_way()
             self._server = await asyncio.start_unix_server(
-                self._serve, sock=_bound(self._path), limit=_LONGEST_LINE
+                self._serve, sock=_bound(self._path, self._group), limit=_LONGEST_LINE
             )
         except OSError as error:
             raise BackupdError(
@@ -87,9 +94,9 @@ class ControlServer:
     async def _answer_to(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> dict[str, Any]:
-        uid = _uid_of(writer)
-        if uid not in {0, os.geteuid()}:
-            log.warning("control request refused", uid=uid)
+        uid, groups = _credentials_of(writer)
+        if uid not in {0, os.geteuid()} and self._group not in groups:
+            log.info("control request refused", uid=uid)
             return {"error": f"user {uid} may not control this daemon"}
         try:
             request = json.loads(await reader.readline())
@@ -118,12 +125,29 @@ class ControlServer:
         return {"answers": [asdict(answer) for answer in answers]}
 
 
-def _bound(path: Path) -> socket.socket:
+def _group_let_in() -> int | None:
+    """Return the id of the group `backupd`, if the socket is to be its own: None, if not.
+
+    It is where the daemon runs as that group or as root. A daemon of somebody else's, on a host
+    where the service is installed too, is no concern of the service's operators.
+    """
+    try:
+        group = grp.getgrnam(_GROUP).gr_gid
+    except KeyError:
+        return None
+    return group if os.geteuid() == 0 or os.getegid() == group else None
+
+
+def _bound(path: Path, group: int | None) -> socket.socket:
     """Return a bound socket that was never open to others, not even for a moment."""
     listening = socket.socket(socket.AF_UNIX)
     before = os.umask(0o177)
     try:
         listening.bind(str(path))
+        if group is not None:
+            if os.geteuid() == 0:  # else it is the group's already
+                os.chown(path, -1, group)
+            path.chmod(0o660)
     except OSError:
         listening.close()
         raise
@@ -132,7 +156,18 @@ def _bound(path: Path) -> socket.socket:
     return listening
 
 
-def _uid_of(writer: asyncio.StreamWriter) -> int:
+def _credentials_of(writer: asyncio.StreamWriter) -> tuple[int, set[int]]:
+    """Return the user who asks, and all of their groups, as they were when they connected."""
     peer: socket.socket = writer.get_extra_info("socket")
     raw = peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
-    return int(_CREDENTIALS.unpack(raw)[1])
+    _, uid, gid = _CREDENTIALS.unpack(raw)
+    return uid, {gid, *_other_groups(peer)}
+
+
+def _other_groups(peer: socket.socket) -> list[int]:
+    """Return the supplementary groups; of someone in more than Python can ask for, none."""
+    try:
+        groups = peer.getsockopt(socket.SOL_SOCKET, _SO_PEERGROUPS, _LONGEST_ANSWER)
+    except OSError:
+        return []
+    return [group for (group,) in _GROUP_ID.iter_unpack(groups)]

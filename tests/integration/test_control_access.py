@@ -1,0 +1,54 @@
+"""Who may open the control socket."""
+
+from __future__ import annotations
+
+import grp
+import os
+import stat
+from types import SimpleNamespace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from backupd.control import ControlServer
+from support.ledgers import opened
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def the_group_backupd_is(monkeypatch: pytest.MonkeyPatch, gid: int | None) -> None:
+    """Let the host have that group, or (None) not."""
+
+    def found(name: str) -> SimpleNamespace:
+        if gid is None or name != "backupd":
+            raise KeyError(name)
+        return SimpleNamespace(gr_gid=gid)
+
+    monkeypatch.setattr(grp, "getgrnam", found)
+
+
+@pytest.mark.parametrize(("gid", "mode"), [(None, 0o600), (os.getegid(), 0o660)])
+async def test_the_socket_is_its_users_and_where_there_is_one_the_groups(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gid: int | None, mode: int
+) -> None:
+    the_group_backupd_is(monkeypatch, gid)
+    async with (
+        opened(tmp_path / "ledger.db") as ledger,
+        ControlServer(tmp_path / "socket", ledger),
+    ):
+        found = (tmp_path / "socket").stat()
+        assert stat.S_IMODE(found.st_mode) == mode
+        assert found.st_gid == os.getegid()
+
+
+async def test_a_daemon_of_somebody_elses_lets_the_services_group_not_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    the_group_backupd_is(monkeypatch, os.getegid() + 1)
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    async with (
+        opened(tmp_path / "ledger.db") as ledger,
+        ControlServer(tmp_path / "socket", ledger),
+    ):
+        assert stat.S_IMODE((tmp_path / "socket").stat().st_mode) == 0o600
