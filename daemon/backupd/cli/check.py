@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -13,8 +14,6 @@ from backupd.cli.options import config_option, load_config
 from backupd.config import write_paths
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from backupd.config.sections import Config
     from backupd.core.ports import Probe
 
@@ -57,6 +56,9 @@ def check(config_path: Path | None, probe: bool, ddl: bool, paths: bool) -> None
 
 def _tell_valid(config: Config) -> None:
     click.echo(f"the config is valid: {len(config.feeds)} feeds, environment {config.environment}")
+    for feed in config.feeds:
+        if not Path(feed.directory).is_dir():
+            click.echo(f"warning: the directory of feed {feed.name} is away", err=True)
     for section in config.inactive:
         click.echo(f"warning: [{section}] is not acted on", err=True)
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from backupd.cli.errors import USAGE, fail
-from backupd.config import ConfigMistakes, find, load
+from backupd.config import ConfigMistakes, find, load, load_places
+from backupd.core.errors import BackupdError
 
 if TYPE_CHECKING:
     from backupd.config.sections import Config
@@ -25,6 +27,29 @@ config_option = click.option(
 def load_config(explicit: Path | None) -> Config:
     """Load the config; its mistakes go to stderr, all of them, and end the program."""
     try:
-        return load(find(explicit, os.environ), environ=os.environ)
+        return read_config(find(explicit, os.environ))
     except ConfigMistakes as mistakes:
         fail(str(mistakes), USAGE)
+
+
+def read_config(path: Path) -> Config:
+    """Return the config. Raises ConfigMistakes.
+
+    A directory that is missing is no mistake where the ledger tells that it was there once: it is
+    away, and the daemon starts without it, as after a boot with a disk that is not mounted yet.
+    """
+    return load(path, environ=os.environ, seen=_seen_feeds(path))
+
+
+def _seen_feeds(path: Path) -> frozenset[str]:
+    """Return the feeds that the ledger has seen; none, where it or the config cannot be read."""
+    # SQLAlchemy takes a fifth of a second: `--help` goes without.
+    from backupd.ledger import LedgerReader, reports  # noqa: PLC0415
+
+    with suppress(BackupdError):  # what is wrong is told by who needs it
+        reader = LedgerReader(load_places(path)[0].path)
+        try:
+            return reader.ask(reports.seen_feeds)
+        finally:
+            reader.close()
+    return frozenset()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from backupd.cli.options import load_config
+from backupd.cli.options import load_config, read_config
 from backupd.config import ConfigMistakes, find, load, load_places
 from backupd.core.stages import ORDER
 
@@ -61,7 +61,7 @@ class Places:
     def config_if_valid(self) -> Config | None:
         """Return the whole config; with mistakes in it say so on stderr and return None."""
         try:
-            return load(find(self._config_path, os.environ), environ=os.environ)
+            return read_config(find(self._config_path, os.environ))
         except ConfigMistakes as error:
             count = len(error.mistakes)
             sys.stderr.write(

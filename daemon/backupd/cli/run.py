@@ -15,8 +15,8 @@ import structlog
 
 from backupd.cli import progress
 from backupd.cli.errors import FAILED, LOCKED, fail
-from backupd.cli.options import config_option, load_config
-from backupd.config import find, load
+from backupd.cli.options import config_option, load_config, read_config
+from backupd.config import find
 from backupd.core.errors import BackupdError
 from backupd.ledger import Ledger, LedgerLockedError
 from backupd.ops import logs
@@ -51,14 +51,13 @@ def run(config_path: Path | None, once: bool) -> None:
     most; a second signal stops at once). SIGHUP reads the config anew; one with mistakes is
     refused and the old one stays. With --once it ends when nothing is left to be done.
     """
-    config = load_config(config_path)
+    path = find(config_path, os.environ).absolute()
+    config = load_config(path)
     bars = once and sys.stderr.isatty()
     logs.set_up(logging.WARNING if bars else logging.INFO)  # bars take the place of the lines
     for section in config.inactive:
         log.warning("section not acted on", section=section)
-    path = find(config_path, os.environ).absolute()
-    reread = partial(load, path, environ=dict(os.environ))
-    all_done = finished(_run(config, reread, once=once, bars=bars))
+    all_done = finished(_run(config, partial(read_config, path), once=once, bars=bars))
     sys.exit(FAILED if once and not all_done else 0)
 
 

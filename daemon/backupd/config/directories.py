@@ -12,19 +12,21 @@ from backupd.config.filesystems import NETWORK_FILESYSTEMS, filesystem_type, is_
 from backupd.config.mistakes import Mistake
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Container, Iterator, Mapping, Sequence
 
     from backupd.config.overlap import Claim
     from backupd.config.sections import Config
 
 
-def check_feed_directories(file_type: str, values: Mapping[str, Any]) -> Iterator[Mistake]:
-    """Yield a mistake for each customer whose directory is not there."""
+def check_feed_directories(
+    file_type: str, values: Mapping[str, Any], seen: Container[str]
+) -> Iterator[Mistake]:
+    """Yield a mistake for each customer whose directory is not there; not for feeds in `seen`."""
     if not values.keys() >= {"customers", "directory"}:
         return
     for customer in values["customers"]:
         directory = Path(fill(values["directory"], customer))
-        if not is_directory(directory):
+        if not is_directory(directory) and f"{file_type}/{customer}" not in seen:
             problem = f"names {directory}, which {_trouble(directory)}"
             yield Mistake(f"feeds.{file_type}.directory", problem, "an existing directory")
 

@@ -23,7 +23,7 @@ from backupd.config.sections import ControlSection, LedgerSection
 from backupd.config.tables import Table, inactive_sections, read_table
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Container, Iterator, Mapping
     from pathlib import Path
 
     from backupd.config.sections import Config
@@ -32,17 +32,18 @@ if TYPE_CHECKING:
 Values = dict[str, Any]
 
 
-def load(path: Path, *, environ: Mapping[str, str]) -> Config:
+def load(path: Path, *, environ: Mapping[str, str], seen: Container[str] = ()) -> Config:
     """Return the config that is in force with this environment.
 
-    Looks at the directories and secret files that the config names. Raises ConfigMistakes with
-    every mistake there is.
+    Looks at the directories and secret files that the config names. A directory that is missing
+    is no mistake for the feeds in `seen`, which once had it: it is away, as a disk that is not
+    mounted. Raises ConfigMistakes with every mistake there is.
     """
     document = _parse(path)
     mistakes: list[Mistake] = []
     values = read_table(CONFIG, document, "", mistakes)
     values |= _environment(environ, mistakes)
-    mistakes += _check(document, values)
+    mistakes += _check(document, values, seen)
     secrets = _secrets(values, environ, mistakes)
     password = read_hive_password(values.get("warehouse", {}), environ, mistakes)
     if mistakes:
@@ -99,7 +100,7 @@ def _environment(environ: Mapping[str, str], mistakes: list[Mistake]) -> Values:
         return {}
 
 
-def _check(document: Values, values: Values) -> Iterator[Mistake]:
+def _check(document: Values, values: Values, seen: Container[str]) -> Iterator[Mistake]:
     """Yield what no key shows by itself: what does not fit together, or does not fit this host."""
     retry, ledger, archive = (values.get(name, {}) for name in ("retry", "ledger", "archive"))
     warehouse = values.get("warehouse", {})
@@ -112,14 +113,16 @@ def _check(document: Values, values: Values) -> Iterator[Mistake]:
     if warehouse.get("kind") == "hive" and warehouse.get("hive", "") is None:
         yield Mistake("warehouse.hive", 'is missing, and kind = "hive" needs it', "a section")
     yield from check_alerts(values.get("alerts") or {})
-    yield from _check_feeds(document, values.get("feeds", {}), archive.get("url"))
+    yield from _check_feeds(document, values.get("feeds", {}), archive.get("url"), seen)
 
 
-def _check_feeds(document: Values, feeds: Values, url: ArchiveUrl | None) -> Iterator[Mistake]:
+def _check_feeds(
+    document: Values, feeds: Values, url: ArchiveUrl | None, seen: Container[str]
+) -> Iterator[Mistake]:
     everyone = [claim for file_type in feeds for claim in claims(file_type, feeds[file_type])]
     for file_type, values in feeds.items():
         yield from check_feed(f"feeds.{file_type}", document["feeds"][file_type], values)
-        yield from check_feed_directories(file_type, values)
+        yield from check_feed_directories(file_type, values, seen)
         if url is not None and url.scheme == "file":
             yield from check_targets(url.root, file_type, values, everyone)
     yield from check_overlaps(everyone)

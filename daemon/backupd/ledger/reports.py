@@ -322,6 +322,11 @@ def not_done(connection: sa.Connection) -> int:
     return int(connection.execute(query).scalar_one())
 
 
+def seen_feeds(connection: sa.Connection) -> frozenset[str]:
+    """Return the feeds whose directory was there once."""
+    return frozenset(connection.execute(sa.select(feed_mounts.c.feed)).scalars())
+
+
 def mounts(connection: sa.Connection) -> dict[str, str]:
     """Return the mount that each feed was last seen on, for feeds whose files may be missed."""
     missed = sa.select(files.c.id).where(
