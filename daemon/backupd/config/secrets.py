@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 _FILES = {"known_hosts_file": False, "identity_file": True, "password_file": True}  # secret?
+_STORE = Path("/etc/credstore")  # systemd.exec(5), LoadCredential=
 _LARGEST = 1024 * 1024  # bytes; anything longer is not the file that was meant
 _PLACE = "a file that this user alone can read, or the name of a systemd credential"
 
@@ -92,7 +93,7 @@ def _read(name: str, given: str, environ: Mapping[str, str]) -> tuple[Path, str]
                 _check_mode(path, os.fstat(file.fileno()), environ)
             content = file.read(_LARGEST)
     except OSError as error:
-        raise BadValueError(_unreadable(given, error)) from error
+        raise BadValueError(_unreadable(path, given, error)) from error
     if not content.strip():
         raise BadValueError("names an empty file")
     return path, _password(content) if name == "password_file" else ""
@@ -102,22 +103,23 @@ def _without_waiting(path: str, flags: int) -> int:
     return os.open(path, flags | os.O_NONBLOCK)  # a FIFO would wait for its writer
 
 
-def _unreadable(given: str, error: OSError) -> str:
+def _unreadable(path: Path, given: str, error: OSError) -> str:
     if given.startswith("/"):
         return f"names {given}, which cannot be read: {error.strerror}"
-    return f"names no credential in $CREDENTIALS_DIRECTORY that can be read: {error.strerror}"
+    return f"names no credential in {path.parent} that can be read: {error.strerror}"
 
 
 def _locate(given: str, environ: Mapping[str, str]) -> Path:
-    """Return the path of a file; a relative name is that of a systemd credential."""
+    """Return the path of a file; a relative name is that of a systemd credential.
+
+    A command that systemd did not start looks where the unit has its credentials from.
+    """
     if given.startswith("/"):
         return Path(given)
-    directory = environ.get("CREDENTIALS_DIRECTORY")
-    if not directory:
-        raise BadValueError("is not an absolute path, and $CREDENTIALS_DIRECTORY is not set")
     if "/" in given or given == "..":
         raise BadValueError("is neither an absolute path nor the name of a credential")
-    return Path(directory, given)
+    directory = environ.get("CREDENTIALS_DIRECTORY")
+    return Path(directory, given) if directory else _STORE / f"backupd.{given}"
 
 
 def _check_mode(path: Path, found: os.stat_result, environ: Mapping[str, str]) -> None:
