@@ -4,6 +4,7 @@
 #   packaging/setup.sh demo     what the daemon itself runs on
 #   packaging/setup.sh test     that, and what the checks, the tests and the bench need
 #   packaging/setup.sh hadoop   that, and what runs a real HDFS and Hive
+#   packaging/setup.sh system   the tests', and what boots a real systemd
 #
 # A stamp in the environment tells what it was made from; while that stays the same, this ends at
 # once. VENV names the environment (default .venv), PYTHON the interpreter (default: the first one
@@ -11,14 +12,14 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-readonly purpose=${1:?"usage: packaging/setup.sh demo|test|hadoop"}
+readonly purpose=${1:?"usage: packaging/setup.sh demo|test|hadoop|system"}
 readonly venv=${VENV:-.venv}
 readonly stamp=$venv/.ready-for-$purpose
 
 case $purpose in
 demo) lock=requirements.lock ;;
-test | hadoop) lock=requirements-dev.lock ;;
-*) echo "setup: '$purpose' is neither demo, test nor hadoop" >&2 && exit 2 ;;
+test | hadoop | system) lock=requirements-dev.lock ;;
+*) echo "setup: '$purpose' is neither demo, test, hadoop nor system" >&2 && exit 2 ;;
 esac
 
 say() { echo "setup: $*" >&2; }
@@ -40,6 +41,11 @@ find_python() {
     done
 }
 
+has_headers() {
+    "$1" -c 'import sys, sysconfig, os
+sys.exit(not os.path.exists(sysconfig.get_path("include") + "/Python.h"))' 2>/dev/null
+}
+
 can_make_environments() { "$1" -c 'import ensurepip, venv' 2>/dev/null; }
 
 # `sshd` lies in a directory that is not in every user's PATH.
@@ -48,13 +54,18 @@ has_program() { PATH=$PATH:/usr/sbin:/sbin type -P "$1" >/dev/null; }
 # Prints the Debian packages that are not there yet, a line each.
 missing_packages() {
     local python=$1
-    [[ -n $python ]] || echo python3
     if [[ -z $python ]]; then
-        echo python3-venv
-    elif ! can_make_environments "$python"; then
-        "$python" -c 'import sys; print("python%d.%d-venv" % sys.version_info[:2])'
+        printf '%s\n' python3 python3-venv python3-dev
+    else
+        can_make_environments "$python" || of_version "$python" venv
+        has_headers "$python" || of_version "$python" dev
     fi
+    # systemd-python is compiled against libsystemd here.
+    has_program gcc || printf '%s\n' gcc libc6-dev
+    has_program pkg-config || echo pkg-config
+    pkg-config --exists libsystemd 2>/dev/null || echo libsystemd-dev
     [[ $purpose != hadoop ]] || missing_java
+    [[ $purpose != system ]] || missing_for_box
     [[ $purpose != demo ]] || return 0
     has_program sshd || echo openssh-server   # the tests ship to a real server on loopback
     has_program ssh-keygen || echo openssh-client
@@ -62,6 +73,15 @@ missing_packages() {
     has_program strace || echo strace         # makes a system call fail, or the process die in it
     has_program rclone || echo rclone         # the bench compares with these two
     has_program igzip || echo isal
+}
+
+of_version() { "$1" -c "import sys; print('python%d.%d-$2' % sys.version_info[:2])"; }
+
+# The box has the host's programs, the service in it the host's Python.
+missing_for_box() {
+    [[ -x /lib/systemd/systemd ]] || echo systemd
+    [[ -x /usr/bin/python3 ]] || echo python3
+    has_program nsenter || echo util-linux
 }
 
 missing_java() {
@@ -134,7 +154,7 @@ set_up() {
     make_environment "$python"
     # What serves the tests serves the demo as well.
     [[ $purpose == demo ]] || lock=requirements.lock ingredients >"$venv/.ready-for-demo"
-    [[ $purpose != hadoop ]] || ingredients >"$venv/.ready-for-test"
+    [[ $purpose != hadoop && $purpose != system ]] || ingredients >"$venv/.ready-for-test"
     ingredients >"$stamp"
     say "done; the next run starts at once"
 }

@@ -6,6 +6,7 @@ from backupd.cli.admin import LazyGroup
 from backupd.core.ports import Totals
 from backupd.core.records import ProductionRow
 from backupd.intake.observer import _Directory
+from backupd.ops.journal import JournalLogger
 from backupd.ops.metrics import _Now
 from backupd.warehouse.hive_connection import ImpatientCursor
 
@@ -27,3 +28,5 @@ _Now.collect  # prometheus-client calls it at each scrape
 Totals.read_bytes  # told with the other sums; the archive's tests lean on it
 ImpatientCursor._poll_interval  # noqa: SLF001 - PyHive sleeps so long between fetches
 HiveServer2Cursor._closed  # noqa: SLF001 - impyla logs out by itself otherwise
+JournalLogger.critical  # structlog calls it by the level's name
+JournalLogger.debug

@@ -47,6 +47,8 @@ class Book:
         """Take up the incidents that the last process left: they are no news."""
         troubles = await self._ledger.troubles()
         self._known = {each.id: each for each in troubles.open}
+        for each in troubles.open:
+            log.warning("incident still open", **_facts(each), reason=each.reason)
 
     async def keep(self) -> None:
         """Look once, write what changed."""
@@ -118,4 +120,10 @@ def _is_over(incident: Incident, troubles: Troubles, away: Mapping[str, str] | N
 
 
 def _facts(incident: Incident) -> dict[str, str]:
-    return {"incident": incident.id, "cause": incident.cause, "kind": str(incident.kind)}
+    return {
+        "incident": incident.id,
+        "cause": incident.cause,
+        "kind": str(incident.kind),
+        "title": incident.title,
+        "feed": incident.feed,
+    }

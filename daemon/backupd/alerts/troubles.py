@@ -43,7 +43,7 @@ class Failures:
         outage = replace(before, reason=reason, trials=before.trials + 1, next_try_at=now + pause)
         self._failing[way] = outage
         self._is_noted = self._was_tried = True
-        log.warning("could not tell", way=str(way), reason=reason, next_try_in_s=pause)
+        log.info("could not tell", way=str(way), reason=reason, next_try_in_s=pause)
         await self._ledger.note_outage(outage)
 
     async def still_due(self, ways: Collection[Way], now: float) -> None:

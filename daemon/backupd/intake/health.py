@@ -93,7 +93,7 @@ class FeedHealth:
 
     async def _tell(self, away: dict[str, str]) -> None:
         for name in away.keys() - self.away.keys():
-            log.warning("feed is away", feed=name, why=away[name])
+            log.info("feed is away", feed=name, why=away[name])
         for name in self.away.keys() - away.keys():
             log.info("feed is back", feed=name)
         if away.keys() != self.away.keys():

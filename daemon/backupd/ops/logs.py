@@ -1,43 +1,71 @@
-"""Logs: readable lines on a terminal, JSON lines elsewhere. On stderr: stdout is for answers."""
+"""Logs: entries in systemd's journal, readable lines on a terminal, JSON lines elsewhere.
+
+The lines go to stderr: stdout is for answers.
+"""
 
 from __future__ import annotations
 
 import json
 import logging
+import os
 import sys
-from typing import TextIO, cast
+from typing import TYPE_CHECKING, TextIO, cast
 
 import structlog
 
+from backupd.ops import journal
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from structlog.typing import Processor
+
 
 def set_up(level: int = logging.INFO) -> None:
-    """Send the project's and the libraries' logs to stderr in one form."""
-    terminal = sys.stderr.isatty()
-    chain: list[structlog.typing.Processor] = [
+    """Send the project's and the libraries' logs to the same place, in one form."""
+    if journal.is_stderr(os.environ):
+        chain: Sequence[Processor] = (
+            structlog.processors.add_log_level,
+            structlog.processors.format_exc_info,
+        )
+        _configure(chain, lambda *_: journal.JournalLogger(), level)
+        handler: logging.Handler = journal.JournalHandler()
+    else:
+        handler = _set_up_lines(level)
+    logging.basicConfig(handlers=[handler], level=level, force=True)
+    # asyncssh tells every connection and channel at INFO: what matters of it we tell ourselves.
+    logging.getLogger("asyncssh").setLevel(logging.WARNING)
+
+
+def _set_up_lines(level: int) -> logging.Handler:
+    """Send our own lines to stderr; return what does so with the libraries'."""
+    chain: Sequence[Processor] = (
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
-    ]
-    # Our own lines go straight to stderr: several are written for every file, and the way through
-    # `logging` takes three times as long.
-    structlog.configure(
-        processors=[*chain, *_renderers(terminal=terminal)],
-        wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.WriteLoggerFactory(file=_stderr()),
-        cache_logger_on_first_use=True,
     )
+    renderers = _renderers(terminal=sys.stderr.isatty())
+    _configure((*chain, *renderers), structlog.WriteLoggerFactory(file=_stderr()), level)
     handler = logging.StreamHandler(_stderr())
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=chain,
-            processors=[
-                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                *_renderers(terminal=terminal),
-            ],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *renderers],
         )
     )
-    logging.basicConfig(handlers=[handler], level=level, force=True)
-    # asyncssh tells every connection and channel at INFO: what matters of it we tell ourselves.
-    logging.getLogger("asyncssh").setLevel(logging.WARNING)
+    return handler
+
+
+def _configure(
+    processors: Sequence[Processor], factory: structlog.typing.WrappedLogger, level: int
+) -> None:
+    # Our own lines do not go through `logging`: several are written for every file, and that way
+    # takes three times as long.
+    structlog.configure(
+        processors=processors,
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=factory,
+        cache_logger_on_first_use=True,
+    )
 
 
 def _stderr() -> TextIO:
@@ -54,7 +82,7 @@ class _Stderr:
         sys.stderr.flush()
 
 
-def _renderers(*, terminal: bool) -> list[structlog.typing.Processor]:
+def _renderers(*, terminal: bool) -> list[Processor]:
     if terminal:
         return [structlog.dev.ConsoleRenderer()]
     return [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(_json)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from contextlib import suppress
 from dataclasses import replace
@@ -142,12 +143,20 @@ class BatchLane:
 
     def _tell(self, move: BatchMove, seconds: float) -> None:
         moved_on = move.status is Status.DONE or move.stage is not self._stage
-        tell = log.info if moved_on else log.warning
-        tell(
-            f"{self._stage} {'finished' if moved_on else 'did not finish'}",
+        event = f"{self._stage} {'finished' if moved_on else 'did not finish'}"
+        log.log(
+            self._level(move, moved_on=moved_on),
+            event,
             batch=move.batch.id,
             stage=str(self._stage),
             files=len(move.batch.members),
             detail=move.detail,
             duration_s=round(seconds, 3),
         )
+
+    def _level(self, move: BatchMove, *, moved_on: bool) -> int:
+        """Parked files need a person; of what is down, the breaker tells, once for all batches."""
+        if move.file_status is Status.PARKED:
+            return logging.WARNING
+        is_held_up = not moved_on and self._shop.breakers.is_down(DEPENDENCY)
+        return logging.DEBUG if is_held_up else logging.INFO

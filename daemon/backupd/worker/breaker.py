@@ -65,7 +65,7 @@ class Breakers:
             return self.opens_at(error.dependency)
         if outage is None:
             outage = Outage(name=error.dependency, since=now, reason="", trials=0, next_try_at=now)
-            log.warning("dependency down", dependency=error.dependency, reason=explained(error))
+            log.info("dependency down", dependency=error.dependency, reason=explained(error))
         trials = outage.trials + 1
         pause = min(self.policy.pause(trials), _LONGEST_PAUSE)
         outage = replace(outage, trials=trials, next_try_at=now + pause, reason=explained(error))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from typing import TYPE_CHECKING
 
@@ -184,8 +185,8 @@ class FileLane:
         return applied
 
     def _tell(self, move: Move, seconds: float) -> None:
-        tell = log.warning if move.status is Status.PARKED else log.info
-        tell(
+        log.log(
+            self._level(move),
             _outcome(self._stage, move),
             file=escaped(move.file.path),
             file_id=move.file.id,
@@ -194,6 +195,14 @@ class FileLane:
             detail=move.detail,
             duration_s=round(seconds, 3),
         )
+
+    def _level(self, move: Move) -> int:
+        """A parked file needs a person; of what is down, the breaker tells, once for all files."""
+        if move.status is Status.PARKED:
+            return logging.WARNING
+        is_down = self._shop.breakers.is_down
+        held_up = is_down(self._dependency) or is_down(f"feed:{move.file.feed}")
+        return logging.DEBUG if held_up and move.stage is self._stage else logging.INFO
 
 
 def _outcome(stage: Stage, move: Move) -> str:
