@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 import signal
 import threading
@@ -17,7 +18,7 @@ import structlog
 from backupd.alerts import Alerts
 from backupd.archive import open_archive
 from backupd.carrier import Carrier, Orders, works
-from backupd.config import ConfigMistakes
+from backupd.config import ConfigMistakes, Mistake
 from backupd.control import ControlServer
 from backupd.core import moves
 from backupd.core.errors import DependencyDownError
@@ -27,9 +28,11 @@ from backupd.core.records import Result
 from backupd.core.stages import BATCHED, Stage, Status
 from backupd.intake.service import Intake
 from backupd.ledger import Ledger, LedgerReader, incident_reports, reports
-from backupd.ops import collector
+from backupd.ops import collector, status_line
 from backupd.ops.metrics import Meter, MetricsServer, Snapshot
 from backupd.ops.status_file import StatusFile
+from backupd.ops.systemd import Manager
+from backupd.ops.watchdog import Watchdog
 from backupd.stages import LocalFiles, Manifest, ShipRules
 from backupd.warehouse import open_refresher, open_warehouse
 from backupd.worker import (
@@ -92,6 +95,13 @@ class Supervisor:
         self._breakers = Breakers(ledger, self._policy, time.time)
         self._status_file = self._status_file_of(config)
         self._intake = Intake(config.intake, config.feeds, ledger)
+        self._systemd = Manager(os.environ)
+        self._signs_of_life: dict[str, Callable[[], Awaitable[None]]] = {
+            "the ledger's writer": ledger.sign_of_life,
+            "the observer": self._intake.sign_of_life,
+        }
+        self._amiss: list[str] = []  # what the status line says beside the incidents
+        self._watchdog = Watchdog(self._systemd, self._signs_of_life)
         self._shop = Shop(
             ledger=ledger,
             feeds={feed.name: feed for feed in config.feeds},
@@ -116,6 +126,8 @@ class Supervisor:
         Returns whether every file is done. Raises LedgerError, or what ended a part of the house.
         """
         async with AsyncExitStack() as stack:
+            # Should it fail, nothing is told any more, and systemd acts.
+            stack.callback(asyncio.create_task(self._watchdog.run()).cancel)
             archive = open_archive(self._config.archive)
             stack.push_async_callback(archive.aclose)
             warehouse = open_warehouse(self._config.warehouse)
@@ -177,22 +189,28 @@ class Supervisor:
 
     def _reload(self, reread: Callable[[], Config]) -> None:
         """Make way for a supervisor with the new config; with mistakes in it the old one stays."""
+        self._systemd.reloading()
         try:
             config = reread()
+            _refuse_other_ledger(config, self._config)
         except ConfigMistakes as mistakes:
-            _tell_refused(mistakes)
-            return
-        if config.ledger != self._config.ledger:
-            log.error("config not reloaded: another ledger needs a restart")
+            self._refuse(mistakes)
             return
         log.info("reloading the config")
         self.successor = config
         self.stop()
 
+    def _refuse(self, mistakes: ConfigMistakes) -> None:
+        for mistake in mistakes.mistakes:
+            log.error("config not reloaded: it has a mistake", mistake=str(mistake))
+        self._amiss = [f"the new config was refused, mistakes: {len(mistakes.mistakes)}"]
+        self._systemd.ready()
+
     def _stop_by_signal(self, main: asyncio.Task[bool] | None) -> None:
         """Drain at the first signal, stop at once at the second."""
         if self._stop.is_set() and main is not None:
             main.cancel()
+        self._systemd.stopping()
         log.info("stopping")
         self.stop()
 
@@ -254,9 +272,17 @@ class Supervisor:
         ]
         if self._status_file:
             parts.append(self._status_file.run(self._stop))
+        if self._systemd.listens:
+            tell = self._systemd.status
+            parts.append(status_line.keep(self._status_line, tell, self._stop))
         if refresher is not None:
             parts.append(RefreshLane(shop, refresher).run())
         return [*parts, self._until_done()] if once else parts
+
+    async def _status_line(self) -> str:
+        now = await self._ledger.ask(incident_reports.in_short)
+        missing = [f"no sign of life from {part}" for part in self._watchdog.missing]
+        return status_line.line(now, [*missing, *self._amiss])
 
     def _alerts(self) -> Alerts:
         config = self._config
@@ -280,6 +306,7 @@ class Supervisor:
         orders = Orders(archive=section, ship=rules, delete=cleanup.action == "delete")
         here = works(orders, archive, local)
         carrier = await stack.enter_async_context(Carrier(orders))
+        self._signs_of_life["the carrier"] = carrier.sign_of_life
         return {
             Stage.MANIFEST: manifest,
             **{stage: carrier.stage(stage, work) for stage, work in here.items()},
@@ -299,6 +326,7 @@ class Supervisor:
             tasks = [group.create_task(part) for part in parts]
             if await self._scanned_once():
                 self.ready.set()
+                self._systemd.ready()
                 log.info("ready", feeds=len(self._config.feeds))
             await self._stop.wait()
             _, late = await asyncio.wait(tasks, timeout=_DRAIN)
@@ -343,9 +371,10 @@ class Supervisor:
         return not await self._ledger.ask(reports.any_unfinished, feeds, _BEFORE_LOAD)
 
 
-def _tell_refused(mistakes: ConfigMistakes) -> None:
-    for mistake in mistakes.mistakes:
-        log.error("config not reloaded: it has a mistake", mistake=str(mistake))
+def _refuse_other_ledger(new: Config, old: Config) -> None:
+    if new.ledger != old.ledger:
+        mistake = Mistake("ledger.url", "is another than before", "a restart takes another ledger")
+        raise ConfigMistakes([mistake])
 
 
 async def _never() -> bool:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from support.daemon import PATIENCE, Host, over_sftp, until
+from support.notify import listening
 from support.sshd import SshServer
 
 if TYPE_CHECKING:
@@ -200,3 +201,91 @@ def test_an_archive_that_is_away_holds_up_no_registration_and_heals(
         daemon.tells("cleanup finished")
         assert daemon.stop() == 0
     assert set(host.archived()) == {"a/one.csv.gz"}
+
+
+def test_systemd_is_told_what_it_waits_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    host = Host(tmp_path)
+    with listening(tmp_path / "notify", monkeypatch) as systemd, host.daemon() as daemon:
+        systemd.hears("READY=1")
+        assert host.admin("status", "--json").returncode == 0
+        host.deliver("one.csv.gz", b"not gzip")
+        systemd.hears("STATUS=files: 1 parked; files of feed traffic/a are parked")
+
+        host.configure({"retry.attempts": "0"})
+        daemon.signal(signal.SIGHUP)
+        systemd.hears("RELOADING=1")
+        until(lambda: systemd.told().count("READY=1") == 2, lambda: str(systemd.told()))
+
+        host.configure({"retry.attempts": "2"})
+        daemon.signal(signal.SIGHUP)
+        until(lambda: systemd.told().count("READY=1") == 3, lambda: str(systemd.told()))
+        assert daemon.stop() == 0
+
+        assert systemd.told()[-1] == "STOPPING=1"
+
+
+def test_an_abort_leaves_the_stacks_of_all_threads(tmp_path: Path) -> None:
+    host = Host(tmp_path)
+    with host.daemon() as daemon:
+        daemon.signal(signal.SIGABRT)
+        daemon.process.wait(PATIENCE)
+    trace = (tmp_path / "log").read_text()
+    assert "Fatal Python error: Aborted" in trace
+    assert "ledger/writer.py" in trace
+
+
+def test_starts_while_the_directory_of_a_feed_that_was_there_is_away(tmp_path: Path) -> None:
+    host = Host(tmp_path)
+    with host.daemon() as daemon:
+        assert daemon.stop() == 0
+    aside = host.inbox.rename(tmp_path / "aside")
+
+    checked = host.backupd("check")
+    with host.daemon() as daemon:
+        daemon.tells("incident opened", feed="traffic/a")
+        host.configure({"retry.attempts": "2"})
+        daemon.signal(signal.SIGHUP)
+        daemon.tells("reloading the config")
+        aside.rename(host.inbox)
+        daemon.tells("incident closed", feed="traffic/a")
+        host.deliver("one.csv")
+        daemon.tells("cleanup finished")
+
+    assert checked.returncode == 0
+    assert "the directory of feed traffic/a is away" in checked.stderr
+
+
+def test_a_directory_that_never_was_there_is_a_mistake(tmp_path: Path) -> None:
+    host = Host(tmp_path)
+    host.inbox.rmdir()
+    ended = host.backupd("run")
+    assert ended.returncode == 2
+    assert "which does not exist" in ended.stderr
+
+
+def test_what_is_down_is_told_once_however_many_files_wait(
+    tmp_path: Path, server: SshServer
+) -> None:
+    host = Host(tmp_path, over_sftp(server, tmp_path / "archive"))
+    server.stop()
+    names = [f"{number}.csv" for number in range(40)]
+    with host.daemon() as daemon:
+        for name in names:
+            host.deliver(name)
+        until(
+            lambda: (
+                set(host.standing().values()) == {"ship waiting"}
+                and len(host.standing()) == len(names)
+            ),
+            lambda: str(host.standing()),
+        )
+        downs = daemon.tells("incident opened", cause="archive")
+        told = daemon.told()
+
+        server.start()
+        for name in names:
+            daemon.tells("cleanup finished", file=str(host.inbox / name))
+
+    assert downs["level"] == "warning"
+    assert [line["event"] for line in told].count("dependency down") == 1
+    assert [line["event"] for line in told].count("ship will be tried again") <= 1

@@ -8,7 +8,7 @@ import socket
 import sys
 import time
 from contextlib import suppress
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Self, cast
 
 import structlog
 
@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-_PAUSE = 1.0  # seconds from one start to the next: a carrier that dies at once is no busy loop
+# Seconds from one start to the next: longer each time for a carrier that dies again and again.
+_PAUSE, _LONGEST_PAUSE = 1.0, 60.0
 _LEAVE_WITHIN = 5.0  # seconds
 
 
@@ -35,6 +36,7 @@ class Carrier:
         self._orders = orders
         self._child: _Child | None = None
         self._starting = asyncio.Lock()
+        self._pause = _PAUSE
         self._started_at = -_PAUSE
 
     async def __aenter__(self) -> Self:
@@ -67,12 +69,22 @@ class Carrier:
 
         return carried
 
+    async def sign_of_life(self) -> None:
+        """Return once the process has answered. One that died has been seen to: that is life."""
+        child = self._child
+        if child is not None and not child.dead:
+            with suppress(WorkerDiedError):
+                await child.answer()
+
     async def _living(self) -> _Child:
         if self._child is not None and not self._child.dead:
             return self._child
         async with self._starting:
             if self._child is None or self._child.dead:
-                await asyncio.sleep(self._started_at + _PAUSE - time.monotonic())
+                lived_for = time.monotonic() - self._started_at
+                await asyncio.sleep(self._pause - lived_for)
+                again_so_soon = self._child is not None and lived_for < _LONGEST_PAUSE
+                self._pause = min(2 * self._pause, _LONGEST_PAUSE) if again_so_soon else _PAUSE
                 self._started_at = time.monotonic()
                 self._child = await _start(self._orders)
             return self._child
@@ -109,12 +121,19 @@ class _Child:
         self._writer = writer
         self.outbox = Outbox(writer)
         self._numbers = itertools.count()
-        self._in_hand: dict[int, asyncio.Future[Result]] = {}
+        self._in_hand: dict[int, asyncio.Future[Result | None]] = {}
         self._listening = asyncio.create_task(self._listen(reader))
         self.dead = False
 
     async def do(self, stage: Stage, task: Task) -> Result:
         """Have one file done. Raises what the stage raises, or WorkerDiedError."""
+        return cast("Result", await self._ask(stage, task))
+
+    async def answer(self) -> None:
+        """Return once the process has answered; nothing is done there. Raises WorkerDiedError."""
+        await self._ask(None, None)
+
+    async def _ask(self, stage: Stage | None, task: Task | None) -> Result | None:
         number = next(self._numbers)
         self._in_hand[number] = asyncio.get_running_loop().create_future()
         try:
@@ -146,7 +165,9 @@ class _Child:
             self._settle(future, WorkerDiedError(f"the carrier process died (code {code})"))
 
     @staticmethod
-    def _settle(future: asyncio.Future[Result] | None, outcome: Result | BackupdError) -> None:
+    def _settle(
+        future: asyncio.Future[Result | None] | None, outcome: Result | BackupdError | None
+    ) -> None:
         if future is None or future.done():
             return  # nobody waits for it any more
         if isinstance(outcome, BackupdError):

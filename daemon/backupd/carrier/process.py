@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import faulthandler
 import os
 import signal
 import socket
@@ -35,6 +36,7 @@ def main() -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         # They reach the whole group or unit; the first process says when it is time.
         signal.signal(number, signal.SIG_IGN)
+    faulthandler.enable()  # an abort leaves every thread's stack on stderr
     logs.set_up()
     collector.spare()
     asyncio.run(_serve(socket.socket(fileno=int(sys.argv[1]))))
@@ -49,6 +51,9 @@ async def _serve(pair: socket.socket) -> NoReturn:
         todo = works(orders, open_archive(orders.archive), LocalFiles(_not_for_me_to_say))
         while True:
             number, stage, task = await receive(reader)
+            if task is None:  # no more than a sign of life is wanted
+                outbox.put((number, None))
+                continue
             answer = asyncio.create_task(_answer(outbox, number, todo[stage], task))
             running.add(answer)
             answer.add_done_callback(running.discard)

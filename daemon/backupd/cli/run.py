@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import faulthandler
 import logging
 import os
 import sys
@@ -54,6 +55,7 @@ def run(config_path: Path | None, once: bool) -> None:
     path = find(config_path, os.environ).absolute()
     config = load_config(path)
     bars = once and sys.stderr.isatty()
+    faulthandler.enable()  # an abort (systemd's watchdog) leaves every thread's stack on stderr
     logs.set_up(logging.WARNING if bars else logging.INFO)  # bars take the place of the lines
     for section in config.inactive:
         log.warning("section not acted on", section=section)

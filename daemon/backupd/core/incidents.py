@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 from backupd.core.names import escaped
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
-    from backupd.core.stages import Stage
+    from backupd.core.stages import Stage, Status
 
 FEED_PREFIX = "feed:"
 _TITLES = {"mail": "mail cannot be sent", "hook": "the hook program fails"}
@@ -150,6 +150,14 @@ class Standing:
     due: frozenset[Stage]  # stages with files that time, or work under way, will move on
     incidents: bool  # one is open
     ticketed: bool  # a ticket was mailed, as far as anyone can tell, for one that is open
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InShort:
+    """How many files that are not done have each status, and the titles of the open incidents."""
+
+    files: Mapping[Status, int]
+    incidents: Sequence[str]
 
 
 def feed_cause(feed: str) -> str:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import errno
 import itertools
 import os
+import tempfile
 import threading
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,6 +42,9 @@ _MASK = Mask(
     | InotifyConstants.IN_CLOSE_WRITE
     | InotifyConstants.IN_ONLYDIR
 )
+_SIGN_MASK = Mask(
+    InotifyConstants.IN_OPEN | InotifyConstants.IN_ONLYDIR | InotifyConstants.IN_ONESHOT
+)
 _JOIN_SECONDS = 5.0
 _ids = itertools.count()
 
@@ -54,6 +58,7 @@ class Observer:
         self._reader = InotifyFD()
         self._watched: dict[str, _Directory] = {}
         self._lock = threading.Lock()  # two scans may come to the same directory at once
+        self._own: tempfile.TemporaryDirectory[str] | None = None
         self._reader.start()
 
     def is_alive(self) -> bool:
@@ -81,10 +86,25 @@ class Observer:
             for path in gone:
                 self._forget(path)
 
+    def give_sign(self) -> threading.Event:
+        """Return an event that is set once the thread has read what happens in a place of our own.
+
+        Raises OSError where that cannot be watched.
+        """
+        if self._own is None:
+            self._own = tempfile.TemporaryDirectory(prefix="backupd-")
+        sign = _Sign()
+        path = self._own.name
+        self._reader.add_callback(os.fsencode(path), _SIGN_MASK, sign, CallbackId(next(_ids)))
+        os.close(os.open(path, os.O_RDONLY | os.O_DIRECTORY))
+        return sign.seen
+
     def stop(self) -> None:
         """End the thread and give the watches back."""
         self._reader.stop()
         self._reader.join(_JOIN_SECONDS)
+        if self._own is not None:
+            self._own.cleanup()
 
     def _add(self, directory: _Directory) -> None:
         path = os.fsencode(directory.path)
@@ -146,6 +166,22 @@ class _Directory:
     def on_queue_overflow(self) -> None:
         """The kernel dropped events, of whatever directory."""
         self.hints.request_rescan()
+
+
+class _Sign:
+    """Is called by the reader's thread when something has happened."""
+
+    def __init__(self) -> None:
+        self.seen = threading.Event()
+
+    def on_event(self, _: InotifyEvent) -> None:
+        self.seen.set()
+
+    def on_watch_deleted(self, _: WatchDescriptor) -> None:
+        self.seen.set()
+
+    def on_queue_overflow(self) -> None:
+        """The kernel may have dropped it: it is asked for again."""
 
 
 def _inode(path: str) -> tuple[int, int]:

@@ -38,6 +38,7 @@ CHECK_EVERY = 1.0  # seconds between checks of the observer and of the feeds' di
 POLL_EVERY = 5.0  # seconds between scans of polled directories, at least
 _POLL_SHARE = 20  # polling takes a twentieth of the time at most
 _SETTLE_PAUSE = 0.05  # seconds: files that are due a moment apart are looked at together
+_TELL_EVERY = 60.0  # seconds between lines on the observer's death
 _LONGEST_PAUSE = 60.0  # seconds: a clock that was set must not leave anything waiting for long
 
 
@@ -56,6 +57,7 @@ class Intake:
         self._hinted = asyncio.Event()
         self._rescan = asyncio.Event()
         self._watch_anew = False
+        self._next_telling = 0.0
         self._hints = PendingHints(self._hint_came)
         self._watcher = Watcher(self._hints)
         self.health = FeedHealth(self._feeds.feeds.values(), ledger, self._start_anew)
@@ -82,6 +84,10 @@ class Intake:
                     task.cancel()
         finally:
             await asyncio.to_thread(self._watcher.stop)
+
+    async def sign_of_life(self) -> None:
+        """Return once the observer's thread has shown that it reads events."""
+        await asyncio.to_thread(self._watcher.sign_of_life)
 
     async def scan_once(self) -> None:
         """Make rows for all that lies in the directories, without watching them."""
@@ -142,7 +148,7 @@ class Intake:
             self._hinted.clear()
             hints = self._hints.take()
             if hints.rescan:
-                log.warning("events were lost, scanning")
+                log.info("events were lost, scanning")
                 self._rescan.set()
             await self._finder.follow(hints, self._feeds)
 
@@ -152,10 +158,17 @@ class Intake:
             await asyncio.sleep(CHECK_EVERY)
             await self.health.check()
             if not self._watcher.is_alive():
-                log.error("the observer died, watching and scanning anew")
+                self._tell_death()
                 await self._start_anew()
             elif await asyncio.to_thread(self._watcher.renew, self._feeds.roots):
                 self._rescan.set()
+
+    def _tell_death(self) -> None:
+        """Say that the observer died; not each second, should it die again and again."""
+        now = time.monotonic()
+        if now >= self._next_telling:
+            log.error("the observer died, watching and scanning anew")
+            self._next_telling = now + _TELL_EVERY
 
     async def _settles(self) -> None:
         """Look at files as they fall due."""

@@ -28,6 +28,9 @@ _LIMITS = {
 }
 
 
+_SIGN_WITHIN = 1.0  # seconds, until another sign is asked for
+
+
 class Watcher:
     """Keeps an observer on the directories where events can be trusted. Blocking.
 
@@ -85,6 +88,24 @@ class Watcher:
     def is_alive(self) -> bool:
         """Tell whether events are being read, as far as any are to be."""
         return self._observer is None or self._observer.is_alive()
+
+    def sign_of_life(self) -> None:
+        """Return once the observer has read an event of ours; at once where there is none.
+
+        An observer that is stopped or has died meanwhile makes way for its successor.
+        """
+        while not self._has_given_sign():
+            pass
+
+    def _has_given_sign(self) -> bool:
+        with self._turn:
+            if self._observer is None:
+                return True
+            try:
+                sign = self._observer.give_sign()
+            except OSError:
+                return True  # no watch to be had, which tells nothing of the thread
+        return sign.wait(_SIGN_WITHIN)
 
     def renew(self, roots: Iterable[Root]) -> list[Root]:
         """Watch feed directories that are not, or are others than before; return these roots."""

@@ -11,6 +11,7 @@ from backupd.core.incidents import (
     Case,
     Held,
     Incident,
+    InShort,
     Kind,
     Notice,
     Occasion,
@@ -100,6 +101,15 @@ def standing(connection: sa.Connection) -> Standing:
         due=_stages_with_work(connection),
         incidents=bool(found),
         ticketed=connection.execute(ticketed.limit(1)).first() is not None,
+    )
+
+
+def in_short(connection: sa.Connection) -> InShort:
+    """Count the open files by status, and name the open incidents."""
+    query = sa.select(files.c.status, sa.func.count()).where(_IS_OPEN).group_by(files.c.status)
+    return InShort(
+        files={Status(status): number for status, number in connection.execute(query)},
+        incidents=[each.title for each in open_incidents(connection)],
     )
 
 

@@ -94,6 +94,10 @@ class Ledger:
         """Transactions so far: goes up while the writer makes progress."""
         return self._writer.commits
 
+    async def sign_of_life(self) -> None:
+        """Return once the writer has done a transaction, in which nothing is written."""
+        await self._writer.apply(verbs.nothing, [None])
+
     async def ask(
         self, report: Callable[Concatenate[sa.Connection, _P], _T], *args: _P.args, **kw: _P.kwargs
     ) -> _T:
