@@ -5,6 +5,7 @@ ARGS ?=
 export VENV PYTHON
 
 SETUP := @packaging/setup.sh
+AS_ROOT = $(if $(filter 0,$(shell id -u)),,sudo)
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-slow test-hadoop test-system check bench bench-hive lock clean
 
@@ -19,7 +20,7 @@ demo:  ## Watch realistic backup files go through every stage
 
 test:  ## Run the tests (ARGS='-k ship -x'), without the slow ones
 	$(SETUP) test
-	@$(VENV)/bin/python -m pytest -m 'not slow and not hadoop' $(ARGS)
+	@$(VENV)/bin/python -m pytest -m 'not slow and not hadoop and not system' $(ARGS)
 
 test-slow:  ## Run the tests that take minutes: hundreds of kills
 	$(SETUP) test
@@ -29,9 +30,11 @@ test-hadoop:  ## Run the tests against a real HDFS and Hive (Java 17, Maven; 280
 	$(SETUP) hadoop
 	@$(VENV)/bin/python -m pytest -m hadoop $(ARGS)
 
-test-system:  ## Try what goes to other systems: the alerting rules, by promtool
-	$(SETUP) test
+test-system:  ## Try the service under a real systemd, as root, and the alerting rules by promtool
+	$(SETUP) system
 	@packaging/test-rules.sh
+	@$(AS_ROOT) env PYTHONDONTWRITEBYTECODE=1 \
+		$(VENV)/bin/python -m pytest -m system -p no:cacheprovider $(ARGS)
 
 check:  ## Check format, lint, types, walls, dead code
 	$(SETUP) test

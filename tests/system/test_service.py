@@ -1,0 +1,349 @@
+"""The service under a real systemd: what an administrator does to it, and what befalls it."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from support.box import Box
+from support.service import INBOX, UNIT, Service, mounts, write_paths_line
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+pytestmark = pytest.mark.system
+
+NAMES = [f"eLUX_{number}.csv" for number in range(20)]
+MOST_EXPOSED = 2.0
+QUICK_WATCHDOG = {"WatchdogSec": "2s"}
+LONGER_THAN_THAT = 5.0  # seconds
+
+
+@pytest.fixture
+def service(tmp_path: Path) -> Iterator[Service]:
+    """backupd, installed in a box of its own and not started yet."""
+    with Box(tmp_path, mounts()) as box:
+        installed = Service(box)
+        installed.install()
+        yield installed
+
+
+@pytest.fixture
+def running(service: Service) -> Service:
+    """backupd, started."""
+    service.systemctl("start")
+    return service
+
+
+# ------------------------------------------------------------------ start
+
+
+def test_is_ready_when_it_answers_and_watches(service: Service) -> None:
+    service.deliver("before.csv")
+
+    service.systemctl("start")
+
+    state = json.loads(service.box.run("backupd-admin", "status", "--json").stdout)
+    assert state["daemon"]["state"] == "running"
+    assert "before.csv" in service.files()
+    service.deliver(*NAMES)
+    service.all_done("before.csv", *NAMES)
+    service.box.until(lambda: service.shows("StatusText") == "no files to be done", UNIT)
+
+
+def test_every_entry_has_its_facts_as_fields(running: Service) -> None:
+    running.deliver("a 1%.csv")
+
+    shipped = running.tells("ship finished")
+    merged = running.tells("merge finished")
+
+    assert shipped["BACKUPD_FILE"] == f"{INBOX}/a 1%.csv"
+    assert shipped["BACKUPD_FEED"] == "traffic/a"
+    assert shipped["BACKUPD_STAGE"] == "ship"
+    assert shipped["BACKUPD_FILE_ID"]
+    assert shipped["PRIORITY"] == "6"
+    assert shipped["MESSAGE"].startswith(f"ship finished: {INBOX}/a 1%.csv (feed traffic/a")
+    assert merged["BACKUPD_BATCH"]
+    assert running.journal(f"BACKUPD_FILE_ID={shipped['BACKUPD_FILE_ID']}", "BACKUPD_STAGE=ship")
+    of_ours = [each for each in running.journal() if each["SYSLOG_IDENTIFIER"] == "backupd"]
+    assert all("BACKUPD_EVENT" in entry for entry in of_ours)
+
+
+def test_what_needs_a_person_is_what_has_the_priority_of_a_warning(running: Service) -> None:
+    running.deliver("well.csv")
+    running.all_done("well.csv")
+    assert running.journal("--priority=warning") == []
+
+    running.box.write(f"{INBOX}/broken\x01.csv", "id\n1\n")
+
+    running.tells("incident opened", feed="traffic/a")
+    entries = running.journal("--priority=warning")
+    assert {each["BACKUPD_EVENT"] for each in entries} == {"file parked", "incident opened"}
+    line = "files: 1 parked; files of feed traffic/a are parked"
+    running.box.until(lambda: running.shows("StatusText") == line, UNIT)
+
+
+def test_a_config_with_mistakes_fails_once_and_names_them(service: Service) -> None:
+    service.configure({"batch": {"max_files": 0}, "retry": {"attempts": "many"}})
+
+    code, said = service.systemctl("start", check=False)
+
+    assert code == 1
+    assert "failed" in said
+    assert service.shows("ActiveState") == "failed"
+    assert (service.shows("ExecMainStatus"), service.shows("NRestarts")) == ("2", "0")
+    (ended,) = service.journal("--priority=err", "BACKUPD_EVENT=ended")
+    assert "batch.max_files is 0" in ended["MESSAGE"]
+    assert "retry.attempts" in ended["MESSAGE"]
+
+    service.configure()
+    service.systemctl("start")
+
+
+def test_a_ledger_that_another_process_holds_fails_once_and_names_it(service: Service) -> None:
+    config = "/etc/backupd/other.toml"
+    service.box.shell(
+        f"sed 's#^.archive.#[control]\\nsocket = \"/tmp/other.sock\"\\n&#' /etc/backupd/config.toml"
+        f" > {config} && chmod 644 {config}"
+        " && systemd-run -q --unit=other -p Type=notify -p User=backupd"
+        f" backupd run --config {config}"
+    )
+
+    code, _ = service.systemctl("start", check=False)
+
+    assert code == 1
+    assert (service.shows("ExecMainStatus"), service.shows("NRestarts")) == ("3", "0")
+    (ended,) = service.journal("--priority=err", "BACKUPD_EVENT=ended")
+    assert "held by process" in ended["MESSAGE"]
+
+
+def test_secrets_come_from_the_credential_store(service: Service) -> None:
+    service.box.write("/etc/credstore/backupd.smtp-password", "hunter2\n")
+    service.box.shell("chmod 700 /etc/credstore && chmod 600 /etc/credstore/*")
+    alerts = {"from": "a@b", "to": ["c@d"], "smtp_url": "smtp://user@127.0.0.1:9"}
+    service.configure({"alerts": {**alerts, "smtp_password_file": "smtp-password"}})
+
+    service.systemctl("start")
+    service.systemctl("reload")
+
+    service.box.run("backupd", "check")
+    assert "hunter2" not in json.dumps(service.journal())
+
+
+def test_a_boot_with_a_disk_that_is_not_mounted_yet(service: Service) -> None:
+    mount = "mkdir -p /disk /backup1 && mount --bind /disk /backup1"
+    service.box.shell(f"rm -r /backup1 && {mount} && mkdir -p {INBOX} && chown backupd: {INBOX}")
+    service.configure({"feeds.other": service_feed("/other/{customer}")})
+    service.box.shell("mkdir -p /other/a && chown backupd: /other/a")
+    service.open_write_paths()
+    service.systemctl("enable")
+    service.systemctl("start")
+    service.deliver("before.csv")
+    service.all_done("before.csv")
+
+    service.box.halt()
+    service.box.boot()
+
+    assert service.shows("ActiveState") == "active"
+    service.tells("feed is away", feed="traffic/a")
+    service.box.write("/other/a/meanwhile.csv", "id\n1\n")
+    service.tells("cleanup finished", feed="other/a")
+    service.box.shell(mount)
+    service.tells("feed is back", feed="traffic/a")
+    service.deliver("after.csv")
+    service.all_done("before.csv", "meanwhile.csv", "after.csv")
+
+
+# ------------------------------------------------------------------ reload
+
+
+def test_a_reload_puts_another_config_in_force(running: Service) -> None:
+    running.deliver("before.csv")
+    before = running.pid
+    running.configure({"feeds.traffic": {"pattern": "*.dat"}})
+
+    running.systemctl("reload")
+
+    running.tells("reloading the config")
+    running.becomes("active")
+    running.deliver("after.dat")
+    running.all_done("before.csv", "after.dat")
+    assert running.pid == before
+
+
+def test_a_config_with_mistakes_is_refused_and_the_old_one_stays(running: Service) -> None:
+    running.configure({"batch": {"max_files": 0}})
+
+    running.systemctl("reload")
+
+    told = running.tells("config not reloaded: it has a mistake")
+    assert told["PRIORITY"] == "3"
+    assert "batch.max_files is 0" in told["MESSAGE"]
+    running.becomes("active")
+    running.deliver("still.csv")
+    running.all_done("still.csv")
+    line = "the new config was refused, mistakes: 1; no files to be done"
+    running.box.until(lambda: running.shows("StatusText") == line, UNIT)
+
+
+# ------------------------------------------------------------------ what befalls it
+
+
+@pytest.mark.parametrize("which", ["pid", "carrier"])
+def test_a_hang_is_noticed_and_the_service_comes_back_without_loss(
+    service: Service, which: str
+) -> None:
+    service.drop_in("watchdog", QUICK_WATCHDOG)
+    service.systemctl("start")
+    service.deliver("before.csv")
+    service.all_done("before.csv")
+    frozen = getattr(service, which)
+    service.kill(frozen, "STOP")
+    service.deliver(*NAMES)
+
+    service.restarts()
+
+    service.all_done("before.csv", *NAMES)
+    told = " ".join(str(entry["MESSAGE"]) for entry in service.journal())
+    assert "Watchdog timeout" in told
+    assert "Fatal Python error: Aborted" in told
+    if which == "carrier":  # who is frozen itself can tell nothing
+        service.tells("no sign of life", of="the carrier")
+
+
+def test_it_is_not_taken_for_hanging_while_it_lives(service: Service) -> None:
+    service.drop_in("watchdog", QUICK_WATCHDOG)
+    service.systemctl("start")
+    since = time.monotonic()
+
+    service.box.until(lambda: time.monotonic() - since > LONGER_THAN_THAT, UNIT)
+
+    assert service.shows("NRestarts") == "0"
+    service.deliver("after.csv")
+    service.all_done("after.csv")
+
+
+def test_a_kill_starts_it_anew_without_loss(running: Service) -> None:
+    running.deliver(*NAMES)
+    running.tells("manifest finished")
+
+    running.kill(running.pid, "KILL")
+
+    running.restarts()
+    running.all_done(*NAMES)
+
+
+def test_a_power_cut_loses_nothing(running: Service) -> None:
+    running.systemctl("enable")
+    running.deliver(*NAMES)
+    running.tells("manifest finished")
+
+    running.box.cut_power()
+    running.box.boot()
+
+    running.all_done(*NAMES)
+
+
+def test_a_stop_lets_running_files_end(running: Service) -> None:
+    running.deliver("large.csv", megabytes=200)
+    running.tells("merge finished")
+
+    running.systemctl("stop")
+
+    assert running.shows("ActiveState") == "inactive"
+    assert running.shows("Result") == "success"
+    assert running.events()[-1] == "stopped"
+    assert not list(running.box.path("/var/lib/backupd/archive").rglob("*.part"))
+    assert not running.box.path("/run/backupd").exists()
+    assert running.files()["large.csv"] in {"ship waiting", "cleanup waiting", "cleanup done"}
+    running.systemctl("start")
+    running.all_done("large.csv")
+
+
+# ------------------------------------------------------------------ who may do what
+
+
+def test_members_of_the_group_may_use_the_admin_command(running: Service) -> None:
+    running.box.shell("useradd --groups backupd alice && useradd bob")
+    running.box.write(f"{INBOX}/broken\x01.csv", "id\n1\n")
+    running.tells("file parked")
+    requeue = "backupd-admin requeue --parked"
+
+    alice = running.box.run("runuser", "-u", "alice", "--", *requeue.split())
+    status = running.box.run("runuser", "-u", "alice", "--", "backupd-admin", "status")
+
+    assert "broken" in alice.stdout
+    assert "running since" in status.stdout
+    assert status.stderr == ""
+
+
+def test_others_may_not_even_where_the_socket_is_left_open(running: Service) -> None:
+    running.box.shell("useradd bob")
+    asked = ["runuser", "-u", "bob", "--", "backupd-admin", "requeue", "--parked"]
+
+    closed = running.box.run(*asked, check=False)
+    running.box.shell("chmod 755 /etc/backupd /run/backupd /var/lib/backupd")
+    running.box.shell("chmod -R o+r /etc/backupd /var/lib/backupd && chmod 666 /run/backupd/*")
+    opened = running.box.run(*asked, check=False)
+
+    assert closed.returncode != 0
+    assert opened.returncode == 1
+    assert "may not control this daemon" in opened.stderr
+
+
+def test_the_group_may_look_while_the_service_does_not_run(running: Service) -> None:
+    running.box.shell("useradd --groups backupd alice")
+    running.deliver("one.csv")
+    running.all_done("one.csv")
+    running.systemctl("stop")
+
+    listed = running.box.run("runuser", "-u", "alice", "--", "backupd-admin", "list")
+
+    assert "one.csv" in listed.stdout
+
+
+def test_what_root_does_while_it_is_stopped_keeps_it_from_nothing(running: Service) -> None:
+    running.deliver("one.csv")
+    running.all_done("one.csv")
+    running.systemctl("stop")
+    running.box.run("backupd-admin", "requeue", "one.csv", "--from", "load")
+
+    running.systemctl("start")
+
+    running.all_done("one.csv")
+
+
+# ------------------------------------------------------------------ the unit
+
+
+def test_its_exposure_is_small(service: Service) -> None:
+    shown = service.box.run("systemd-analyze", "security", "--no-pager", UNIT).stdout
+    (overall,) = [line for line in shown.splitlines() if "Overall exposure level" in line]
+    assert float(overall.split(":")[1].split()[0]) <= MOST_EXPOSED
+
+
+def test_the_unit_has_no_mistakes(service: Service) -> None:
+    said = service.box.run("systemd-analyze", "verify", "--man=no", UNIT)
+    assert said.stdout + said.stderr == ""
+
+
+def test_directories_with_odd_names_can_be_written_too(service: Service) -> None:
+    odd = '/backup1/two words %n "q" \\x'
+    service.configure({"feeds.odd": service_feed(odd)})
+    service.box.run("install", "-d", "-o", "backupd", odd)
+    service.box.shell(write_paths_line())
+    service.systemctl("start")
+
+    service.box.write(f"{odd}/one.csv", "id\n1\n")
+
+    service.tells("cleanup finished", feed="odd/a")
+    assert not service.box.path(f"{odd}/one.csv").exists()
+
+
+def service_feed(directory: str) -> dict[str, object]:
+    """Return a feed of customer `a` in another directory."""
+    return {"customers": ["a"], "directory": directory, "pattern": "*.csv"}
