@@ -83,6 +83,8 @@ def test_probes_everything_for_real_and_leaves_nothing_behind(tmp_path: Path) ->
     for subject in ("ledger ", "feed traffic/a", "feed traffic/b", "warehouse", "archive"):
         assert [line for line in lines if line.startswith(subject) and " ok " in line], subject
     assert not list(tmp_path.rglob("*probe*"))
+    assert not (tmp_path / "warehouse").exists()
+    assert not (tmp_path / "archive").exists()
     assert host.local() == set()
 
 

@@ -306,6 +306,15 @@ def test_the_group_may_look_while_the_service_does_not_run(running: Service) -> 
     assert "one.csv" in listed.stdout
 
 
+def test_what_root_tries_beforehand_keeps_it_from_nothing(service: Service) -> None:
+    service.box.run("backupd", "check", "--probe")
+
+    service.systemctl("start")
+
+    service.deliver("one.csv")
+    service.all_done("one.csv")
+
+
 def test_what_root_does_while_it_is_stopped_keeps_it_from_nothing(running: Service) -> None:
     running.deliver("one.csv")
     running.all_done("one.csv")

@@ -6,7 +6,7 @@ import asyncio
 import os
 import sqlite3
 import tempfile
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +14,7 @@ from rich.text import Text
 
 from backupd.archive import open_archive
 from backupd.cli import render
+from backupd.config.filesystems import is_directory
 from backupd.core.errors import BackupdError
 from backupd.core.ports import Probe
 from backupd.ledger import LedgerReader, lock
@@ -29,7 +30,33 @@ _CONTENT = b"backupd was here\n"
 
 
 async def all_probes(config: Config) -> list[Probe]:
-    """Try the ledger, each feed's directory, the warehouse, Impala and the archive."""
+    """Try the ledger, each feed's directory, the warehouse, Impala and the archive.
+
+    Directories that had to be made for it are removed: where root tries, they would be root's, and
+    keep out the daemon, which makes its own.
+    """
+    missing = _missing(config)
+    try:
+        return await _all_probes(config)
+    finally:
+        for path in missing:
+            with suppress(OSError):  # another daemon's files may be there by now
+                path.rmdir()
+
+
+def _missing(config: Config) -> list[Path]:
+    """Return the directories of warehouse and archive that are not there yet, deepest first."""
+    wanted: list[Path] = []
+    if config.warehouse.kind == "embedded":
+        root = config.warehouse.embedded_root
+        wanted += [root / "production", root / "staging"]
+    if config.archive.scheme == "file":
+        wanted += [Path(config.archive.root, feed.archive_directory) for feed in config.feeds]
+    above = {path for each in wanted for path in (each, *each.parents)}
+    return sorted((path for path in above if not is_directory(path)), reverse=True)
+
+
+async def _all_probes(config: Config) -> list[Probe]:
     probes = await asyncio.to_thread(_local_probes, config)
     warehouse = open_warehouse(config.warehouse)
     archive = open_archive(config.archive)
