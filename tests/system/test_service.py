@@ -21,6 +21,19 @@ NAMES = [f"eLUX_{number}.csv" for number in range(20)]
 MOST_EXPOSED = 2.0
 QUICK_WATCHDOG = {"WatchdogSec": "2s"}
 LONGER_THAN_THAT = 5.0  # seconds
+SFTP_SERVER = """
+useradd --create-home --password '*' edge
+install -d -m 700 /etc/credstore
+key=/etc/credstore/backupd.archive-identity
+ssh-keygen -q -t ed25519 -N '' -f $key
+ssh-keygen -q -t ed25519 -N '' -f /root/host_key
+install -D -o edge -m 600 $key.pub /home/edge/.ssh/authorized_keys
+chown edge /home/edge/.ssh
+echo "[127.0.0.1]:2222 $(cat /root/host_key.pub)" > /etc/backupd/known_hosts
+mkdir -p /run/sshd
+systemd-run -q --unit=edge /usr/sbin/sshd -D -e -p 2222 -h /root/host_key -o UsePAM=no
+until ssh-keyscan -p 2222 127.0.0.1 2>/dev/null | grep -q ed25519; do :; done
+"""
 
 
 @pytest.fixture
@@ -132,6 +145,22 @@ def test_secrets_come_from_the_credential_store(service: Service) -> None:
 
     service.box.run("backupd", "check")
     assert "hunter2" not in json.dumps(service.journal())
+
+
+def test_ships_over_sftp_with_a_key_from_the_credential_store(service: Service) -> None:
+    service.box.shell(SFTP_SERVER)
+    archive = {
+        "url": "sftp://edge@127.0.0.1:2222/home/edge/archive",
+        "identity_file": "archive-identity",
+        "known_hosts_file": "/etc/backupd/known_hosts",
+    }
+    service.configure({"archive": archive})
+    service.systemctl("start")
+
+    service.deliver("one.csv")
+
+    service.tells("cleanup finished")
+    assert service.box.path("/home/edge/archive/a/traffic/one.csv.gz").exists()
 
 
 def test_a_boot_with_a_disk_that_is_not_mounted_yet(service: Service) -> None:

@@ -73,8 +73,8 @@ class LedgerLock:
     def _unusable(self, error: OSError) -> LedgerError:
         return LedgerError(
             f"the ledger's lock {self._path} cannot be used: {error.strerror}",
-            hint="make its directory, with room in it, and give the daemon's user the right to"
-            " write there",
+            hint="run it as root or as the daemon's user; its directory must be there, with room in"
+            " it, and the daemon's user must be able to write there",
         )
 
     def release(self) -> None:
