@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 LONG_ENOUGH = 0.3  # seconds, for a sign of life that is not going to come
+MOST_THREADS = 32  # of asyncio.to_thread: concurrent.futures.ThreadPoolExecutor
 EVERY = 40_000  # microseconds that systemd is said to allow
 
 
@@ -97,6 +98,19 @@ async def test_an_observer_that_died_is_replaced_before_it_is_held_against_the_d
         assert observer is not None
         observer.stop()
         await lives(watched.intake.sign_of_life)
+
+
+async def test_slow_disks_are_not_taken_for_a_hang(tmp_path: Path) -> None:
+    go_on = threading.Event()
+    threads = range(2 * MOST_THREADS)
+    async with watching(tmp_path, [a_feed(tmp_path)]) as watched:
+        reading = [asyncio.ensure_future(asyncio.to_thread(go_on.wait, PATIENCE)) for _ in threads]
+        await asyncio.sleep(0)
+        try:
+            await lives(watched.intake.sign_of_life)
+        finally:
+            go_on.set()
+            await asyncio.gather(*reading)
 
 
 async def test_no_sign_is_wanted_where_nothing_is_observed(tmp_path: Path) -> None:

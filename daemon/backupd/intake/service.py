@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import structlog
@@ -60,6 +61,8 @@ class Intake:
         self._next_telling = 0.0
         self._hints = PendingHints(self._hint_came)
         self._watcher = Watcher(self._hints)
+        # A thread of its own: those of the loop may all be busy, reading slow disks.
+        self._asking = ThreadPoolExecutor(1, thread_name_prefix="sign-of-life")
         self.health = FeedHealth(self._feeds.feeds.values(), ledger, self._start_anew)
         self._settling = Settling(ledger, self.health, self)
         scanner = Scanner(self._watch, Oddities())
@@ -87,7 +90,8 @@ class Intake:
 
     async def sign_of_life(self) -> None:
         """Return once the observer's thread has shown that it reads events."""
-        await asyncio.to_thread(self._watcher.sign_of_life)
+        loop = asyncio.get_running_loop()
+        await loop.run_in_executor(self._asking, self._watcher.sign_of_life)
 
     async def scan_once(self) -> None:
         """Make rows for all that lies in the directories, without watching them."""
