@@ -161,6 +161,11 @@ def test_ships_over_sftp_with_a_key_from_the_credential_store(service: Service) 
 
     service.tells("cleanup finished")
     assert service.box.path("/home/edge/archive/a/traffic/one.csv.gz").exists()
+    service.box.shell("useradd --groups backupd alice")
+    for command in ("status", "show one.csv", "prove one.csv"):  # the key is not hers to read
+        shown = service.box.shell(f"runuser -u alice -- backupd-admin {command}")
+        assert shown.stderr == ""
+    service.box.run("backupd-admin", "reconcile")
 
 
 def test_a_boot_with_a_disk_that_is_not_mounted_yet(service: Service) -> None:

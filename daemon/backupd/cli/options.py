@@ -32,13 +32,14 @@ def load_config(explicit: Path | None) -> Config:
         fail(str(mistakes), USAGE)
 
 
-def read_config(path: Path) -> Config:
-    """Return the config. Raises ConfigMistakes.
+def read_config(path: Path, *, with_secrets: bool = True) -> Config:
+    """Return the config, as `load` does. Raises ConfigMistakes.
 
     A directory that is missing is no mistake where the ledger tells that it was there once: it is
     away, and the daemon starts without it, as after a boot with a disk that is not mounted yet.
     """
-    return load(path, environ=os.environ, seen=_seen_feeds(path))
+    seen = _seen_feeds(path)
+    return load(path, environ=os.environ, seen=seen, with_secrets=with_secrets)
 
 
 def _seen_feeds(path: Path) -> frozenset[str]:

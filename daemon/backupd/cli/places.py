@@ -59,9 +59,12 @@ class Places:
         return load_config(self._config_path)
 
     def config_if_valid(self) -> Config | None:
-        """Return the whole config; with mistakes in it say so on stderr and return None."""
+        """Return the config without its secrets, which its user may not be allowed to read.
+
+        With mistakes in it say so on stderr and return None.
+        """
         try:
-            return read_config(find(self._config_path, os.environ))
+            return read_config(find(self._config_path, os.environ), with_secrets=False)
         except ConfigMistakes as error:
             count = len(error.mistakes)
             sys.stderr.write(

@@ -32,20 +32,28 @@ if TYPE_CHECKING:
 Values = dict[str, Any]
 
 
-def load(path: Path, *, environ: Mapping[str, str], seen: Container[str] = ()) -> Config:
+def load(
+    path: Path,
+    *,
+    environ: Mapping[str, str],
+    seen: Container[str] = (),
+    with_secrets: bool = True,
+) -> Config:
     """Return the config that is in force with this environment.
 
     Looks at the directories and secret files that the config names. A directory that is missing
     is no mistake for the feeds in `seen`, which once had it: it is away, as a disk that is not
-    mounted. Raises ConfigMistakes with every mistake there is.
+    mounted. Without secrets, for who is to reach nothing by the config, their files are not looked
+    at. Raises ConfigMistakes with every mistake there is.
     """
     document = _parse(path)
     mistakes: list[Mistake] = []
     values = read_table(CONFIG, document, "", mistakes)
     values |= _environment(environ, mistakes)
     mistakes += _check(document, values, seen)
-    secrets = _secrets(values, environ, mistakes)
-    password = read_hive_password(values.get("warehouse", {}), environ, mistakes)
+    of_secrets = values if with_secrets else {}
+    secrets = _secrets(of_secrets, environ, mistakes)
+    password = read_hive_password(of_secrets.get("warehouse", {}), environ, mistakes)
     if mistakes:
         raise ConfigMistakes(mistakes)
     return build(values, secrets, password, tuple(_inactive(document, values)))
