@@ -52,6 +52,9 @@ class Box:
 
     def __enter__(self) -> Self:
         """Boot it."""
+        for left in self._cgroup.parent.glob("box-*"):  # by a test run that was killed
+            if not Path("/proc", left.name.split("-")[1]).exists():
+                _remove_cgroups(left)
         self._cgroup.mkdir()
         # Holds the file systems, so that they outlive a boot.
         self._holder = _start(["unshare", "--mount", "--propagation=private", "sleep", "infinity"])
@@ -66,10 +69,7 @@ class Box:
         self.halt()
         self._holder.kill()
         self._holder.wait()
-        for directory in sorted(self._cgroup.rglob("*"), reverse=True):
-            if directory.is_dir():
-                directory.rmdir()
-        self._cgroup.rmdir()
+        _remove_cgroups(self._cgroup)
 
     # -- power -----------------------------------------------------------------------------------
 
@@ -189,6 +189,13 @@ def _cgroups() -> Path:
         text=True,
     )
     return Path(found.stdout.split()[-1])
+
+
+def _remove_cgroups(top: Path) -> None:
+    """Remove a cgroup and those below it, in which nothing runs any more."""
+    for path in (*sorted(top.rglob("*"), reverse=True), top):
+        if path.is_dir():
+            path.rmdir()
 
 
 def _start(command: Sequence[str]) -> subprocess.Popen[bytes]:

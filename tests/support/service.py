@@ -122,10 +122,13 @@ class Service:
         """Wait until the unit is `active`, `failed`, ..."""
         self.box.until(lambda: self.shows("ActiveState") == state, UNIT)
 
-    def restarts(self, times: int = 1) -> None:
-        """Wait until the unit was restarted so often, and is ready again."""
-        wanted = {"NRestarts": str(times), "ActiveState": "active"}
-        self.box.until(lambda: all(self.shows(n) == v for n, v in wanted.items()), UNIT)
+    def comes_back(self) -> None:
+        """Wait until the unit was restarted, and is ready again."""
+
+        def is_back() -> bool:
+            return self.shows("NRestarts") != "0" and self.shows("ActiveState") == "active"
+
+        self.box.until(is_back, UNIT)
 
     # -- files -----------------------------------------------------------------------------------
 
