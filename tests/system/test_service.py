@@ -168,6 +168,21 @@ def test_ships_over_sftp_with_a_key_from_the_credential_store(service: Service) 
     service.box.run("backupd-admin", "reconcile")
 
 
+def test_the_hook_is_run_inside_the_sandbox_too(service: Service) -> None:
+    hook = "/etc/backupd/on-incident"
+    service.box.write(hook, "#!/bin/sh\ncat > /var/lib/backupd/told\ntouch /etc/escaped\n")
+    service.box.run("chmod", "755", hook)
+    service.configure({"alerts": {"hook": hook}})
+    service.systemctl("start")
+
+    service.box.write(f"{INBOX}/broken\x01.csv", "id\n1\n")
+
+    told = service.box.path("/var/lib/backupd/told")
+    service.box.until(lambda: told.exists() and told.read_text(), UNIT)
+    assert json.loads(told.read_text())["title"] == "files of feed traffic/a are parked"
+    assert not service.box.path("/etc/escaped").exists()
+
+
 def test_a_boot_with_a_disk_that_is_not_mounted_yet(service: Service) -> None:
     mount = "mkdir -p /disk /backup1 && mount --bind /disk /backup1"
     service.box.shell(f"rm -r /backup1 && {mount} && mkdir -p {INBOX} && chown backupd: {INBOX}")
