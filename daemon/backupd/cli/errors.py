@@ -6,10 +6,7 @@ import os
 import sys
 from typing import NoReturn
 
-import structlog
-
 from backupd.core.moves import explained
-from backupd.ops import journal, logs
 
 FAILED = 1  # refused, nothing matched, a file is parked, the daemon could not go on
 USAGE = 2  # bad usage or config
@@ -19,9 +16,22 @@ LOCKED = 3  # another process holds the ledger
 def fail(error: BaseException | str, code: int) -> NoReturn:
     """Say what went wrong on stderr, or in the journal, and leave with this code."""
     text = error if isinstance(error, str) else explained(error)
-    if journal.is_stderr(os.environ):
-        logs.set_up()
-        structlog.get_logger().error("ended", reason=text, exit_code=code)
-    else:
+    if not _told_journal(text, code):
         sys.stderr.write(f"error: {text}\n")
     sys.exit(code)
+
+
+def _told_journal(text: str, code: int) -> bool:
+    """Make an entry of it, where stderr is systemd's journal; tell whether it is."""
+    if "JOURNAL_STREAM" not in os.environ:
+        return False
+    # What logs need takes its time: `--help` goes without.
+    import structlog  # noqa: PLC0415
+
+    from backupd.ops import journal, logs  # noqa: PLC0415
+
+    if not journal.is_stderr(os.environ):
+        return False
+    logs.set_up()
+    structlog.get_logger().error("ended", reason=text, exit_code=code)
+    return True
