@@ -61,8 +61,8 @@ class Intake:
         self._next_telling = 0.0
         self._hints = PendingHints(self._hint_came)
         self._watcher = Watcher(self._hints)
-        # A thread of its own: those of the loop may all be busy, reading slow disks.
-        self._asking = ThreadPoolExecutor(1, thread_name_prefix="sign-of-life")
+        # A thread of its own while it runs: those of the loop may all be busy, reading slow disks.
+        self._asking: ThreadPoolExecutor | None = None
         self.health = FeedHealth(self._feeds.feeds.values(), ledger, self._start_anew)
         self._settling = Settling(ledger, self.health, self)
         scanner = Scanner(self._watch, Oddities())
@@ -76,6 +76,7 @@ class Intake:
     async def run(self, stop: asyncio.Event) -> None:
         """Run until `stop` is set. Whatever fails in here ends it: raises an ExceptionGroup."""
         self._loop = asyncio.get_running_loop()
+        self._asking = ThreadPoolExecutor(1, thread_name_prefix="sign-of-life")
         await self._start_anew()
         await self.health.check()
         parts = (self._scans, self._polls, self._events, self._checks, self._settles)
@@ -86,12 +87,14 @@ class Intake:
                 for task in tasks:
                     task.cancel()
         finally:
+            asking, self._asking = self._asking, None
+            asking.shutdown(wait=False)
             await asyncio.to_thread(self._watcher.stop)
 
     async def sign_of_life(self) -> None:
-        """Return once the observer's thread has shown that it reads events."""
-        loop = asyncio.get_running_loop()
-        await loop.run_in_executor(self._asking, self._watcher.sign_of_life)
+        """Return once the observer's thread has shown that it reads events; at once at the end."""
+        if self._asking is not None:
+            await self._loop.run_in_executor(self._asking, self._watcher.sign_of_life)
 
     async def scan_once(self) -> None:
         """Make rows for all that lies in the directories, without watching them."""
