@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from backupd.carrier import Carrier, Orders
+from backupd.carrier import Carrier, Orders, client
 from backupd.core import moves
 from backupd.core.errors import (
     BackupdError,
@@ -103,6 +103,28 @@ async def test_a_carrier_that_dies_is_told_of_and_started_anew(
         await in_hand
     assert (await shipping(task)).receipt is not None
     assert carriers() != [pid]
+
+
+async def test_one_that_dies_again_and_again_is_started_ever_later(
+    tmp_path: Path, task: Task, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client, "_PAUSE", 0.01)
+    orders = Orders(
+        archive=archive_section(tmp_path / "archive"), ship=ShipRules(compress=True), delete=True
+    )
+    pauses = []
+    async with Carrier(orders) as carrier:
+        for _ in range(4):
+            child = await carrier._living()
+            os.kill(child._process.pid, signal.SIGKILL)
+            await eventually(lambda child=child: _is_dead(child), lambda: "it lives")  # type: ignore[misc]
+            pauses.append(carrier._pause)
+        assert (await carrier.stage(Stage.SHIP, here)(task)).receipt is not None
+    assert pauses == [0.01, 0.02, 0.04, 0.08]
+
+
+async def _is_dead(child: client._Child) -> bool:
+    return child.dead
 
 
 async def test_signals_to_the_whole_group_do_not_end_it(carrier: Carrier, task: Task) -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pytest
+from structlog.testing import capture_logs
 
 from backupd.alerts import Book
 from backupd.config import load
@@ -80,6 +81,24 @@ async def test_it_survives_a_restart_as_the_same_incident(house: House) -> None:
     (before,) = await house.cases()
     (after,) = await (await house.restarted()).cases()
     assert after == before
+
+
+async def test_the_log_tells_what_begins_and_ends_and_at_a_start_what_lasts(house: House) -> None:
+    file = await house.maker.parked(await house.maker.seen("a_1.csv"), "odd")
+    with capture_logs() as logs:
+        await house.cases()
+        await house.cases()
+        house = await house.restarted()
+        await house.book.open()
+        await house.cases()
+        await requeue(house.ledger, [file.id], None, house.maker.now, dry_run=False)
+        await house.maker.to(await house.maker.again(file), Stage.LOAD)
+        await house.cases()
+    assert [(each["event"], each["log_level"]) for each in logs] == [
+        ("incident opened", "warning"),
+        ("incident still open", "warning"),
+        ("incident closed", "info"),
+    ]
 
 
 async def test_a_requeued_file_ends_it_only_when_it_went_on(house: House) -> None:

@@ -14,7 +14,7 @@ from structlog.testing import capture_logs
 
 from backupd.core.stages import Stage, Status
 from backupd.ledger import reports
-from support.intake import a_feed, a_rule, watching
+from support.intake import a_feed, a_rule, eventually, watching
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -230,6 +230,30 @@ async def test_a_dead_observer_is_replaced_and_nothing_is_missed(
     assert [entry["event"] for entry in logs if entry["log_level"] == "error"] == [
         "the observer died, watching and scanning anew"
     ]
+
+
+async def test_an_observer_that_dies_again_and_again_is_told_of_once_a_minute(
+    tmp_path: Path, feed_dir: Path
+) -> None:
+    dead: list[object] = []
+    with capture_logs() as logs:
+        async with watching(tmp_path, [a_feed(feed_dir)]) as watched:
+            watcher = watched.intake._watcher
+            while len(dead) < 3:
+                await eventually(
+                    lambda: _is_another(watcher._observer, dead), lambda: "not replaced"
+                )
+                observer = watcher._observer
+                assert observer is not None
+                dead.append(observer)
+                observer.stop()
+    assert [entry["event"] for entry in logs].count(
+        "the observer died, watching and scanning anew"
+    ) == 1
+
+
+async def _is_another(observer: object, dead: list[object]) -> bool:
+    return observer is not None and observer not in dead
 
 
 async def test_a_burst_that_overflows_the_kernels_queue_loses_nothing(
