@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import grp
 import os
+import socket
 import stat
+import threading
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
 
-from backupd.control import ControlServer
+from backupd.control import ControlServer, ask_daemon
+from backupd.core.errors import BackupdError
 from support.ledgers import opened
 
 if TYPE_CHECKING:
@@ -52,3 +55,20 @@ async def test_a_daemon_of_somebody_elses_lets_the_services_group_not_in(
         ControlServer(tmp_path / "socket", ledger),
     ):
         assert stat.S_IMODE((tmp_path / "socket").stat().st_mode) == 0o600
+
+
+def test_who_is_refused_unheard_is_told_why(tmp_path: Path) -> None:
+    answer = b'{"error": "user 7 may not control this daemon"}\n'
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(tmp_path / "socket"))
+        listening.listen()
+
+        def refuse() -> None:
+            with listening.accept()[0] as connection:
+                connection.sendall(answer)
+
+        refusing = threading.Thread(target=refuse)
+        refusing.start()
+        with pytest.raises(BackupdError, match="user 7 may not control"):
+            ask_daemon(tmp_path / "socket", {"verb": "hold", "ids": ["x" * 1_000_000]})
+        refusing.join()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from backupd.core.errors import BackupdError
@@ -43,7 +44,8 @@ def _exchange(path: Path, request: dict[str, Any]) -> dict[str, Any]:
     with socket.socket(socket.AF_UNIX) as connection:
         connection.settimeout(_DEADLINE)
         connection.connect(str(path))
-        connection.sendall(json.dumps(request).encode() + b"\n")
+        with suppress(BrokenPipeError):  # refused unheard: the answer says why
+            connection.sendall(json.dumps(request).encode() + b"\n")
         with connection.makefile("rb") as answers:
             line = answers.readline()
     answer: dict[str, Any] = json.loads(line)
