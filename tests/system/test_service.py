@@ -360,6 +360,22 @@ def test_others_may_not_even_where_the_socket_is_left_open(running: Service) -> 
     assert "may not control this daemon" in opened.stderr
 
 
+def test_health_checks_of_any_user_read_the_status_file_and_nothing_else(service: Service) -> None:
+    service.box.run("useradd", "bob")
+    service.configure({"status_file": {"path": "/var/lib/backupd/process_status"}})
+    service.systemctl("start")
+    as_bob = "runuser -u bob --"
+
+    service.box.until(service.box.path("/var/lib/backupd/process_status").exists, UNIT)
+    read = service.box.shell(f"{as_bob} cat /var/lib/backupd/process_status")
+    listed = service.box.shell(f"{as_bob} ls /var/lib/backupd", check=False)
+    ledger = service.box.shell(f"{as_bob} cat /var/lib/backupd/ledger.db", check=False)
+
+    assert "MNAAS_job_status=Success" in read.stdout
+    assert listed.returncode != 0
+    assert ledger.returncode != 0
+
+
 def test_the_group_may_look_while_the_service_does_not_run(running: Service) -> None:
     running.box.shell("useradd --groups backupd alice")
     running.deliver("one.csv")
