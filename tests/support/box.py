@@ -154,10 +154,12 @@ class Box:
         return Path(f"/proc/{self._leader()}/root{inside}")
 
     def write(self, inside: str, text: str) -> None:
-        """Write a file of the box's root, and the directories above it."""
+        """Write a file of the box's root at once, and the directories above it."""
         path = self.path(inside)
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
+        hidden = path.with_name(f".{path.name}.new")
+        hidden.write_text(text)
+        hidden.rename(path)
 
     # -- units -----------------------------------------------------------------------------------
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
 import sysconfig
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -132,16 +131,17 @@ class Service:
 
     # -- files -----------------------------------------------------------------------------------
 
-    def deliver(self, *names: str, megabytes: int = 0) -> None:
+    def deliver(self, *names: str) -> None:
         """Put whole files into the feed's directory."""
         for name in names:
-            path = shlex.quote(f"{INBOX}/{name}")
-            self.box.write(f"{INBOX}/.{name}", f"id;name\n1;{name}\n")
-            if megabytes:
-                count = f"count={megabytes}"
-                zeros = f"dd if=/dev/urandom bs=1M {count} status=none"
-                self.box.shell(f"{zeros} >> {shlex.quote(f'{INBOX}/.{name}')}")
-            self.box.shell(f"mv {shlex.quote(f'{INBOX}/.{name}')} {path}")
+            self.box.write(f"{INBOX}/{name}", f"id;name\n1;{name}\n")
+
+    def deliver_large(self, name: str, megabytes: int) -> None:
+        """Put a large file into the feed's directory, whole."""
+        hidden = f"{INBOX}/.{name}"
+        self.box.shell(
+            f"head -c {megabytes}M /dev/urandom > {hidden} && mv {hidden} {INBOX}/{name}"
+        )
 
     def files(self) -> dict[str, str]:
         """Return `<stage> <status>` by file name, as backupd-admin lists them."""

@@ -107,7 +107,7 @@ def test_what_needs_a_person_is_what_has_the_priority_of_a_warning(running: Serv
     running.all_done("well.csv")
     assert running.journal("--priority=warning") == []
 
-    running.box.write(f"{INBOX}/broken\x01.csv", "id\n1\n")
+    running.deliver("broken\x01.csv")
 
     running.tells("incident opened", feed="traffic/a")
     entries = running.journal("--priority=warning")
@@ -191,7 +191,7 @@ def test_the_hook_is_run_inside_the_sandbox_too(service: Service) -> None:
     service.configure({"alerts": {"hook": hook}})
     service.systemctl("start")
 
-    service.box.write(f"{INBOX}/broken\x01.csv", "id\n1\n")
+    service.deliver("broken\x01.csv")
 
     told = service.box.path("/var/lib/backupd/told")
     service.box.until(lambda: told.exists() and told.read_text(), UNIT)
@@ -314,7 +314,7 @@ def test_a_power_cut_loses_nothing(running: Service) -> None:
 
 
 def test_a_stop_lets_running_files_end(running: Service) -> None:
-    running.deliver("large.csv", megabytes=200)
+    running.deliver_large("large.csv", 200)
     running.tells("merge finished")
 
     running.systemctl("stop")
@@ -334,7 +334,7 @@ def test_a_stop_lets_running_files_end(running: Service) -> None:
 
 def test_members_of_the_group_may_use_the_admin_command(running: Service) -> None:
     running.box.shell("useradd --groups backupd alice && useradd bob")
-    running.box.write(f"{INBOX}/broken\x01.csv", "id\n1\n")
+    running.deliver("broken\x01.csv")
     running.tells("file parked")
     requeue = "backupd-admin requeue --parked"
 
