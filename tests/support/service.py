@@ -182,7 +182,7 @@ class Service:
 def write_paths_line() -> str:
     """Return the docs' command that makes the drop-in."""
     lines = (_REPOSITORY / "docs" / "operations.md").read_text().splitlines()
-    start = next(n for n, line in enumerate(lines) if "backupd check --write-paths |" in line)
+    start = next(n for n, line in enumerate(lines) if "$(backupd check --write-paths)" in line)
     end = next(n for n in range(start, len(lines)) if not lines[n].strip())
     return "\n".join(lines[start:end])
 

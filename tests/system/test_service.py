@@ -434,6 +434,16 @@ def test_directories_with_odd_names_can_be_written_too(service: Service) -> None
     assert not service.box.path(f"{odd}/one.csv").exists()
 
 
+def test_a_config_with_mistakes_leaves_the_drop_in_as_it_was(service: Service) -> None:
+    drop_in = service.box.path(f"/etc/systemd/system/{UNIT}.d/write-paths.conf")
+    before = drop_in.read_text()
+    service.configure({"batch": {"max_files": 0}})
+
+    service.box.shell(write_paths_line(), check=False)
+
+    assert drop_in.read_text() == before
+
+
 def service_feed(directory: str) -> dict[str, object]:
     """Return a feed of customer `a` in another directory."""
     return {"customers": ["a"], "directory": directory, "pattern": "*.csv"}
