@@ -7,7 +7,7 @@ export VENV PYTHON
 SETUP := @packaging/setup.sh
 AS_ROOT = $(if $(filter 0,$(shell id -u)),,sudo)
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow test-hadoop test-system check bench bench-hive lock clean
+.PHONY: help demo test test-slow test-hadoop test-system check bench bench-hive deb lock clean
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
@@ -47,6 +47,9 @@ bench:  ## Measure speed, latency and memory; the table goes to bench-result.jso
 bench-hive:  ## Measure how fast rows go into a real Hive
 	$(SETUP) hadoop
 	@PYTHONPATH=tests $(VENV)/bin/python -m bench.hive
+
+deb:  ## Build the package for Debian 12, dist/backupd_<version>_<architecture>.deb
+	@packaging/deb.sh
 
 lock:  ## Lock the dependencies anew (ARGS=--upgrade takes the newest)
 	$(SETUP) test

@@ -22,12 +22,11 @@ test | hadoop | system) lock=requirements-dev.lock ;;
 *) echo "setup: '$purpose' is neither demo, test, hadoop nor system" >&2 && exit 2 ;;
 esac
 
-say() { echo "setup: $*" >&2; }
-die() { say "$*" && exit 1; }
+. packaging/apt.sh
 
 # What the environment is made from: the same text means that nothing has to be done. The directory
 # is part of it because a checkout that was moved left its environment pointing to the old place.
-ingredients() { pwd && sha256sum "$lock" pyproject.toml packaging/setup.sh; }
+ingredients() { pwd && sha256sum "$lock" pyproject.toml packaging/{apt,setup}.sh; }
 is_ready() { [[ -x $venv/bin/python && -f $stamp && $(<"$stamp") == "$(ingredients)" ]]; }
 
 # ------------------------------------------------------------------ system packages
@@ -41,16 +40,6 @@ find_python() {
     done
 }
 
-has_headers() {
-    "$1" -c 'import sys, sysconfig, os
-sys.exit(not os.path.exists(sysconfig.get_path("include") + "/Python.h"))' 2>/dev/null
-}
-
-can_make_environments() { "$1" -c 'import ensurepip, venv' 2>/dev/null; }
-
-# `sshd` lies in a directory that is not in every user's PATH.
-has_program() { PATH=$PATH:/usr/sbin:/sbin type -P "$1" >/dev/null; }
-
 # Prints the Debian packages that are not there yet, a line each.
 missing_packages() {
     local python=$1
@@ -60,10 +49,7 @@ missing_packages() {
         can_make_environments "$python" || of_version "$python" venv
         has_headers "$python" || of_version "$python" dev
     fi
-    # systemd-python is compiled against libsystemd here.
-    has_program gcc || printf '%s\n' gcc libc6-dev
-    has_program pkg-config || echo pkg-config
-    pkg-config --exists libsystemd 2>/dev/null || echo libsystemd-dev
+    missing_for_compiling
     [[ $purpose != hadoop ]] || missing_java
     [[ $purpose != system ]] || missing_for_box
     [[ $purpose != demo ]] || return 0
@@ -89,10 +75,6 @@ missing_java() {
     has_program mvn || echo maven             # resolves the jars, once
 }
 
-as_root() {
-    if ((EUID == 0)); then "$@"; else sudo "$@"; fi
-}
-
 # The tests start servers of their own. Debian starts a system-wide one with the package, unless
 # this file, which its unit looks for, is there first.
 keep_sshd_from_starting() {
@@ -100,22 +82,6 @@ keep_sshd_from_starting() {
         "running as a service (remove that file if you want one)"
     as_root mkdir -p /etc/ssh
     as_root touch /etc/ssh/sshd_not_to_be_run
-}
-
-install_packages() {
-    has_program apt-get || die "needs $*, and knows no way to install them here but apt-get"
-    ((EUID == 0)) || has_program sudo || die "needs root once, for: apt-get install $*"
-    say "installing system packages: $*"
-    [[ " $* " != *" openssh-server "* ]] || keep_sshd_from_starting
-    # What apt prints is long and of interest only when it fails.
-    local output
-    output=$(apt_install "$@" 2>&1) || die "apt-get failed:"$'\n'"$output"
-}
-
-apt_install() {
-    as_root apt-get update -qq &&
-        as_root env DEBIAN_FRONTEND=noninteractive \
-            apt-get install -qq -y --no-install-recommends "$@"
 }
 
 # ------------------------------------------------------------------ virtual environment
@@ -147,6 +113,7 @@ set_up() {
     python=$(find_python)
     mapfile -t packages < <(missing_packages "$python")
     if ((${#packages[@]})); then
+        [[ " ${packages[*]} " != *" openssh-server "* ]] || keep_sshd_from_starting
         install_packages "${packages[@]}"
         python=$(find_python)
     fi
