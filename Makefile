@@ -30,8 +30,9 @@ test-hadoop:  ## Run the tests against a real HDFS and Hive (Java 17, Maven; 280
 	$(SETUP) hadoop
 	@$(VENV)/bin/python -m pytest -m hadoop $(ARGS)
 
-test-system:  ## Try the service under a real systemd, as root, and the alerting rules by promtool
+test-system:  ## Try service and package under a real systemd, as root, and the alerting rules
 	$(SETUP) system
+	@packaging/deb.sh
 	@packaging/test-rules.sh
 	@$(AS_ROOT) env PYTHONDONTWRITEBYTECODE=1 \
 		$(VENV)/bin/python -m pytest -m system -p no:cacheprovider $(ARGS)

@@ -4,7 +4,7 @@
 #   packaging/setup.sh demo     what the daemon itself runs on
 #   packaging/setup.sh test     that, and what the checks, the tests and the bench need
 #   packaging/setup.sh hadoop   that, and what runs a real HDFS and Hive
-#   packaging/setup.sh system   the tests', and what boots a real systemd
+#   packaging/setup.sh system   the tests', and what boots a real systemd and judges the package
 #
 # A stamp in the environment tells what it was made from; while that stays the same, this ends at
 # once. VENV names the environment (default .venv), PYTHON the interpreter (default: the first one
@@ -65,6 +65,8 @@ of_version() { "$1" -c "import sys; print('python%d.%d-$2' % sys.version_info[:2
 
 # The box has the host's programs, the service in it the host's Python.
 missing_for_box() {
+    has_program lintian || echo lintian
+    has_program man || echo man-db
     [[ -x /lib/systemd/systemd ]] || echo systemd
     [[ -x /usr/bin/python3 ]] || echo python3
     has_program nsenter || echo util-linux
