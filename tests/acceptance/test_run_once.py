@@ -49,6 +49,20 @@ def test_takes_files_through_every_stage(tmp_path: Path) -> None:
     assert host.standing() == {"one.csv": "cleanup done"}
 
 
+def test_imports_nothing_from_the_directory_that_it_is_started_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host = Host(tmp_path)
+    host.deliver("one.csv")
+    (tmp_path / "json.py").write_text("raise SystemExit('taken from where it was started')")
+    monkeypatch.chdir(tmp_path)
+
+    run = host.once()
+
+    assert "taken from" not in run.stderr
+    assert host.standing() == {"one.csv": "cleanup done"}
+
+
 def test_tells_each_finished_stage_as_a_line_of_json_with_its_duration(tmp_path: Path) -> None:
     host = Host(tmp_path)
     host.deliver("one.csv")

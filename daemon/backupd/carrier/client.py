@@ -96,6 +96,7 @@ async def _start(orders: Orders) -> _Child:
     with theirs:
         process = await asyncio.create_subprocess_exec(
             sys.executable,
+            "-P",  # without it, `-m` imports from the working directory first, whoever writes there
             "-m",
             "backupd.carrier.process",
             str(theirs.fileno()),
