@@ -303,6 +303,17 @@ def test_a_ledger_on_a_network_file_system_is_refused(
     assert f"a network file system ({found})" in only.problem
 
 
+def test_a_file_system_that_cannot_be_told_is_no_mistake(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unknown(_path: Path) -> str:
+        raise OSError("the mount table does not know it")
+
+    monkeypatch.setattr(directories, "filesystem_type", unknown)
+
+    assert loaded(tmp_path, {}).ledger.path == tmp_path / "ledger.db"
+
+
 @pytest.mark.parametrize(
     "url", ["sftp://u:hunter2@h/x", "ftp://u:hunter2@h/x", "sftp://u:hunter2@h:x/x"]
 )

@@ -190,3 +190,14 @@ def test_a_pair_that_changed_since_it_disagreed_is_compared_again() -> None:
 def test_what_is_no_regular_file_any_more_is_refused() -> None:
     look = Look(identity=at(0), companion=None, problem="it is a symbolic link now")
     assert isinstance(judged(seen(at(0), 0.0), look), Refused)
+
+
+@pytest.mark.parametrize("required", [None, True])
+def test_a_name_that_cannot_be_registered_is_refused_once_the_file_is_complete(
+    required: bool | None,
+) -> None:
+    growing = seen(at(NOW - 1), NOW - 1, relative_path="bad\x01.csv")
+    assert isinstance(judged(growing, alone(at(NOW)), required=required), NotYet)
+    verdict = judged(growing, alone(at(NOW - SETTLE)), required=required)
+    assert isinstance(verdict, Refused)
+    assert "control character" in verdict.reason

@@ -45,7 +45,10 @@ def check_ledger(path: Path) -> Iterator[Mistake]:
     """Yield a mistake if the ledger would lie where SQLite cannot keep it safe."""
     if is_directory(path):
         yield Mistake("ledger.url", f"names {path}, which is a directory", "the path of a file")
-    found = filesystem_type(path)
+    try:
+        found = filesystem_type(path)
+    except OSError:
+        return  # a chroot whose root is no mount point: there is no telling
     if found in NETWORK_FILESYSTEMS:
         problem = f"lies on a network file system ({found}), where SQLite can lose what it wrote"
         yield Mistake("ledger.url", problem, "a path on a local disk")

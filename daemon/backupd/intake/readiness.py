@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from backupd.core.companions import disagreement_key, parse, unreadable
-from backupd.core.names import escaped
+from backupd.core.names import escaped, refusal
 
 if TYPE_CHECKING:
     from backupd.core.records import CompanionRule, FileRecord, Identity
@@ -84,6 +84,10 @@ def decide(record: FileRecord, look: Look, rules: Rules, now: float) -> Verdict:
     """Judge a file that waits in settle."""
     if look.problem:
         return Refused(reason=look.problem, hint="look what was put in its place")
+    if problem := refusal(record.relative_path):
+        verdict = _by_time(record, look, rules, now)
+        told = Refused(reason=problem, hint="have it delivered under another name")
+        return told if isinstance(verdict, Ready) else verdict
     rule, companion = rules.companion, look.companion
     if rule and companion:
         pair = _Pair(record=record, identity=look.identity, companion=companion)

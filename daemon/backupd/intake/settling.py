@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import structlog
 
 from backupd.core import moves
-from backupd.core.names import escaped, refusal
+from backupd.core.names import escaped
 from backupd.core.records import Move
 from backupd.core.stages import Stage, Status
 from backupd.intake.looking import look_at
@@ -87,8 +87,6 @@ class Settling:
         return [self._move(record, self._judge(record, now), now) for record in due]
 
     def _judge(self, record: FileRecord, now: float) -> Verdict:
-        if problem := refusal(record.relative_path):
-            return Refused(reason=problem, hint="have it delivered under another name")
         feed = self.settings.feed(record.feed)
         if feed is None:
             return _put_off(
