@@ -9,6 +9,7 @@ import pytest
 
 from backupd.core import moves
 from backupd.core.errors import DependencyDownError
+from backupd.core.records import TouchedTable
 from backupd.core.stages import Stage
 from backupd.worker import RefreshLane
 from support.files import NOW, a_file
@@ -16,7 +17,7 @@ from support.intake import a_feed, eventually
 from support.ledgers import Bench, files_of, numbered, opened, plant
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Sequence
     from pathlib import Path
 
     from backupd.ledger import Ledger
@@ -37,12 +38,14 @@ class FakeImpala:
 
     def __init__(self, ledger: Ledger, down_for: int = 0) -> None:
         self.asked: list[str] = []
+        self.dates: list[tuple[str, ...]] = []
         self.merge_meanwhile = False
         self._ledger = ledger
         self._down_for = down_for
 
-    async def refresh(self, table: str) -> None:
+    async def refresh(self, table: str, dates: Sequence[str]) -> None:
         self.asked.append(table)
+        self.dates.append(tuple(dates))
         if self.merge_meanwhile:
             self.merge_meanwhile = False
             await merged(self._ledger)
@@ -54,7 +57,7 @@ class FakeImpala:
         pass
 
 
-async def merged(ledger: Ledger, table: str = TABLE) -> None:
+async def merged(ledger: Ledger, table: str = TABLE, dates: tuple[str, ...] = ()) -> None:
     """Take a batch of one more file through load and merge."""
     known: dict[str, Any] = {"size_bytes": 1, "record_count": 1, "sha256": "ab" * 32}
     count = len(await files_of(ledger))
@@ -65,7 +68,8 @@ async def merged(ledger: Ledger, table: str = TABLE) -> None:
     await ledger.move_batch(moves.batch_advanced(loading, "staged", NOW))
     merging = await ledger.claim_batch(Stage.MERGE, NOW)
     assert merging
-    await ledger.move_batch(replace(moves.batch_merged(merging, NOW), refreshes=table))
+    touched = TouchedTable(name=table, dates=dates) if table else None
+    await ledger.move_batch(replace(moves.batch_merged(merging, NOW), refresh=touched))
 
 
 async def paid(bench: Bench, impala: FakeImpala) -> None:
@@ -83,6 +87,14 @@ async def test_many_merges_are_owed_as_one(bench: Bench) -> None:
         await merged(bench.ledger)
     (owed,) = await bench.ledger.owed_refreshes()
     assert (owed.name, owed.since, owed.merges) == (TABLE, NOW, 3)
+
+
+async def test_the_partitions_of_all_merges_are_owed_together(bench: Bench) -> None:
+    for dates in (("2026-11-23", "2026-11-24"), ("2026-11-22", "2026-11-23")):
+        await merged(bench.ledger, dates=dates)
+    impala = FakeImpala(bench.ledger)
+    await paid(bench, impala)
+    assert impala.dates == [("2026-11-22", "2026-11-23", "2026-11-24")]
 
 
 async def test_what_is_owed_is_paid_once(bench: Bench) -> None:

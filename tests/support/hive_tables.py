@@ -62,7 +62,8 @@ class HiveTables:
             rf"LOAD DATA INPATH '(?P<path>[^']+)' INTO TABLE {_NAME}(?: {_DATE})?": self._load,
             rf"CREATE TEMPORARY TABLE {_NAME} \(`(?P<column>\w+)` string\) .+": self._create,
             rf"DROP TABLE IF EXISTS {_NAME}": self._drop,
-            rf"REFRESH {_NAME}": self._refresh,  # Impala alone knows it; Hive's is a ParseException
+            # Impala alone knows it; Hive's is a ParseException.
+            rf"REFRESH {_NAME}(?: {_DATE})?": self._refresh,
             rf"SELECT `(?P<column>\w+)` FROM {_NAME}"  # noqa: S608 - reads statements, makes none
             rf"(?: WHERE {_ONLY_DATE}(?: AND {_AMONG})?)?": self._select,
         }
@@ -136,9 +137,11 @@ class HiveTables:
             found.place.rmdir()
         return []
 
-    def _refresh(self, table: str) -> Rows:
-        self._table(table)
-        self.refreshed.append(_plain(table))
+    def _refresh(self, table: str, date: str | None) -> Rows:
+        found = self._table(table)
+        if date is not None:
+            self._partition(found, date)
+        self.refreshed.append(_plain(table) if date is None else f"{_plain(table)} {date}")
         return []
 
     def _select(self, table: str, column: str, date: str | None, among: str | None) -> Rows:

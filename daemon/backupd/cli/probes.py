@@ -77,7 +77,7 @@ async def _probe_impala(section: WarehouseSection) -> list[Probe]:
         return []
     subject = f"Impala's REFRESH of {refresher.table}"
     try:
-        await refresher.refresh(refresher.table)
+        await refresher.refresh(refresher.table, ())
     except BackupdError as error:
         return [Probe(subject, ok=False, detail=str(error), hint=error.hint)]
     finally:

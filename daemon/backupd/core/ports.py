@@ -104,8 +104,11 @@ class Refresher(Protocol):
         """The production table's name, quoted as it stands in statements."""
         ...
 
-    async def refresh(self, table: str) -> None:
-        """Have it look again; may be repeated at will. Raises DependencyDownError("impala")."""
+    async def refresh(self, table: str, dates: Sequence[str]) -> None:
+        """Have it look again, at the partitions of these dates or at more.
+
+        May be repeated at will. Raises DependencyDownError("impala").
+        """
         ...
 
     async def aclose(self) -> None:

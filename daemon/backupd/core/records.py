@@ -252,7 +252,15 @@ class BatchMove:
     at: float
     detail: str
     parts: tuple[tuple[str, ...], ...] = ()
-    refreshes: str = ""  # the table, quoted, whose new rows Impala is to be told of
+    refresh: TouchedTable | None = None  # whose new rows Impala is to be told of
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TouchedTable:
+    """A table into which a batch was merged."""
+
+    name: str  # quoted as it stands in statements
+    dates: tuple[str, ...]  # of the partitions that have new rows, YYYY-MM-DD
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -262,6 +270,7 @@ class OwedRefresh:
     name: str  # of the table, quoted as it stands in statements
     since: float
     merges: int
+    dates: tuple[str, ...]  # of the partitions that have new rows, YYYY-MM-DD
 
 
 @dataclass(frozen=True, kw_only=True)

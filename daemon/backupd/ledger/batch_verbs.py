@@ -149,8 +149,8 @@ def _move(connection: sa.Connection, item: BatchMove) -> bool:
     changes = {"stage": item.file_stage, "status": item.file_status, **item.file_changes}
     _change_files(connection, batch.id, changes)
     _record(connection, batch.id, item.at, item.detail)
-    if item.refreshes:
-        owe(connection, item.refreshes, item.at)
+    if item.refresh:
+        owe(connection, item.refresh, item.at)
     for part in item.parts:
         _make(connection, part, item.at)
     return True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
@@ -13,12 +14,16 @@ from backupd.ledger.schema import refreshes_owed as owed
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from backupd.core.records import TouchedTable
 
-def owe(connection: sa.Connection, table: str, now: float) -> None:
+
+def owe(connection: sa.Connection, table: TouchedTable, now: float) -> None:
     """Note a merge into a table, in the transaction that records it."""
-    statement = insert(owed).values(name=table, since=now, merges=1)
+    before = connection.execute(sa.select(owed.c.dates).where(owed.c.name == table.name)).scalar()
+    dates = json.dumps(sorted({*json.loads(before or "[]"), *table.dates}))
+    statement = insert(owed).values(name=table.name, since=now, merges=1, dates=dates)
     again = statement.on_conflict_do_update(
-        index_elements=[owed.c.name], set_={"merges": owed.c.merges + 1}
+        index_elements=[owed.c.name], set_={"merges": owed.c.merges + 1, "dates": dates}
     )
     connection.execute(again)
 
@@ -36,6 +41,11 @@ def all_owed(connection: sa.Connection) -> list[OwedRefresh]:
     """Return what is owed, the oldest first."""
     query = sa.select(owed).order_by(owed.c.since)
     return [
-        OwedRefresh(name=row.name, since=row.since, merges=row.merges)
+        OwedRefresh(
+            name=row.name,
+            since=row.since,
+            merges=row.merges,
+            dates=tuple(json.loads(row.dates)),
+        )
         for row in connection.execute(query)
     ]

@@ -197,13 +197,15 @@ notices = sa.Table(
 )
 sa.Index("notices_at", notices.c.at)
 
-# The tables whose new rows Impala has not been told of; `merges` counts those since `since`.
+# The tables whose new rows Impala has not been told of; `merges` counts those since `since`,
+# `dates` is a JSON list of the partitions that they touched.
 refreshes_owed = sa.Table(
     "refreshes_owed",
     metadata,
     sa.Column("name", sa.Text, primary_key=True),
     *_times("since"),
     sa.Column("merges", sa.Integer, nullable=False),
+    sa.Column("dates", sa.Text, nullable=False),
 )
 
 # The mount that a feed's directory was last seen on, so that an unmounted one is noticed.

@@ -30,4 +30,4 @@ def open_refresher(section: WarehouseSection) -> Refresher | None:
 
     hive = section.hive
     sql = TableSql(hive.database, hive.production_table, section.columns["file_date"])
-    return Impala(section.impala, sql.name)
+    return Impala(section.impala, sql)

@@ -32,16 +32,16 @@ class TableSql:
 
     def describe_partition(self, date: str) -> str:
         """The same of one partition; an error where there is none."""
-        return f"DESCRIBE FORMATTED {self.name} {self._spec(date)}"
+        return f"DESCRIBE FORMATTED {self.name} {self.spec(date)}"
 
     def add_partitions(self, dates: Collection[str]) -> str:
         """Make the partitions that are missing."""
-        specs = " ".join(self._spec(date) for date in sorted(dates))
+        specs = " ".join(self.spec(date) for date in sorted(dates))
         return f"ALTER TABLE {self.name} ADD IF NOT EXISTS {specs}"
 
     def load(self, path: str, date: str) -> str:
         """Move a file into a partition."""
-        return f"LOAD DATA INPATH {_literal(path, _PATH)} INTO TABLE {self.name} {self._spec(date)}"
+        return f"LOAD DATA INPATH {_literal(path, _PATH)} INTO TABLE {self.name} {self.spec(date)}"
 
     def select_ids(self, id_column: str, date: str, among: Collection[str] = ()) -> str:
         """Return the ids of a partition, each as often as it is there; with `among` only those."""
@@ -54,13 +54,14 @@ class TableSql:
         ids = ", ".join(_literal(file_id, _ID) for file_id in sorted(among))
         return f"{statement} AND {identifier(id_column)} IN ({ids})"
 
-    def _spec(self, date: str) -> str:
+    def spec(self, date: str) -> str:
+        """Return the words that name one partition."""
         return f"PARTITION ({self._partition} = {_literal(date, _DATE)})"
 
 
-def refresh(table: str) -> str:
-    """Have Impala look for a table's files again. `table` is quoted already."""
-    return f"REFRESH {table}"
+def refresh(table: str, partition: str = "") -> str:
+    """Have Impala look for the files of a table or a partition again. Both are quoted already."""
+    return f"REFRESH {table} {partition}".rstrip()
 
 
 def make_probe(table: str, column: str) -> str:

@@ -26,36 +26,44 @@ from backupd.warehouse.hive_sql import refresh
 from backupd.warehouse.transport import transport_over
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from impala.hiveserver2 import HiveServer2Cursor
 
     from backupd.config.sections import ImpalaSection
+    from backupd.warehouse.hive_sql import TableSql
 
 DEPENDENCY = "impala"
 _ANSWER_WITHIN = 60.0  # seconds for a call; Impala holds back the answer to a poll for some
 _REFRESH_WITHIN = 600.0  # seconds
 _POLL_EVERY = 0.2  # seconds
+_PARTITIONS = 10  # more than these are refreshed by one statement for the whole table
 _FAULTS = (ImpalaError, TException, OSError, EOFError)
 
 
 class Impala:
     """`core.ports.Refresher`. Each REFRESH logs in anew: seconds lie between two."""
 
-    def __init__(self, section: ImpalaSection, table: str) -> None:
-        """`table` is the production table's name, quoted."""
+    def __init__(self, section: ImpalaSection, sql: TableSql) -> None:
+        """`sql` is about the production table."""
         self._section = section
-        self._table = table
+        self._sql = sql
         self._gave_up = threading.Event()
         self._thread = ThreadPoolExecutor(1, "impala")
 
     @property
     def table(self) -> str:
         """The production table's name, quoted."""
-        return self._table
+        return self._sql.name
 
-    async def refresh(self, table: str) -> None:
-        """Have the table's files looked for again, within ten minutes."""
+    async def refresh(self, table: str, dates: Sequence[str]) -> None:
+        """Have the files of these partitions looked for again, within ten minutes a statement.
+
+        A partition that Impala does not know yet, or a table whose partitions it refuses to refresh
+        alone, is refreshed whole; so is one with many dates.
+        """
         loop = asyncio.get_running_loop()
-        await loop.run_in_executor(self._thread, self._refresh, refresh(table))
+        await loop.run_in_executor(self._thread, self._refresh, table, dates)
 
     async def aclose(self) -> None:
         """Cancel what runs."""
@@ -64,13 +72,30 @@ class Impala:
 
     # ------------------------------------------------------------------ in the thread
 
-    def _refresh(self, statement: str) -> None:
+    def _refresh(self, table: str, dates: Sequence[str]) -> None:
         try:
-            with closing(TSocket(self._section.host, self._section.port)) as socket:
-                socket.setTimeout(_ANSWER_WITHIN * 1000)
-                self._run(self._log_in(socket), statement)
+            if not 0 < len(dates) <= _PARTITIONS:
+                self._run([refresh(table)])
+                return
+            try:
+                self._run([refresh(table, self._sql.spec(date)) for date in dates])
+            except ImpalaError:
+                self._run([refresh(table)])
         except _FAULTS as error:
             raise self._down(str(error) or type(error).__name__) from error
+
+    def _run(self, statements: Sequence[str]) -> None:
+        with closing(TSocket(self._section.host, self._section.port)) as socket:
+            socket.setTimeout(_ANSWER_WITHIN * 1000)
+            cursor = self._log_in(socket)
+            try:
+                for statement in statements:
+                    cursor.execute_async(statement)
+                    self._wait(cursor, statement)
+                cursor.close()
+            finally:
+                # Otherwise impyla connects anew, to log out, whenever it is collected.
+                cursor._closed = True  # noqa: SLF001
 
     def _log_in(self, socket: TSocket) -> HiveServer2Cursor:
         """Do as impyla's `connect`, which leaves its socket open when the login is refused."""
@@ -78,15 +103,6 @@ class Impala:
         transport.open()
         service = HS2Service(ThriftClient(TBinaryProtocol(transport)), retries=1)
         return HiveServer2Connection(service).cursor(user=self._section.username)
-
-    def _run(self, cursor: HiveServer2Cursor, statement: str) -> None:
-        try:
-            cursor.execute_async(statement)
-            self._wait(cursor, statement)
-            cursor.close()
-        finally:
-            # Otherwise impyla connects anew, to log out, whenever it is collected.
-            cursor._closed = True  # noqa: SLF001
 
     def _wait(self, cursor: HiveServer2Cursor, statement: str) -> None:
         deadline = time.monotonic() + _REFRESH_WITHIN

@@ -13,6 +13,7 @@ import structlog
 
 from backupd.core import moves
 from backupd.core.errors import BackupdError, DependencyDownError, LedgerError
+from backupd.core.records import TouchedTable
 from backupd.core.stages import Stage, Status
 from backupd.ledger import reports
 from backupd.stages import load, merge, rows_to_make
@@ -131,7 +132,9 @@ class BatchLane:
             staged_at = await load(self._warehouse, batch, rows)
             return moves.batch_advanced(batch, staged_at, self._shop.now())
         await merge(self._warehouse, batch, files, rows)
-        return replace(moves.batch_merged(batch, self._shop.now()), refreshes=self._refreshes)
+        dates = tuple(sorted({file.file_date for file in files if file.file_date}))
+        touched = TouchedTable(name=self._refreshes, dates=dates) if self._refreshes else None
+        return replace(moves.batch_merged(batch, self._shop.now()), refresh=touched)
 
     async def _failed(self, batch: Batch, error: Exception) -> BatchMove:
         """A batch that is split or parked leaves nothing staged."""

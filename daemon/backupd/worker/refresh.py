@@ -41,7 +41,7 @@ class RefreshLane:
             if self._shop.now() < self._shop.breakers.opens_at(DEPENDENCY):
                 return
             try:
-                await self._refresher.refresh(owed.name)
+                await self._refresher.refresh(owed.name, owed.dates)
             except DependencyDownError as error:
                 await self._shop.breakers.failed(error)
                 return
