@@ -41,7 +41,9 @@ from backupd.worker import (
     BatchFormer,
     BatchLane,
     Breakers,
+    DoublesLane,
     FileLane,
+    LedgerStatements,
     RefreshLane,
     Shop,
 )
@@ -130,7 +132,7 @@ class Supervisor:
             stack.callback(asyncio.create_task(self._watchdog.run()).cancel)
             archive = open_archive(self._config.archive)
             stack.push_async_callback(archive.aclose)
-            warehouse = open_warehouse(self._config.warehouse)
+            warehouse = open_warehouse(self._config.warehouse, LedgerStatements(self._ledger))
             stack.push_async_callback(warehouse.aclose)
             work = await self._work_of_stages(stack, archive)
             self._listen_to_signals(stack)
@@ -267,6 +269,7 @@ class Supervisor:
             former.run(),
             BatchLane(shop, Stage.LOAD, warehouse).run(),
             BatchLane(shop, Stage.MERGE, warehouse, refresher.table if refresher else "").run(),
+            DoublesLane(shop, warehouse).run(),
             FileLane(shop, Stage.SHIP, work[Stage.SHIP], in_ship, _ARCHIVE).run(),
             FileLane(shop, Stage.CLEANUP, self._counted(work[Stage.CLEANUP]), _CLEANUPS).run(),
         ]

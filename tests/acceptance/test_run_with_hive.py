@@ -36,6 +36,12 @@ def impala(server: HiveServer, tmp_path: Path) -> Iterator[HiveServer]:
         yield started
 
 
+@pytest.fixture(params=["files", "insert"])
+def merge(request: pytest.FixtureRequest) -> dict[str, str]:
+    """The change in the config for each way to merge."""
+    return {"warehouse.hive.merge": f'"{request.param}"'}
+
+
 def in_hive(host: Host, server: HiveServer, **changes: str) -> None:
     host.configure(
         {
@@ -72,10 +78,10 @@ def owed(host: Host) -> list[dict[str, object]]:
 
 
 def test_files_are_registered_in_hive_and_impala_is_told(
-    tmp_path: Path, server: HiveServer, impala: HiveServer
+    tmp_path: Path, server: HiveServer, impala: HiveServer, merge: dict[str, str]
 ) -> None:
     host = Host(tmp_path)
-    in_hive(host, server, **with_impala(impala))
+    in_hive(host, server, **with_impala(impala), **merge)
     for name in NAMES:
         host.deliver(name)
 
@@ -126,9 +132,11 @@ def test_without_impala_nothing_is_owed(
     assert owed(host) == []
 
 
-def test_statements_and_manifest_of_a_batch_are_shown(tmp_path: Path, server: HiveServer) -> None:
+def test_statements_and_manifest_of_a_batch_are_shown(
+    tmp_path: Path, server: HiveServer, merge: dict[str, str]
+) -> None:
     host = Host(tmp_path)
-    in_hive(host, server)
+    in_hive(host, server, **merge)
     host.deliver("it's; two.csv")
     host.once()
     (file,) = host.files()
@@ -142,9 +150,11 @@ def test_statements_and_manifest_of_a_batch_are_shown(tmp_path: Path, server: Hi
     assert host.admin("prove", file.id).returncode == 0
 
 
-def test_a_hive_that_is_down_pauses_load_and_is_told(tmp_path: Path, server: HiveServer) -> None:
+def test_a_hive_that_is_down_pauses_load_and_is_told(
+    tmp_path: Path, server: HiveServer, merge: dict[str, str]
+) -> None:
     host = Host(tmp_path)
-    in_hive(host, server)
+    in_hive(host, server, **merge)
     host.deliver("one.csv")
     server.stop()
     assert host.once().returncode == 1
@@ -156,9 +166,11 @@ def test_a_hive_that_is_down_pauses_load_and_is_told(tmp_path: Path, server: Hiv
     assert registered(server) == ["one.csv"]
 
 
-def test_requeueing_from_load_makes_no_second_row(tmp_path: Path, server: HiveServer) -> None:
+def test_requeueing_from_load_makes_no_second_row(
+    tmp_path: Path, server: HiveServer, merge: dict[str, str]
+) -> None:
     host = Host(tmp_path)
-    in_hive(host, server)
+    in_hive(host, server, **merge)
     host.deliver("one.csv")
     host.once()
     (file,) = host.files()
@@ -169,10 +181,10 @@ def test_requeueing_from_load_makes_no_second_row(tmp_path: Path, server: HiveSe
 
 
 def test_the_probe_tells_each_part_of_hive_and_impala(
-    tmp_path: Path, server: HiveServer, impala: HiveServer
+    tmp_path: Path, server: HiveServer, impala: HiveServer, merge: dict[str, str]
 ) -> None:
     host = Host(tmp_path)
-    in_hive(host, server, **with_impala(impala))
+    in_hive(host, server, **with_impala(impala), **merge)
     probe = host.backupd("check", "--probe")
     assert probe.returncode == 0, probe.stdout
     assert "LOAD DATA" in probe.stdout

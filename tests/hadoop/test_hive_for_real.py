@@ -16,11 +16,11 @@ from backupd.core.errors import BackupdError, DependencyDownError
 from backupd.core.ports import RowKey
 from backupd.core.records import new_id
 from backupd.warehouse import open_warehouse, staging
-from support.hadoop_tables import new_table, run
+from support.hadoop_tables import PARQUET, new_table, run
 from support.hives import DATABASE
 from support.ldap import running_directory
 from support.proxy import running_proxy
-from support.rows import NOON, batch_of, new_batch, production_row
+from support.rows import EVIL, NOON, batch_of, new_batch, production_row
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
@@ -34,8 +34,6 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.hadoop
 
-EVIL = ["a'b;c.csv", 'q"uote.csv', "${env:HOME}.csv", ":name %s.csv", "back\\slash.csv", "ü-日-🙂"]
-
 
 @pytest.fixture
 async def opened(hadoop: Hadoop) -> AsyncIterator[Opened]:
@@ -43,7 +41,7 @@ async def opened(hadoop: Hadoop) -> AsyncIterator[Opened]:
     warehouses: list[Warehouse] = []
 
     def open_one(**changes: object) -> tuple[Warehouse, str]:
-        section = new_table(hadoop, **changes)
+        section = new_table(hadoop, PARQUET, **changes)
         assert section.hive
         warehouses.append(open_warehouse(section))
         return warehouses[-1], f"{DATABASE}.{section.hive.production_table}"
@@ -58,7 +56,7 @@ async def until_merged(warehouse: Warehouse, batch: Batch, rows: Sequence[Produc
     for _ in range(20):
         try:
             await warehouse.load(batch, rows)
-            assert await warehouse.merge(batch, rows) == {row.file_id for row in rows}
+            assert await warehouse.merge(batch, rows) == Counter(row.file_id for row in rows)
         except BackupdError:
             await asyncio.sleep(0.2)
         else:

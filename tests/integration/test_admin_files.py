@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from backupd.core.records import Statement
 from backupd.core.stages import Stage
 from support.admin import admin, asked, lines, screen
-from support.stories import Maker, answering_daemon, prepare, write_config
+from support.stories import NOON, Maker, answering_daemon, prepare, write_config
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -247,6 +248,23 @@ def test_show_tells_the_batch_that_a_file_waits_for(config: Path) -> None:
 
     shown = asked(config, "show", prepare(config, load).id)
     assert shown["why"].startswith("it waits for a batch of 500 files, or until 2026-11-23T12:00:")
+
+
+def test_show_tells_the_statement_that_a_batch_came_to(config: Path) -> None:
+    text = "INSERT INTO TABLE `mnaas`.`t` PARTITION (`file_date`) SELECT 1"
+
+    async def at_insert(maker: Maker) -> FileRecord:
+        file = await maker.to(await maker.seen("a_8.csv"), Stage.MERGE)
+        assert file.batch_id
+        begun = Statement(batch_id=file.batch_id, text=text, began_at=NOON, session="s")
+        await maker.ledger.write_statement(begun)
+        return file
+
+    file = prepare(config, at_insert)
+    shown = asked(config, "show", file.id)
+    assert shown["statement"] == text
+    assert "its batch came to INSERT INTO, begun 2026-11-23T12:00:00Z" in shown["why"]
+    assert "statement" in screen(config, "show", file.id)
 
 
 def test_a_duplicate_shows_the_receipt_of_the_first(config: Path) -> None:

@@ -20,6 +20,7 @@ from support.intake import a_feed
 from support.ledgers import QUICK, Bench, files_of, numbered, one, opened, plant, story
 
 if TYPE_CHECKING:
+    from collections import Counter
     from collections.abc import AsyncIterator, Coroutine, Sequence
     from pathlib import Path
     from typing import Any
@@ -137,7 +138,7 @@ async def test_lost_staging_is_made_again(bench: Bench) -> None:
     class Forgetful(FakeWarehouse):
         forgot = False
 
-        async def merge(self, batch: Batch, rows: Sequence[ProductionRow]) -> frozenset[str]:
+        async def merge(self, batch: Batch, rows: Sequence[ProductionRow]) -> Counter[str]:
             if not self.forgot:
                 self.forgot = True
                 self.staged.clear()
@@ -153,7 +154,7 @@ async def test_staging_that_is_lost_every_time_parks_the_batch_in_the_end(bench:
     await plant(bench.ledger, *to_load(5))
 
     class Lossy(FakeWarehouse):
-        async def merge(self, *_: object) -> frozenset[str]:
+        async def merge(self, *_: object) -> Counter[str]:
             raise RewindError(Stage.LOAD, "neither staged nor merged")
 
     async with bench.at_work(*lanes(bench, Lossy())):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
@@ -39,7 +40,7 @@ class FakeWarehouse:
         self.staged[batch.id] = list(rows)
         return f"memory:{batch.id}"
 
-    async def merge(self, batch: Batch, rows: Sequence[ProductionRow]) -> frozenset[str]:
+    async def merge(self, batch: Batch, rows: Sequence[ProductionRow]) -> Counter[str]:
         self._answer()
         lost, self.answer_lost = self.answer_lost, ""
         if lost == "before commit":
@@ -47,7 +48,8 @@ class FakeWarehouse:
         self._commit(batch.id, rows)
         if lost == "after commit":
             raise UnknownOutcomeError("the answer to the merge was lost")
-        return frozenset(row.file_id for row in self.production.get(batch.id, []))
+        wanted = {row.file_id for row in self.production.get(batch.id, [])}
+        return Counter(key.file_id for key in self._keys() if key.file_id in wanted)
 
     async def find(self, keys: Collection[RowKey]) -> frozenset[str]:
         self._answer()
@@ -72,6 +74,9 @@ class FakeWarehouse:
 
     def statements(self, batch: Batch, rows: Sequence[ProductionRow]) -> list[str]:
         return [f"stage {len(rows)} rows of {batch.id}", f"merge {batch.id}"]
+
+    def repairs(self, dates: Collection[str]) -> list[str]:
+        return [f"leave one row each of {date}" for date in sorted(dates)]
 
     async def probe(self) -> list[Probe]:
         down = self.down_for > 0

@@ -16,18 +16,26 @@ if TYPE_CHECKING:
     from support.hadoop import Hadoop
 
 _NUMBERS = count(1)
+PARQUET = "STORED AS PARQUET"
 
 
-def new_table(hadoop: Hadoop, **changes: object) -> WarehouseSection:
-    """A config for a real server, with a production table and a staging folder of its own."""
+def new_table(hadoop: Hadoop, kind: str = PARQUET, **changes: object) -> WarehouseSection:
+    """A config for a real server, with tables and a staging folder of its own.
+
+    `kind` is what the production table's statement says in place of the config's own.
+    """
     name = f"rows_{next(_NUMBERS)}"
     own = {
         "port": hadoop.ports["hive"],
         "production_table": name,
+        "staging_table": f"staged_{name}",
         "staging_url": f"{hadoop.staging_url}/{name}",
     }
     section = in_hive(hive_options(**own | changes))
-    run(hadoop, *ddl(section).strip().rstrip(";").split(";"))
+    head, _, production = ddl(section).rpartition("CREATE EXTERNAL TABLE")
+    columns = production.partition("STORED AS")[0]
+    made = f"{head}CREATE {'EXTERNAL ' if kind == PARQUET else ''}TABLE{columns}{kind}"
+    run(hadoop, *made.split(";\n"))
     return section
 
 

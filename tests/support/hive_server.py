@@ -31,6 +31,7 @@ from thrift.transport.TTransport import (
 from support.hive_tables import HiveTables, Rows, SqlError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 Fault = Literal[
@@ -40,6 +41,8 @@ Fault = Literal[
     "hang",  # it runs until it is cancelled, and is not done
     "fail",  # it is taken, and ends with an error
     "forget",  # it is taken and done, and then unknown
+    "orphan",  # the connection breaks before the answer; it runs until `release`
+    "linger",  # the connection breaks at the first poll; it runs until `release`
 ]
 _SUCCESS = ttypes.TStatus(ttypes.TStatusCode.SUCCESS_STATUS)
 _STATES = ttypes.TOperationState
@@ -52,6 +55,9 @@ class _Operation:
     rows: Rows = field(default_factory=list)
     state: int = _STATES.RUNNING_STATE
     error: SqlError | None = None
+    session: bytes = b""
+    rest: Callable[[], Rows] | None = None  # of one that runs until `release`
+    cut: bool = False  # the connection breaks at the next poll
 
 
 class HiveServer:
@@ -72,8 +78,10 @@ class HiveServer:
         self.silent = False  # takes connections, and answers nothing
         self.port = 0
         self._came = threading.Condition()
+        self._polled: list[str] = []
         self._faults: list[tuple[str, Fault]] = []
-        self._zombies: list[str] = []
+        self._zombies: list[Callable[[], Rows]] = []
+        self._sessions: set[bytes] = set()
         self._operations: dict[bytes, _Operation] = {}
         self._listener: socket.socket | None = None
         self._connections: set[socket.socket] = set()
@@ -95,6 +103,7 @@ class HiveServer:
             thread.join()
         self._threads.clear()
         self._operations.clear()
+        self._sessions.clear()
 
     def cut(self) -> None:
         """Break every connection now."""
@@ -111,17 +120,25 @@ class HiveServer:
         with self._came:
             self._came.wait_for(lambda: any(re.search(pattern, each) for each in self.statements))
 
-    def release(self) -> list[str]:
-        """Let the zombies come to their end; return what each ended with, "" for well."""
-        zombies, self._zombies = self._zombies, []
-        return [self._ended(statement) for statement in zombies]
+    def note_poll(self, statement: str) -> None:
+        """Note that somebody asked how a statement is."""
+        with self._came:
+            self._polled.append(statement)
+            self._came.notify_all()
 
-    def _ended(self, statement: str) -> str:
-        try:
-            self.tables.run(statement)
-        except SqlError as error:
-            return str(error)
-        return ""
+    def wait_for_poll(self, pattern: str) -> None:
+        """Wait until somebody was told how a statement is that the pattern is found in."""
+        with self._came:
+            self._came.wait_for(lambda: any(re.search(pattern, each) for each in self._polled))
+
+    def release(self) -> list[str]:
+        """Let what runs on come to its end; return what each ended with, "" for well."""
+        zombies, self._zombies = self._zombies, []
+        for operation in self._operations.values():
+            if operation.rest:
+                zombies.append(operation.rest)
+                operation.rest, operation.state = None, _STATES.FINISHED_STATE
+        return [_ended(zombie) for zombie in zombies]
 
     # -- connections -----------------------------------------------------------------------------
 
@@ -170,27 +187,50 @@ class HiveServer:
 
     # -- statements ------------------------------------------------------------------------------
 
-    def execute(self, statement: str) -> bytes:
+    def execute(self, statement: str, session: bytes = b"") -> bytes:
         """Begin a statement; return the operation's id."""
         with self._came:
             self.statements.append(statement)
             self._came.notify_all()
         fault = self._fault_of(statement)
-        if fault in ("cut before", "zombie"):
-            if fault == "zombie":
-                self._zombies.append(statement)
-            raise TTransportException(message="cut")
-        operation, key = _Operation(statement), uuid.uuid4().bytes
-        if fault == "fail":
-            operation.error, operation.state = SqlError("disk on fire", 1), _STATES.ERROR_STATE
-        elif fault != "hang":
-            operation.rows = self.tables.run(statement)
-            operation.state = _STATES.FINISHED_STATE
-        if fault == "cut after":
-            raise TTransportException(message="cut")
-        if fault != "forget":
+        operation, key = _Operation(statement, session=session), uuid.uuid4().bytes
+        self._carry_out(operation, fault)
+        if fault not in ("cut before", "zombie", "forget"):
             self._operations[key] = operation
+        if fault in ("cut before", "zombie", "cut after", "orphan"):
+            raise TTransportException(message="cut")
         return key
+
+    def _carry_out(self, operation: _Operation, fault: Fault | None) -> None:
+        match fault:
+            case "cut before" | "hang":
+                pass
+            case "fail":
+                operation.error, operation.state = SqlError("disk on fire", 1), _STATES.ERROR_STATE
+            case "zombie":
+                self._zombies.append(self.tables.begin(operation.statement))
+            case "orphan" | "linger":
+                operation.rest = self.tables.begin(operation.statement)
+                operation.cut = fault == "linger"
+            case _:
+                operation.rows = self.tables.run(operation.statement)
+                operation.state = _STATES.FINISHED_STATE
+
+    def open_session(self) -> bytes:
+        """Begin a session, which lasts until it is closed, as over a connection half open."""
+        key = uuid.uuid4().bytes
+        self._sessions.add(key)
+        return key
+
+    def close_session(self, key: bytes) -> bool:
+        """End a session and what runs in it; tell whether there was one."""
+        if key not in self._sessions:
+            return False
+        self._sessions.remove(key)
+        for name, operation in list(self._operations.items()):
+            if operation.session == key:
+                del self._operations[name]
+        return True
 
     def operation(self, handle: ttypes.TOperationHandle) -> _Operation:
         """Return a known operation."""
@@ -230,18 +270,22 @@ class _Calls:
         return ttypes.TOpenSessionResp(
             _SUCCESS,
             request.client_protocol,
-            ttypes.TSessionHandle(_identifier(uuid.uuid4().bytes)),
+            ttypes.TSessionHandle(_identifier(self._server.open_session())),
         )
 
-    def CloseSession(self, _: Any) -> Any:
-        return ttypes.TCloseSessionResp(_SUCCESS)
+    def CloseSession(self, request: Any) -> Any:
+        key = request.sessionHandle.sessionId.guid
+        if self._server.close_session(key):
+            return ttypes.TCloseSessionResp(_SUCCESS)
+        return ttypes.TCloseSessionResp(_refusal(SqlError("Session does not exist", 0)))
 
     def ExecuteStatement(self, request: Any) -> Any:
         try:
-            key = self._server.execute(request.statement)
+            session = request.sessionHandle.sessionId.guid
+            key = self._server.execute(request.statement, session)
         except SqlError as error:
             return ttypes.TExecuteStatementResp(_refusal(error))
-        has_rows = request.statement.startswith(("SELECT", "DESCRIBE"))
+        has_rows = request.statement.startswith(("SELECT", "DESCRIBE", "SHOW"))
         kind = ttypes.TOperationType.EXECUTE_STATEMENT
         handle = ttypes.TOperationHandle(_identifier(key), kind, has_rows)
         return ttypes.TExecuteStatementResp(_SUCCESS, handle)
@@ -251,6 +295,10 @@ class _Calls:
             found = self._server.operation(request.operationHandle)
         except SqlError as error:
             return ttypes.TGetOperationStatusResp(_refusal(error))
+        if found.cut:
+            found.cut = False
+            raise TTransportException(message="cut")
+        self._server.note_poll(found.statement)
         return ttypes.TGetOperationStatusResp(
             _SUCCESS,
             found.state,
@@ -259,7 +307,8 @@ class _Calls:
         )
 
     def CancelOperation(self, request: Any) -> Any:
-        self._server.operation(request.operationHandle).state = _STATES.CANCELED_STATE
+        found = self._server.operation(request.operationHandle)
+        found.state, found.rest = _STATES.CANCELED_STATE, None
         return ttypes.TCancelOperationResp(_SUCCESS)
 
     def CloseOperation(self, request: Any) -> Any:
@@ -289,6 +338,14 @@ class _Calls:
             for cells in (zip(*rows, strict=True) if rows else [()])
         ]
         return ttypes.TFetchResultsResp(_SUCCESS, False, ttypes.TRowSet(0, [], columns))
+
+
+def _ended(work: Callable[[], Rows]) -> str:
+    try:
+        work()
+    except SqlError as error:
+        return str(error)
+    return ""
 
 
 def _identifier(key: bytes) -> Any:

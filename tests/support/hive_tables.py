@@ -7,12 +7,16 @@ writes over a file, errors have the real numbers.
 from __future__ import annotations
 
 import re
+import shutil
 import threading
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 from urllib.parse import urlsplit
+from uuid import uuid4
 
+import pyarrow as pa
 from pyarrow import parquet as pq
 
 if TYPE_CHECKING:
@@ -24,7 +28,12 @@ _NAME = r"(?P<table>`\w+`(?:\.`\w+`)?)"
 _DATE = r"PARTITION \(`\w+` = '(?P<date>[\d-]+)'\)"
 _PARQUET = "org.apache.hadoop.hive.ql.io.parquet.MapredParquetInputFormat"
 _ONLY_DATE = r"`\w+` = '(?P<date>[\d-]+)'"
+_BATCH = r"`\w+` = '(?P<batch>[0-9a-f]{20})'"
 _AMONG = r"`\w+` IN \((?P<among>.+)\)"
+_INSERT = (
+    rf"INSERT INTO TABLE {_NAME} PARTITION \(`\w+`\) SELECT .+ FROM (?P<source>\S+) staged"
+    rf" LEFT JOIN .+ ON staged\.`(?P<column>\w+)` = .+ WHERE staged\.{_BATCH} AND .+ IS NULL"
+)
 
 
 class SqlError(Exception):
@@ -62,9 +71,16 @@ class HiveTables:
             rf"LOAD DATA INPATH '(?P<path>[^']+)' INTO TABLE {_NAME}(?: {_DATE})?": self._load,
             rf"CREATE TEMPORARY TABLE {_NAME} \(`(?P<column>\w+)` string\) .+": self._create,
             rf"DROP TABLE IF EXISTS {_NAME}": self._drop,
+            rf"LOAD DATA INPATH '(?P<path>[^']+)' OVERWRITE INTO TABLE {_NAME}"
+            rf" PARTITION \({_BATCH}\)": self._replace,
+            rf"SHOW PARTITIONS {_NAME}": self._show,
+            rf"ALTER TABLE {_NAME} DROP IF EXISTS PARTITION \({_BATCH}\) PURGE": self._drop_batch,
+            rf"SELECT `(?P<column>\w+)` FROM {_NAME} WHERE {_BATCH}": self._select_batch,
+            rf"INSERT INTO TABLE {_NAME} SELECT `(?P<column>\w+)` FROM (?P<source>\S+)"
+            rf" WHERE {_BATCH}": self._insert_ids,
             # Impala alone knows it; Hive's is a ParseException.
             rf"REFRESH {_NAME}(?: {_DATE})?": self._refresh,
-            rf"SELECT `(?P<column>\w+)` FROM {_NAME}"  # noqa: S608 - reads statements, makes none
+            rf"SELECT `(?P<column>\w+)` FROM {_NAME}"
             rf"(?: WHERE {_ONLY_DATE}(?: AND {_AMONG})?)?": self._select,
         }
 
@@ -77,6 +93,16 @@ class HiveTables:
 
     def run(self, statement: str) -> Rows:
         """Carry a statement out; one at a time, as each of Hive's is one rename or one look."""
+        return self.begin(statement)()
+
+    def begin(self, statement: str) -> Callable[[], Rows]:
+        """Do what a statement does first, return the rest: of an INSERT that it makes rows."""
+        if match := re.fullmatch(_INSERT, statement):
+            with self._lock:
+                return self._looked(**match.groupdict())
+        return partial(self._run, statement)
+
+    def _run(self, statement: str) -> Rows:
         for pattern, work in self._known.items():
             if match := re.fullmatch(pattern, statement):
                 with self._lock:
@@ -144,6 +170,58 @@ class HiveTables:
         self.refreshed.append(_plain(table) if date is None else f"{_plain(table)} {date}")
         return []
 
+    def _replace(self, path: str, table: str, batch: str) -> Rows:
+        place, source = self._place_of(table, batch), Path(urlsplit(path).path)
+        if not source.exists():
+            raise SqlError(f"SemanticException Invalid path: No files matching path {path}")
+        shutil.rmtree(place, ignore_errors=True)
+        place.mkdir()
+        source.rename(place / source.name)
+        return []
+
+    def _show(self, table: str) -> Rows:
+        return [(path.name,) for path in sorted(self._table(table).place.iterdir())]
+
+    def _drop_batch(self, table: str, batch: str) -> Rows:
+        shutil.rmtree(self._place_of(table, batch), ignore_errors=True)
+        return []
+
+    def _select_batch(self, column: str, table: str, batch: str) -> Rows:
+        place = self._place_of(table, batch)
+        return [(value,) for path in sorted(place.glob("*")) for value in _values(path, column)]
+
+    def _looked(self, table: str, source: str, column: str, batch: str) -> Callable[[], Rows]:
+        """Find what is missing; return what makes it visible."""
+        found, staging = self._table(table), self._table(source)
+        assert found.partition
+        assert staging.partition
+        missing: dict[str, list[dict[str, object]]] = {}
+        for path in self._place_of(source, batch).glob("*"):
+            for row in pq.read_table(path, partitioning=None).to_pylist():
+                date = str(row[found.partition])
+                if (row[column],) not in self._select(table, column, date, None):
+                    whole = row | {staging.partition: batch}
+                    ordered = {name: whole[name] for name in found.columns}
+                    missing.setdefault(date, []).append(ordered)
+
+        def commit() -> Rows:
+            for date, rows in missing.items():
+                place = found.place / f"{found.partition}={date}"
+                place.mkdir(exist_ok=True)
+                pq.write_table(pa.Table.from_pylist(rows), place / f"{uuid4().hex}.parquet")
+            return []
+
+        return commit
+
+    def _insert_ids(self, table: str, column: str, source: str, batch: str) -> Rows:
+        ids = [cell for (cell,) in self._select_batch(column, source, batch)]
+        pq.write_table(pa.table({column: ids}), self._table(table).place / "0.parquet")
+        return []
+
+    def _place_of(self, table: str, batch: str) -> Path:
+        found = self._table(table)
+        return found.place / f"{found.partition}={batch}"
+
     def _select(self, table: str, column: str, date: str | None, among: str | None) -> Rows:
         found = self._table(table)
         place = found.place if date is None else found.place / f"{found.partition}={date}"
@@ -151,7 +229,7 @@ class HiveTables:
         return [
             (value,)
             for path in sorted(place.glob("*.parquet"))
-            for value in pq.read_table(path, columns=[column]).column(0).to_pylist()
+            for value in _values(path, column)
             if not wanted or value in wanted
         ]
 
@@ -162,6 +240,11 @@ class HiveTables:
     def _partition(self, table: HiveTable, date: str) -> Path:
         place = table.place / f"{table.partition}={date}"
         return place if place.exists() else _missing(f"Partition not found {date}", 10006)
+
+
+def _values(path: Path, column: str) -> list[str]:
+    values: list[str] = pq.read_table(path, columns=[column], partitioning=None)[0].to_pylist()
+    return values
 
 
 def _plain(name: str) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from backupd.config.sections import HiveSection, WarehouseSection
-from backupd.warehouse.columns import KINDS, PARTITION
+from backupd.warehouse.columns import KINDS, PARTITION, STAGING_PARTITION
 from support.hive_server import HiveServer
 from support.rows import COLUMNS
 
@@ -16,14 +16,17 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 DATABASE, TABLE = "mnaas", "customers_files_records_count"
+STAGING_TABLE = "customers_files_inter_record_count"
 
 
 @contextmanager
 def running_hive(directory: Path) -> Iterator[HiveServer]:
-    """Start a scriptable server that has an empty production table, stop it in the end."""
+    """Start a scriptable server with empty production and staging tables, stop it in the end."""
     directory.mkdir()
     server = HiveServer(directory / "tables")
-    server.tables.create(f"{DATABASE}.{TABLE}", KINDS, PARTITION)
+    for name, partition in ((TABLE, PARTITION), (STAGING_TABLE, STAGING_PARTITION)):
+        held = {column: kind for column, kind in KINDS.items() if column != partition}
+        server.tables.create(f"{DATABASE}.{name}", held, partition)
     server.start()
     try:
         yield server
@@ -40,6 +43,8 @@ def hive_options(**changes: object) -> HiveSection:
         username="backupd",
         password=None,
         database=DATABASE,
+        merge="files",
+        staging_table=STAGING_TABLE,
         production_table=TABLE,
         staging_url="file:///staging",
         statement_timeout=30.0,

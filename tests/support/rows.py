@@ -15,6 +15,17 @@ if TYPE_CHECKING:
 COLUMNS = {field.name: field.name for field in fields(ProductionRow)}
 NOON = 1_795_435_200.123456  # 2026-11-23 12:00:00 UTC, and some
 
+# Names that a statement, a shell, or a text file with delimiters would trip over.
+EVIL = [
+    "a'b;c.csv",
+    'q"uote.csv',
+    "${env:HOME}.csv",
+    ":name %s {x}.csv",
+    "back\\slash.csv",
+    "übung-日本-🙂.csv",
+    "-- comment.csv",
+]
+
 
 def production_row(
     batch_id: str, *, file_id: str = "", at: float = NOON, name: str = ""

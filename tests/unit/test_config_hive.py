@@ -90,3 +90,19 @@ def test_a_local_staging_folder_must_be_writable_and_the_embedded_root_need_not(
     paths = [str(path) for path in write_paths(config)]
     assert "/mnt/staging" in paths
     assert "/var/lib/backupd/warehouse" not in paths
+
+
+def test_insert_needs_no_more_than_its_name(tmp_path: Path) -> None:
+    config = loaded(tmp_path, HIVE | {"warehouse.hive.merge": '"insert"'})
+    assert config.warehouse.hive is not None
+    assert config.warehouse.hive.merge == "insert"
+    assert config.warehouse.hive.staging_table == "customers_files_inter_record_count"
+
+
+def test_the_staging_table_must_not_be_the_production_table(tmp_path: Path) -> None:
+    names: Changes = {
+        "warehouse.hive.staging_table": '"Rows"',
+        "warehouse.hive.production_table": '"rows"',
+    }
+    (only,) = mistakes(tmp_path, HIVE | names)
+    assert str(only).startswith("warehouse.hive.staging_table is the production table")

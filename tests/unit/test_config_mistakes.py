@@ -117,7 +117,7 @@ def test_a_wrong_variable_is_a_mistake_of_its_own(tmp_path: Path, wrong: str) ->
         ("warehouse.hive.settings", '{"a;b" = "1"}', "has names that no setting can have: 'a;b'"),
         ("warehouse.hive.auth", '"KERBEROS"', "which this version does not support yet"),
         ("warehouse.hive.auth", '"none"', "is 'none'"),
-        ("warehouse.hive.merge", '"insert"', "which this version does not support yet"),
+        ("warehouse.hive.merge", '"append"', "is 'append'"),
         ("warehouse.hive.database", '"a`b"', "is 'a`b', which is no name"),
         ("warehouse.hive.production_table", '"a.b"', "is 'a.b', which is no name"),
         ("warehouse.hive.staging_url", '"/x"', "is no URL of a folder"),

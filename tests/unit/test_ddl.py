@@ -1,6 +1,5 @@
 """The statements that make the production table."""
 
-from dataclasses import replace
 from pathlib import Path
 
 from backupd.config.sections import WarehouseSection
@@ -13,8 +12,8 @@ def embedded(columns: dict[str, str], root: str) -> str:
     return ddl(WarehouseSection(kind="embedded", columns=columns, embedded_root=Path(root)))
 
 
-def in_hive(columns: dict[str, str]) -> str:
-    hive = replace(hive_options(), database="db", production_table="rows")
+def in_hive(columns: dict[str, str], **changes: object) -> str:
+    hive = hive_options(database="db", production_table="rows", **changes)
     root = Path("/unused")
     return ddl(WarehouseSection(kind="hive", columns=columns, embedded_root=root, hive=hive))
 
@@ -49,3 +48,18 @@ def test_in_hive_the_table_has_the_names_of_the_config_and_hive_chooses_its_plac
     assert "CREATE EXTERNAL TABLE `db`.`rows` (\n  `digest` string,\n  `id` string\n)" in text
     assert "PARTITIONED BY (`day` string)\nSTORED AS PARQUET\n" in text
     assert "LOCATION" not in text
+
+
+def test_for_insert_there_is_a_staging_table_by_batch_whose_files_go_with_its_partitions() -> None:
+    columns = COLUMNS | {"batch_id": "load_id", "file_date": "day"}
+    text = in_hive(columns, merge="insert", staging_table="inter")
+    staging, production = text.split("CREATE EXTERNAL TABLE")[1:]
+    assert staging.startswith(" `db`.`inter` (")
+    assert "`day` string\n)" in staging
+    assert "PARTITIONED BY (`load_id` string)\nSTORED AS PARQUET\n" in staging
+    assert "'external.table.purge' = 'true'" in staging
+    assert production.startswith(" `db`.`rows` (")
+
+
+def test_for_files_there_is_no_staging_table() -> None:
+    assert in_hive(COLUMNS).count("CREATE EXTERNAL TABLE") == 1

@@ -1,6 +1,7 @@
 """The book of incidents: opens them when a cause shows, closes them when it is gone.
 
-What is down is noted by who tried it (the workers, the notifier). The book looks for the rest:
+What is down, or doubled, is noted by who tried it (the workers, the notifier). The book looks for
+the rest:
 parked files, which the ledger knows, and feeds' directories, which intake watches.
 """
 
@@ -115,7 +116,7 @@ def _is_over(incident: Incident, troubles: Troubles, away: Mapping[str, str] | N
             return (incident.feed, incident.trouble) not in troubles.lasting
         case Kind.FEED:
             return away is not None and incident.feed not in away
-        case Kind.DEPENDENCY:
+        case Kind.DEPENDENCY | Kind.DOUBLED:
             return False
 
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from backupd.core.incidents import Case, Notice
 
 MAIL_EVERY = 60.0  # seconds from one mail to the next: what comes up meanwhile goes into one
+_AT_ONCE = {Kind.PARKED, Kind.DOUBLED}  # nothing mends these by itself
 _TOLD = {Outcome.SENT, Outcome.SKIPPED}
 
 
@@ -68,7 +69,7 @@ def _due(case: Case, way: Way, section: AlertsSection, now: float) -> Due | None
         wants_to_know = opened and not over and way is not Way.TICKET
         return Due(case=case, way=way, occasion=Occasion.CLOSED) if wants_to_know else None
     if not opened:
-        after = 0 if case.incident.kind is Kind.PARKED else section.after
+        after = 0 if case.incident.kind in _AT_ONCE else section.after
         is_due = now >= case.incident.opened_at + after
         return Due(case=case, way=way, occasion=Occasion.OPENED) if is_due else None
     return None if way is Way.TICKET else _reminder(case, way, told, section, now)

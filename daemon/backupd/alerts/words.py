@@ -27,6 +27,10 @@ _FEED_MEANING = (
     "Its files cannot be reached: they wait, and none is taken for gone. They go on by themselves"
     " once the directory is back."
 )
+_DOUBLED_MEANING = (
+    "Files go on, but whoever counts rows counts these files more than once. It does not mend by"
+    " itself; it is looked at again every ten minutes, and at each start."
+)
 _PARKED_MEANING = (
     "These files wait for a person; all others go on. Mend the cause, then take them back with"
     " `backupd-admin requeue`."
@@ -38,6 +42,8 @@ def meaning(incident: Incident) -> str:
     match incident.kind:
         case Kind.PARKED:
             return _PARKED_MEANING
+        case Kind.DOUBLED:
+            return _DOUBLED_MEANING
         case Kind.FEED:
             return _FEED_MEANING
         case Kind.DEPENDENCY:
@@ -48,6 +54,8 @@ def next_command(incident: Incident) -> str:
     """Return what to type next."""
     if incident.kind is Kind.PARKED:
         return f"backupd-admin list --status parked --feed {shlex.quote(incident.feed)}"
+    if incident.kind is Kind.DOUBLED:
+        return f"stop backupd, run in beeline, start backupd: {incident.trouble}"
     if incident.cause in {Way.MAIL, Way.HOOK}:
         return "backupd-admin test-alert"
     return "backupd check --probe"

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from backupd.config.sections import Config
     from backupd.core.incidents import Outage
-    from backupd.core.records import FileRecord
+    from backupd.core.records import FileRecord, Statement
 
 _NEEDS = {Stage.LOAD: "warehouse", Stage.MERGE: "warehouse", Stage.SHIP: "archive"}
 _DOES = {
@@ -31,7 +31,8 @@ class Surroundings:
     """What beside the file itself decides how it goes on.
 
     `config` is None where it has mistakes. `unbatched` is how many files wait for a batch, and
-    since when the oldest. `original` is the first file, for a duplicate.
+    since when the oldest. `original` is the first file, for a duplicate. `statement` is the one
+    that its batch came to last in the warehouse, while its end is not known.
     """
 
     now: float
@@ -40,6 +41,7 @@ class Surroundings:
     outages: Sequence[Outage]
     unbatched: tuple[int, float | None]
     original: FileRecord | None
+    statement: Statement | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +91,15 @@ def _running(file: FileRecord, around: Surroundings) -> Prospect:
         why = f"its process ended while it was at {file.stage}"
         return Prospect(why, f"{file.stage} is done again: {_DOES[file.stage]}")
     after = following(file.stage)
-    return Prospect(f"it is at work in {file.stage}", f"then {after}" if after else "then done")
+    why = f"it is at work in {file.stage}"
+    if around.statement:
+        why += f", at {_begun(around.statement)}"
+    return Prospect(why, f"then {after}" if after else "then done")
+
+
+def _begun(statement: Statement) -> str:
+    words = " ".join(statement.text.split(maxsplit=2)[:2])
+    return f"{words}, begun {moment(statement.began_at)}"
 
 
 def _by_daemon(found: Prospect, around: Surroundings) -> Prospect:
@@ -161,6 +171,8 @@ def _unbatched(file: FileRecord, around: Surroundings) -> Prospect | None:
 
 def _retried(file: FileRecord, around: Surroundings) -> Prospect:
     why = file.reason or f"it waits for its turn in {file.stage}"
+    if around.statement:
+        why += f"; its batch came to {_begun(around.statement)}"
     if file.attempts and around.config is not None:
         why += f" (attempt {file.attempts} of {around.config.retry.attempts})"
     if file.next_attempt_at <= around.now:

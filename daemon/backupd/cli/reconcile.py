@@ -56,6 +56,8 @@ def reconcile(places: Places, *, feed: str | None, since: float | None, as_json:
     copy-unchecked  the archive's copy could not be looked at
     local-left      deleted, but still there
 
+    For doubled rows in Hive the statements are printed, on stderr, that leave one of each.
+
     Every archive copy is hashed, so this takes about as long as reading them all.
     """  # noqa: D301 - click's mark for text to be left as it is
     config = places.config()
@@ -66,10 +68,14 @@ def reconcile(places: Places, *, feed: str | None, since: float | None, as_json:
     else:
         tell = partial(_tell_person, console) if console.is_terminal else _tell_line
     with places.reader() as reader, _bar(console, hidden=as_json) as bar:
-        compared, differing = asyncio.run(_compare(config, reader, wanted, tell, bar))
+        compared, differing, repairs = asyncio.run(_compare(config, reader, wanted, tell, bar))
     sys.stderr.write(
         f"{render.counted(compared, 'file')} compared, {render.counted(differing, 'difference')}\n"
     )
+    if repairs:
+        sys.stderr.write("To leave one row of each file, stop backupd and run in beeline:\n")
+    for statement in repairs:
+        sys.stderr.write(f"{statement};\n")
     if differing:
         sys.exit(FAILED)
 
@@ -80,9 +86,10 @@ async def _compare(
     wanted: Wanted,
     tell: Callable[[Difference], None],
     bar: Progress,
-) -> tuple[int, int]:
-    """Return how many files were compared, and how many differences told."""
+) -> tuple[int, int, list[str]]:
+    """Return how many files were compared, how many differences told, and what repairs rows."""
     compared = differing = 0
+    doubled: set[str] = set()  # dates
     async with AsyncExitStack() as stack:
         warehouse = open_warehouse(config.warehouse)
         stack.push_async_callback(warehouse.aclose)
@@ -94,9 +101,11 @@ async def _compare(
             async for difference in comparison.page(page):
                 tell(difference)
                 differing += 1
+                if difference.kind == "row-doubled" and difference.file:
+                    doubled.add(difference.file.file_date or "")
             compared += len(page)
             bar.advance(task, len(page))
-    return compared, differing
+        return compared, differing, warehouse.repairs(doubled)
 
 
 def _bar(console: Console, *, hidden: bool) -> Progress:

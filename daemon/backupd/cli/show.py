@@ -16,14 +16,15 @@ from backupd.cli.places import Places, json_option, pass_places
 from backupd.cli.targets import resolve
 from backupd.cli.times import iso, moment, span
 from backupd.core.names import escaped
-from backupd.ledger import incident_reports, reports
+from backupd.core.stages import BATCHED
+from backupd.ledger import incident_reports, reports, statement_verbs
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from rich.console import RenderableType
 
-    from backupd.core.records import Event, FileRecord, Receipt
+    from backupd.core.records import Event, FileRecord, Receipt, Statement
     from backupd.ledger import LedgerReader
 
 
@@ -34,6 +35,7 @@ class Case:
     now: float
     file: FileRecord
     prospect: Prospect
+    statement: Statement | None
     receipt: Receipt | None
     events: Sequence[Event]
     others: Sequence[str]  # ids of the other files that came to the same path
@@ -73,6 +75,7 @@ def _case(places: Places, reader: LedgerReader, file: FileRecord) -> Case:
         now=now,
         file=file,
         prospect=prospect(file, around),
+        statement=around.statement,
         receipt=reader.ask(reports.receipts_of, [holder]).get(holder),
         events=reader.ask(reports.history, file.id),
         others=others,
@@ -91,7 +94,14 @@ def _surroundings(
         outages=reader.ask(incident_reports.outages),
         unbatched=reader.ask(reports.unbatched, config.batch.max_files if config else 1),
         original=originals[0] if originals else None,
+        statement=_statement(reader, file),
     )
+
+
+def _statement(reader: LedgerReader, file: FileRecord) -> Statement | None:
+    if file.batch_id is None or file.stage not in BATCHED:
+        return None
+    return reader.ask(statement_verbs.of_batch, file.batch_id)
 
 
 # -- JSON ------------------------------------------------------------------------------------------
@@ -104,6 +114,7 @@ def _as_json(case: Case) -> dict[str, Any]:
         "next_at": iso(case.prospect.at),
         "duplicate_of": case.file.duplicate_of,
         "same_path": list(case.others),
+        "statement": case.statement.text if case.statement else None,
         "archive_name": render.name_json(case.file.archive_name),
         "receipt": render.receipt_json(case.receipt) if case.receipt else None,
         "events": [_event_json(event) for event in case.events],
@@ -148,6 +159,8 @@ def _facts(case: Case) -> list[tuple[str, RenderableType]]:
         ("done", moment(file.done_at)),
         ("batch", file.batch_id or "-"),
     ]
+    if case.statement:
+        pairs.append(("statement", case.statement.text))
     if case.others:
         pairs.append(("same path", ", ".join(case.others)))
     return pairs

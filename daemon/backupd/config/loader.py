@@ -118,10 +118,19 @@ def _check(document: Values, values: Values, seen: Container[str]) -> Iterator[M
         yield from check_ledger(ledger["url"])
     if _over_sftp(archive):
         yield from check_login(archive)
-    if warehouse.get("kind") == "hive" and warehouse.get("hive", "") is None:
-        yield Mistake("warehouse.hive", 'is missing, and kind = "hive" needs it', "a section")
+    if warehouse.get("kind") == "hive":
+        yield from _check_hive(warehouse.get("hive", {}))
     yield from check_alerts(values.get("alerts") or {})
     yield from _check_feeds(document, values.get("feeds", {}), archive.get("url"), seen)
+
+
+def _check_hive(hive: Values | None) -> Iterator[Mistake]:
+    if hive is None:
+        yield Mistake("warehouse.hive", 'is missing, and kind = "hive" needs it', "a section")
+        return
+    tables = [hive.get(name, name).lower() for name in ("staging_table", "production_table")]
+    if tables[0] == tables[1]:
+        yield Mistake("warehouse.hive.staging_table", "is the production table", "another table")
 
 
 def _check_feeds(

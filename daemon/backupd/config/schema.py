@@ -80,14 +80,6 @@ def _auth(value: object) -> str:
     return str(value)
 
 
-def _merge(value: object) -> str:
-    if value == "insert":
-        raise BadValueError('is "insert", which this version does not support yet')
-    if expect(value, str) != "files":
-        raise BadValueError(f"is {value!r}")
-    return "files"
-
-
 def _name(default: str) -> Key:
     return Key(_identifier, "letters, digits and _, no digit first", default)
 
@@ -109,7 +101,7 @@ WAREHOUSE = Table({
             "username": text(default="backupd"),
             "password_file": text(default=None, allowed=_FILE),
             "database": _name("mnaas"),
-            "merge": Key(_merge, '"files"', "files"),
+            "merge": choice("files", "insert", default="files"),
             "staging_table": _name("customers_files_inter_record_count"),
             "production_table": _name("customers_files_records_count"),
             "staging_url": Key(staging_url, f"{_STAGING}, without a password"),

@@ -67,6 +67,8 @@ class HiveSection:
     username: str
     password: str | None = field(repr=False)  # read from password_file; there for LDAP alone
     database: str
+    merge: Literal["files", "insert"]
+    staging_table: str  # for "insert" alone
     production_table: str
     staging_url: str
     statement_timeout: float

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from backupd.core.stages import Stage, Status
 
 FEED_PREFIX = "feed:"
+DOUBLED_CAUSE = "doubled rows"
 _TITLES = {"mail": "mail cannot be sent", "hook": "the hook program fails"}
 _LONGEST_TROUBLE = 200  # characters: what differs only behind them is the same trouble
 
@@ -27,6 +28,7 @@ class Kind(StrEnum):
 
     DEPENDENCY = "dependency"  # it worked again, when a file (or a mail) tried it
     FEED = "feed"  # the feed's directory is there again
+    DOUBLED = "doubled"  # the production table has one row of each file again
     PARKED = "parked"  # the files were requeued, released or delivered again, and went on
 
 
@@ -62,9 +64,10 @@ class Incident:
 
     id: str
     kind: Kind
-    cause: str  # "archive", "feed:<feed>", "parked:<feed>:<trouble>"; one open incident a cause
+    cause: str  # "archive", "feed:<feed>", "parked:<feed>:<trouble>", "doubled rows"; one open each
     feed: str  # "" for a dependency
-    trouble: str  # of parked files: their reason without what is one file's own; else ""
+    trouble: str  # of parked files: their reason without what is one file's own; of doubled rows:
+    # the statements that repair them; else ""
     reason: str  # in plain words; of parked files that of one of them
     opened_at: float
     closed_at: float | None = None
@@ -79,6 +82,8 @@ class Incident:
                 return f"the directory of feed {self.feed} is away"
             case Kind.PARKED:
                 return f"files of feed {self.feed} are parked"
+            case Kind.DOUBLED:
+                return "files have more than one row in the production table"
             case _:
                 return _TITLES.get(self.cause, f"{self.cause} is down")
 

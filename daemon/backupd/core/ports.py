@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from collections import Counter
     from collections.abc import AsyncGenerator, AsyncIterator, Collection, Sequence
     from contextlib import AbstractAsyncContextManager
 
-    from backupd.core.records import Batch, ProductionRow
+    from backupd.core.records import Batch, ProductionRow, Statement
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,12 +59,13 @@ class Warehouse(Protocol):
         """
         ...
 
-    async def merge(self, batch: Batch, rows: Sequence[ProductionRow]) -> frozenset[str]:
-        """Move what `load` staged into production; return the file ids seen there afterwards.
+    async def merge(self, batch: Batch, rows: Sequence[ProductionRow]) -> Counter[str]:
+        """Bring what `load` staged into production; return how many rows each file id has there.
 
-        `rows` are those given to `load`. Merging a merged batch changes nothing. Raises RewindError
-        to `load` when the batch is neither staged nor merged. A PermanentError promises that
-        nothing of the batch is in production.
+        `rows` are those given to `load`. A file id with more than one row is a fault to be told.
+        Merging a merged batch changes nothing. Raises RewindError to `load` when the batch is
+        neither staged nor merged. A PermanentError promises that nothing of the batch is in
+        production.
         """
         ...
 
@@ -87,12 +89,38 @@ class Warehouse(Protocol):
         """Return the statements that a load and merge of this batch runs; none: an empty list."""
         ...
 
+    def repairs(self, dates: Collection[str]) -> list[str]:
+        """Return the statements that leave one row of each file in these partitions.
+
+        For people, and for when no batch is merged meanwhile; an empty list where files are moved.
+        """
+        ...
+
     async def probe(self) -> list[Probe]:
         """Try it for real: write, read back, remove. Failures are told in the answer."""
         ...
 
     async def aclose(self) -> None:
         """Let go of connections and threads."""
+        ...
+
+
+class StatementLog(Protocol):
+    """Remembers the statement that each batch came to last, over the death of the process.
+
+    Its methods block until it is durable: they are for the threads of adapters.
+    """
+
+    def write(self, statement: Statement) -> None:
+        """Remember it in place of the batch's last one."""
+        ...
+
+    def unended(self) -> list[Statement]:
+        """Return those of all batches that may still run: they have a session."""
+        ...
+
+    def forget(self, batch_id: str) -> None:
+        """Forget the batch's: its end is known."""
         ...
 
 

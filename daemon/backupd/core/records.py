@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Iterator, Mapping
 
+    from backupd.core.ports import RowKey
     from backupd.core.stages import Stage, Status
 
 
@@ -253,6 +254,23 @@ class BatchMove:
     detail: str
     parts: tuple[tuple[str, ...], ...] = ()
     refresh: TouchedTable | None = None  # whose new rows Impala is to be told of
+    doubled: tuple[RowKey, ...] = ()  # members that were seen with more than one row
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Statement:
+    """The statement that a batch came to last, written down before it began.
+
+    `session` and `operation` are what the server knows it by, as the warehouse writes them: there
+    while nobody knows whether it still runs, and "" where that makes no difference. The operation
+    is known only once the server has answered.
+    """
+
+    batch_id: str
+    text: str
+    began_at: float
+    session: str = ""
+    operation: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -12,6 +12,7 @@ from backupd.core.stages import Stage, Status
 from backupd.ledger.refresh_verbs import owe
 from backupd.ledger.rows import batch_of
 from backupd.ledger.schema import batch_members, batches, events, files
+from backupd.ledger.statement_verbs import forget_ended, note_doubled
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -151,6 +152,10 @@ def _move(connection: sa.Connection, item: BatchMove) -> bool:
     _record(connection, batch.id, item.at, item.detail)
     if item.refresh:
         owe(connection, item.refresh, item.at)
+    if item.doubled:
+        note_doubled(connection, item.doubled)
+    if item.status is not Status.WAITING:
+        forget_ended(connection, batch.id)
     for part in item.parts:
         _make(connection, part, item.at)
     return True

@@ -49,7 +49,7 @@ def outages(connection: sa.Connection) -> list[Outage]:
             next_try_at=each.next_try_at,
         )
         for each in open_incidents(connection)
-        if each.kind is not Kind.PARKED
+        if each.kind in {Kind.DEPENDENCY, Kind.FEED}
     ]
 
 
@@ -227,6 +227,8 @@ def _held_by(incident: Incident) -> list[sa.ColumnElement[bool]]:
                 files.c.stage.in_(_NEEDED_BY.get(incident.cause, ())),
                 files.c.status == _WAITING,
             ]
+        case Kind.DOUBLED:
+            return [sa.false()]  # they go on
 
 
 def _incident_of(row: sa.Row[Any]) -> Incident:

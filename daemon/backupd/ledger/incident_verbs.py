@@ -36,6 +36,18 @@ def note_outages(connection: sa.Connection, outages: Sequence[Outage]) -> list[N
     return [None] * len(outages)
 
 
+def note_incident(connection: sa.Connection, noted: Sequence[Incident]) -> list[None]:
+    """Write incidents: new ones, or newer words in those that are open."""
+    for each in noted:
+        statement = insert(incidents).on_conflict_do_update(
+            index_elements=["cause"],
+            index_where=IS_OPEN,
+            set_={"reason": each.reason, "trouble": each.trouble},
+        )
+        connection.execute(statement, asdict(each))
+    return [None] * len(noted)
+
+
 def close_incidents(connection: sa.Connection, ended: Sequence[tuple[str, float]]) -> list[bool]:
     """Close the open incidents of causes: items are (cause, now); False where there was none."""
     statement = sa.update(incidents).where(IS_OPEN)

@@ -18,6 +18,7 @@ from backupd.ledger import (
     intake_verbs,
     refresh_verbs,
     reports,
+    statement_verbs,
     verbs,
 )
 from backupd.ledger.lock import LedgerLock
@@ -30,7 +31,8 @@ if TYPE_CHECKING:
 
     from backupd.core.errors import LedgerError
     from backupd.core.incidents import Case, Incident, Notice, Outage, Troubles
-    from backupd.core.records import OwedRefresh
+    from backupd.core.ports import RowKey
+    from backupd.core.records import OwedRefresh, Statement
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -233,6 +235,28 @@ class Ledger:
         """Return the files of a batch, in order."""
         return await self.ask(reports.by_ids, batch.members)
 
+    # -- statements ----------------------------------------------------------------------------
+
+    async def write_statement(self, statement: Statement) -> None:
+        """Write the statement that a batch comes to."""
+        await self._writer.apply(statement_verbs.write, [statement])
+
+    async def unended_statements(self) -> list[Statement]:
+        """Return the statements of all batches that may still run."""
+        return await self.ask(statement_verbs.unended)
+
+    async def forget_statement(self, batch_id: str) -> None:
+        """Forget the statement of a batch: its end is known."""
+        await self._writer.apply(statement_verbs.forget, [batch_id])
+
+    async def doubled_rows(self) -> list[RowKey]:
+        """Return the files that were seen with more than one row."""
+        return await self.ask(statement_verbs.doubled)
+
+    async def forget_doubled(self, keys: Sequence[RowKey]) -> None:
+        """Forget those that are not doubled any more."""
+        await self._writer.apply(statement_verbs.forget_doubled, keys)
+
     # -- Impala --------------------------------------------------------------------------------
 
     async def owed_refreshes(self) -> list[OwedRefresh]:
@@ -264,6 +288,10 @@ class Ledger:
     async def close_incidents(self, causes: Sequence[str], now: float) -> None:
         """Close the open incidents of these causes."""
         await self._writer.apply(incident_verbs.close_incidents, [(each, now) for each in causes])
+
+    async def note_incident(self, incident: Incident) -> None:
+        """Write an incident, or newer words in the open one of its cause."""
+        await self._writer.apply(incident_verbs.note_incident, [incident])
 
     async def note_outage(self, outage: Outage) -> None:
         """Write that something is down: a new incident, or newer words in the open one."""

@@ -197,6 +197,25 @@ notices = sa.Table(
 )
 sa.Index("notices_at", notices.c.at)
 
+# The statement that each batch came to last, while its end is not known.
+statements = sa.Table(
+    "statements",
+    metadata,
+    sa.Column("batch_id", sa.Text, primary_key=True),
+    sa.Column("text", sa.Text, nullable=False),
+    *_times("began_at"),
+    sa.Column("session", sa.Text, nullable=False),
+    sa.Column("operation", sa.Text, nullable=False),
+)
+
+# Files that were seen with more than one row in production, until they were seen with one.
+doubled_rows = sa.Table(
+    "doubled_rows",
+    metadata,
+    sa.Column("file_id", sa.Text, primary_key=True),
+    sa.Column("file_date", sa.Text, nullable=False),
+)
+
 # The tables whose new rows Impala has not been told of; `merges` counts those since `since`,
 # `dates` is a JSON list of the partitions that they touched.
 refreshes_owed = sa.Table(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from backupd.core.errors import UnknownOutcomeError
@@ -10,7 +11,7 @@ from backupd.stages.rows import key_of
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from backupd.core.ports import Warehouse
+    from backupd.core.ports import RowKey, Warehouse
     from backupd.core.records import Batch, FileRecord, ProductionRow
 
 
@@ -19,15 +20,18 @@ async def merge(
     batch: Batch,
     files: Sequence[FileRecord],
     rows: Sequence[ProductionRow],
-) -> None:
-    """Merge the rows, then see every file's row. Raises UnknownOutcomeError when one is missing."""
-    seen = await warehouse.merge(batch, rows) if rows else frozenset()
-    others = [file for file in files if file.id not in seen]
-    if others:
-        seen |= await warehouse.find([key_of(file) for file in others])
-    missing = [file for file in files if file.id not in seen]
+) -> list[RowKey]:
+    """Merge the rows, then see every file's row; return those that are there more than once.
+
+    Raises UnknownOutcomeError when one is missing.
+    """
+    seen = await warehouse.merge(batch, rows) if rows else Counter[str]()
+    others = [key_of(file) for file in files if file.id not in seen]
+    found = await warehouse.find(others) if others else frozenset()
+    missing = [file for file in files if file.id not in seen and file.id not in found]
     if missing:
         raise UnknownOutcomeError(
             f"{len(missing)} of {len(files)} rows of batch {batch.id} are not in production, "
             f"that of {missing[0].file_name} among them"
         )
+    return [key_of(file) for file in files if seen[file.id] > 1]

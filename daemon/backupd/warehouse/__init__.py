@@ -6,16 +6,20 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from backupd.config.sections import WarehouseSection
-    from backupd.core.ports import Refresher, Warehouse
+    from backupd.core.ports import Refresher, StatementLog, Warehouse
 
 
-def open_warehouse(section: WarehouseSection) -> Warehouse:
-    """Return the warehouse of this section. Nothing is touched or connected to yet."""
+def open_warehouse(section: WarehouseSection, log: StatementLog | None = None) -> Warehouse:
+    """Return the warehouse of this section. Nothing is touched or connected to yet.
+
+    Who loads and merges in it gives a `log` that outlives the process.
+    """
     # The libraries cost 30 MiB and a tenth of a second: commands that need no table go without.
     if section.hive is not None:
         from backupd.warehouse.hive import HiveWarehouse  # noqa: PLC0415
+        from backupd.warehouse.statement_memory import StatementMemory  # noqa: PLC0415
 
-        return HiveWarehouse(section.hive, section.columns)
+        return HiveWarehouse(section.hive, section.columns, log or StatementMemory())
     from backupd.warehouse.embedded import EmbeddedWarehouse  # noqa: PLC0415
 
     return EmbeddedWarehouse(section)

@@ -21,11 +21,13 @@ KINDS: dict[str, Kind] = {
     "companion_name": "string",
     "first_seen_at": "timestamp",
     "batch_id": "string",
+    "file_date": "string",
 }
 NULLABLE = frozenset({"companion_name"})
 PARTITION = "file_date"  # stands in the directory's name and not in the file
+STAGING_PARTITION = "batch_id"  # the same in the staging table
 
 
-def in_file(columns: Mapping[str, str]) -> dict[str, str]:
+def in_file(columns: Mapping[str, str], partition: str = PARTITION) -> dict[str, str]:
     """Return the columns that a file holds, ours to the table's names, in table order."""
-    return {ours: name for ours, name in columns.items() if ours != PARTITION}
+    return {ours: name for ours, name in columns.items() if ours != partition}

@@ -1,10 +1,10 @@
-"""The statements that make the production table that a config wants. Pure."""
+"""The statements that make the tables that a config wants. Pure."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from backupd.warehouse.columns import KINDS, PARTITION, in_file
+from backupd.warehouse.columns import KINDS, PARTITION, STAGING_PARTITION, in_file
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -27,11 +27,21 @@ def _in_hive(columns: Mapping[str, str], hive: HiveSection) -> str:
     return "\n".join(
         [
             f"CREATE DATABASE IF NOT EXISTS {database};",
+            *(_staging(hive, columns) if hive.merge == "insert" else []),
             *_table(f"{database}.{_identifier(hive.production_table)}", columns),
             "TBLPROPERTIES ('external.table.purge' = 'false');",
             "",
         ]
     )
+
+
+def _staging(hive: HiveSection, columns: Mapping[str, str]) -> list[str]:
+    """Its files live for one merge: a dropped partition takes them along."""
+    name = f"{_identifier(hive.database)}.{_identifier(hive.staging_table)}"
+    return [
+        *_table(name, columns, STAGING_PARTITION),
+        "TBLPROPERTIES ('external.table.purge' = 'true');",
+    ]
 
 
 def _embedded(columns: Mapping[str, str], root: Path) -> str:
@@ -48,13 +58,14 @@ def _embedded(columns: Mapping[str, str], root: Path) -> str:
     )
 
 
-def _table(name: str, columns: Mapping[str, str]) -> list[str]:
-    lines = [f"  {_identifier(theirs)} {KINDS[ours]}" for ours, theirs in in_file(columns).items()]
+def _table(name: str, columns: Mapping[str, str], partition: str = PARTITION) -> list[str]:
+    held = in_file(columns, partition)
+    lines = [f"  {_identifier(theirs)} {KINDS[ours]}" for ours, theirs in held.items()]
     return [
         f"CREATE EXTERNAL TABLE {name} (",
         ",\n".join(lines),
         ")",
-        f"PARTITIONED BY ({_identifier(columns[PARTITION])} string)",
+        f"PARTITIONED BY ({_identifier(columns[partition])} string)",
         "STORED AS PARQUET",
     ]
 

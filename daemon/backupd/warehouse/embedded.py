@@ -17,7 +17,7 @@ import os
 import re
 import tempfile
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
@@ -83,7 +83,7 @@ class EmbeddedWarehouse:
         """Write the batch's files in staging, in place of what an earlier try left there."""
         return await self._run(self._load, batch.id, rows)
 
-    async def merge(self, batch: Batch, rows: Sequence[ProductionRow]) -> frozenset[str]:
+    async def merge(self, batch: Batch, rows: Sequence[ProductionRow]) -> Counter[str]:
         """Rename what is staged into production, read it back, clear the staging directory."""
         return await self._run(self._merge, batch.id, rows)
 
@@ -111,6 +111,10 @@ class EmbeddedWarehouse:
         """Return nothing: files are moved, no statement is run."""
         return []
 
+    def repairs(self, dates: Collection[str]) -> list[str]:  # noqa: ARG002
+        """Return nothing: no batch makes a row twice here, and files are removed by hand."""
+        return []
+
     async def probe(self) -> list[Probe]:
         """Write a row in staging and a file in production, read both back, remove them."""
         return [
@@ -135,10 +139,10 @@ class EmbeddedWarehouse:
             write_file(path, encode(rows_of_date, self._columns))
         return str(staged)
 
-    def _merge(self, batch_id: str, rows: Sequence[ProductionRow]) -> frozenset[str]:
+    def _merge(self, batch_id: str, rows: Sequence[ProductionRow]) -> Counter[str]:
         self._prepare()
         published = [self._publish(batch_id, date) for date in by_date(rows)]
-        seen = frozenset(file_id for path in published for file_id in self._ids(path))
+        seen = Counter(file_id for path in published for file_id in self._ids(path))
         remove_tree(self._staged(batch_id))
         return seen
 

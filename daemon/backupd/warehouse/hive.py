@@ -3,29 +3,31 @@
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from backupd.core.ports import RowKey
-from backupd.warehouse.columns import PARTITION
-from backupd.warehouse.hive_connection import HiveConnection
+from backupd.warehouse.batch_statements import BatchStatements
+from backupd.warehouse.columns import PARTITION, STAGING_PARTITION
+from backupd.warehouse.folders import BatchFolders
+from backupd.warehouse.hive_connection import HiveConnection, session_settings
 from backupd.warehouse.hive_files import FilesMerge
-from backupd.warehouse.hive_probe import probes
-from backupd.warehouse.hive_sql import TableSql
+from backupd.warehouse.hive_insert import InsertMerge
+from backupd.warehouse.hive_probe import probe_files, probe_insert
+from backupd.warehouse.hive_rows import HiveRows
+from backupd.warehouse.hive_sql import StagingSql, TableSql, leave_one_each
 from backupd.warehouse.staging import Staging
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
+    from collections import Counter
+    from collections.abc import AsyncIterator, Callable, Collection, Sequence
 
     from backupd.config.sections import HiveSection
-    from backupd.core.ports import Probe
+    from backupd.core.ports import Probe, StatementLog
     from backupd.core.records import Batch, ProductionRow
 
 T = TypeVar("T")
-
-_IDS_AT_ONCE = 500  # in one statement
 
 
 class HiveWarehouse:
@@ -35,48 +37,71 @@ class HiveWarehouse:
     A call that was given up goes on to its end before the next one looks at what it left.
     """
 
-    def __init__(self, section: HiveSection, columns: dict[str, str]) -> None:
+    def __init__(self, section: HiveSection, columns: dict[str, str], log: StatementLog) -> None:
         """`columns` maps our columns to the table's names, in table order."""
-        self._id_column = columns["file_id"]
-        self._sql = TableSql(section.database, section.production_table, columns[PARTITION])
+        self._columns = columns
         self._connection = HiveConnection(section)
-        staging = Staging(section.staging_url, section.username)
-        self._merge = FilesMerge(self._connection, staging, self._sql, columns)
+        self._sql = TableSql(section.database, section.production_table, columns[PARTITION])
+        self._rows = HiveRows(self._connection, self._sql, columns["file_id"])
+        self._execution = BatchStatements(self._connection, log, section.statement_timeout)
+        self._merge = self._merge_of(section)
         self._thread = ThreadPoolExecutor(1, "hive")
 
-    async def load(self, batch: Batch, rows: Sequence[ProductionRow]) -> str:
-        """Put the batch's Parquet files into the staging folder."""
-        return await self._run(self._merge.load, batch.id, rows)
+    def _merge_of(self, section: HiveSection) -> FilesMerge | InsertMerge:
+        folders = BatchFolders(Staging(section.staging_url, section.username))
+        if section.merge == "files":
+            return FilesMerge(self._execution, folders, self._sql, self._columns)
+        partition = self._columns[STAGING_PARTITION]
+        return InsertMerge(
+            self._execution,
+            folders,
+            self._rows,
+            StagingSql(section.database, section.staging_table, partition),
+            self._columns,
+            session_settings(section),
+        )
 
-    async def merge(self, batch: Batch, rows: Sequence[ProductionRow]) -> frozenset[str]:
-        """Have Hive move them into the table's partitions, and read them there."""
-        return await self._run(self._merge.merge, batch.id, rows)
+    async def load(self, batch: Batch, rows: Sequence[ProductionRow]) -> str:
+        """Put the batch's rows into the staging folder or, for "insert", the staging table."""
+        return await self._run(self._load, batch.id, rows)
+
+    async def merge(self, batch: Batch, rows: Sequence[ProductionRow]) -> Counter[str]:
+        """Have Hive bring them into the table's partitions, and read them there."""
+        return await self._run(self._merge_batch, batch.id, rows)
 
     async def find(self, keys: Collection[RowKey]) -> frozenset[str]:
         """Ask Hive, for each date that `keys` name."""
-        return await self._run(self._find, keys)
+        return frozenset(await self._run(self._rows.count, keys))
 
     async def rows(self, dates: Collection[str]) -> AsyncIterator[RowKey]:
         """Yield every row of these partitions as Hive reads them, a date at a time."""
         for date in sorted(set(dates)):
-            for file_id in await self._run(self._ids, self._sql.select_ids(self._id_column, date)):
+            for file_id in await self._run(self._rows.ids, date):
                 yield RowKey(file_id, date)
 
     async def discard(self, batch_id: str) -> None:
-        """Remove the batch's staging folder."""
+        """Remove what is staged for the batch."""
         await self._run(self._merge.discard, batch_id)
 
     async def sweep(self, live: Collection[str]) -> list[str]:
-        """Remove the staging folders of batches that are not `live`, and no others."""
+        """Remove what is staged for batches that are not `live`, and nothing else."""
         return await self._run(self._merge.sweep, frozenset(live))
 
     def statements(self, batch: Batch, rows: Sequence[ProductionRow]) -> list[str]:
-        """Return what the merge runs in Hive; the load runs none."""
+        """Return what load and merge run in Hive."""
         return self._merge.statements(batch.id, rows)
 
+    def repairs(self, dates: Collection[str]) -> list[str]:
+        """Return a statement a partition, which writes it anew."""
+        return [leave_one_each(self._sql, self._columns, date) for date in sorted(dates)]
+
     async def probe(self) -> list[Probe]:
-        """Log in, compare the table with the config, have a file staged, moved and read."""
-        return await self._run(probes, self._merge)
+        """Log in, compare the tables with the config, have a row staged, moved and read."""
+        match self._merge:
+            case FilesMerge():
+                return await self._run(probe_files, self._merge)
+            case InsertMerge():
+                return await self._run(probe_insert, self._merge)
 
     async def aclose(self) -> None:
         """Cancel the statement at work, log out."""
@@ -86,25 +111,18 @@ class HiveWarehouse:
 
     # ------------------------------------------------------------------ in the thread
 
-    def _find(self, keys: Collection[RowKey]) -> frozenset[str]:
-        wanted: dict[str, list[str]] = defaultdict(list)
-        for key in keys:
-            wanted[key.file_date].append(key.file_id)
-        return frozenset(
-            file_id
-            for date, ids in wanted.items()
-            for some in _in_parts(sorted(set(ids)))
-            for file_id in self._ids(self._sql.select_ids(self._id_column, date, some))
-        )
+    def _load(self, batch_id: str, rows: Sequence[ProductionRow]) -> str:
+        self._execution.settle()
+        staged_at = self._merge.load(batch_id, rows)
+        self._execution.over(batch_id)
+        return staged_at
 
-    def _ids(self, statement: str) -> list[str]:
-        return [str(row[0]) for row in self._connection.run(statement)]
+    def _merge_batch(self, batch_id: str, rows: Sequence[ProductionRow]) -> Counter[str]:
+        self._execution.settle()
+        seen = self._merge.merge(batch_id, rows)
+        self._execution.over(batch_id)
+        return seen
 
     async def _run(self, work: Callable[..., T], *args: object) -> T:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._thread, partial(work, *args))
-
-
-def _in_parts(ids: Sequence[str]) -> Iterator[Sequence[str]]:
-    for start in range(0, len(ids), _IDS_AT_ONCE):
-        yield ids[start : start + _IDS_AT_ONCE]

@@ -7,15 +7,26 @@ block: they belong into a thread.
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from pyhive import hive
 from pyhive.exc import Error as HiveError
 from pyhive.exc import OperationalError
-from TCLIService.ttypes import TOperationState
+from TCLIService.ttypes import (
+    TCloseSessionReq,
+    TGetOperationStatusReq,
+    THandleIdentifier,
+    TOperationHandle,
+    TOperationState,
+    TOperationType,
+    TSessionHandle,
+    TStatusCode,
+)
 from thrift.Thrift import TException
 from thrift.transport.TSocket import TSocket
 
@@ -23,11 +34,12 @@ from backupd.core.errors import DependencyDownError, UnknownOutcomeError
 from backupd.warehouse.transport import transport_over
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from backupd.config.sections import HiveSection
 
     Row = Sequence[Any]
+    Identify = Callable[[str, str], None]  # is told session and operation; "" while there is none
 
 _ANSWER_WITHIN = 60.0  # seconds: for a call that only asks; a server that takes longer hangs
 _COMPILE_WITHIN = 300.0  # seconds: a statement is compiled before it is answered, one at a time
@@ -41,19 +53,32 @@ _STILL = {
     TOperationState.PENDING_STATE,
     TOperationState.RUNNING_STATE,
 }
+_BY_ITSELF = {TOperationState.FINISHED_STATE, TOperationState.ERROR_STATE}
+_FORGOTTEN = re.compile("Invalid SessionHandle|Session does not exist")  # before Hive 4, and since
+_DIES_WITHIN = 5.0  # seconds: what is cancelled may be moving a file yet
 _TRANSPORT = (TException, OSError, EOFError)  # what thrift raises is no DB-API error
 
 
 class Connection(Protocol):
     """Runs statements; made by what a server's driver needs."""
 
-    def run(self, statement: str) -> list[Row]:
+    def run(self, statement: str, identify: Identify | None = None) -> list[Row]:
         """Run it to its end and return its rows; [] where it has none.
 
+        `identify` is told what the server knows the statement by, before it is sent and again once
+        the server has taken it.
         Raises DependencyDownError with the server's words when it cannot be reached, refuses the
         statement or fails at it: no file's value stands in a statement, so no file is at fault.
         Raises UnknownOutcomeError when it did not end in time. Whatever is raised, the statement
         may have worked, or may still come to its end.
+        """
+        ...
+
+    def end(self, session: str, operation: str, patience: float) -> None:
+        """Make sure that a statement of another session, maybe another process's, has ended.
+
+        It gets `patience` seconds to end by itself, where its operation is known; then its session
+        is closed, and it with it. Raises DependencyDownError while nobody can tell.
         """
         ...
 
@@ -76,15 +101,19 @@ class HiveConnection:
         self._used_at = 0.0
         self._gave_up = threading.Event()
 
-    def run(self, statement: str) -> list[Row]:
+    def run(self, statement: str, identify: Identify | None = None) -> list[Row]:
         """Run a statement: see `Connection`."""
         connection = self._ready()
+        identified = None
+        if identify:
+            identified = partial(identify, _written(connection.sessionHandle.sessionId))
+            identified("")
         try:
-            rows = self._run(ImpatientCursor(connection), statement)
+            rows = self._run(ImpatientCursor(connection), statement, identified)
         except HiveError as error:
             if "SessionHandle" in _words(error):  # the server has closed the session on us
                 self._drop()
-            raise self._down("a statement failed", error) from error
+            raise self._down(f"{_verb(statement)} failed", error) from error
         except UnknownOutcomeError:
             self._drop()
             raise
@@ -93,6 +122,17 @@ class HiveConnection:
             raise self._down("the connection broke", error) from error
         self._used_at = time.monotonic()
         return rows
+
+    def end(self, session: str, operation: str, patience: float) -> None:
+        """See that a statement of another session has ended: see `Connection`."""
+        connection = self._ready()
+        self._patience(_ANSWER_WITHIN)
+        try:
+            if not (operation and self._has_ended(connection, operation, patience)):
+                self._close(connection, session)
+        except _TRANSPORT as error:
+            self._drop()
+            raise self._down("the connection broke", error) from error
 
     def give_up(self) -> None:
         """End what runs within seconds: see `Connection`."""
@@ -108,10 +148,17 @@ class HiveConnection:
 
     # ------------------------------------------------------------------ a statement
 
-    def _run(self, cursor: ImpatientCursor, statement: str) -> list[Row]:
+    def _run(
+        self,
+        cursor: ImpatientCursor,
+        statement: str,
+        taken: Callable[[str], None] | None = None,
+    ) -> list[Row]:
         deadline = time.monotonic() + self._section.statement_timeout
         self._patience(min(self._section.statement_timeout, _COMPILE_WITHIN))
         cursor.execute(statement, async_=True)
+        if taken:
+            taken(cursor.operation)
         self._patience(_ANSWER_WITHIN)
         self._wait(cursor, deadline)
         rows = cursor.fetchall() if cursor.description else []
@@ -144,6 +191,33 @@ class HiveConnection:
             hint="look at HiveServer2 and its queue, or raise warehouse.hive.statement_timeout",
         )
 
+    # ------------------------------------------------------------------ a statement of before
+
+    def _has_ended(self, connection: hive.Connection, operation: str, patience: float) -> bool:
+        """Wait for it to come to its end; False where it does not, or the server forgot it."""
+        handle = TOperationHandle(_identifier(operation), TOperationType.EXECUTE_STATEMENT, False)
+        deadline = time.monotonic() + patience
+        while True:
+            status = connection.client.GetOperationStatus(TGetOperationStatusReq(handle))
+            if status.status.statusCode != TStatusCode.SUCCESS_STATUS:
+                return False
+            if status.operationState not in _STILL:
+                return bool(status.operationState in _BY_ITSELF)
+            if self._gave_up.wait(_POLL_TO):
+                raise UnknownOutcomeError("backupd stops")
+            if time.monotonic() > deadline:
+                return False
+
+    def _close(self, connection: hive.Connection, session: str) -> None:
+        """End a session and what runs in it, and give that the time to die."""
+        handle = TSessionHandle(_identifier(session))
+        status = connection.client.CloseSession(TCloseSessionReq(handle)).status
+        words = status.errorMessage or ""
+        if status.statusCode != TStatusCode.SUCCESS_STATUS and not _FORGOTTEN.search(words):
+            raise self._down("an earlier session cannot be ended", OperationalError(cut(words)))
+        if self._gave_up.wait(_DIES_WITHIN):
+            raise UnknownOutcomeError("backupd stops")
+
     # ------------------------------------------------------------------ the connection
 
     def _ready(self) -> hive.Connection:
@@ -171,7 +245,7 @@ class HiveConnection:
             self._open = hive.Connection(
                 username=section.username,
                 database=section.database,
-                configuration=_SETTINGS | section.settings,
+                configuration=session_settings(section),
                 thrift_transport=transport_over(self._socket, section),
             )
         except HiveError as error:
@@ -202,7 +276,20 @@ class HiveConnection:
 
 
 # Reading a few columns of a partition needs no job, however large the partition is.
-_SETTINGS = {"hive.fetch.task.conversion": "more", "hive.fetch.task.conversion.threshold": "-1"}
+_READING = {"hive.fetch.task.conversion": "more", "hive.fetch.task.conversion.threshold": "-1"}
+# A batch may hold files of any number of dates; each file makes one partition at the most.
+_INSERTING = {
+    "hive.exec.dynamic.partition": "true",
+    "hive.exec.dynamic.partition.mode": "nonstrict",
+    "hive.exec.max.dynamic.partitions": "100000",
+    "hive.exec.max.dynamic.partitions.pernode": "100000",
+}
+
+
+def session_settings(section: HiveSection) -> dict[str, str]:
+    """Return the Hive settings of our sessions; those of the config go over ours."""
+    ours = _READING | _INSERTING if section.merge == "insert" else _READING
+    return ours | section.settings
 
 
 class ImpatientCursor(hive.Cursor):  # type: ignore[misc]  # PyHive has no types
@@ -211,6 +298,24 @@ class ImpatientCursor(hive.Cursor):  # type: ignore[misc]  # PyHive has no types
     def __init__(self, connection: hive.Connection | None) -> None:
         super().__init__(connection, arraysize=_ROWS_AT_ONCE)
         self._poll_interval = 0
+
+    @property
+    def operation(self) -> str:
+        """What the server knows the statement by."""
+        return _written(self._operationHandle.operationId)
+
+
+def _written(identifier: THandleIdentifier) -> str:
+    return f"{identifier.guid.hex()}:{identifier.secret.hex()}"
+
+
+def _identifier(text: str) -> THandleIdentifier:
+    return THandleIdentifier(*map(bytes.fromhex, text.split(":")))
+
+
+def _verb(statement: str) -> str:
+    """Return the first two words of a statement, which tell what it was to do."""
+    return " ".join(statement.split(maxsplit=2)[:2])
 
 
 def _words(error: Exception) -> str:

@@ -11,15 +11,14 @@ however many are at it, and however late a statement that was given up comes to 
 
 from __future__ import annotations
 
-import secrets
+from collections import Counter
 from dataclasses import dataclass
 from io import BytesIO
 from typing import TYPE_CHECKING
 
 from backupd.core.errors import BackupdError, DependencyDownError, RewindError
 from backupd.core.stages import Stage
-from backupd.warehouse.hive_sql import is_id
-from backupd.warehouse.hive_table import describe, unfit_for_files, unlike
+from backupd.warehouse.hive_table import describe, not_shared, unfit_for_files, unlike
 from backupd.warehouse.parquet import encode, file_ids
 from backupd.warehouse.partitions import by_date
 
@@ -27,6 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
     from backupd.core.records import ProductionRow
+    from backupd.warehouse.batch_statements import BatchStatements
+    from backupd.warehouse.folders import BatchFolders
     from backupd.warehouse.hive_connection import Connection
     from backupd.warehouse.hive_sql import TableSql
     from backupd.warehouse.staging import Files, Staging
@@ -36,8 +37,8 @@ if TYPE_CHECKING:
 class FilesMerge:
     """The production table by `sql`, whose columns are called as `columns` says. Blocks."""
 
-    connection: Connection
-    staging: Staging
+    execution: BatchStatements
+    folders: BatchFolders
     sql: TableSql
     columns: Mapping[str, str]
 
@@ -49,8 +50,8 @@ class FilesMerge:
         }
         self.check()
         targets = self._targets(batch_id, contents)
-        folder = self._folder(batch_id)
-        with self.staging.files() as files:
+        folder = self.folders.of(batch_id)
+        with self._staging.files() as files:
             if not self._is_staged(files, batch_id, contents, targets):
                 files.remove(folder)
                 lacking = {date for date in contents if not files.exists(targets[date])}
@@ -59,35 +60,28 @@ class FilesMerge:
                     self._stage(files, batch_id, staged, targets)
         return folder
 
-    def merge(self, batch_id: str, rows: Sequence[ProductionRow]) -> frozenset[str]:
+    def merge(self, batch_id: str, rows: Sequence[ProductionRow]) -> Counter[str]:
         """Have what is staged moved into production, read it back, clear the staging folder."""
         targets = self._targets(batch_id, by_date(rows))
-        with self.staging.files() as files:
+        with self._staging.files() as files:
             failure = self._move(files, batch_id, targets)
             if missing := [date for date in targets if not files.exists(targets[date])]:
                 raise failure or _nowhere(batch_id, missing)
-            seen = {
+            seen = Counter(
                 file_id
                 for target in targets.values()
                 for file_id in file_ids(BytesIO(files.read(target)), self.columns["file_id"])
-            }
-            files.remove(self._folder(batch_id))
-        return frozenset(seen)
+            )
+            files.remove(self.folders.of(batch_id))
+        return seen
 
     def discard(self, batch_id: str) -> None:
         """Remove what is staged."""
-        with self.staging.files() as files:
-            files.remove(self._folder(batch_id))
+        self.folders.discard(batch_id)
 
     def sweep(self, live: Collection[str]) -> list[str]:
         """Remove what batches that are not `live` left in the staging folder."""
-        with self.staging.files() as files:
-            stale = [
-                self.staging.place(name)
-                for name in files.names(self.staging.root)
-                if is_id(name.partition(".")[0]) and name not in live
-            ]
-            return [path for path in stale if files.remove(path)]
+        return self.folders.sweep(live)
 
     def statements(self, batch_id: str, rows: Sequence[ProductionRow]) -> list[str]:
         """Return what a merge of this batch runs."""
@@ -99,9 +93,7 @@ class FilesMerge:
     def check(self) -> None:
         """Raise DependencyDownError unless the table can take our files."""
         found = describe(self.connection.run(self.sql.describe()))
-        unfit = list(unfit_for_files(found))
-        if not self.staging.shares_files_with(location := found.facts.get("Location", "")):
-            unfit.append(f"it lies at {location}, where no file of the staging folder can be moved")
+        unfit = [*unfit_for_files(found), *not_shared(found, self._staging)]
         if reasons := [*unfit, *unlike(found, self.columns)]:
             hint = "`backupd check --ddl` prints the table that this config wants"
             if unfit:
@@ -111,14 +103,17 @@ class FilesMerge:
 
     # ------------------------------------------------------------------ source and target
 
-    def _folder(self, batch_id: str) -> str:
-        # This folder is removed with all in it: it must never be another one than a batch's.
-        if not is_id(batch_id):
-            raise ValueError(f"{batch_id!r} is no batch id")
-        return self.staging.place(batch_id)
+    @property
+    def connection(self) -> Connection:
+        """What runs the statements."""
+        return self.execution.connection
+
+    @property
+    def _staging(self) -> Staging:
+        return self.folders.staging
 
     def _source(self, batch_id: str, date: str) -> str:
-        return f"{self._folder(batch_id)}/{date}/{batch_id}.parquet"
+        return f"{self.folders.of(batch_id)}/{date}/{batch_id}.parquet"
 
     def _targets(self, batch_id: str, dates: Collection[str]) -> dict[str, str]:
         """Return where each date's file belongs. Makes the partitions that are missing.
@@ -128,7 +123,7 @@ class FilesMerge:
         """
         if not dates:
             return {}
-        self.connection.run(self.sql.add_partitions(dates))
+        self.execution.run(batch_id, self.sql.add_partitions(dates))
         return {
             date: f"{describe(self.connection.run(self.sql.describe_partition(date))).path}"
             f"/{batch_id}.parquet"
@@ -146,7 +141,7 @@ class FilesMerge:
 
         Staging is looked at first: what moves between the two looks is then seen in production.
         """
-        if not files.exists(self._folder(batch_id)):
+        if not files.exists(self.folders.of(batch_id)):
             return False
         for date, content in contents.items():
             try:
@@ -164,19 +159,16 @@ class FilesMerge:
         contents: Mapping[str, bytes],
         targets: Mapping[str, str],
     ) -> None:
-        folder = self._folder(batch_id)
-        name = f"{batch_id}.{secrets.token_hex(4)}.part"
-        part = self.staging.place(name)
-        files.make_directory(part)
-        for date, content in contents.items():
-            files.make_directory(f"{part}/{date}")
-            files.write(f"{part}/{date}/{batch_id}.parquet", content)
+        folder = self.folders.of(batch_id)
+        named = {f"{date}/{batch_id}.parquet": content for date, content in contents.items()}
+        part = self.folders.part(files, batch_id, named)
         for date in contents:
             if files.exists(targets[date]):  # a statement that was given up came to its end
                 files.remove(f"{part}/{date}")
         files.rename(part, folder)
-        if files.exists(f"{folder}/{name}"):  # another was first: what it staged is as good
-            files.remove(f"{folder}/{name}")
+        inside = f"{folder}/{part.rpartition('/')[2]}"
+        if files.exists(inside):  # another was first: what it staged is as good
+            files.remove(inside)
 
     def _move(self, files: Files, batch_id: str, targets: Mapping[str, str]) -> BackupdError | None:
         """Have each date moved that is not there; return what went wrong, for what is missing."""
@@ -184,13 +176,13 @@ class FilesMerge:
         for date, target in targets.items():
             if not files.exists(target) and files.exists(self._source(batch_id, date)):
                 try:
-                    self.connection.run(self._load_sql(batch_id, date))
+                    self.execution.run(batch_id, self._load_sql(batch_id, date))
                 except BackupdError as error:
                     failure = error  # it may have worked all the same: the target tells
         return failure
 
     def _load_sql(self, batch_id: str, date: str) -> str:
-        return self.sql.load(self.staging.for_hive(self._source(batch_id, date)), date)
+        return self.sql.load(self._staging.for_hive(self._source(batch_id, date)), date)
 
 
 def _nowhere(batch_id: str, dates: Sequence[str]) -> RewindError:

@@ -10,8 +10,10 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from backupd.warehouse.columns import in_file
+
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Mapping
 
 _ID = re.compile(r"[0-9a-f]{20}")  # core.records.new_id
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
@@ -19,12 +21,12 @@ _PATH = re.compile(r"[\w/.:=@%+-]+", re.ASCII)
 
 
 class TableSql:
-    """Statements about one partitioned table."""
+    """Statements about the production table, which is partitioned by date."""
 
     def __init__(self, database: str, table: str, partition: str) -> None:
         """`partition` is what the table calls its only partition column."""
         self.name = f"{identifier(database)}.{identifier(table)}"
-        self._partition = identifier(partition)
+        self.partition = identifier(partition)
 
     def describe(self) -> str:
         """Columns, place and format of the table."""
@@ -45,18 +47,95 @@ class TableSql:
 
     def select_ids(self, id_column: str, date: str, among: Collection[str] = ()) -> str:
         """Return the ids of a partition, each as often as it is there; with `among` only those."""
-        statement = (
-            f"SELECT {identifier(id_column)} FROM {self.name}"
-            f" WHERE {self._partition} = {_literal(date, _DATE)}"
-        )
+        statement = f"SELECT {identifier(id_column)} FROM {self.name} WHERE {self.among([date])}"
         if not among:
             return statement
         ids = ", ".join(_literal(file_id, _ID) for file_id in sorted(among))
         return f"{statement} AND {identifier(id_column)} IN ({ids})"
 
+    def among(self, dates: Collection[str]) -> str:
+        """Return the condition for rows to be in these partitions."""
+        literals = [_literal(date, _DATE) for date in sorted(dates)]
+        if len(literals) == 1:
+            return f"{self.partition} = {literals[0]}"
+        return f"{self.partition} IN ({', '.join(literals)})"
+
     def spec(self, date: str) -> str:
         """Return the words that name one partition."""
-        return f"PARTITION ({self._partition} = {_literal(date, _DATE)})"
+        return f"PARTITION ({self.partition} = {_literal(date, _DATE)})"
+
+
+class StagingSql:
+    """Statements about the staging table, which is partitioned by batch."""
+
+    def __init__(self, database: str, table: str, partition: str) -> None:
+        """`partition` is what the table calls its only partition column."""
+        self.name = f"{identifier(database)}.{identifier(table)}"
+        self._partition = identifier(partition)
+
+    def describe(self) -> str:
+        """Columns, place and format of the table."""
+        return f"DESCRIBE FORMATTED {self.name}"
+
+    def load(self, path: str, batch_id: str) -> str:
+        """Move a file into the batch's partition, in place of what is there."""
+        into = f"INTO TABLE {self.name} {self._spec(batch_id)}"
+        return f"LOAD DATA INPATH {_literal(path, _PATH)} OVERWRITE {into}"
+
+    def select_ids(self, id_column: str, batch_id: str) -> str:
+        """Return the ids that are staged for a batch."""
+        return f"SELECT {identifier(id_column)} FROM {self.name} WHERE {self.of(batch_id)}"
+
+    def batches(self) -> str:
+        """Return the partitions, each as `<column>=<batch id>`."""
+        return f"SHOW PARTITIONS {self.name}"
+
+    def drop(self, batch_id: str) -> str:
+        """Remove what is staged for a batch, if anything is."""
+        return f"ALTER TABLE {self.name} DROP IF EXISTS {self._spec(batch_id)} PURGE"
+
+    def of(self, batch_id: str) -> str:
+        """Return the condition for rows to be a batch's."""
+        return f"{self._partition} = {_literal(batch_id, _ID)}"
+
+    def _spec(self, batch_id: str) -> str:
+        return f"PARTITION ({self._partition} = {_literal(batch_id, _ID)})"
+
+
+def insert_missing(
+    production: TableSql,
+    staging: StagingSql,
+    columns: Mapping[str, str],
+    batch_id: str,
+    dates: Collection[str],
+) -> str:
+    """Bring a batch's staged rows into production, those whose file ids are not there.
+
+    `dates` are those of the batch: no other partition is looked at. Values go by position.
+    """
+    names = [identifier(name) for name in in_file(columns).values()]
+    file_id = identifier(columns["file_id"])
+    values = ", ".join(f"staged.{name}" for name in [*names, production.partition])
+    return (
+        f"INSERT INTO TABLE {production.name} PARTITION ({production.partition})"
+        f" SELECT {values} FROM {staging.name} staged"
+        f" LEFT JOIN (SELECT {file_id} FROM {production.name}"
+        f" WHERE {production.among(dates)}) present"
+        f" ON staged.{file_id} = present.{file_id}"
+        f" WHERE staged.{staging.of(batch_id)} AND present.{file_id} IS NULL"
+    )
+
+
+def leave_one_each(production: TableSql, columns: Mapping[str, str], date: str) -> str:
+    """Write a partition anew with one row for each file id, the earliest batch's."""
+    names = ", ".join(identifier(name) for name in in_file(columns).values())
+    file_id, batch_id = identifier(columns["file_id"]), identifier(columns["batch_id"])
+    return (
+        f"INSERT OVERWRITE TABLE {production.name} {production.spec(date)} SELECT {names} FROM"
+        f" (SELECT {names}, row_number() OVER (PARTITION BY {file_id} ORDER BY {batch_id})"
+        f" AS copy_number FROM {production.name} WHERE {production.among([date])}) numbered"
+        f" WHERE copy_number = 1"
+    )
 
 
 def refresh(table: str, partition: str = "") -> str:
@@ -73,6 +152,11 @@ def make_probe(table: str, column: str) -> str:
 def load_probe(table: str, path: str) -> str:
     """Move a file into it."""
     return f"LOAD DATA INPATH {_literal(path, _PATH)} INTO TABLE {identifier(table)}"
+
+
+def insert_probe(table: str, staging: StagingSql, column: str, batch_id: str) -> str:
+    """Have a job bring the ids that are staged for a batch into it."""
+    return f"INSERT INTO TABLE {identifier(table)} {staging.select_ids(column, batch_id)}"
 
 
 def select_probe(table: str, column: str) -> str:

@@ -12,6 +12,8 @@ from backupd.warehouse.columns import KINDS, PARTITION, in_file
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from backupd.warehouse.staging import Staging
+
     Row = Sequence[Any]
 
 _NOTHING = ("", "")
@@ -29,6 +31,10 @@ class Description:
     def path(self) -> str:
         """Where it lies, without scheme and host."""
         return urlsplit(self.facts.get("Location", "")).path
+
+    def is_true(self, parameter: str) -> bool:
+        """Tell whether a table parameter is set to true."""
+        return self.facts.get(parameter, "").lower() == "true"
 
 
 def describe(rows: Sequence[Row]) -> Description:
@@ -52,19 +58,50 @@ def describe(rows: Sequence[Row]) -> Description:
     return found
 
 
-def unlike(found: Description, columns: Mapping[str, str]) -> Iterator[str]:
-    """Yield in what the production table differs from what the config's columns ask for."""
-    wanted = [(name, KINDS[ours]) for ours, name in in_file(columns).items()]
+def unlike(
+    found: Description, columns: Mapping[str, str], partition: str = PARTITION
+) -> Iterator[str]:
+    """Yield in what a table differs from what the config's columns ask for.
+
+    `partition` is which of ours it is partitioned by.
+    """
+    wanted = [(name, KINDS[ours]) for ours, name in in_file(columns, partition).items()]
     yield from _differences("column", wanted, found.columns)
-    yield from _differences("partition column", [(columns[PARTITION], "string")], found.partitions)
+    yield from _differences("partition column", [(columns[partition], "string")], found.partitions)
 
 
 def unfit_for_files(found: Description) -> Iterator[str]:
     """Yield why no Parquet file can be moved into the table."""
-    if found.facts.get("transactional", "").lower() == "true":
+    if found.is_true("transactional"):
         yield "it is transactional"
     if "parquet" not in found.facts.get("InputFormat", "").lower():
         yield f"it is not stored as Parquet but read by {found.facts.get('InputFormat')}"
+
+
+def not_shared(found: Description, staging: Staging) -> Iterator[str]:
+    """Yield why no file of the staging folder can be moved into the table by a rename."""
+    if not staging.shares_files_with(location := found.facts.get("Location", "")):
+        yield f"it lies at {location}, where no file of the staging folder can be moved"
+
+
+def unfit_for_staging(found: Description) -> Iterator[str]:
+    """Yield why the table cannot be the staging table, beside its columns."""
+    yield from unfit_for_files(found)
+    if found.is_true("EXTERNAL") and not found.is_true("external.table.purge"):
+        yield "it is external without external.table.purge, so dropped partitions leave their files"
+
+
+def unfit_for_insert(found: Description) -> Iterator[str]:
+    """Yield why rows that are inserted into the table would not all come back as they are.
+
+    No file name holds a control character, so those are safe as delimiters of a text table.
+    """
+    delimiter = found.facts.get("field.delim", "")
+    if delimiter.isprintable() and delimiter and not found.facts.get("escape.delim"):
+        yield (
+            f"its fields end with {delimiter!r}, which may stand in a file name, and nothing"
+            " escapes it"
+        )
 
 
 def _differences(

@@ -13,7 +13,7 @@ import pyarrow as pa
 from pyarrow import parquet as pq
 
 from backupd.core.errors import PermanentError, TransientError
-from backupd.warehouse.columns import KINDS, NULLABLE, in_file
+from backupd.warehouse.columns import KINDS, NULLABLE, PARTITION, in_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -27,14 +27,19 @@ _UNREPRESENTABLE = (ValueError, TypeError, OverflowError)  # pyarrow's own deriv
 
 
 def encode(
-    rows: Sequence[ProductionRow], columns: Mapping[str, str], *, int96: bool = False
+    rows: Sequence[ProductionRow],
+    columns: Mapping[str, str],
+    *,
+    partition: str = PARTITION,
+    int96: bool = False,
 ) -> memoryview:
     """Return a whole Parquet file with these rows. `columns` maps ours to the table's names.
 
-    The partition is left out: it stands in the directory's name. The same rows give the same bytes.
+    The column `partition` is left out: it stands in the directory's name. The same rows give the
+    same bytes.
     Raises PermanentError naming the file whose row cannot be written.
     """
-    columns = in_file(columns)
+    columns = in_file(columns, partition)
     try:
         return _encode(rows, columns, int96=int96)
     except _UNREPRESENTABLE:

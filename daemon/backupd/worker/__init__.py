@@ -6,10 +6,12 @@ The only room that decides whether a failure means again, later, never or smalle
 from backupd.worker.batches import DEPENDENCY as WAREHOUSE
 from backupd.worker.batches import BatchFormer, BatchLane
 from backupd.worker.breaker import Breakers
+from backupd.worker.doubles import DoublesLane
 from backupd.worker.files import FileLane
 from backupd.worker.refresh import DEPENDENCY as IMPALA
 from backupd.worker.refresh import RefreshLane
 from backupd.worker.shop import Shop
+from backupd.worker.statements import LedgerStatements
 
 __all__ = [
     "IMPALA",
@@ -17,7 +19,9 @@ __all__ = [
     "BatchFormer",
     "BatchLane",
     "Breakers",
+    "DoublesLane",
     "FileLane",
+    "LedgerStatements",
     "RefreshLane",
     "Shop",
 ]

@@ -131,10 +131,11 @@ class BatchLane:
         if self._stage is Stage.LOAD:
             staged_at = await load(self._warehouse, batch, rows)
             return moves.batch_advanced(batch, staged_at, self._shop.now())
-        await merge(self._warehouse, batch, files, rows)
+        doubled = await merge(self._warehouse, batch, files, rows)
         dates = tuple(sorted({file.file_date for file in files if file.file_date}))
         touched = TouchedTable(name=self._refreshes, dates=dates) if self._refreshes else None
-        return replace(moves.batch_merged(batch, self._shop.now()), refresh=touched)
+        merged = moves.batch_merged(batch, self._shop.now())
+        return replace(merged, refresh=touched, doubled=tuple(doubled))
 
     async def _failed(self, batch: Batch, error: Exception) -> BatchMove:
         """A batch that is split or parked leaves nothing staged."""

@@ -1,0 +1,41 @@
+"""Looks for rows in the production table, as Hive reads it. Starts no job."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from backupd.core.ports import RowKey
+    from backupd.warehouse.hive_connection import Connection
+    from backupd.warehouse.hive_sql import TableSql
+
+_NAMED = 500  # ids in one statement; for more of one date the whole partition is read
+
+
+@dataclass(frozen=True, slots=True)
+class HiveRows:
+    """The rows of the table by `sql`, whose column of ids is called `id_column`. Blocks."""
+
+    connection: Connection
+    sql: TableSql
+    id_column: str
+
+    def count(self, keys: Collection[RowKey]) -> Counter[str]:
+        """Return how many rows each id has in the partition where it belongs."""
+        wanted: dict[str, set[str]] = defaultdict(set)
+        for key in keys:
+            wanted[key.file_date].add(key.file_id)
+        found: Counter[str] = Counter()
+        for date, ids in wanted.items():
+            among = ids if len(ids) <= _NAMED else ()
+            found.update(file_id for file_id in self.ids(date, among) if file_id in ids)
+        return found
+
+    def ids(self, date: str, among: Collection[str] = ()) -> list[str]:
+        """Return the ids of a partition, each as often as it is there; with `among` only those."""
+        rows = self.connection.run(self.sql.select_ids(self.id_column, date, among))
+        return [str(row[0]) for row in rows]

@@ -1,0 +1,123 @@
+"""Rows that are in production more than once: an incident until they are not."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from backupd.alerts.words import meaning, next_command
+from backupd.config.sections import BatchSection
+from backupd.core.incidents import Kind
+from backupd.core.stages import Stage
+from backupd.ledger import incident_reports
+from backupd.worker import BatchFormer, BatchLane, DoublesLane
+from support.fake_warehouse import FakeWarehouse
+from support.files import NOW, a_file
+from support.intake import a_feed, eventually
+from support.ledgers import Bench, numbered, opened, plant
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Coroutine, Sequence
+    from pathlib import Path
+    from typing import Any
+
+    from backupd.core.incidents import Incident
+    from backupd.core.records import ProductionRow
+
+COUNTED: dict[str, Any] = {
+    "size_bytes": 10,
+    "record_count": 1,
+    "sha256": "ab" * 32,
+    "file_timestamp": NOW,
+}
+
+COPIES = "a copy of all"
+
+
+@pytest.fixture
+async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
+    async with opened(tmp_path / "ledger.db") as ledger:
+        yield Bench(ledger=ledger, feeds=[a_feed("/feed")])
+
+
+class Doubling(FakeWarehouse):
+    """Makes every row twice."""
+
+    def _commit(self, batch_id: str, rows: Sequence[ProductionRow]) -> None:
+        super()._commit(batch_id, rows)
+        copies = self.production.setdefault(COPIES, [])
+        copies += self.production[batch_id]
+
+
+async def _yes() -> bool:
+    return True
+
+
+def lanes(bench: Bench, warehouse: FakeWarehouse) -> tuple[Coroutine[Any, Any, None], ...]:
+    return (
+        BatchFormer(bench.shop, BatchSection(max_files=8, max_wait=3600), _yes).run(),
+        BatchLane(bench.shop, Stage.LOAD, warehouse).run(),
+        BatchLane(bench.shop, Stage.MERGE, warehouse).run(),
+        DoublesLane(bench.shop, warehouse).run(),
+    )
+
+
+async def incidents(bench: Bench) -> list[Incident]:
+    return await bench.ledger.ask(incident_reports.open_incidents)
+
+
+async def doubled(bench: Bench, warehouse: FakeWarehouse) -> Incident:
+    """Take files through a merge that makes each row twice; return the incident."""
+    await plant(bench.ledger, *numbered(a_file(Stage.LOAD, **COUNTED), 20))
+    async with bench.at_work(*lanes(bench, warehouse)):
+        await bench.until(lambda files: all(file.stage is Stage.SHIP for file in files))
+    (incident,) = await incidents(bench)
+    return incident
+
+
+async def test_one_incident_tells_them_and_how_to_repair_them_and_the_files_go_on(
+    bench: Bench,
+) -> None:
+    incident = await doubled(bench, Doubling())
+    assert incident.kind is Kind.DOUBLED
+    assert "file ids 00000000000000000000, 00000000000000000001" in incident.reason
+    assert "and 15 more in the partitions 20" in incident.reason
+    assert "leave one row each of 20" in next_command(incident)
+    assert "more than once" in meaning(incident)
+    assert await bench.ledger.ask(incident_reports.outages) == []
+
+
+async def test_it_is_over_when_each_is_there_once(bench: Bench) -> None:
+    warehouse = Doubling()
+    await doubled(bench, warehouse)
+    del warehouse.production[COPIES]
+    bench.shop.stop.clear()
+
+    async def is_over() -> bool:
+        return not await incidents(bench)
+
+    async with bench.at_work(DoublesLane(bench.shop, warehouse).run()):
+        await eventually(is_over, lambda: "the incident is open still")
+    assert await bench.ledger.doubled_rows() == []
+
+
+async def test_what_is_still_doubled_stays_told(bench: Bench) -> None:
+    warehouse = Doubling()
+    first = await doubled(bench, warehouse)
+    kept = warehouse.production[COPIES][3]
+    warehouse.production[COPIES] = [kept]
+    bench.shop.stop.set()
+    await DoublesLane(bench.shop, warehouse).run()
+    (left,) = await incidents(bench)
+    assert left.id == first.id
+    assert left.reason.startswith(f"file ids {kept.file_id} in the partitions")
+    assert [key.file_id for key in await bench.ledger.doubled_rows()] == [kept.file_id]
+
+
+async def test_a_warehouse_that_is_away_leaves_it_as_it_is(bench: Bench) -> None:
+    warehouse = Doubling()
+    first = await doubled(bench, warehouse)
+    warehouse.down_for = 1
+    await DoublesLane(bench.shop, warehouse).run()
+    assert [each.id for each in await incidents(bench)] == [first.id]
