@@ -12,6 +12,7 @@ from backupd.core.incidents import Kind
 from backupd.core.stages import Stage
 from backupd.ledger import incident_reports
 from backupd.worker import BatchFormer, BatchLane, DoublesLane
+from backupd.worker.batches import LATE
 from support.fake_warehouse import FakeWarehouse
 from support.files import NOW, a_file
 from support.intake import a_feed, eventually
@@ -121,3 +122,27 @@ async def test_a_warehouse_that_is_away_leaves_it_as_it_is(bench: Bench) -> None
     warehouse.down_for = 1
     await DoublesLane(bench.shop, warehouse).run()
     assert [each.id for each in await incidents(bench)] == [first.id]
+
+
+async def test_rows_of_a_merge_that_was_tried_twice_are_counted_again_later(bench: Bench) -> None:
+    """What the first try had begun comes to its end when all seems over."""
+    await plant(bench.ledger, *numbered(a_file(Stage.LOAD, **COUNTED), 8))
+    warehouse = FakeWarehouse(answer_lost="before commit")
+    async with bench.at_work(*lanes(bench, warehouse)):
+        await bench.until(lambda files: all(file.stage is Stage.SHIP for file in files))
+    assert await incidents(bench) == []
+    (rows,) = warehouse.production.values()
+    warehouse.production[COPIES] = rows[:2]
+
+    bench.ahead += LATE
+    await DoublesLane(bench.shop, warehouse).run()
+    (incident,) = await incidents(bench)
+    assert incident.reason.startswith(f"file ids {rows[0].file_id}, {rows[1].file_id} in")
+    assert await bench.ledger.due_row_counts(bench.now()) == []
+
+
+async def test_rows_of_a_merge_that_went_through_are_not_counted_again(bench: Bench) -> None:
+    await plant(bench.ledger, *numbered(a_file(Stage.LOAD, **COUNTED), 8))
+    async with bench.at_work(*lanes(bench, FakeWarehouse())):
+        await bench.until(lambda files: all(file.stage is Stage.SHIP for file in files))
+    assert await bench.ledger.due_row_counts(bench.now() + LATE) == []

@@ -254,7 +254,7 @@ class BatchMove:
     detail: str
     parts: tuple[tuple[str, ...], ...] = ()
     refresh: TouchedTable | None = None  # whose new rows Impala is to be told of
-    doubled: tuple[RowKey, ...] = ()  # members that were seen with more than one row
+    row_counts: tuple[RowCount, ...] = ()  # of members whose rows are to be counted again
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -271,6 +271,15 @@ class Statement:
     began_at: float
     session: str = ""
     operation: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RowCount:
+    """Whether a file was seen with more than one row, and when its rows are counted again."""
+
+    key: RowKey
+    doubled: bool
+    due_at: float | None  # None: no more
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

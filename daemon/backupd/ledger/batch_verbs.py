@@ -9,10 +9,11 @@ import sqlalchemy as sa
 
 from backupd.core.records import Batch, BatchMove, new_id
 from backupd.core.stages import Stage, Status
+from backupd.ledger import row_count_verbs
 from backupd.ledger.refresh_verbs import owe
 from backupd.ledger.rows import batch_of
 from backupd.ledger.schema import batch_members, batches, events, files
-from backupd.ledger.statement_verbs import forget_ended, note_doubled
+from backupd.ledger.statement_verbs import forget_ended
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -152,8 +153,8 @@ def _move(connection: sa.Connection, item: BatchMove) -> bool:
     _record(connection, batch.id, item.at, item.detail)
     if item.refresh:
         owe(connection, item.refresh, item.at)
-    if item.doubled:
-        note_doubled(connection, item.doubled)
+    if item.row_counts:
+        row_count_verbs.note(connection, item.row_counts)
     if item.status is not Status.WAITING:
         forget_ended(connection, batch.id)
     for part in item.parts:

@@ -18,6 +18,7 @@ from backupd.ledger import (
     intake_verbs,
     refresh_verbs,
     reports,
+    row_count_verbs,
     statement_verbs,
     verbs,
 )
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from backupd.core.errors import LedgerError
     from backupd.core.incidents import Case, Incident, Notice, Outage, Troubles
     from backupd.core.ports import RowKey
-    from backupd.core.records import OwedRefresh, Statement
+    from backupd.core.records import OwedRefresh, RowCount, Statement
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -249,13 +250,19 @@ class Ledger:
         """Forget the statement of a batch: its end is known."""
         await self._writer.apply(statement_verbs.forget, [batch_id])
 
-    async def doubled_rows(self) -> list[RowKey]:
-        """Return the files that were seen with more than one row."""
-        return await self.ask(statement_verbs.doubled)
+    # -- counting rows -------------------------------------------------------------------------
 
-    async def forget_doubled(self, keys: Sequence[RowKey]) -> None:
-        """Forget those that are not doubled any more."""
-        await self._writer.apply(statement_verbs.forget_doubled, keys)
+    async def note_row_counts(self, counts: Sequence[RowCount]) -> None:
+        """Write whose rows are to be counted again, and when."""
+        await self._writer.apply(row_count_verbs.note, counts)
+
+    async def due_row_counts(self, now: float) -> list[RowKey]:
+        """Return the rows that are to be counted by now."""
+        return await self.ask(row_count_verbs.due_at, now)
+
+    async def doubled_rows(self) -> list[RowKey]:
+        """Return the files that were last seen with more than one row."""
+        return await self.ask(row_count_verbs.doubled)
 
     # -- Impala --------------------------------------------------------------------------------
 

@@ -208,12 +208,15 @@ statements = sa.Table(
     sa.Column("operation", sa.Text, nullable=False),
 )
 
-# Files that were seen with more than one row in production, until they were seen with one.
-doubled_rows = sa.Table(
-    "doubled_rows",
+# Files whose rows in production are to be counted again: those seen with more than one (`doubled`,
+# until they are seen with one), and those whose merge did not go through at the first try.
+row_counts_due = sa.Table(
+    "row_counts_due",
     metadata,
     sa.Column("file_id", sa.Text, primary_key=True),
     sa.Column("file_date", sa.Text, nullable=False),
+    sa.Column("doubled", sa.Boolean, nullable=False),
+    *_times("due_at"),
 )
 
 # The tables whose new rows Impala has not been told of; `merges` counts those since `since`,

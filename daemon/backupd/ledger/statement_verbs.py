@@ -1,4 +1,4 @@
-"""The statements that batches run in the warehouse, and rows that were found more than once."""
+"""The statements that batches run in the warehouse."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite import insert
 
-from backupd.core.ports import RowKey
 from backupd.core.records import Statement
-from backupd.ledger.schema import doubled_rows, statements
+from backupd.ledger.schema import statements
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -46,23 +45,3 @@ def of_batch(connection: sa.Connection, batch_id: str) -> Statement | None:
     query = sa.select(statements).where(statements.c.batch_id == batch_id)
     row = connection.execute(query).one_or_none()
     return Statement(**row._mapping) if row else None  # noqa: SLF001 - SQLAlchemy's documented name
-
-
-def note_doubled(connection: sa.Connection, keys: Sequence[RowKey]) -> list[None]:
-    """Write files whose rows were seen more than once."""
-    for key in keys:
-        connection.execute(insert(doubled_rows).on_conflict_do_nothing(), asdict(key))
-    return [None] * len(keys)
-
-
-def forget_doubled(connection: sa.Connection, keys: Sequence[RowKey]) -> list[None]:
-    """Forget those: they were seen with one row, or none."""
-    for key in keys:
-        connection.execute(sa.delete(doubled_rows).where(doubled_rows.c.file_id == key.file_id))
-    return [None] * len(keys)
-
-
-def doubled(connection: sa.Connection) -> list[RowKey]:
-    """Return the files that were seen with more than one row."""
-    query = sa.select(doubled_rows).order_by(doubled_rows.c.file_date, doubled_rows.c.file_id)
-    return [RowKey(row.file_id, row.file_date) for row in connection.execute(query)]

@@ -13,22 +13,25 @@ import structlog
 
 from backupd.core import moves
 from backupd.core.errors import BackupdError, DependencyDownError, LedgerError
-from backupd.core.records import TouchedTable
+from backupd.core.ports import RowKey
+from backupd.core.records import RowCount, TouchedTable
 from backupd.core.stages import Stage, Status
 from backupd.ledger import reports
 from backupd.stages import load, merge, rows_to_make
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
 
     from backupd.config.sections import BatchSection
     from backupd.core.ports import Warehouse
-    from backupd.core.records import Batch, BatchMove
+    from backupd.core.records import Batch, BatchMove, ProductionRow
     from backupd.worker.shop import Shop
 
 log = structlog.get_logger()
 
 DEPENDENCY = "warehouse"
+LATE = 600.0  # seconds; what was cancelled and goes on all the same has ended by then
+_TRIES = 2  # of a batch that went through: its load and its merge
 
 
 class BatchFormer:
@@ -135,7 +138,24 @@ class BatchLane:
         dates = tuple(sorted({file.file_date for file in files if file.file_date}))
         touched = TouchedTable(name=self._refreshes, dates=dates) if self._refreshes else None
         merged = moves.batch_merged(batch, self._shop.now())
-        return replace(merged, refresh=touched, doubled=tuple(doubled))
+        return replace(merged, refresh=touched, row_counts=self._row_counts(batch, rows, doubled))
+
+    def _row_counts(
+        self, batch: Batch, rows: Sequence[ProductionRow], doubled: Sequence[RowKey]
+    ) -> tuple[RowCount, ...]:
+        """Return whose rows are to be counted again.
+
+        At once those that are doubled. Later, where a try before this one did not come to its end,
+        all: what it had begun may yet.
+        """
+        now = self._shop.now()
+        later = now + LATE if batch.tries > _TRIES else None
+        keys = [RowKey(row.file_id, row.file_date) for row in rows]
+        counts = [
+            RowCount(key=key, doubled=key in doubled, due_at=now if key in doubled else later)
+            for key in keys
+        ]
+        return tuple(count for count in counts if count.due_at is not None)
 
     async def _failed(self, batch: Batch, error: Exception) -> BatchMove:
         """A batch that is split or parked leaves nothing staged."""

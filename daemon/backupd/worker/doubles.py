@@ -10,8 +10,9 @@ import structlog
 
 from backupd.core.errors import BackupdError, LedgerError
 from backupd.core.incidents import DOUBLED_CAUSE, Incident, Kind
-from backupd.core.records import new_id
+from backupd.core.records import RowCount, new_id
 from backupd.core.stages import Stage
+from backupd.worker.batches import DEPENDENCY, LATE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,22 +22,21 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-_LOOK_EVERY = 600.0  # seconds, while there are any
 _NAMED = 5  # files, and statements, in the incident's words
 
 
 class DoublesLane:
-    """Looks again at the rows that a merge saw more than once."""
+    """Counts again the rows that a merge saw more than once, or may have made twice."""
 
     def __init__(self, shop: Shop, warehouse: Warehouse) -> None:
         self._shop = shop
         self._warehouse = warehouse
         self._wake = shop.ledger.wakes(Stage.MERGE)
-        self._known: list[RowKey] = []
-        self._looked_at = 0.0
+        self._told: list[RowKey] | None = None
 
     async def run(self) -> None:
         """Work until the shop stops, and once more then: the last merge may have made some."""
+        await self._count(await self._shop.ledger.doubled_rows())
         while not self._shop.stop.is_set():
             looked_at = time.monotonic()
             self._wake.clear()
@@ -45,29 +45,28 @@ class DoublesLane:
         await self._look()
 
     async def _look(self) -> None:
+        await self._count(await self._shop.ledger.due_row_counts(self._shop.now()))
         doubled = await self._shop.ledger.doubled_rows()
-        is_due = self._shop.now() - self._looked_at >= _LOOK_EVERY
-        if not doubled or (doubled == self._known and not is_due):
+        if doubled != self._told:
+            await self._tell(doubled)
+            self._told = doubled
+
+    async def _count(self, keys: Sequence[RowKey]) -> None:
+        if not keys or self._shop.breakers.is_down(DEPENDENCY):
             return
-        self._known, self._looked_at = doubled, self._shop.now()
-        # Told before it is looked again: the warehouse may be away by now.
-        await self._tell(doubled)
         try:
-            still = await self._still(doubled)
+            rows = Counter([key async for key in self._warehouse.rows({k.file_date for k in keys})])
         except LedgerError:
             raise
         except BackupdError as error:
-            log.warning("doubled rows could not be looked at again", reason=str(error))
+            log.warning("rows could not be counted again", rows=len(keys), reason=str(error))
             return
-        if still != doubled:
-            gone = [key for key in doubled if key not in still]
-            await self._shop.ledger.forget_doubled(gone)
-            await self._tell(still)
-
-    async def _still(self, doubled: Sequence[RowKey]) -> list[RowKey]:
-        dates = {key.file_date for key in doubled}
-        rows = Counter([key async for key in self._warehouse.rows(dates)])
-        return [key for key in doubled if rows[key] > 1]
+        later = self._shop.now() + LATE
+        counts = [
+            RowCount(key=key, doubled=rows[key] > 1, due_at=later if rows[key] > 1 else None)
+            for key in keys
+        ]
+        await self._shop.ledger.note_row_counts(counts)
 
     async def _tell(self, doubled: Sequence[RowKey]) -> None:
         now = self._shop.now()
