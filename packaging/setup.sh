@@ -50,7 +50,7 @@ missing_packages() {
         has_headers "$python" || of_version "$python" dev
     fi
     missing_for_compiling
-    [[ $purpose != hadoop ]] || missing_java
+    [[ $purpose != hadoop ]] || missing_for_hadoop
     [[ $purpose != system ]] || missing_for_box
     [[ $purpose != demo ]] || return 0
     has_program sshd || echo openssh-server   # the tests ship to a real server on loopback
@@ -72,9 +72,10 @@ missing_for_box() {
     has_program nsenter || echo util-linux
 }
 
-missing_java() {
+missing_for_hadoop() {
     has_program java || echo openjdk-17-jre-headless
     has_program mvn || echo maven             # resolves the jars, once
+    has_program slapd || echo slapd           # HiveServer2 asks it who may log in
 }
 
 # The tests start servers of their own. Debian starts a system-wide one with the package, unless
@@ -84,6 +85,12 @@ keep_sshd_from_starting() {
         "running as a service (remove that file if you want one)"
     as_root mkdir -p /etc/ssh
     as_root touch /etc/ssh/sshd_not_to_be_run
+}
+
+# Left without a configuration, the system-wide one that comes with the package does not start.
+keep_slapd_from_starting() {
+    say "slapd is for the tests alone: it is installed without a configuration, and not started"
+    as_root debconf-set-selections <<<'slapd slapd/no_configuration boolean true'
 }
 
 # ------------------------------------------------------------------ virtual environment
@@ -116,6 +123,7 @@ set_up() {
     mapfile -t packages < <(missing_packages "$python")
     if ((${#packages[@]})); then
         [[ " ${packages[*]} " != *" openssh-server "* ]] || keep_sshd_from_starting
+        [[ " ${packages[*]} " != *" slapd "* ]] || keep_slapd_from_starting
         install_packages "${packages[@]}"
         python=$(find_python)
     fi

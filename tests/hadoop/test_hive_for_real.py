@@ -1,4 +1,4 @@
-"""Merge "files" against a real HDFS and a real HiveServer2, whose clocks are not UTC's."""
+"""Logins and merge "files", against a real HDFS and HiveServer2, whose clocks are not UTC's."""
 
 from __future__ import annotations
 
@@ -18,12 +18,13 @@ from backupd.core.records import new_id
 from backupd.warehouse import open_warehouse, staging
 from support.hadoop_tables import PARQUET, new_table, run
 from support.hives import DATABASE
-from support.ldap import running_directory
+from support.ldap import PEOPLE, running_directory
 from support.proxy import running_proxy
 from support.rows import EVIL, NOON, batch_of, new_batch, production_row
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
+    from pathlib import Path
 
     from backupd.config.sections import WarehouseSection
     from backupd.core.ports import Warehouse
@@ -199,18 +200,17 @@ async def test_nosasl_logs_in(hadoop: Hadoop) -> None:
         await warehouse.aclose()
 
 
-async def test_ldap_logs_in_and_refuses_a_wrong_password(hadoop: Hadoop) -> None:
+async def test_ldap_logs_in_and_refuses_a_wrong_password(hadoop: Hadoop, tmp_path: Path) -> None:
     section = new_table(hadoop, auth="LDAP", password="sesame")
     assert section.hive
     wrong = replace(section, hive=replace(section.hive, password="open"))
-    people = "ou=people,dc=example"
     with (
-        running_directory({f"uid=backupd,{people}": "sesame"}) as port,
+        running_directory(tmp_path / "ldap", {"backupd": "sesame"}) as port,
         hadoop.other_hive(
             {
                 "hive.server2.authentication": "LDAP",
                 "hive.server2.authentication.ldap.url": f"ldap://127.0.0.1:{port}",
-                "hive.server2.authentication.ldap.baseDN": people,
+                "hive.server2.authentication.ldap.baseDN": PEOPLE,
             }
         ),
     ):

@@ -1,63 +1,92 @@
-"""A directory that knows who may log in, and no more of LDAP than the simple bind."""
+"""A real OpenLDAP server on loopback that knows who may log in."""
 
 from __future__ import annotations
 
-import socketserver
-import threading
+import shutil
+import socket
+import subprocess
+import time
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-_BIND, _BOUND = 0x60, 0x61  # the operations' tags
-_SUCCESS, _INVALID_CREDENTIALS = 0, 49
+SUFFIX = "dc=example"
+PEOPLE = f"ou=people,{SUFFIX}"
+_UP_WITHIN = 30.0  # seconds
+_SCHEMAS = ("core", "cosine", "inetorgperson")
+_SETTINGS = """\
+modulepath /usr/lib/ldap
+moduleload back_mdb
+pidfile {directory}/pid
+database mdb
+suffix "{suffix}"
+directory {directory}/db
+access to attrs=userPassword by anonymous auth by * none
+access to * by * read
+"""
+_ROOT = f"""\
+dn: {SUFFIX}
+objectClass: domain
 
-
-class _Directory(socketserver.ThreadingTCPServer):
-    def __init__(self, passwords: Mapping[str, str]) -> None:
-        super().__init__(("127.0.0.1", 0), _Conversation)
-        self.passwords = passwords
-
-
-class _Conversation(socketserver.StreamRequestHandler):
-    server: _Directory
-
-    def handle(self) -> None:
-        while self.rfile.read(1):
-            number, operation, rest = _parts(self.rfile.read(self._length()))
-            if operation != _BIND:
-                return
-            code = _SUCCESS if self._may(rest) else _INVALID_CREDENTIALS
-            result = bytes([_BOUND, 7, 0x0A, 1, code, 4, 0, 4, 0])
-            answer = bytes([2, len(number)]) + number + result
-            self.wfile.write(bytes([0x30, len(answer)]) + answer)
-
-    def _length(self) -> int:
-        (first,) = self.rfile.read(1)
-        return first if first < 0x80 else int.from_bytes(self.rfile.read(first - 0x80), "big")
-
-    def _may(self, bind: bytes) -> bool:
-        name_at = 3  # behind the protocol's version
-        name_ends = name_at + 2 + bind[name_at + 1]
-        name = bind[name_at + 2 : name_ends].decode()
-        return self.server.passwords.get(name) == bind[name_ends + 2 :].decode()
-
-
-def _parts(message: bytes) -> tuple[bytes, int, bytes]:
-    """Split a message into its number and its operation's tag and content."""
-    number = message[2 : 2 + message[1]]
-    operation = message[2 + len(number) :]
-    skipped = 2 if operation[1] < 0x80 else 2 + operation[1] - 0x80
-    return number, operation[0], operation[skipped:]
+dn: {PEOPLE}
+objectClass: organizationalUnit
+"""
+_PERSON = """
+dn: uid={uid},{people}
+objectClass: inetOrgPerson
+cn: {uid}
+sn: {uid}
+userPassword: {password}
+"""
 
 
 @contextmanager
-def running_directory(passwords: Mapping[str, str]) -> Iterator[int]:
-    """Answer on a free port; `passwords` are by distinguished name."""
-    with _Directory(passwords) as directory:
-        thread = threading.Thread(target=directory.serve_forever, daemon=True)
-        thread.start()
-        yield directory.server_address[1]
-        directory.shutdown()
-        thread.join()
+def running_directory(directory: Path, passwords: Mapping[str, str]) -> Iterator[int]:
+    """Answer on a free port, with all that it writes in `directory`; `passwords` are by uid."""
+    (directory / "db").mkdir(parents=True)
+    settings = directory / "slapd.conf"
+    schemas = "".join(f"include /etc/ldap/schema/{name}.schema\n" for name in _SCHEMAS)
+    settings.write_text(schemas + _SETTINGS.format(directory=directory, suffix=SUFFIX))
+    people = [
+        _PERSON.format(uid=uid, people=PEOPLE, password=password)
+        for uid, password in passwords.items()
+    ]
+    program = _own_program(directory)
+    entries = "".join([_ROOT, *people]).encode()
+    subprocess.run([program, "-Tadd", "-f", settings], input=entries, check=True)
+    port = _free_port()
+    address = f"ldap://127.0.0.1:{port}/"
+    server = subprocess.Popen([program, "-d", "0", "-f", settings, "-h", address])
+    try:
+        _wait_for(server, port)
+        yield port
+    finally:
+        server.terminate()
+        server.wait()
+
+
+def _own_program(directory: Path) -> Path:
+    """Copy slapd: where AppArmor confines the system's, it may not work in a directory of ours."""
+    found = shutil.which("slapd", path="/usr/sbin:/usr/bin")
+    assert found, "slapd is not installed"
+    return Path(shutil.copy2(found, directory / "slapd"))
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port: int = listener.getsockname()[1]
+        return port
+
+
+def _wait_for(server: subprocess.Popen[bytes], port: int) -> None:
+    deadline = time.monotonic() + _UP_WITHIN
+    while True:
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        assert server.poll() is None, "slapd ended"
+        assert time.monotonic() < deadline, "slapd did not come up"
+        time.sleep(0.05)
