@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from support.hive_server import HiveServer
+    from support.hive_server import Fault, HiveServer
 
 NAMES = {"one.csv", "it's; two.csv", "${env:HOME}.csv"}
 
@@ -195,3 +195,46 @@ def test_the_probe_tells_each_part_of_hive_and_impala(
     assert f"Impala at 127.0.0.1:{impala.port}" in probe.stdout
     impala.start()
     assert "CREATE EXTERNAL TABLE" in host.backupd("check", "--ddl").stdout
+
+
+@pytest.mark.parametrize("fault", ["orphan", "linger", "hang"])
+@pytest.mark.parametrize("statement", ["LOAD DATA", "INSERT", "DROP"])
+def test_a_daemon_that_is_killed_at_a_statement_makes_each_row_once(
+    tmp_path: Path, server: HiveServer, statement: str, fault: Fault
+) -> None:
+    """The server goes on with it, whatever becomes of the daemon and the connection."""
+    host = Host(tmp_path)
+    in_hive(
+        host,
+        server,
+        **{"warehouse.hive.merge": '"insert"', "warehouse.hive.statement_timeout": '"2s"'},
+    )
+    for name in NAMES:
+        host.deliver(name)
+    server.on(statement, fault)
+    with host.daemon():
+        server.wait_for(statement)
+
+    assert host.once().returncode == 0
+    server.release()
+    assert registered(server) == sorted(NAMES)
+    assert host.admin("reconcile").returncode == 0
+
+
+def test_doubled_rows_are_told_with_what_repairs_them(tmp_path: Path, server: HiveServer) -> None:
+    host = Host(tmp_path)
+    in_hive(host, server, **{"warehouse.hive.merge": '"insert"'})
+    host.deliver("one.csv")
+    server.on("INSERT", "zombie")
+    server.on("DROP", "fail")  # what it read stays where it is
+    with host.daemon():
+        server.wait_for("INSERT")
+        server.wait_for("DROP")
+    assert server.release() == [""]
+    host.admin("requeue", host.files()[0].id, "--from", "merge")
+    host.once()
+
+    told = host.admin("reconcile")
+    assert told.returncode == 1
+    assert "row-doubled" in told.stdout
+    assert f"INSERT OVERWRITE TABLE `{DATABASE}`.`{TABLE}`" in told.stderr
