@@ -7,6 +7,7 @@ import multiprocessing
 import signal
 from collections import Counter
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -18,11 +19,11 @@ from backupd.core.records import new_id
 from backupd.ledger import Ledger
 from backupd.warehouse import open_warehouse
 from backupd.worker import LedgerStatements
-from support.hadoop_tables import new_table, run
+from support.hadoop_tables import make_tables, new_table, run
 from support.hives import DATABASE
 from support.killed_client import die_at
 from support.proxy import running_proxy
-from support.rows import EVIL, NOON, batch_of, new_batch, production_row
+from support.rows import COLUMNS, EVIL, NOON, batch_of, new_batch, production_row
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -95,6 +96,22 @@ async def test_more_than_a_hundred_dates_in_a_batch(hadoop: Hadoop) -> None:
     batch, rows = new_batch(130, days=130)
     await warehouse.load(batch, rows)
     assert await warehouse.merge(batch, rows) == Counter(row.file_id for row in rows)
+    await warehouse.aclose()
+
+
+async def test_columns_go_by_the_names_and_the_order_of_the_table(hadoop: Hadoop) -> None:
+    *names, partition = COLUMNS
+    columns = {name: f"their_{name}" for name in [*reversed(names), partition]}
+    plain = new_table(hadoop, merge="insert")
+    assert plain.hive
+    other = replace(plain.hive, production_table="theirs", staging_table="staged_theirs")
+    section = replace(plain, hive=other, columns=columns)
+    make_tables(hadoop, section, FORMATS["ORC"])
+    warehouse = open_warehouse(section)
+    batch, rows = new_batch()
+    await until_merged(warehouse, batch, rows)
+    found = run(hadoop, f"SELECT their_file_id, their_file_date FROM {table_of(section)}")
+    assert sorted(found) == sorted((row.file_id, row.file_date) for row in rows)
     await warehouse.aclose()
 
 

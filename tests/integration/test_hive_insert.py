@@ -262,6 +262,20 @@ async def test_a_partition_that_was_dropped_meanwhile_is_staged_again(
     await until_merged(warehouse, batch, rows)
 
 
+async def test_a_partition_that_somebody_filled_twice_is_staged_again(
+    server: HiveServer, warehouse: Warehouse
+) -> None:
+    batch, rows = new_batch()
+    await warehouse.load(batch, rows)
+    place = server.tables.tables[f"{DATABASE}.{STAGING_TABLE}"].place / f"batch_id={batch.id}"
+    (file,) = place.iterdir()
+    file.with_name("copy.parquet").write_bytes(file.read_bytes())
+    with pytest.raises(RewindError):
+        await warehouse.merge(batch, rows)
+    await until_merged(warehouse, batch, rows)
+    await assert_once(warehouse, rows)
+
+
 async def test_names_come_back_as_they_are_and_stand_in_no_statement(
     server: HiveServer, warehouse: Warehouse
 ) -> None:

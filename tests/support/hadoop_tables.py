@@ -32,11 +32,16 @@ def new_table(hadoop: Hadoop, kind: str = PARQUET, **changes: object) -> Warehou
         "staging_url": f"{hadoop.staging_url}/{name}",
     }
     section = in_hive(hive_options(**own | changes))
+    make_tables(hadoop, section, kind)
+    return section
+
+
+def make_tables(hadoop: Hadoop, section: WarehouseSection, kind: str = PARQUET) -> None:
+    """Make the tables that a config wants."""
     head, _, production = ddl(section).rpartition("CREATE EXTERNAL TABLE")
     columns = production.partition("STORED AS")[0]
     made = f"{head}CREATE {'EXTERNAL ' if kind == PARQUET else ''}TABLE{columns}{kind}"
     run(hadoop, *made.split(";\n"))
-    return section
 
 
 def run(hadoop: Hadoop, *statements: str) -> list[tuple[Any, ...]]:

@@ -60,7 +60,8 @@ class BatchStatements:
         """
         for each in self.log.unended():
             left = each.began_at + self.patience - time.time()
-            self.connection.end(each.session, each.operation, max(left, 0.0))
+            within = min(max(left, 0.0), self.patience)  # the clock may have been set
+            self.connection.end(each.session, each.operation, within)
             self.log.forget(each.batch_id)
 
     def over(self, batch_id: str) -> None:

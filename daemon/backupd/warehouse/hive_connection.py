@@ -31,6 +31,7 @@ from thrift.Thrift import TException
 from thrift.transport.TSocket import TSocket
 
 from backupd.core.errors import DependencyDownError, UnknownOutcomeError
+from backupd.warehouse.hive_words import cut, hint, verb, words_of
 from backupd.warehouse.transport import transport_over
 
 if TYPE_CHECKING:
@@ -47,7 +48,6 @@ _CANCEL_WITHIN = 10.0  # seconds
 _TRY_AFTER_IDLE = 30.0  # seconds: a firewall or the server may have dropped the connection
 _POLL_FROM, _POLL_TO = 0.01, 0.5  # seconds between polls; the server itself holds a poll back
 _ROWS_AT_ONCE = 10_000
-_SHOWN = 500  # characters of a server's message; it may be a whole Java stack
 _STILL = {
     TOperationState.INITIALIZED_STATE,
     TOperationState.PENDING_STATE,
@@ -111,9 +111,9 @@ class HiveConnection:
         try:
             rows = self._run(ImpatientCursor(connection), statement, identified)
         except HiveError as error:
-            if "SessionHandle" in _words(error):  # the server has closed the session on us
+            if "SessionHandle" in words_of(error):  # the server has closed the session on us
                 self._drop()
-            raise self._down(f"{_verb(statement)} failed", error) from error
+            raise self._down(f"{verb(statement)} failed", error) from error
         except UnknownOutcomeError:
             self._drop()
             raise
@@ -267,11 +267,11 @@ class HiveConnection:
 
     def _down(self, what: str, error: Exception) -> DependencyDownError:
         section = self._section
-        words = _words(error)
+        words = words_of(error)
         return DependencyDownError(
             "warehouse",
             f"Hive at {section.host}:{section.port}: {what}: {words}",
-            hint=_hint(words, section),
+            hint=hint(words, section),
         )
 
 
@@ -311,33 +311,3 @@ def _written(identifier: THandleIdentifier) -> str:
 
 def _identifier(text: str) -> THandleIdentifier:
     return THandleIdentifier(*map(bytes.fromhex, text.split(":")))
-
-
-def _verb(statement: str) -> str:
-    """Return the first two words of a statement, which tell what it was to do."""
-    return " ".join(statement.split(maxsplit=2)[:2])
-
-
-def _words(error: Exception) -> str:
-    """Return what the server or the library said."""
-    first = error.args[0] if error.args else None
-    status = getattr(first, "status", None)
-    if status is not None:
-        return cut(status.errorMessage)
-    return cut(getattr(error, "message", None) or str(error)) or type(error).__name__
-
-
-def cut(message: str | None) -> str:
-    """Return the message's first line, which holds the cause, cut where it is long."""
-    line = (message or "the server gives no reason").strip().partition("\n")[0]
-    return line if len(line) <= _SHOWN else f"{line[:_SHOWN]}..."
-
-
-def _hint(words: str, section: HiveSection) -> str:
-    if "Bad status: 3" in words:
-        return "see that warehouse.hive.username and password_file are what the server wants"
-    if "read 0 bytes" in words:
-        return (
-            f"look whether it runs, and whether its hive.server2.authentication is {section.auth}"
-        )
-    return "docs/hive.md tells what backupd needs there"

@@ -12,6 +12,7 @@ missing ones inserted, and all of them counted.
 
 from __future__ import annotations
 
+from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -32,7 +33,6 @@ from backupd.warehouse.parquet import encode
 from backupd.warehouse.partitions import by_date
 
 if TYPE_CHECKING:
-    from collections import Counter
     from collections.abc import Collection, Mapping, Sequence
 
     from backupd.core.records import ProductionRow
@@ -66,7 +66,7 @@ class InsertMerge:
             self._run(batch_id, self._load_sql(batch_id))
         except DependencyDownError:
             # It may have worked all the same; what lies there is this batch's, whichever try's.
-            if self._staged(batch_id) != {row.file_id for row in rows}:
+            if self._staged(batch_id) != Counter(row.file_id for row in rows):
                 raise
         self.folders.discard(batch_id)
         return f"{self.staging_sql.name}, {self.staging_sql.of(batch_id)}"
@@ -77,7 +77,8 @@ class InsertMerge:
         seen = self.production.count(keys)
         missing = {row.file_id for row in rows} - seen.keys()
         if missing:
-            if lacking := missing - self._staged(batch_id):
+            staged = self._staged(batch_id)
+            if lacking := [file_id for file_id in missing if staged[file_id] != 1]:
                 message = f"batch {batch_id} is neither staged nor merged: {len(lacking)} rows lack"
                 raise RewindError(Stage.LOAD, message)
             self.execution.run_alone(batch_id, self._insert_sql(batch_id, rows))
@@ -147,9 +148,9 @@ class InsertMerge:
             part = self.folders.part(files, batch_id, {f"{batch_id}.parquet": content})
             files.rename(part, folder)
 
-    def _staged(self, batch_id: str) -> set[str]:
+    def _staged(self, batch_id: str) -> Counter[str]:
         query = self.staging_sql.select_ids(self.columns["file_id"], batch_id)
-        return {str(row[0]) for row in self.connection.run(query)}
+        return Counter(str(row[0]) for row in self.connection.run(query))
 
     def _load_sql(self, batch_id: str) -> str:
         source = f"{self.folders.of(batch_id)}/{batch_id}.parquet"

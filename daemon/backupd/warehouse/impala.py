@@ -21,8 +21,8 @@ from thrift.Thrift import TException
 from thrift.transport.TSocket import TSocket
 
 from backupd.core.errors import DependencyDownError
-from backupd.warehouse.hive_connection import cut
 from backupd.warehouse.hive_sql import refresh
+from backupd.warehouse.hive_words import cut
 from backupd.warehouse.transport import transport_over
 
 if TYPE_CHECKING:
