@@ -262,6 +262,26 @@ async def test_a_partition_that_was_dropped_meanwhile_is_staged_again(
     await until_merged(warehouse, batch, rows)
 
 
+@pytest.mark.parametrize("fault", ["cut before", "cut after", "orphan", "linger"])
+@pytest.mark.parametrize("ways", [("insert", "files"), ("files", "insert")], ids="-".join)
+async def test_a_batch_may_be_begun_by_one_merge_and_ended_by_the_other(
+    server: HiveServer, opened: Opened, ways: tuple[str, str], fault: Fault
+) -> None:
+    first, second = (opened(merge=way) for way in ways)
+    batch, rows = new_batch(6, days=3)
+    batch = replace(batch, staged_at=await first.load(batch, rows))
+    server.on("INSERT" if ways[0] == "insert" else "LOAD DATA", fault)
+    with suppress(BackupdError):
+        await first.merge(batch, rows)
+
+    with suppress(RewindError):
+        await second.merge(batch, rows)
+    await second.load(batch, rows)
+    await second.merge(batch, rows)
+    server.release()
+    await assert_once(second, rows)
+
+
 async def test_a_partition_that_somebody_filled_twice_is_staged_again(
     server: HiveServer, warehouse: Warehouse
 ) -> None:

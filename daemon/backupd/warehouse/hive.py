@@ -15,7 +15,7 @@ from backupd.warehouse.hive_connection import HiveConnection, session_settings
 from backupd.warehouse.hive_files import FilesMerge
 from backupd.warehouse.hive_insert import InsertMerge
 from backupd.warehouse.hive_probe import probe_files, probe_insert
-from backupd.warehouse.hive_rows import HiveRows
+from backupd.warehouse.hive_rows import HiveRows, keys_of
 from backupd.warehouse.hive_sql import StagingSql, TableSql, leave_one_each
 from backupd.warehouse.staging import Staging
 
@@ -50,7 +50,7 @@ class HiveWarehouse:
     def _merge_of(self, section: HiveSection) -> FilesMerge | InsertMerge:
         folders = BatchFolders(Staging(section.staging_url, section.username))
         if section.merge == "files":
-            return FilesMerge(self._execution, folders, self._sql, self._columns)
+            return FilesMerge(self._execution, folders, self._rows, self._columns)
         partition = self._columns[STAGING_PARTITION]
         return InsertMerge(
             self._execution,
@@ -63,7 +63,7 @@ class HiveWarehouse:
 
     async def load(self, batch: Batch, rows: Sequence[ProductionRow]) -> str:
         """Put the batch's rows into the staging folder or, for "insert", the staging table."""
-        return await self._run(self._load, batch.id, rows)
+        return await self._run(self._load, batch, rows)
 
     async def merge(self, batch: Batch, rows: Sequence[ProductionRow]) -> Counter[str]:
         """Have Hive bring them into the table's partitions, and read them there."""
@@ -111,10 +111,14 @@ class HiveWarehouse:
 
     # ------------------------------------------------------------------ in the thread
 
-    def _load(self, batch_id: str, rows: Sequence[ProductionRow]) -> str:
+    def _load(self, batch: Batch, rows: Sequence[ProductionRow]) -> str:
         self._execution.settle()
-        staged_at = self._merge.load(batch_id, rows)
-        self._execution.over(batch_id)
+        if batch.staged_at:
+            # It came back from merge: an earlier try, maybe by the other merge, may have made rows.
+            there = self._rows.count(keys_of(rows))
+            rows = [row for row in rows if row.file_id not in there]
+        staged_at = self._merge.load(batch.id, rows)
+        self._execution.over(batch.id)
         return staged_at
 
     def _merge_batch(self, batch_id: str, rows: Sequence[ProductionRow]) -> Counter[str]:

@@ -18,28 +18,30 @@ from typing import TYPE_CHECKING
 
 from backupd.core.errors import BackupdError, DependencyDownError, RewindError
 from backupd.core.stages import Stage
+from backupd.warehouse.hive_rows import keys_of
 from backupd.warehouse.hive_table import describe, not_shared, unfit_for_files, unlike
 from backupd.warehouse.parquet import encode, file_ids
 from backupd.warehouse.partitions import by_date
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from backupd.core.records import ProductionRow
     from backupd.warehouse.batch_statements import BatchStatements
     from backupd.warehouse.folders import BatchFolders
     from backupd.warehouse.hive_connection import Connection
+    from backupd.warehouse.hive_rows import HiveRows
     from backupd.warehouse.hive_sql import TableSql
     from backupd.warehouse.staging import Files, Staging
 
 
 @dataclass(frozen=True, slots=True)
 class FilesMerge:
-    """The production table by `sql`, whose columns are called as `columns` says. Blocks."""
+    """The production table, whose columns are called as `columns` says. Blocks."""
 
     execution: BatchStatements
     folders: BatchFolders
-    sql: TableSql
+    production: HiveRows
     columns: Mapping[str, str]
 
     def load(self, batch_id: str, rows: Sequence[ProductionRow]) -> str:
@@ -62,15 +64,17 @@ class FilesMerge:
 
     def merge(self, batch_id: str, rows: Sequence[ProductionRow]) -> Counter[str]:
         """Have what is staged moved into production, read it back, clear the staging folder."""
-        targets = self._targets(batch_id, by_date(rows))
+        dates = by_date(rows)
+        targets = self._targets(batch_id, dates)
         with self._staging.files() as files:
             failure = self._move(files, batch_id, targets)
-            if missing := [date for date in targets if not files.exists(targets[date])]:
-                raise failure or _nowhere(batch_id, missing)
+            missing = [date for date in targets if not files.exists(targets[date])]
+            if lacking := self._lacking(row for date in missing for row in dates[date]):
+                raise failure or _nowhere(batch_id, lacking)
             seen = Counter(
                 file_id
-                for target in targets.values()
-                for file_id in file_ids(BytesIO(files.read(target)), self.columns["file_id"])
+                for date in targets.keys() - missing
+                for file_id in file_ids(BytesIO(files.read(targets[date])), self.columns["file_id"])
             )
             files.remove(self.folders.of(batch_id))
         return seen
@@ -88,20 +92,27 @@ class FilesMerge:
         dates = sorted(by_date(rows))
         if not dates:
             return []
-        return [self.sql.add_partitions(dates), *(self._load_sql(batch_id, date) for date in dates)]
+        return [
+            self._sql.add_partitions(dates),
+            *(self._load_sql(batch_id, date) for date in dates),
+        ]
 
     def check(self) -> None:
         """Raise DependencyDownError unless the table can take our files."""
-        found = describe(self.connection.run(self.sql.describe()))
+        found = describe(self.connection.run(self._sql.describe()))
         unfit = [*unfit_for_files(found), *not_shared(found, self._staging)]
         if reasons := [*unfit, *unlike(found, self.columns)]:
             hint = "`backupd check --ddl` prints the table that this config wants"
             if unfit:
                 hint += '; warehouse.hive.merge = "insert" takes tables of any format'
-            message = f"the table {self.sql.name} does not fit: {'; '.join(reasons)}"
+            message = f"the table {self._sql.name} does not fit: {'; '.join(reasons)}"
             raise DependencyDownError("warehouse", message, hint=hint)
 
     # ------------------------------------------------------------------ source and target
+
+    @property
+    def _sql(self) -> TableSql:
+        return self.production.sql
 
     @property
     def connection(self) -> Connection:
@@ -123,9 +134,9 @@ class FilesMerge:
         """
         if not dates:
             return {}
-        self.execution.run(batch_id, self.sql.add_partitions(dates))
+        self.execution.run(batch_id, self._sql.add_partitions(dates))
         return {
-            date: f"{describe(self.connection.run(self.sql.describe_partition(date))).path}"
+            date: f"{describe(self.connection.run(self._sql.describe_partition(date))).path}"
             f"/{batch_id}.parquet"
             for date in dates
         }
@@ -170,6 +181,12 @@ class FilesMerge:
         if files.exists(inside):  # another was first: what it staged is as good
             files.remove(inside)
 
+    def _lacking(self, rows: Iterable[ProductionRow]) -> list[str]:
+        """Return the dates of those that are not in production in some other file either."""
+        keys = keys_of(rows)
+        there = self.production.count(keys)
+        return sorted({key.file_date for key in keys if key.file_id not in there})
+
     def _move(self, files: Files, batch_id: str, targets: Mapping[str, str]) -> BackupdError | None:
         """Have each date moved that is not there; return what went wrong, for what is missing."""
         failure = None
@@ -182,7 +199,7 @@ class FilesMerge:
         return failure
 
     def _load_sql(self, batch_id: str, date: str) -> str:
-        return self.sql.load(self._staging.for_hive(self._source(batch_id, date)), date)
+        return self._sql.load(self._staging.for_hive(self._source(batch_id, date)), date)
 
 
 def _nowhere(batch_id: str, dates: Sequence[str]) -> RewindError:

@@ -18,9 +18,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from backupd.core.errors import BackupdError, DependencyDownError, RewindError
-from backupd.core.ports import RowKey
 from backupd.core.stages import Stage
 from backupd.warehouse.columns import STAGING_PARTITION
+from backupd.warehouse.hive_rows import keys_of
 from backupd.warehouse.hive_sql import insert_missing, is_id
 from backupd.warehouse.hive_table import (
     describe,
@@ -73,7 +73,7 @@ class InsertMerge:
 
     def merge(self, batch_id: str, rows: Sequence[ProductionRow]) -> Counter[str]:
         """Insert the rows that are not in production, count them all, clear the partition."""
-        keys = {RowKey(row.file_id, row.file_date) for row in rows}
+        keys = keys_of(rows)
         seen = self.production.count(keys)
         missing = {row.file_id for row in rows} - seen.keys()
         if missing:

@@ -39,7 +39,7 @@ def probe_files(merge: FilesMerge) -> list[Probe]:
     """Try each thing that a batch needs; what failed is told in the answer. Blocks."""
     row = probe_row(time.time())
     tried = [
-        _tried(f"warehouse {merge.sql.name}", _FITS, merge.check),
+        _tried(f"warehouse {merge.production.sql.name}", _FITS, merge.check),
         _try_folder(merge.folders, merge.columns, row),
     ]
     if all(probe.ok for probe in tried):

@@ -6,10 +6,12 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from collections.abc import Collection
+from backupd.core.ports import RowKey
 
-    from backupd.core.ports import RowKey
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable
+
+    from backupd.core.records import ProductionRow
     from backupd.warehouse.hive_connection import Connection
     from backupd.warehouse.hive_sql import TableSql
 
@@ -39,3 +41,8 @@ class HiveRows:
         """Return the ids of a partition, each as often as it is there; with `among` only those."""
         rows = self.connection.run(self.sql.select_ids(self.id_column, date, among))
         return [str(row[0]) for row in rows]
+
+
+def keys_of(rows: Iterable[ProductionRow]) -> set[RowKey]:
+    """Return where these rows belong."""
+    return {RowKey(row.file_id, row.file_date) for row in rows}
