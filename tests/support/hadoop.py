@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import time
 import urllib.request
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from support.hadoop_config import free_ports, write_hive_settings, write_settings
 from support.hadoop_jars import jars
 
 if TYPE_CHECKING:
-    import signal
     from collections.abc import Iterator, Mapping
-    from pathlib import Path
 
 Server = Literal["namenode", "datanode", "hive"]
 
@@ -92,8 +92,16 @@ class Hadoop:
         process.wait()
 
     def signal(self, name: Server, number: signal.Signals) -> None:
-        """Send one a signal: SIGSTOP freezes it, SIGCONT lets it go on."""
+        """Send one a signal: SIGSTOP freezes it, and that is waited for; SIGCONT lets it go on."""
         self._processes[name].send_signal(number)
+        while number is signal.SIGSTOP and not self._is_frozen(name):
+            time.sleep(0.01)
+
+    def _is_frozen(self, name: Server) -> bool:
+        """Tell whether all its threads stand: on a loaded machine one may work on for a bit."""
+        tasks = Path(f"/proc/{self._processes[name].pid}/task").iterdir()
+        states = [(task / "stat").read_text().rpartition(") ")[2][0] for task in tasks]
+        return set(states) == {"T"}
 
     def stop_all(self) -> None:
         """End what runs."""
