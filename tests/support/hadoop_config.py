@@ -136,6 +136,7 @@ def _hive(directory: Path, ports: Mapping[str, int]) -> dict[str, object]:
         "hive.server2.enable.doAs": "false",
         "hive.server2.logging.operation.log.location": directory / "operations",
         "hive.server2.tez.initialize.default.sessions": "false",
+        "hive.execution.engine": "tez",
         "hive.exec.scratchdir": "/tmp/hive",  # noqa: S108 - in HDFS
         "hive.exec.local.scratchdir": directory / "scratch",
         "hive.downloaded.resources.dir": directory / "resources",
