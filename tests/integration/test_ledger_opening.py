@@ -24,7 +24,7 @@ from support.intake import a_feed
 from support.ledgers import digests, files_of, filled, opened
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 FEED = a_feed("/feed")
 
@@ -214,10 +214,9 @@ async def test_a_step_that_fails_leaves_the_older_ledger_as_it_was(
     path = tmp_path / "ledger.db"
     await filled(path)
 
-    def half_a_step(connection: sa.Connection) -> None:
-        connection.exec_driver_sql("ALTER TABLE files ADD COLUMN novelty TEXT")
-        connection.exec_driver_sql("ALTER TABLE nowhere ADD COLUMN novelty TEXT")
-
+    half_a_step = (
+        "ALTER TABLE files ADD COLUMN novelty TEXT;\nALTER TABLE nowhere ADD COLUMN novelty TEXT;\n"
+    )
     monkeypatch.setattr(schema, "MIGRATIONS", (*schema.MIGRATIONS, half_a_step))
     monkeypatch.setattr(schema, "VERSION", schema.VERSION + 1)
     with pytest.raises(LedgerError, match="nowhere"):
@@ -225,6 +224,39 @@ async def test_a_step_that_fails_leaves_the_older_ledger_as_it_was(
     monkeypatch.undo()
     async with opened(path) as ledger:
         assert len(await files_of(ledger)) == 200
+
+
+async def test_an_older_ledger_is_brought_to_this_programs_version(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "ledger.db"
+    await filled(path)
+    step = (
+        "-- More room.\nCREATE TABLE novelties (id TEXT);\n\nINSERT INTO novelties VALUES ('a');\n"
+    )
+    monkeypatch.setattr(schema, "MIGRATIONS", (*schema.MIGRATIONS, step))
+    monkeypatch.setattr(schema, "VERSION", schema.VERSION + 1)
+    async with opened(path) as ledger:
+        assert len(await files_of(ledger)) == 200
+    with sqlite3.connect(path) as connection:
+        assert connection.execute("PRAGMA user_version").fetchone() == (schema.VERSION,)
+        assert connection.execute("SELECT id FROM novelties").fetchall() == [("a",)]
+    connection.close()
+
+
+def test_the_steps_make_the_tables_that_the_program_speaks_of() -> None:
+    assert _made_by(schema.migrate) == _made_by(schema.metadata.create_all)
+
+
+def _made_by(make: Callable[[sa.Connection], None]) -> set[str]:
+    """Return the statements of all tables and indexes, their white space evened out."""
+    with sa.create_engine("sqlite://").begin() as connection:
+        make(connection)
+        query = "SELECT sql FROM sqlite_master WHERE sql IS NOT NULL"
+        return {
+            " ".join(sql.split()).replace("( ", "(").replace(" )", ")")
+            for (sql,) in connection.exec_driver_sql(query)
+        }
 
 
 # -- readers ----------------------------------------------------------------------------------

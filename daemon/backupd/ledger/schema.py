@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import sqlalchemy as sa
 
 from backupd.core.errors import LedgerError
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 metadata = sa.MetaData()
 
@@ -239,16 +237,11 @@ feed_mounts = sa.Table(
 )
 
 
-def _create(connection: sa.Connection) -> None:
-    """Create tables and indexes, always in the same order: SQLite's planner breaks ties by it."""
-    for table in metadata.sorted_tables:
-        connection.execute(sa.schema.CreateTable(table))
-        for index in sorted(table.indexes, key=lambda index: str(index.name)):
-            index.create(connection)
-
-
-# Step N brings a ledger of version N to version N + 1. Steps are never changed once released.
-MIGRATIONS: tuple[Callable[[sa.Connection], None], ...] = (_create,)
+# Step N, the file `migrations/000N.sql`, brings a ledger of version N - 1 to version N. It is never
+# changed once released. The order of its indexes counts: SQLite's planner breaks ties by it.
+MIGRATIONS = tuple(
+    step.read_text() for step in sorted(Path(__file__).with_name("migrations").glob("*.sql"))
+)
 VERSION = len(MIGRATIONS)
 
 
@@ -271,5 +264,6 @@ def migrate(connection: sa.Connection) -> None:
     found = version(connection)
     refuse_newer(found)
     for step in MIGRATIONS[found:]:
-        step(connection)
+        for statement in filter(str.strip, step.split(";\n")):
+            connection.exec_driver_sql(statement)
     connection.exec_driver_sql(f"PRAGMA user_version = {VERSION:d}")
