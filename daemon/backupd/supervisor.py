@@ -128,6 +128,14 @@ class Supervisor:
         Returns whether every file is done. Raises LedgerError, or what ended a part of the house.
         """
         async with AsyncExitStack() as stack:
+            self._listen_to_signals(stack)  # to the very end, when a successor may stand ready
+            await self._live(once=once)
+            if self._status_file:
+                await self._status_file.write()
+            return await self._ledger.ask(reports.not_done) == 0
+
+    async def _live(self, *, once: bool) -> None:
+        async with AsyncExitStack() as stack:
             # Should it fail, nothing is told any more, and systemd acts.
             stack.callback(asyncio.create_task(self._watchdog.run()).cancel)
             archive = open_archive(self._config.archive)
@@ -135,7 +143,6 @@ class Supervisor:
             warehouse = open_warehouse(self._config.warehouse, LedgerStatements(self._ledger))
             stack.push_async_callback(warehouse.aclose)
             work = await self._work_of_stages(stack, archive)
-            self._listen_to_signals(stack)
             refresher = open_refresher(self._config.warehouse)
             if refresher is not None:
                 stack.push_async_callback(refresher.aclose)
@@ -148,9 +155,6 @@ class Supervisor:
             if self._config.metrics and not once:
                 await stack.enter_async_context(self._metrics_server(stack, self._config.metrics))
             await self._work(self._parts(work, warehouse, refresher, once=once))
-        if self._status_file:
-            await self._status_file.write()
-        return await self._ledger.ask(reports.not_done) == 0
 
     def stop(self) -> None:
         """Claim no more, let what runs end, then return from `run`."""
@@ -191,6 +195,8 @@ class Supervisor:
 
     def _reload(self, reread: Callable[[], Config]) -> None:
         """Make way for a supervisor with the new config; with mistakes in it the old one stays."""
+        if self._is_ending():
+            return
         self._systemd.reloading()
         try:
             config = reread()
@@ -206,12 +212,17 @@ class Supervisor:
         for mistake in mistakes.mistakes:
             log.error("config not reloaded: it has a mistake", mistake=str(mistake))
         self._amiss = [f"the new config was refused, mistakes: {len(mistakes.mistakes)}"]
-        self._systemd.ready()
+        if self.ready.is_set():
+            self._systemd.ready()
+
+    def _is_ending(self) -> bool:
+        return self._stop.is_set() and self.successor is None
 
     def _stop_by_signal(self, main: asyncio.Task[bool] | None) -> None:
         """Drain at the first signal, stop at once at the second."""
-        if self._stop.is_set() and main is not None:
+        if self._is_ending() and main is not None:
             main.cancel()
+        self.successor = None  # should it have been making way for one
         self._systemd.stopping()
         log.info("stopping")
         self.stop()

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from backupd.carrier import Carrier
+from backupd.config import ConfigMistakes, Mistake
 from backupd.core.stages import Stage, Status
 from backupd.ledger import reports
 from backupd.supervisor import Supervisor
@@ -16,9 +18,10 @@ from support.configs import loaded
 from support.files import NOW, registered
 from support.intake import PATIENCE
 from support.ledgers import files_of, one, opened, plant, story
+from support.notify import listening
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterator
     from pathlib import Path
 
     from backupd.config.sections import Config
@@ -40,6 +43,14 @@ CHANGES: dict[str, str | None] = {
 async def ledger(tmp_path: Path) -> AsyncIterator[Ledger]:
     async with opened(tmp_path / "ledger.db") as ledger:
         yield ledger
+
+
+@pytest.fixture
+def hangup() -> Iterator[None]:
+    """Put back what SIGHUP does: a supervisor leaves it ignored for its successor."""
+    before = signal.getsignal(signal.SIGHUP)
+    yield
+    signal.signal(signal.SIGHUP, before)
 
 
 def configured(tmp_path: Path, **changes: str) -> Config:
@@ -185,6 +196,71 @@ async def test_a_signal_drains_and_ends_it(tmp_path: Path, ledger: Ledger) -> No
         signal.raise_signal(signal.SIGTERM)
         assert await running
     assert not (tmp_path / "control.sock").exists()
+
+
+@pytest.mark.parametrize(
+    "signals", [(signal.SIGTERM, signal.SIGHUP), (signal.SIGHUP, signal.SIGTERM)]
+)
+@pytest.mark.usefixtures("hangup")
+async def test_a_stop_beside_a_reload_drains_and_ends_it(
+    tmp_path: Path, ledger: Ledger, signals: tuple[signal.Signals, ...]
+) -> None:
+    config = configured(tmp_path)
+    supervisor = Supervisor(config, ledger, lambda: config)
+    running = asyncio.create_task(supervisor.run(once=False))
+    async with asyncio.timeout(PATIENCE):
+        await supervisor.ready.wait()
+        for number in signals:
+            signal.raise_signal(number)
+        assert await running
+    assert supervisor.successor is None
+
+
+@pytest.mark.usefixtures("hangup")
+async def test_a_stop_is_heard_while_it_makes_way_for_its_successor(
+    tmp_path: Path, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class StoppedAtItsEnd(Carrier):
+        async def __aexit__(self, *_: object) -> None:
+            await super().__aexit__()
+            assert signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL
+            signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr("backupd.supervisor.Carrier", StoppedAtItsEnd)
+    config = configured(tmp_path)
+    supervisor = Supervisor(config, ledger, lambda: config)
+    running = asyncio.create_task(supervisor.run(once=False))
+    async with asyncio.timeout(PATIENCE):
+        await supervisor.ready.wait()
+        signal.raise_signal(signal.SIGHUP)
+        assert await running
+    assert supervisor.successor is None
+
+
+@pytest.mark.usefixtures("hangup")
+async def test_a_config_refused_during_the_start_makes_it_no_ready_daemon(
+    tmp_path: Path, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scanning = asyncio.Event()
+
+    async def never_ends(*_: object, **__: object) -> None:
+        scanning.set()
+        await asyncio.Event().wait()
+
+    def refused() -> Config:
+        raise ConfigMistakes([Mistake("feeds", "is not there", "a table")])
+
+    with listening(tmp_path / "notify", monkeypatch) as systemd:
+        supervisor = Supervisor(configured(tmp_path), ledger, refused)
+        monkeypatch.setattr(supervisor._intake._finder, "scan", never_ends)
+        running = asyncio.create_task(supervisor.run(once=False))
+        async with asyncio.timeout(PATIENCE):
+            await scanning.wait()
+            signal.raise_signal(signal.SIGHUP)
+            signal.raise_signal(signal.SIGTERM)
+            await running
+        assert "RELOADING=1" in systemd.told()
+        assert "READY=1" not in systemd.told()
 
 
 async def test_a_part_that_dies_ends_the_house_loudly(
