@@ -174,6 +174,15 @@ async def test_a_watchdog_for_another_process_is_not_fed(
     assert systemd.told() == []
 
 
+async def test_a_systemd_that_does_not_hear_holds_nothing_up(systemd: Listener) -> None:
+    watchdog = Watchdog(Manager(os.environ), {"a": alive})
+    systemd.close()
+    running = asyncio.create_task(watchdog.run())
+    ended, _ = await asyncio.wait([running], timeout=LONG_ENOUGH)
+    running.cancel()
+    assert not ended
+
+
 async def test_without_systemd_nothing_is_told() -> None:
     manager = Manager({"WATCHDOG_USEC": "1"})
     assert not manager.listens

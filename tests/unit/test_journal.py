@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from typing import TYPE_CHECKING
@@ -68,6 +69,19 @@ def test_the_message_is_for_people(facts: Mapping[str, object], shown: str) -> N
 
 def test_what_is_no_unicode_is_escaped() -> None:
     assert b"BACKUPD_FILE=a\\udcff" in journal.entry({"event": "e", "file": "a\udcff"})
+
+
+def test_a_journal_that_takes_no_entries_ends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    refused: list[bytes] = []
+
+    def refuses(*fields: bytes) -> None:
+        refused.append(fields[0])
+        raise ConnectionRefusedError
+
+    monkeypatch.setattr("systemd.journal.sendv", refuses)
+    journal.JournalLogger().info(event="ours", level="info")
+    journal.JournalHandler().emit(logging.makeLogRecord({"msg": "a library's"}))
+    assert refused == [b"MESSAGE=ours", b"MESSAGE=a library's"]
 
 
 def test_stderr_is_the_journal_where_systemd_names_it() -> None:

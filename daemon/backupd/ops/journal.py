@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from systemd import journal
@@ -37,7 +38,7 @@ class JournalLogger:
 
     def send(self, **facts: object) -> None:
         """Make an entry of them."""
-        journal.sendv(*entry(facts))
+        _send(facts)
 
     debug = info = warning = error = critical = send
 
@@ -54,6 +55,11 @@ class JournalHandler(logging.Handler):
         }
         if record.exc_info:
             facts["exception"] = logging.Formatter().formatException(record.exc_info)
+        _send(facts)
+
+
+def _send(facts: Mapping[str, object]) -> None:
+    with suppress(OSError):  # a journal that takes no entries must not end what it tells of
         journal.sendv(*entry(facts))
 
 

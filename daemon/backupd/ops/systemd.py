@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from systemd import daemon
@@ -53,7 +54,9 @@ class Manager:
 
     def _tell(self, state: str) -> None:
         if self.listens:
-            daemon.notify(state)
+            # What cannot be told holds nothing up: the next sign of life may be heard again.
+            with suppress(OSError):
+                daemon.notify(state)
 
 
 def _watchdog(environ: Mapping[str, str]) -> float | None:
