@@ -29,6 +29,7 @@ class OddServer(asyncssh.SFTPServer):
     refuses = ""  # a request answered with "Failure"
     hangs = ""  # a request never answered
     rename_breaks_connection = False
+    flushes = True
 
     def _meet(self, request: str) -> None:
         if self.refuses == request:
@@ -40,6 +41,12 @@ class OddServer(asyncssh.SFTPServer):
 
     async def fsync(self, _file: object) -> None:
         self._meet("fsync")
+        if not self.flushes:
+            raise asyncssh.SFTPOpUnsupported("Unsupported")
+
+    async def close(self, file_obj: object) -> None:
+        super().close(file_obj)
+        self._meet("close")
 
     async def open(self, path: bytes, pflags: int, attrs: asyncssh.SFTPAttrs) -> object:
         if self.hangs == "open":
@@ -130,6 +137,16 @@ async def test_a_failure_on_a_disk_that_is_well_is_tried_again(
     odd.refuses = "fsync"
     with pytest.raises(TransientError, match="flush"):
         await put(archive)
+
+
+async def test_what_is_refused_as_late_as_at_the_close_gets_no_name(
+    archive: Archive, odd: type[OddServer], tmp_path: Path
+) -> None:
+    odd.flushes = False
+    odd.refuses = "close"
+    with pytest.raises(TransientError, match="write"):
+        await put(archive)
+    assert list((tmp_path / "root" / "d").iterdir()) == []
 
 
 async def test_a_lost_answer_to_the_rename_is_an_unknown_outcome(

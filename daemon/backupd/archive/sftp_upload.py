@@ -73,14 +73,18 @@ class SftpUpload:
 
         What is asked about one file a server does in the order of asking. So the flush goes out
         right behind the last block, and the rename right behind the close; the rename only once
-        every block is known to have arrived, and to be flushed.
+        every block is known to have arrived, and to be flushed. Where a server knows no flush, its
+        disk may refuse a block as late as at the close: then that is waited for too.
         """
         self._writes.append(asyncio.create_task(self._flush()))
         while self._writes:
             await self._arrived(self._writes.popleft())
+        if not self._flushed:
+            async with explaining(self._link, "write", self._part):
+                await self._close()
         async with explaining(self._link, "rename to", self._final):
             both = await asyncio.gather(self._close(), self._rename(), return_exceptions=True)
-            # A close that failed tells nothing: what the archive holds is verified afterwards.
+            # A close that failed after the flush tells nothing; the archive's copy is verified.
             if isinstance(both[1], BaseException):
                 raise both[1]
         self._published = True
