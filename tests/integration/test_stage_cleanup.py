@@ -195,6 +195,20 @@ async def test_another_file_in_its_place_is_left_alone_and_the_path_let_go(
     assert "not deleted" in result.detail
 
 
+async def test_another_file_of_another_size_is_not_read(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read(*_: object) -> bytes:
+        pytest.fail("it was read, and may be huge")
+
+    task = shipped(path)
+    path.write_bytes(CONTENT * 2)
+    monkeypatch.setattr(os, "read", read)
+    result = await clean(task)
+    assert path.exists()
+    assert "another file stands in its place" in result.detail
+
+
 async def test_a_file_that_changes_while_it_is_compared_is_left_alone(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
