@@ -136,6 +136,16 @@ async def test_a_carrier_that_died_is_not_held_against_the_daemon(carrier: Carri
     await lives(carrier.sign_of_life)
 
 
+async def test_a_carrier_that_was_ended_is_not_waited_for(carrier: Carrier) -> None:
+    await lives(carrier.sign_of_life)
+    assert carrier._child
+    os.kill(carrier._child._process.pid, signal.SIGSTOP)
+    waiting = await hangs(carrier.sign_of_life)
+    await carrier.__aexit__()
+    await lives(lambda: waiting)
+    await lives(carrier.sign_of_life)
+
+
 # ------------------------------------------------------------------ what systemd is told
 
 

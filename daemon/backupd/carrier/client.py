@@ -46,8 +46,9 @@ class Carrier:
 
     async def __aexit__(self, *_: object) -> None:
         """End it."""
-        if self._child is not None:
-            await self._child.end()
+        child, self._child = self._child, None
+        if child is not None:
+            await child.end()
 
     def stage(
         self, stage: Stage, here: Callable[[Task], Awaitable[Result]]
@@ -146,6 +147,7 @@ class _Child:
     async def end(self) -> None:
         """Let it end: it does as soon as it sees its socket closed."""
         self._listening.cancel()
+        self._give_up("the carrier process was ended")
         self._writer.close()
         with suppress(TimeoutError):
             await asyncio.wait_for(self._process.wait(), _LEAVE_WITHIN)
@@ -162,8 +164,11 @@ class _Child:
             self.dead = True
         code = await self._process.wait()
         log.error("the carrier process died", code=code, files_in_hand=len(self._in_hand))
+        self._give_up(f"the carrier process died (code {code})")
+
+    def _give_up(self, why: str) -> None:
         for future in list(self._in_hand.values()):
-            self._settle(future, WorkerDiedError(f"the carrier process died (code {code})"))
+            self._settle(future, WorkerDiedError(why))
 
     @staticmethod
     def _settle(
