@@ -29,9 +29,11 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-# Many files are claimed in one transaction: more than are worked on at once, and again when a
-# half of them is through.
-_CLAIMED = 128
+# Many files are claimed in one transaction, more than are worked on at once, and again when a half
+# of them is through: while these are claimed, and what became of others is written, the rest of
+# them keeps all places busy.
+_CLAIMED = 256
+_CLAIMED_A_PLACE = 6
 _REFILL = 2
 
 
@@ -52,7 +54,7 @@ class FileLane:
         self._dependency = dependency
         self._work = work
         self._places = asyncio.Semaphore(places)
-        self._capacity = max(_CLAIMED, 2 * places)
+        self._capacity = max(_CLAIMED, _CLAIMED_A_PLACE * places)
         self._tasks: set[asyncio.Task[None]] = set()
         self._wake = shop.ledger.wakes(stage)
 
