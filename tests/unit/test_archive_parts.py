@@ -138,6 +138,7 @@ async def test_who_waits_for_company_is_let_go_at_the_end() -> None:
     await gathering.aclose()
     with pytest.raises(asyncio.CancelledError):
         await waiting
+    assert await gathering.ask("b") == "B"
 
 
 async def test_an_error_reaches_every_caller_and_the_next_call_is_made() -> None:

@@ -51,6 +51,7 @@ class Gathering(Generic[Key, Answer]):
             call.cancel()
         await asyncio.gather(*calls, return_exceptions=True)
         _cancel(self._waiting.values())
+        self._waiting, self._gathers = {}, False
 
     def _begin(self) -> None:
         if self._waiting and not self._gathers and len(self._calls) < self._at_once:
