@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from support.daemon import PROGRAMS, Host, environment, until
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 # The feed's row: nothing waits, runs or is parked, one file was done today.
@@ -45,14 +46,29 @@ class Screen:
         os.close(self.theirs)
 
 
+@contextlib.contextmanager
+def interruptible() -> Iterator[None]:
+    """Start programs that SIGINT ends, though tests that run in the background ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def test_it_follows_what_happens_until_it_is_interrupted(tmp_path: Path) -> None:
     host = Host(tmp_path)
     command = [str(PROGRAMS / "backupd-admin"), "--config", str(host.config), "status", "--watch"]
     with host.daemon() as daemon, contextlib.closing(Screen()) as screen:
         variables = environment({"TERM": "xterm"})
-        watching = subprocess.Popen(
-            command, stdin=screen.theirs, stdout=screen.theirs, stderr=screen.theirs, env=variables
-        )
+        with interruptible():
+            watching = subprocess.Popen(
+                command,
+                stdin=screen.theirs,
+                stdout=screen.theirs,
+                stderr=screen.theirs,
+                env=variables,
+            )
         screen.shows(re.compile("No open incident"))
         assert not ONE_DONE.search(screen.shown())
 
