@@ -72,23 +72,26 @@ class Carrier:
 
     async def sign_of_life(self) -> None:
         """Return once the process has answered. One that died has been seen to: that is life."""
-        child = self._child
-        if child is not None and not child.dead:
+        if self._alive is not None:
             with suppress(WorkerDiedError):
-                await child.answer()
+                await self._alive.answer()
+
+    @property
+    def _alive(self) -> _Child | None:
+        return None if self._child is None or self._child.dead else self._child
 
     async def _living(self) -> _Child:
-        if self._child is not None and not self._child.dead:
-            return self._child
+        if self._alive is not None:
+            return self._alive
         async with self._starting:
-            if self._child is None or self._child.dead:
+            if (child := self._alive) is None:
                 lived_for = time.monotonic() - self._started_at
                 await asyncio.sleep(self._pause - lived_for)
                 again_so_soon = self._child is not None and lived_for < _LONGEST_PAUSE
                 self._pause = min(2 * self._pause, _LONGEST_PAUSE) if again_so_soon else _PAUSE
                 self._started_at = time.monotonic()
-                self._child = await _start(self._orders)
-            return self._child
+                child = self._child = await _start(self._orders)
+            return child
 
 
 async def _start(orders: Orders) -> _Child:

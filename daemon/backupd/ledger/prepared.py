@@ -40,4 +40,5 @@ class Prepared:
         return connection.exec_driver_sql(self._text, [self._in_order(row) for row in rows])
 
     def _in_order(self, values: Mapping[str, Any]) -> tuple[Any, ...]:
-        return tuple(map((self._fixed | dict(values)).__getitem__, self._names))
+        known = {**self._fixed, **values} if self._fixed else values
+        return tuple(map(known.__getitem__, self._names))
