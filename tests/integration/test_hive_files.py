@@ -4,25 +4,23 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
 from pyarrow import parquet as pq
 
-from backupd.core.errors import BackupdError, DependencyDownError, RewindError
-from backupd.core.ports import RowKey
+from backupd.core.errors import DependencyDownError, RewindError
 from backupd.core.records import new_id
 from backupd.warehouse import open_warehouse
 from support.hives import DATABASE, TABLE, hive_section, running_hive
+from support.merging import assert_once, merged_once_though_cut, until_merged
 from support.rows import EVIL, NOON, batch_of, new_batch, production_row
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator, Sequence
+    from collections.abc import AsyncIterator, Iterator
     from pathlib import Path
 
     from backupd.core.ports import Warehouse
-    from backupd.core.records import Batch, ProductionRow
     from support.hive_server import Fault, HiveServer
 
 
@@ -42,28 +40,6 @@ async def warehouse(server: HiveServer) -> AsyncIterator[Warehouse]:
 def staged(server: HiveServer) -> list[str]:
     folder = server.tables.directory.parent / "staging"
     return sorted(path.name for path in folder.iterdir()) if folder.exists() else []
-
-
-async def until_merged(
-    warehouse: Warehouse, batch: Batch, rows: Sequence[ProductionRow]
-) -> list[BackupdError]:
-    """Load and merge as the worker would, again after each failure; return the failures."""
-    failures: list[BackupdError] = []
-    while len(failures) < 10:
-        try:
-            await warehouse.load(batch, rows)
-            seen = await warehouse.merge(batch, rows)
-        except BackupdError as error:
-            failures.append(error)
-        else:
-            assert seen == Counter(row.file_id for row in rows)
-            return failures
-    raise AssertionError(failures)
-
-
-async def assert_once(warehouse: Warehouse, rows: Sequence[ProductionRow]) -> None:
-    found = Counter([key async for key in warehouse.rows({row.file_date for row in rows})])
-    assert found == Counter(RowKey(row.file_id, row.file_date) for row in rows)
 
 
 @pytest.mark.parametrize("fault", ["cut before", "cut after", "zombie", "hang", "fail", "forget"])
@@ -93,16 +69,7 @@ CALLS = ["OpenSession", "ExecuteStatement", "GetOperationStatus", "CloseOperatio
 async def test_a_connection_that_is_cut_at_any_call_makes_each_row_once(
     server: HiveServer, warehouse: Warehouse, call: str
 ) -> None:
-    batch, rows = new_batch(4, days=2)
-    for _ in range(3):
-        server.cut_at = call
-        with suppress(BackupdError):
-            await warehouse.load(batch, rows)
-        server.cut_at = call
-        with suppress(BackupdError):
-            await warehouse.merge(batch, rows)
-    await until_merged(warehouse, batch, rows)
-    await assert_once(warehouse, rows)
+    await merged_once_though_cut(server, warehouse, call)
 
 
 async def test_a_zombie_that_wakes_before_the_next_try_makes_each_row_once(

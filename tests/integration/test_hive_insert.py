@@ -12,19 +12,18 @@ import pytest
 from pyarrow import parquet as pq
 
 from backupd.core.errors import BackupdError, DependencyDownError, RewindError
-from backupd.core.ports import RowKey
 from backupd.core.records import new_id
 from backupd.warehouse import hive_connection, open_warehouse
 from backupd.warehouse.statement_memory import StatementMemory
 from support.hives import DATABASE, STAGING_TABLE, TABLE, hive_section, running_hive
+from support.merging import assert_once, merged_once_though_cut, until_merged
 from support.rows import EVIL, NOON, batch_of, new_batch, production_row
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+    from collections.abc import AsyncIterator, Callable, Iterator
     from pathlib import Path
 
     from backupd.core.ports import Warehouse
-    from backupd.core.records import Batch, ProductionRow
     from support.hive_server import Fault, HiveServer
 
     Opened = Callable[..., Warehouse]
@@ -76,25 +75,6 @@ def inserts(server: HiveServer) -> list[str]:
     return [each for each in server.statements if each.startswith("INSERT")]
 
 
-async def until_merged(warehouse: Warehouse, batch: Batch, rows: Sequence[ProductionRow]) -> None:
-    """Load and merge as the worker would, again after each failure."""
-    failures: list[BackupdError] = []
-    while len(failures) < 10:
-        try:
-            await warehouse.load(batch, rows)
-            assert await warehouse.merge(batch, rows) == Counter(row.file_id for row in rows)
-        except BackupdError as error:
-            failures.append(error)
-        else:
-            return
-    raise AssertionError(failures)
-
-
-async def assert_once(warehouse: Warehouse, rows: Sequence[ProductionRow]) -> None:
-    found = Counter([key async for key in warehouse.rows({row.file_date for row in rows})])
-    assert found == Counter(RowKey(row.file_id, row.file_date) for row in rows)
-
-
 @pytest.mark.parametrize(
     "fault", ["cut before", "cut after", "hang", "fail", "forget", "orphan", "linger"]
 )
@@ -118,16 +98,7 @@ CALLS = ["OpenSession", "ExecuteStatement", "GetOperationStatus", "CloseOperatio
 async def test_a_connection_that_is_cut_at_any_call_makes_each_row_once(
     server: HiveServer, warehouse: Warehouse, call: str
 ) -> None:
-    batch, rows = new_batch(4, days=2)
-    for _ in range(3):
-        server.cut_at = call
-        with suppress(BackupdError):
-            await warehouse.load(batch, rows)
-        server.cut_at = call
-        with suppress(BackupdError):
-            await warehouse.merge(batch, rows)
-    await until_merged(warehouse, batch, rows)
-    await assert_once(warehouse, rows)
+    await merged_once_though_cut(server, warehouse, call)
 
 
 async def test_an_insert_whose_answer_was_lost_is_not_repeated_when_its_rows_are_there(

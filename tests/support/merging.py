@@ -1,0 +1,55 @@
+"""Batches go through load and merge of a real adapter, whatever goes wrong on their way."""
+
+from __future__ import annotations
+
+from collections import Counter
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from backupd.core.errors import BackupdError
+from backupd.core.ports import RowKey
+from support.rows import new_batch
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from backupd.core.ports import Warehouse
+    from backupd.core.records import Batch, ProductionRow
+    from support.hive_server import HiveServer
+
+
+async def until_merged(
+    warehouse: Warehouse, batch: Batch, rows: Sequence[ProductionRow]
+) -> list[BackupdError]:
+    """Load and merge as the worker would, again after each failure; return the failures."""
+    failures: list[BackupdError] = []
+    while len(failures) < 10:
+        try:
+            await warehouse.load(batch, rows)
+            seen = await warehouse.merge(batch, rows)
+        except BackupdError as error:
+            failures.append(error)
+        else:
+            assert seen == Counter(row.file_id for row in rows)
+            return failures
+    raise AssertionError(failures)
+
+
+async def assert_once(warehouse: Warehouse, rows: Sequence[ProductionRow]) -> None:
+    """See that production has each row once."""
+    found = Counter([key async for key in warehouse.rows({row.file_date for row in rows})])
+    assert found == Counter(RowKey(row.file_id, row.file_date) for row in rows)
+
+
+async def merged_once_though_cut(server: HiveServer, warehouse: Warehouse, call: str) -> None:
+    """Have the connection cut at this call again and again, and each row made once all the same."""
+    batch, rows = new_batch(4, days=2)
+    for _ in range(3):
+        server.cut_at = call
+        with suppress(BackupdError):
+            await warehouse.load(batch, rows)
+        server.cut_at = call
+        with suppress(BackupdError):
+            await warehouse.merge(batch, rows)
+    await until_merged(warehouse, batch, rows)
+    await assert_once(warehouse, rows)
