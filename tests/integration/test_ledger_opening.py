@@ -248,15 +248,20 @@ def test_the_steps_make_the_tables_that_the_program_speaks_of() -> None:
     assert _made_by(schema.migrate) == _made_by(schema.metadata.create_all)
 
 
-def _made_by(make: Callable[[sa.Connection], None]) -> set[str]:
-    """Return the statements of all tables and indexes, their white space evened out."""
+def _made_by(make: Callable[[sa.Connection], None]) -> set[tuple[object, ...]]:
+    """Return the columns of all tables, and the statements of all indexes."""
     with sa.create_engine("sqlite://").begin() as connection:
         make(connection)
-        query = "SELECT sql FROM sqlite_master WHERE sql IS NOT NULL"
-        return {
-            " ".join(sql.split()).replace("( ", "(").replace(" )", ")")
-            for (sql,) in connection.exec_driver_sql(query)
-        }
+        made: set[tuple[object, ...]] = set()
+        query = "SELECT type, name, sql FROM sqlite_master WHERE sql IS NOT NULL"
+        for kind, name, sql in connection.exec_driver_sql(query).all():
+            if kind == "index":
+                made.add((name, " ".join(sql.split())))
+                continue
+            columns = connection.exec_driver_sql(f"PRAGMA table_info({name})").all()
+            # Their order counts too; the default of a column that came later is the step's affair.
+            made.update((name, *column[:4], column[5]) for column in columns)
+        return made
 
 
 # -- readers ----------------------------------------------------------------------------------

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backupd.archive.gathering import MANY, Gathering
 from backupd.archive.naming import LONGEST_NAME, encode, place
 from backupd.archive.remote_hash import parse_sums
 from backupd.core.errors import PermanentError
+from backupd.core.gathering import MANY, Gathering
 
 if TYPE_CHECKING:
     from pathlib import Path

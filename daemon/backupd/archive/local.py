@@ -11,7 +11,6 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from backupd.archive.gathering import Gathering
 from backupd.archive.naming import Place, place
 from backupd.archive.probing import probe_directories
 from backupd.core.errors import (
@@ -21,6 +20,7 @@ from backupd.core.errors import (
     PermanentError,
     TransientError,
 )
+from backupd.core.gathering import Gathering
 from backupd.core.ports import Checksum
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
 from backupd.archive.connection import CONNECTIONS
-from backupd.archive.gathering import Gathering
 from backupd.archive.naming import encode
+from backupd.core.gathering import Gathering
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import asyncssh
 
-from backupd.archive.gathering import Gathering
 from backupd.archive.naming import encode
+from backupd.core.gathering import Gathering
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

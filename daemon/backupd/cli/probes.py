@@ -14,10 +14,10 @@ from rich.text import Text
 
 from backupd.archive import open_archive
 from backupd.cli import render
-from backupd.config.filesystems import is_directory
 from backupd.core.errors import BackupdError
 from backupd.core.ports import Probe
 from backupd.ledger import LedgerReader, lock
+from backupd.localfs.filesystems import is_directory
 from backupd.warehouse import open_refresher, open_warehouse
 
 if TYPE_CHECKING:

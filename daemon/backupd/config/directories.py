@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from backupd.config.feeds import archive_directory, fill
-from backupd.config.filesystems import NETWORK_FILESYSTEMS, filesystem_type, is_directory
 from backupd.config.mistakes import Mistake
+from backupd.localfs.filesystems import NETWORK_FILESYSTEMS, filesystem_type, is_directory
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterator, Mapping, Sequence

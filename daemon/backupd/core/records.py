@@ -120,6 +120,7 @@ class FileRecord:
     duplicate_of: str | None  # id of the first file with this name and content
     archive_name: str | None  # relative to the archive's root
     trouble: str = ""  # why it was parked, without what is its own, until it goes on: its incident
+    proven_at: float | None = None  # when row and copy were last seen, and nothing came in between
 
     @property
     def file_name(self) -> str:
@@ -198,6 +199,9 @@ class Receipt:
     flushed: bool  # the archive confirmed that it is on its disk
     shipped_at: float
     verified_at: float
+    named_by: str = (
+        ""  # how its name was taken without replacing: rename | link | claim; "" unknown
+    )
 
     def flaws(self, sha256: str | None) -> Iterator[str]:
         """Yield why it is no proof that a file of this content is in the archive."""
@@ -301,11 +305,24 @@ class OwedRefresh:
 
 
 @dataclass(frozen=True, kw_only=True)
+class FeedRoot:
+    """A feed's directory as it was found: links in its path followed, and which one it is."""
+
+    path: str
+    dev: int
+    ino: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class Task:
     """A claimed file and what its stage needs to know beside it."""
 
     file: FileRecord
     feed: Feed
+    root: FeedRoot | None = None  # the feed's directory; no other one is ever opened
+    is_proven: bool = (
+        False  # its row and its copy were seen just now; else both are looked at again
+    )
     receipt: Receipt | None = None  # of the file; of the first one for a duplicate
     original: FileRecord | None = None  # the first file, for a duplicate
 

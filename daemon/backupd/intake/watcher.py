@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Literal
 
 import structlog
 
-from backupd.config.filesystems import NETWORK_FILESYSTEMS, filesystem_type
 from backupd.intake.observer import Observer
+from backupd.localfs.filesystems import NETWORK_FILESYSTEMS, filesystem_type
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

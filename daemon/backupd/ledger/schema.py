@@ -53,6 +53,7 @@ files = sa.Table(
     sa.Column("duplicate_of", sa.Text),
     sa.Column("archive_name", sa.Text),
     sa.Column("trouble", sa.Text, nullable=False),
+    sa.Column("proven_at", sa.Float),
 )
 sa.Index("files_path", files.c.path)
 sa.Index("files_local", files.c.path, unique=True, sqlite_where=files.c.local)
@@ -158,6 +159,7 @@ receipts = sa.Table(
     sa.Column("verified_by", sa.Text, nullable=False),
     sa.Column("flushed", sa.Boolean, nullable=False),
     *_times("shipped_at", "verified_at"),
+    sa.Column("named_by", sa.Text, nullable=False),
 )
 
 incidents = sa.Table(
@@ -234,6 +236,18 @@ feed_mounts = sa.Table(
     metadata,
     sa.Column("feed", sa.Text, primary_key=True),
     sa.Column("mount", sa.LargeBinary, nullable=False),
+    # The feed's directory as the config named it then, and where that really was, links followed.
+    sa.Column("directory", sa.LargeBinary),
+    sa.Column("real_path", sa.LargeBinary),
+)
+
+# The places that this ledger writes to, and the mark that each of them bears.
+places = sa.Table(
+    "places",
+    metadata,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("mark", sa.Text, nullable=False),
+    *_times("known_since"),
 )
 
 

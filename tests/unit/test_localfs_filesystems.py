@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from backupd.config.filesystems import filesystem_type
+from backupd.localfs.filesystems import filesystem_type
 
 
 @pytest.mark.parametrize("path", ["/proc/self", "/dev/pts", "/sys", "/"])
