@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 from structlog.testing import capture_logs
 
+from backupd.core.records import FeedMount
 from backupd.core.stages import Stage, Status
 from backupd.intake.health import FeedHealth, mount_point
 from backupd.ledger.ledger import Ledger
@@ -81,7 +82,7 @@ async def test_the_mount_point_is_remembered(feed: Feed, ledger: Ledger) -> None
 async def test_a_feed_without_local_files_may_stand_on_another_mount(
     tmp_path: Path, feed: Feed, ledger: Ledger
 ) -> None:
-    await ledger.remember_mount(feed.name, str(tmp_path / "feed"))
+    await ledger.remember_root(feed.name, FeedMount(mount=str(tmp_path / "feed")))
     health = FeedHealth([feed], ledger, Changes())
     await health.check()
     assert health.away == {}
@@ -96,7 +97,7 @@ async def test_an_empty_mount_point_is_away_while_files_of_the_feed_are_owed(
     async with watching(tmp_path, [feed], rescan_every=0.1) as watched:
         await watched.until_one("eLUX_1.csv", lambda file: file.awaits)
         # As if the directory had been a mount point when the file was seen.
-        await watched.ledger.remember_mount(feed.name, str(tmp_path / "feed"))
+        await watched.ledger.remember_root(feed.name, FeedMount(mount=str(tmp_path / "feed")))
     path.rename(tmp_path / "unmounted")
     with capture_logs():
         async with watching(tmp_path, [feed], rescan_every=0.1) as watched:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from backupd.control.rules import plan_hold
 from backupd.core import moves
-from backupd.core.records import FileRecord, Receipt
+from backupd.core.records import FeedMount, FileRecord, Receipt
 from backupd.core.stages import Stage, Status
 from backupd.ledger import Ledger, reports
 from support.files import NOW, POLICY, a_file, a_sighting
@@ -346,13 +346,14 @@ async def test_counts_add_up(ledger: Ledger) -> None:
     }
 
 
-async def test_a_mount_is_told_while_a_file_of_its_feed_may_be_missed(ledger: Ledger) -> None:
-    await ledger.remember_mount(FEED.name, "/mnt/é")
-    await ledger.remember_mount(OTHER.name, "/other")
+async def test_a_root_is_told_while_a_file_of_its_feed_may_be_missed(ledger: Ledger) -> None:
+    root = FeedMount(mount="/mnt/é", directory="/feed", real_path="/mnt/é/feed\udcff")
+    await ledger.remember_root(FEED.name, root)
+    await ledger.remember_root(OTHER.name, FeedMount(mount="/other"))
     assert await ledger.feed_mounts() == {}
     (file,) = await plant(ledger, a_file(Stage.SHIP, Status.PARKED))
-    assert await ledger.feed_mounts() == {FEED.name: "/mnt/é"}
-    await ledger.remember_mount(FEED.name, "/mnt/2")
-    assert await ledger.feed_mounts() == {FEED.name: "/mnt/2"}
+    assert await ledger.feed_mounts() == {FEED.name: root}
+    await ledger.remember_root(FEED.name, FeedMount(mount="/mnt/2"))
+    assert await ledger.feed_mounts() == {FEED.name: FeedMount(mount="/mnt/2")}
     await stand(ledger, file, local=False)
     assert await ledger.feed_mounts() == {}

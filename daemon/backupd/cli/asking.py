@@ -14,6 +14,7 @@ from backupd.control import (
     ask_daemon,
     hold,
     release,
+    remember_place,
     requeue,
 )
 from backupd.core.errors import BackupdError
@@ -87,6 +88,24 @@ def carry_out(
     for ids in groups:
         answer = ask_daemon(places.socket, wish.request(ids))
         yield [Answer(**each) for each in answer["answers"]]
+
+
+def record_place(ledger: Path, socket: Path, name: str, mark: str) -> None:
+    """Record the mark of a place in the ledger, by the daemon where one runs.
+
+    Raises BackupdError when neither the daemon nor this process can.
+    """
+    try:
+        ask_daemon(socket, {"verb": "place", "name": name, "mark": mark})
+    except DaemonAbsentError:
+        asyncio.run(_record_place(_locked(ledger, socket), name, mark))
+
+
+async def _record_place(ledger: Ledger, name: str, mark: str) -> None:
+    try:
+        await remember_place(ledger, name, mark, time.time())
+    finally:
+        await ledger.close()
 
 
 def _silent(places: Places, error: BackupdError) -> DaemonState:

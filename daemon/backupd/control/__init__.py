@@ -1,6 +1,6 @@
 """What a person may ask of files, and the socket by which the daemon is asked."""
 
-from backupd.control.actions import Answer, hold, release, requeue
+from backupd.control.actions import Answer, hold, release, remember_place, requeue
 from backupd.control.client import DaemonAbsentError, ask_daemon
 from backupd.control.server import ControlServer
 
@@ -11,5 +11,6 @@ __all__ = [
     "ask_daemon",
     "hold",
     "release",
+    "remember_place",
     "requeue",
 ]

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from backupd.control import rules
+from backupd.core.errors import BackupdError
 from backupd.core.names import escaped
+from backupd.core.places import mark_in
 from backupd.ledger import reports
 
 if TYPE_CHECKING:
@@ -52,6 +54,16 @@ async def hold(ledger: Ledger, ids: Sequence[str], now: float) -> list[Answer]:
 async def release(ledger: Ledger, ids: Sequence[str], now: float) -> list[Answer]:
     """Take held files back."""
     return await _apply(ledger, ids, lambda file: (rules.plan_release(file, now), "released"))
+
+
+async def remember_place(ledger: Ledger, name: str, mark: str, now: float) -> None:
+    """Record the mark of a place, as the one that this ledger means from now on.
+
+    Raises BackupdError for what is not a valid mark.
+    """
+    if mark_in(mark.encode()) != mark:
+        raise BackupdError(f"{escaped(mark)} is not a valid mark of a place: 32 hex digits are")
+    await ledger.remember_place(name, mark, now)
 
 
 async def _apply(

@@ -111,6 +111,10 @@ class ControlServer:
         match request["verb"]:
             case "status":
                 return {"pid": os.getpid(), "since": self._since}
+            case "place":
+                name, mark = str(request["name"]), str(request["mark"])
+                await actions.remember_place(self._ledger, name, mark, now)
+                return {}
             case "requeue":
                 stage = Stage(request["from"]) if request["from"] else None
                 answers = await actions.requeue(

@@ -314,6 +314,15 @@ class FeedRoot:
 
 
 @dataclass(frozen=True, kw_only=True)
+class FeedMount:
+    """Where a feed's directory was seen last. What older versions wrote has the mount alone."""
+
+    mount: str  # the mount point that it stood on
+    directory: str | None = None  # as the config named it then
+    real_path: str | None = None  # where that was, links followed
+
+
+@dataclass(frozen=True, kw_only=True)
 class Task:
     """A claimed file and what its stage needs to know beside it."""
 

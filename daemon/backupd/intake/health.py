@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from backupd.core.records import FeedMount
+
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
 
@@ -67,15 +69,18 @@ class FeedHealth:
     async def check(self) -> None:
         """Look at every feed, and tell when one went away or came back."""
         if self._expected is None:
-            self._expected = await self._ledger.feed_mounts()
+            self._expected = await self._expected_mounts()
             self._written = dict(self._expected)
         away = await asyncio.to_thread(self._look)
         if away:
             # Where none of a feed's files is local any more, nothing can be missing.
-            self._expected = await self._ledger.feed_mounts()
+            self._expected = await self._expected_mounts()
             away = await asyncio.to_thread(self._look)
         await self._remember_mounts()
         await self._tell(away)
+
+    async def _expected_mounts(self) -> dict[str, str]:
+        return {feed: root.mount for feed, root in (await self._ledger.feed_mounts()).items()}
 
     def _look(self) -> dict[str, str]:
         reasons = {feed.name: self.why_away(feed) for feed in self._feeds}
@@ -87,7 +92,12 @@ class FeedHealth:
             for name, good in list(self._good.items())
             if self._written.get(name) != good.mount
         }
-        await asyncio.gather(*(self._ledger.remember_mount(*item) for item in new.items()))
+        await asyncio.gather(
+            *(
+                self._ledger.remember_root(feed, FeedMount(mount=mount))
+                for feed, mount in new.items()
+            )
+        )
         self._written |= new
         self._expected = (self._expected or {}) | new
 

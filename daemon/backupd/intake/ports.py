@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Sequence
 
-    from backupd.core.records import FileRecord, Identity, Move
+    from backupd.core.records import FeedMount, FileRecord, Identity, Move
 
 __all__ = ["IntakeLedger", "Sighting"]
 
@@ -51,13 +51,13 @@ class IntakeLedger(Protocol):
         """Make the files that wait in settle and expect their companion at these paths due now."""
         ...
 
-    async def feed_mounts(self) -> dict[str, str]:
-        """Return the mount point that each feed was last seen on.
+    async def feed_mounts(self) -> dict[str, FeedMount]:
+        """Return where each feed was last seen.
 
         Feeds of which no file is local any more are left out: nothing of theirs can be missing.
         """
         ...
 
-    async def remember_mount(self, feed: str, mount: str) -> None:
-        """Note the mount point that a feed's directory was seen on."""
+    async def remember_root(self, feed: str, root: FeedMount) -> None:
+        """Note where a feed's directory was seen."""
         ...

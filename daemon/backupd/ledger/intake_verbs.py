@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
@@ -20,6 +20,8 @@ from backupd.ledger.schema import feed_mounts, files
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
+
+    from backupd.core.records import FeedMount
 
 _LOOKUPS = 500  # paths a query: SQLite's own bound on parameters is far above
 
@@ -114,11 +116,15 @@ def wake_companions(connection: sa.Connection, wakes: Sequence[tuple[str, float]
     return [None] * len(wakes)
 
 
-def remember_mount(connection: sa.Connection, mounts: Sequence[tuple[str, str]]) -> list[None]:
-    """Write which mount each feed was seen on: items are (feed, mount point)."""
-    rows = [{"feed": feed, "mount": os.fsencode(mount)} for feed, mount in mounts]
+def remember_roots(connection: sa.Connection, roots: Sequence[tuple[str, FeedMount]]) -> list[None]:
+    """Write where each feed's directory was seen: items are (feed, where)."""
+    rows = [{"feed": feed, **_encoded(asdict(root))} for feed, root in roots]
     connection.execute(sa.insert(feed_mounts).prefix_with("OR REPLACE"), rows)
-    return [None] * len(mounts)
+    return [None] * len(roots)
+
+
+def _encoded(paths: dict[str, str | None]) -> dict[str, bytes | None]:
+    return {name: None if path is None else os.fsencode(path) for name, path in paths.items()}
 
 
 _WAKE_COMPANIONS = (

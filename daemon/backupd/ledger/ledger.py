@@ -16,6 +16,7 @@ from backupd.ledger import (
     incident_reports,
     incident_verbs,
     intake_verbs,
+    place_verbs,
     refresh_verbs,
     reports,
     row_count_verbs,
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from backupd.core.errors import LedgerError
     from backupd.core.incidents import Case, Incident, Notice, Outage, Troubles
     from backupd.core.ports import RowKey
-    from backupd.core.records import OwedRefresh, RowCount, Statement
+    from backupd.core.records import FeedMount, OwedRefresh, RowCount, Statement
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -202,13 +203,23 @@ class Ledger:
             await self._writer.apply(intake_verbs.wake_companions, items)
             self.wake(Stage.SETTLE)
 
-    async def feed_mounts(self) -> dict[str, str]:
-        """Return the mount that each feed was last seen on."""
+    async def feed_mounts(self) -> dict[str, FeedMount]:
+        """Return where each feed was last seen, for feeds whose files may be missed."""
         return await self.ask(reports.mounts)
 
-    async def remember_mount(self, feed: str, mount: str) -> None:
-        """Write which mount a feed was seen on."""
-        await self._writer.apply(intake_verbs.remember_mount, [(feed, mount)])
+    async def remember_root(self, feed: str, root: FeedMount) -> None:
+        """Write where a feed was seen."""
+        await self._writer.apply(intake_verbs.remember_roots, [(feed, root)])
+
+    # -- places --------------------------------------------------------------------------------
+
+    async def place(self, name: str) -> str | None:
+        """Return the mark of a place that this ledger writes to; None: it knows no such place."""
+        return await self.ask(reports.place, name)
+
+    async def remember_place(self, name: str, mark: str, now: float) -> None:
+        """Write the mark of a place, over what was known of it."""
+        await self._writer.apply(place_verbs.remember, [(name, mark, now)])
 
     # -- batches -------------------------------------------------------------------------------
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
-from backupd.core.records import first_id
+from backupd.core.places import Witness
+from backupd.core.ports import RowKey
+from backupd.core.records import FeedMount, first_id
 from backupd.core.stages import ORDER, Stage, Status
 from backupd.ledger.batch_verbs import members_of
 from backupd.ledger.rows import batch_of, event_of, file_of, in_chunks, receipt_of
@@ -18,6 +20,7 @@ from backupd.ledger.schema import (
     events,
     feed_mounts,
     files,
+    places,
     receipts,
 )
 
@@ -327,8 +330,8 @@ def seen_feeds(connection: sa.Connection) -> frozenset[str]:
     return frozenset(connection.execute(sa.select(feed_mounts.c.feed)).scalars())
 
 
-def mounts(connection: sa.Connection) -> dict[str, str]:
-    """Return the mount that each feed was last seen on, for feeds whose files may be missed."""
+def mounts(connection: sa.Connection) -> dict[str, FeedMount]:
+    """Return where each feed was last seen, for feeds whose files may be missed."""
     missed = sa.select(files.c.id).where(
         files.c.status != _DONE,
         files.c.status.in_([Status.WAITING, Status.RUNNING, Status.PARKED]),
@@ -336,4 +339,38 @@ def mounts(connection: sa.Connection) -> dict[str, str]:
         files.c.local,
     )
     query = sa.select(feed_mounts).where(missed.exists())
-    return {row.feed: os.fsdecode(row.mount) for row in connection.execute(query)}
+    return {row.feed: _mount_of(row) for row in connection.execute(query)}
+
+
+def _mount_of(row: sa.Row[Any]) -> FeedMount:
+    return FeedMount(
+        mount=os.fsdecode(row.mount),
+        directory=None if row.directory is None else os.fsdecode(row.directory),
+        real_path=None if row.real_path is None else os.fsdecode(row.real_path),
+    )
+
+
+def place(connection: sa.Connection, name: str) -> str | None:
+    """Return the mark of a place that the ledger writes to; None where it knows no such place."""
+    query = sa.select(places.c.mark).where(places.c.name == name)
+    found = connection.execute(query).scalar_one_or_none()
+    return found if found is None else str(found)
+
+
+def witnesses(connection: sa.Connection, limit: int) -> list[Witness]:
+    """Return the newest copies that must be in the archive, newest first."""
+    query = sa.select(receipts.c.archive_name, receipts.c.sent_bytes)
+    rows = connection.execute(query.order_by(receipts.c.file_id.desc()).limit(limit))
+    return [Witness(archive_name, sent_bytes) for archive_name, sent_bytes in rows]
+
+
+def row_witnesses(connection: sa.Connection, limit: int) -> list[RowKey]:
+    """Return the newest rows that must be in production, newest first."""
+    query = (
+        sa.select(files)
+        .where(files.c.row_seen_at.is_not(None), files.c.file_timestamp.is_not(None))
+        .order_by(files.c.id.desc())
+        .limit(limit)
+    )
+    found = [file_of(row) for row in connection.execute(query)]
+    return [RowKey(file.id, file.file_date) for file in found if file.file_date is not None]

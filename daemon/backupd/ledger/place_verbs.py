@@ -1,0 +1,19 @@
+"""What is written of the places that backupd writes to."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import sqlalchemy as sa
+
+from backupd.ledger.schema import places
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+def remember(connection: sa.Connection, found: Sequence[tuple[str, str, float]]) -> list[None]:
+    """Write which mark each place bears, over what was known: items are (name, mark, now)."""
+    rows = [{"name": name, "mark": mark, "known_since": now} for name, mark, now in found]
+    connection.execute(sa.insert(places).prefix_with("OR REPLACE"), rows)
+    return [None] * len(found)
