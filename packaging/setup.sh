@@ -56,8 +56,10 @@ missing_packages() {
     has_program sshd || echo openssh-server   # the tests ship to a real server on loopback
     has_program ssh-keygen || echo openssh-client
     has_program ps || echo procps
+    has_program dropbear || echo dropbear-bin # and to servers of other makers
+    has_program proftpd || printf '%s\n' proftpd-core proftpd-mod-crypto
     has_program strace || echo strace         # makes a system call fail, or the process die in it
-    has_program rclone || echo rclone         # the bench compares with these two
+    has_program rclone || echo rclone         # such a server too; the bench compares with these two
     has_program igzip || echo isal
 }
 
@@ -85,6 +87,22 @@ keep_sshd_from_starting() {
         "running as a service (remove that file if you want one)"
     as_root mkdir -p /etc/ssh
     as_root touch /etc/ssh/sshd_not_to_be_run
+}
+
+# Masked, systemd leaves it alone; where there is no systemd, the package's own script would start
+# it, unless a policy forbids that while it is installed.
+install_without_proftpd_starting() {
+    local policy=/usr/sbin/policy-rc.d forbidden=
+    say "proftpd is for the tests alone: its unit is masked (systemctl unmask proftpd.service" \
+        "if you want the service)"
+    as_root mkdir -p /etc/systemd/system
+    as_root ln -sfT /dev/null /etc/systemd/system/proftpd.service
+    if [[ ! -e $policy ]]; then
+        forbidden=yes
+        as_root install -m 755 <(printf '#!/bin/sh\nexit 101\n') "$policy"
+    fi
+    install_packages "$@"
+    [[ -z $forbidden ]] || as_root rm -f "$policy"
 }
 
 # Left without a configuration, the system-wide one that comes with the package does not start.
@@ -124,7 +142,11 @@ set_up() {
     if ((${#packages[@]})); then
         [[ " ${packages[*]} " != *" openssh-server "* ]] || keep_sshd_from_starting
         [[ " ${packages[*]} " != *" slapd "* ]] || keep_slapd_from_starting
-        install_packages "${packages[@]}"
+        if [[ " ${packages[*]} " == *" proftpd-core "* ]]; then
+            install_without_proftpd_starting "${packages[@]}"
+        else
+            install_packages "${packages[@]}"
+        fi
         python=$(find_python)
     fi
     [[ -n $python ]] || die "found no Python 3.11 or later; set PYTHON to one"

@@ -9,12 +9,13 @@ from backupd.config.sections import ArchiveSection
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from support.sftp_servers import SftpServer
     from support.sshd import SshServer
 
 
 def archive_section(
     root: Path,
-    server: SshServer | None = None,
+    server: SshServer | SftpServer | None = None,
     *,
     port: int | None = None,
     verify: Literal["auto", "remote-sha256", "readback"] = "auto",

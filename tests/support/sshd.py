@@ -10,18 +10,24 @@ import os
 import pwd
 import shutil
 import signal
-import socket
 import subprocess
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import asyncssh
 
+from support.processes import (
+    descendants,
+    free_port,
+    kill_descendants,
+    says_ssh,
+    send_signal,
+    wait_for_start,
+)
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-START_WITHIN = 20.0  # seconds; far more than it needs, even on a busy machine
 SFTP_SERVERS = ("/usr/lib/openssh/sftp-server", "/usr/libexec/openssh/sftp-server")
 
 
@@ -40,7 +46,7 @@ class SshServer:
         """
         directory.mkdir(parents=True, exist_ok=True)
         self.directory = directory
-        self.port = _free_port()
+        self.port = free_port()
         self.username = pwd.getpwuid(os.geteuid()).pw_name
         self.known_hosts = directory / "known_hosts"
         self.identity = directory / "identity"
@@ -62,7 +68,7 @@ class SshServer:
         command = [program, "-D", "-e", "-f", str(self.directory / "sshd_config")]
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(command, stderr=log, stdin=subprocess.DEVNULL)
-        self._wait_until_it_answers()
+        wait_for_start(self._process, lambda: says_ssh(self.host, self.port), self.log)
 
     def stop(self) -> None:
         """End it and all that it started, connections too. Stopped already is no error."""
@@ -85,9 +91,7 @@ class SshServer:
     def drop_connections(self) -> None:
         """Cut every connection; new ones are welcome."""
         assert self._process
-        for pid in _descendants(self._process.pid):
-            _kill(pid, signal.SIGKILL)
-            _wait_until_reaped(pid)
+        kill_descendants(self._process.pid)
 
     def new_host_key(self) -> None:
         """Change its host key; shown from the next start on, trusted after `trust`."""
@@ -132,24 +136,10 @@ class SshServer:
             lines.append("ForceCommand internal-sftp")
         (self.directory / "sshd_config").write_text("\n".join(lines) + "\n")
 
-    def _wait_until_it_answers(self) -> None:
-        assert self._process
-        deadline = time.monotonic() + START_WITHIN
-        while self._process.poll() is None and time.monotonic() < deadline:
-            with (
-                contextlib.suppress(OSError),
-                socket.create_connection((self.host, self.port), 1) as connection,
-            ):
-                connection.settimeout(START_WITHIN)
-                if connection.recv(4) == b"SSH-":
-                    return
-            time.sleep(0.01)
-        raise AssertionError(f"sshd did not start:\n{self.log.read_text()}")
-
     def _signal(self, number: signal.Signals) -> None:
         assert self._process
-        for pid in (self._process.pid, *_descendants(self._process.pid)):
-            _kill(pid, number)
+        for pid in (self._process.pid, *descendants(self._process.pid)):
+            send_signal(pid, number)
 
 
 @contextlib.contextmanager
@@ -163,12 +153,6 @@ def running_sshd(
         yield server
     finally:
         server.stop()
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port
 
 
 def _sftp_server() -> str:
@@ -188,25 +172,3 @@ def _write_secret(path: Path, content: bytes) -> None:
     path.unlink(missing_ok=True)
     path.touch(mode=0o600)
     path.write_bytes(content)
-
-
-def _descendants(pid: int) -> list[int]:
-    """Return the processes below `pid`, deepest first."""
-    found: list[int] = []
-    for children in Path(f"/proc/{pid}/task").glob("*/children"):
-        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-            for child in children.read_text().split():
-                found += [*_descendants(int(child)), int(child)]
-    return found
-
-
-def _wait_until_reaped(pid: int) -> None:
-    """Leave its parent the time to take note, or it stays behind as a zombie of nobody's."""
-    deadline = time.monotonic() + START_WITHIN
-    while Path(f"/proc/{pid}").exists() and time.monotonic() < deadline:
-        time.sleep(0.001)
-
-
-def _kill(pid: int, number: signal.Signals) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(pid, number)

@@ -1,0 +1,73 @@
+"""Processes that a test starts on a port of its own: waited for, stopped with all they started."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import subprocess
+    from collections.abc import Callable
+
+START_WITHIN = 20.0  # seconds; far more than a server needs, even on a busy machine
+SECONDS_BETWEEN_LOOKS = 0.01
+
+
+def free_port() -> int:
+    """Return a port of loopback on which nobody listens."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port: int = listener.getsockname()[1]
+        return port
+
+
+def says_ssh(host: str, port: int) -> bool:
+    """Tell whether an SSH server answers there."""
+    with (
+        contextlib.suppress(OSError),
+        socket.create_connection((host, port), 1) as connection,
+    ):
+        connection.settimeout(START_WITHIN)
+        return connection.recv(4) == b"SSH-"
+    return False
+
+
+def wait_for_start(
+    process: subprocess.Popen[bytes], answers: Callable[[], bool], log: Path
+) -> None:
+    """Return once it answers; AssertionError with its log where it does not."""
+    deadline = time.monotonic() + START_WITHIN
+    while process.poll() is None and time.monotonic() < deadline:
+        if answers():
+            return
+        time.sleep(SECONDS_BETWEEN_LOOKS)
+    raise AssertionError(f"{process.args!r} did not start:\n{log.read_text()}")
+
+
+def descendants(pid: int) -> list[int]:
+    """Return the processes below `pid`, deepest first."""
+    found: list[int] = []
+    for children in Path(f"/proc/{pid}/task").glob("*/children"):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            for child in children.read_text().split():
+                found += [*descendants(int(child)), int(child)]
+    return found
+
+
+def kill_descendants(pid: int) -> None:
+    """Kill what `pid` started, and leave it the time to take note, or a zombie stays behind."""
+    for child in descendants(pid):
+        send_signal(child, signal.SIGKILL)
+        deadline = time.monotonic() + START_WITHIN
+        while Path(f"/proc/{child}").exists() and time.monotonic() < deadline:
+            time.sleep(0.001)
+
+
+def send_signal(pid: int, number: signal.Signals) -> None:
+    """Send a signal; a process that has ended is no error."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, number)
