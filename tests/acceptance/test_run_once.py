@@ -179,8 +179,9 @@ def test_parks_names_that_cannot_be_registered_and_shows_them_escaped(tmp_path: 
 
 def test_leaves_alone_what_is_no_finished_file(tmp_path: Path) -> None:
     host = Host(tmp_path)
-    for name in (".hidden.csv", "coming.csv.part", "coming.csv.tmp", "coming.csv.filepart"):
-        host.deliver(name)
+    host.deliver(".hidden.csv")
+    for suffix in ("part", "partial", "tmp", "filepart"):
+        host.deliver(f"coming.csv.{suffix}")
     os.mkfifo(host.inbox / "fifo.csv")
     (host.inbox / "link.csv").symlink_to("/etc/passwd")
     (host.inbox / "directory.csv").mkdir()
@@ -189,7 +190,7 @@ def test_leaves_alone_what_is_no_finished_file(tmp_path: Path) -> None:
 
     assert run.returncode == 0
     assert host.files() == []
-    assert len(host.local()) == 7
+    assert len(host.local()) == 8
 
 
 def test_notes_a_second_delivery_of_the_same_file_as_a_duplicate(tmp_path: Path) -> None:

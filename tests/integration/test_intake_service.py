@@ -65,7 +65,15 @@ async def test_hidden_and_unfinished_names_and_companions_are_never_taken(
     tmp_path: Path, feed_dir: Path
 ) -> None:
     feed = a_feed(feed_dir, pattern="*", companion=a_rule(required=False))
-    for name in (".hidden.csv", "a.tmp", "b.part", "c.filepart", "d.cksum", "taken.csv"):
+    for name in (
+        ".hidden.csv",
+        "a.tmp",
+        "b.part",
+        "b.partial",
+        "c.filepart",
+        "d.cksum",
+        "taken.csv",
+    ):
         (feed_dir / name).write_text("1 1\n")
     async with watching(tmp_path, [feed]) as watched:
         assert [file.file_name for file in await watched.files()] == ["taken.csv"]

@@ -95,7 +95,13 @@ def a_settling_file(**changes: object) -> FileRecord:
 
 
 def a_section(**changes: object) -> IntakeSection:
-    values: dict[str, Any] = {"mode": "auto", "rescan_every": 3600.0, "settle_for": 0.1, **changes}
+    values: dict[str, Any] = {
+        "mode": "auto",
+        "rescan_every": 3600.0,
+        "settle_for": 0.1,
+        "open_files": "auto",
+        **changes,
+    }
     return IntakeSection(**values)
 
 

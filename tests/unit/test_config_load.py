@@ -22,6 +22,7 @@ def test_what_is_left_out_has_its_default(tmp_path: Path) -> None:
     assert str(config.ledger.path) == "/var/lib/backupd/ledger.db"
     intake = config.intake
     assert (intake.mode, intake.rescan_every, intake.settle_for) == ("auto", 60, 5)
+    assert intake.open_files == "auto"
     assert (config.batch.max_files, config.batch.max_wait) == (500, 30)
     assert (config.retry.first, config.retry.cap, config.retry.attempts) == (5, 600, 8)
     assert (config.concurrency.manifest, config.concurrency.ship) == (4, 32)

@@ -53,6 +53,7 @@ def test_a_wrong_variable_is_a_mistake_of_its_own(tmp_path: Path, wrong: str) ->
         ("intake.mode", "1979-05-27", "is a date or time, not text"),
         ("intake.rescan_every", '"0s"', "is '0s', which is out of range"),
         ("intake.settle_for", '"4000d"', "is '4000d', which is out of range"),
+        ("intake.open_files", '"on"', "is 'on'"),
         ("intake.settle_for", "5", "is a whole number, not text"),
         ("batch.max_files", "0", "is 0, which is out of range"),
         ("batch.max_files", "true", "is true or false, not a whole number"),

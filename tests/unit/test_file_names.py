@@ -13,7 +13,9 @@ from backupd.core.names import escaped, passed_over, refusal
 WILD_NAMES = st.binary(min_size=1, max_size=80).map(os.fsdecode)
 
 
-@pytest.mark.parametrize("name", [".a.csv", "a.csv.tmp", "a.part", "a.filepart", ".a.csv.x.part"])
+@pytest.mark.parametrize(
+    "name", [".a.csv", "a.csv.tmp", "a.part", "a.csv.partial", "a.filepart", ".a.csv.x.part"]
+)
 def test_hidden_and_unfinished_names_are_passed_over(name: str) -> None:
     assert passed_over(name)
 

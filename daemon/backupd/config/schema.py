@@ -161,6 +161,7 @@ CONFIG = Table({
         "mode": choice("auto", "events", "poll", default="auto"),
         "rescan_every": duration(at_least="1s", default="60s"),
         "settle_for": duration(default="5s"),
+        "open_files": choice("auto", "off", default="auto"),
     }),
     "batch": Table({
         "max_files": integer(1, 100_000, default=500),

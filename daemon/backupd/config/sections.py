@@ -30,6 +30,7 @@ class IntakeSection:
     mode: Literal["auto", "events", "poll"]
     rescan_every: float
     settle_for: float
+    open_files: Literal["auto", "off"]  # auto: what a process has open for writing is not complete
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 
-UNFINISHED = (".tmp", ".part", ".filepart")
+UNFINISHED = (".tmp", ".part", ".partial", ".filepart")
 
 
 def passed_over(name: str) -> bool:
