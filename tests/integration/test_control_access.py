@@ -57,6 +57,44 @@ async def test_a_daemon_of_somebody_elses_lets_the_services_group_not_in(
         assert stat.S_IMODE((tmp_path / "socket").stat().st_mode) == 0o600
 
 
+@pytest.mark.parametrize("kind", ["file", "link"])
+async def test_what_is_no_socket_is_neither_removed_nor_opened_to_others(
+    tmp_path: Path, kind: str
+) -> None:
+    private = tmp_path / "private"
+    private.write_text("secret")
+    private.chmod(0o600)
+    way = private if kind == "file" else tmp_path / "link"
+    if kind == "link":
+        way.symlink_to(private)
+    async with opened(tmp_path / "ledger.db") as ledger:
+        with pytest.raises(BackupdError, match="cannot listen"):
+            await ControlServer(way, ledger).__aenter__()
+    assert way.read_text() == "secret"
+    assert stat.S_IMODE(private.stat().st_mode) == 0o600
+
+
+async def test_a_link_put_in_the_sockets_place_gives_nothing_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    the_group_backupd_is(monkeypatch, os.getegid())
+    private = tmp_path / "private"
+    private.write_text("secret")
+    private.chmod(0o600)
+    bind = socket.socket.bind
+
+    def raced(listening: socket.socket, path: str) -> None:
+        bind(listening, path)
+        os.unlink(path)  # noqa: PTH108 -- a text, as the socket has it
+        os.symlink(private, path)  # noqa: PTH211 -- the same
+
+    monkeypatch.setattr(socket.socket, "bind", raced)
+    async with opened(tmp_path / "ledger.db") as ledger:
+        with pytest.raises(BackupdError, match="cannot listen"):
+            await ControlServer(tmp_path / "socket", ledger).__aenter__()
+    assert stat.S_IMODE(private.stat().st_mode) == 0o600
+
+
 def test_who_is_refused_unheard_is_told_why(tmp_path: Path) -> None:
     answer = b'{"error": "user 7 may not control this daemon"}\n'
     with socket.socket(socket.AF_UNIX) as listening:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import grp
 import json
 import os
 import socket
+import stat
 import struct
 import time
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import structlog
@@ -19,8 +22,6 @@ from backupd.core.errors import BackupdError
 from backupd.core.stages import Stage
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from backupd.ledger import Ledger
 
 log = structlog.get_logger()
@@ -67,14 +68,18 @@ class ControlServer:
         self._path.unlink(missing_ok=True)
 
     def _clear_the_way(self) -> None:
-        """Remove the socket of a daemon that is gone; never that of one that still answers."""
+        """Remove the socket of a daemon that is gone; never that of one that still answers.
+
+        What is no socket stays, and the bind says that it is in the way.
+        """
         with socket.socket(socket.AF_UNIX) as probe:
             try:
                 probe.connect(str(self._path))
             except FileNotFoundError:
                 return
-            except ConnectionRefusedError:
-                self._path.unlink()
+            except ConnectionRefusedError:  # by a file that is no socket, too
+                if stat.S_ISSOCK(self._path.lstat().st_mode):
+                    self._path.unlink()
                 return
         raise BackupdError(
             f"another backupd answers on the control socket {self._path}",
@@ -149,15 +154,26 @@ def _bound(path: Path, group: int | None) -> socket.socket:
     try:
         listening.bind(str(path))
         if group is not None:
-            if os.geteuid() == 0:  # else it is the group's already
-                os.chown(path, -1, group)
-            path.chmod(0o660)
+            _let_in(path, group)
     except OSError:
         listening.close()
         raise
     finally:
         os.umask(before)
     return listening
+
+
+def _let_in(path: Path, group: int) -> None:
+    """Give the socket to the group: it alone, and not what a link in its place would lead to."""
+    descriptor = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        if not stat.S_ISSOCK(os.fstat(descriptor).st_mode):
+            raise OSError(errno.ENOTSOCK, os.strerror(errno.ENOTSOCK), str(path))
+        if os.geteuid() == 0:  # else it is the group's already
+            os.chown(f"/proc/self/fd/{descriptor}", -1, group)
+        Path(f"/proc/self/fd/{descriptor}").chmod(0o660)
+    finally:
+        os.close(descriptor)
 
 
 def _credentials_of(writer: asyncio.StreamWriter) -> tuple[int, set[int]]:
