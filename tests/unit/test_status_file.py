@@ -118,3 +118,45 @@ async def test_what_keeps_it_from_being_written_holds_nothing_up_and_it_is_tried
     (tmp_path / "later").unlink()
     await daemon.file.write()
     assert daemon.values()["MNAAS_job_status"] == "Success"
+
+
+async def test_a_link_planted_under_any_of_its_names_is_not_followed(
+    daemon: Daemon, tmp_path: Path
+) -> None:
+    private = tmp_path / "private"
+    private.write_text("secret")
+    private.chmod(0o600)
+    for name in (".process_status.tmp", ".process_status.01234567.tmp", "process_status"):
+        (tmp_path / name).symlink_to(private)
+    await daemon.file.write()
+    assert private.read_text() == "secret"
+    assert private.stat().st_mode & 0o777 == 0o600
+    assert not daemon.path.is_symlink()
+    assert daemon.values()["MNAAS_job_status"] == "Success"
+
+
+async def test_a_directory_that_became_a_link_is_not_written_to(tmp_path: Path) -> None:
+    daemon = Daemon(tmp_path / "ours" / "process_status")
+    await daemon.file.write()
+    (tmp_path / "private").mkdir()
+    (tmp_path / "ours").rename(tmp_path / "moved")
+    (tmp_path / "ours").symlink_to(tmp_path / "private")
+    daemon.found = standing(Stage.SHIP)
+    await daemon.file.write()
+    assert list((tmp_path / "private").iterdir()) == []
+    (tmp_path / "ours").unlink()
+    await daemon.file.write()
+    assert daemon.values()["MNAAS_job_status"] == "Running"
+
+
+async def test_a_link_in_the_path_that_the_config_names_is_followed(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to("real")
+    await Daemon(tmp_path / "link" / "process_status").file.write()
+    assert (tmp_path / "real" / "process_status").exists()
+
+
+async def test_what_a_kill_left_is_removed_by_the_next_start(daemon: Daemon) -> None:
+    (daemon.path.parent / ".process_status.0123abcd.tmp").touch()
+    await daemon.file.write()
+    assert [each.name for each in daemon.path.parent.iterdir()] == ["process_status"]

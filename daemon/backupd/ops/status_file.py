@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from backupd.core.stages import ORDER, Stage
+from backupd.localfs.whole import made_directory_at, remove_leftovers, write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -51,8 +52,13 @@ class StatusFile:
     def __init__(
         self, path: Path, look: Callable[[], Awaitable[Standing]], commits: Callable[[], int]
     ) -> None:
-        """`commits` goes up with each change of what `look` returns."""
+        """`commits` goes up with each change of what `look` returns.
+
+        Links in the directory's path are followed now, as the config means them, and never again:
+        whoever can put one there later does not choose what we write to.
+        """
         self._path = path
+        self._directory = os.path.realpath(path.parent)
         self._look = look
         self._commits = commits
         self._written: dict[str, str] = {}
@@ -77,7 +83,7 @@ class StatusFile:
         keys = wanted | {"MNAAS_job_ran_time": at}
         text = "".join(f"{key}={value}\n" for key, value in keys.items())
         try:
-            await asyncio.to_thread(_replace, self._path, text)
+            await asyncio.to_thread(self._replace, text.encode("ascii"))
         except OSError as error:
             if not self._is_failing:
                 log.warning("status file not written", path=str(self._path), why=error.strerror)
@@ -85,14 +91,8 @@ class StatusFile:
         else:
             self._written, self._is_failing = wanted, False
 
-
-def _replace(path: Path, text: str) -> None:
-    """Put the new file in the old one's place: a reader sees the one or the other, whole."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
-    with temporary.open("w", encoding="ascii") as file:
-        os.fchmod(file.fileno(), _MODE)
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.rename(path)
+    def _replace(self, text: bytes) -> None:
+        with made_directory_at(self._directory) as directory:
+            if not self._written:
+                remove_leftovers(directory, self._path.name)
+            write_whole(directory, self._path.name, text, _MODE)
