@@ -2,16 +2,19 @@
 VENV ?= .venv
 PYTHON ?=
 ARGS ?=
+FAULTS ?=
+FAULTS_SEED ?= 1
 export VENV PYTHON
 
 SETUP := @packaging/setup.sh
 AS_ROOT = $(if $(filter 0,$(shell id -u)),,sudo)
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow test-hadoop test-system check bench bench-hive deb lock clean
+.PHONY: help demo test test-slow test-hadoop test-system test-faults check bench bench-hive deb lock clean
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
 	@echo
+	@echo "FAULTS_SEED=7 gives test-faults other random numbers."
 	@echo "ARGS='...' is handed on; VENV and PYTHON choose the environment and its interpreter."
 
 demo:  ## Watch realistic backup files go through every stage
@@ -20,7 +23,7 @@ demo:  ## Watch realistic backup files go through every stage
 
 test:  ## Run the tests (ARGS='-k ship -x'), without the slow ones
 	$(SETUP) test
-	@$(VENV)/bin/python -m pytest -m 'not slow and not hadoop and not system' $(ARGS)
+	@$(VENV)/bin/python -m pytest -m 'not slow and not hadoop and not system and not faults' $(ARGS)
 
 test-slow:  ## Run the tests that take minutes: hundreds of kills
 	$(SETUP) test
@@ -36,6 +39,11 @@ test-system:  ## Try service and package under a real systemd, as root, and the 
 	@packaging/test-rules.sh
 	@$(AS_ROOT) env PYTHONDONTWRITEBYTECODE=1 \
 		$(VENV)/bin/python -m pytest -m system -p no:cacheprovider $(ARGS)
+
+test-faults:  ## Campaigns of kills, power cuts, races and the like, as root (FAULTS=long: hours)
+	$(SETUP) faults
+	@$(AS_ROOT) env PYTHONDONTWRITEBYTECODE=1 FAULTS=$(FAULTS) FAULTS_SEED=$(FAULTS_SEED) \
+		$(VENV)/bin/python -m pytest -m faults -p no:cacheprovider $(ARGS)
 
 check:  ## Check format, lint, types, walls, dead code
 	$(SETUP) test
@@ -57,6 +65,6 @@ lock:  ## Lock the dependencies anew (ARGS=--upgrade takes the newest)
 	@packaging/lock.sh $(ARGS)
 
 clean:  ## Remove what the other targets made, the virtual environment too
-	rm -rf $(VENV) build dist demo bench-result.json daemon/backupd.egg-info
+	rm -rf $(VENV) build dist demo bench-result.json faults-result.json daemon/backupd.egg-info
 	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find bench daemon tests -name __pycache__ -prune -exec rm -rf {} +

@@ -5,6 +5,7 @@
 #   packaging/setup.sh test     that, and what the checks, the tests and the bench need
 #   packaging/setup.sh hadoop   that, and what runs a real HDFS and Hive
 #   packaging/setup.sh system   the tests', and what boots a real systemd and judges the package
+#   packaging/setup.sh faults   the tests', and file systems, clocks and servers to be attacked with
 #
 # A stamp in the environment tells what it was made from; while that stays the same, this ends at
 # once. VENV names the environment (default .venv), PYTHON the interpreter (default: the first one
@@ -12,14 +13,14 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-readonly purpose=${1:?"usage: packaging/setup.sh demo|test|hadoop|system"}
+readonly purpose=${1:?"usage: packaging/setup.sh demo|test|hadoop|system|faults"}
 readonly venv=${VENV:-.venv}
 readonly stamp=$venv/.ready-for-$purpose
 
 case $purpose in
 demo) lock=requirements.lock ;;
-test | hadoop | system) lock=requirements-dev.lock ;;
-*) echo "setup: '$purpose' is neither demo, test, hadoop nor system" >&2 && exit 2 ;;
+test | hadoop | system | faults) lock=requirements-dev.lock ;;
+*) echo "setup: '$purpose' is neither demo, test, hadoop, system nor faults" >&2 && exit 2 ;;
 esac
 
 . packaging/apt.sh
@@ -52,6 +53,7 @@ missing_packages() {
     missing_for_compiling
     [[ $purpose != hadoop ]] || missing_for_hadoop
     [[ $purpose != system ]] || missing_for_box
+    [[ $purpose != faults ]] || missing_for_faults
     [[ $purpose != demo ]] || return 0
     has_program sshd || echo openssh-server   # the tests ship to a real server on loopback
     has_program ssh-keygen || echo openssh-client
@@ -78,6 +80,16 @@ missing_for_hadoop() {
     has_program java || echo openjdk-17-jre-headless
     has_program mvn || echo maven             # resolves the jars, once
     has_program slapd || echo slapd           # HiveServer2 asks it who may log in
+}
+
+missing_for_faults() {
+    has_program mkfs.ext4 || echo e2fsprogs   # file systems of their own, whose power is cut
+    has_program mkfs.xfs || echo xfsprogs
+    has_program losetup || echo mount
+    has_program rsync || echo rsync           # a sender that writes in place
+    compgen -G '/usr/lib/*/faketime/libfaketime.so.1' >/dev/null || echo libfaketime
+    has_program java || echo openjdk-17-jre-headless
+    has_program mvn || echo maven             # resolves Apache MINA's SFTP server, once
 }
 
 # The tests start servers of their own. Debian starts a system-wide one with the package, unless
@@ -153,7 +165,7 @@ set_up() {
     make_environment "$python"
     # What serves the tests serves the demo as well.
     [[ $purpose == demo ]] || lock=requirements.lock ingredients >"$venv/.ready-for-demo"
-    [[ $purpose != hadoop && $purpose != system ]] || ingredients >"$venv/.ready-for-test"
+    case $purpose in hadoop | system | faults) ingredients >"$venv/.ready-for-test" ;; esac
     ingredients >"$stamp"
     say "done; the next run starts at once"
 }
