@@ -10,8 +10,6 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
-import threading
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,28 +18,12 @@ import sqlalchemy as sa
 
 from backupd.core.errors import LedgerError
 from backupd.ledger import Ledger, LedgerLockedError, LedgerReader, lock, reports, schema
-from support.intake import a_feed
+from support.holders import another_holder
 from support.ledgers import digests, files_of, filled, opened
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-FEED = a_feed("/feed")
-
-HOLD = """
-import asyncio, sys
-from pathlib import Path
-sys.path.insert(0, sys.argv[2])
-from backupd.ledger import Ledger
-from support.files import a_sighting
-async def main():
-    ledger = Ledger(Path(sys.argv[1]))
-    await ledger.see([a_sighting(f"/feed/{n}") for n in range(int(sys.argv[3]))])
-    print("here", flush=True)
-    await asyncio.Event().wait()
-asyncio.run(main())
-"""
-TESTS = os.path.dirname(os.path.dirname(__file__))  # noqa: PTH120 - handed to another interpreter
 READ = """
 import os, sys
 from pathlib import Path
@@ -60,19 +42,6 @@ try:
 except LedgerError as error:
     print(f"refused: {error}")
 """
-
-
-@contextmanager
-def another_holder(path: Path, files: int = 3) -> Iterator[subprocess.Popen[str]]:
-    """Another process holds the ledger and has written so many files."""
-    command = [sys.executable, "-c", HOLD, str(path), TESTS, str(files)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            assert process.stdout
-            assert process.stdout.readline() == "here\n"
-            yield process
-        finally:
-            process.kill()
 
 
 def read_as_nobody(path: Path) -> str:
@@ -126,26 +95,6 @@ async def test_two_in_one_process_are_refused_too(tmp_path: Path) -> None:
             Ledger(tmp_path / "ledger.db")
     async with opened(tmp_path / "ledger.db"):
         pass
-
-
-def test_asking_who_holds_the_ledger_never_keeps_a_daemon_out(tmp_path: Path) -> None:
-    path = tmp_path / "ledger.db"
-    ended = threading.Event()
-
-    def keep_asking() -> None:
-        while not ended.is_set():
-            lock.holder(path)
-
-    asking = threading.Thread(target=keep_asking)
-    asking.start()
-    try:
-        for _ in range(300):
-            held = lock.LedgerLock(path)
-            held.acquire()
-            held.release()
-    finally:
-        ended.set()
-        asking.join()
 
 
 def test_a_directory_that_is_not_there_is_named(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
 
 import sqlalchemy as sa
 
+from backupd.core.errors import LedgerError
 from backupd.core.records import Batch, BatchMove, FileRecord, Identity, Move, Receipt, Sighting
 from backupd.core.stages import BATCHED, Stage, Status
 from backupd.ledger import (
@@ -23,7 +24,7 @@ from backupd.ledger import (
     statement_verbs,
     verbs,
 )
-from backupd.ledger.lock import LedgerLock
+from backupd.ledger.lock import LedgerLock, real_path
 from backupd.ledger.soundness import LateCheck, is_read_first
 from backupd.ledger.writer import Writer
 
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
     from pathlib import Path
 
-    from backupd.core.errors import LedgerError
     from backupd.core.incidents import Case, Incident, Notice, Outage, Troubles
     from backupd.core.ports import RowKey
     from backupd.core.records import FeedMount, OwedRefresh, RowCount, Statement
@@ -45,8 +45,8 @@ class LedgerReader:
 
     def __init__(self, path: Path) -> None:
         """Open it. Raises LedgerError where there is no ledger, or a damaged or newer one."""
-        self._path = path
-        self._engine = engine.open_for_reading(path)
+        self._path = real_path(path)
+        self._engine = engine.open_for_reading(self._path)
 
     def ask(
         self, report: Callable[Concatenate[sa.Connection, _P], _T], *args: _P.args, **kw: _P.kwargs
@@ -76,8 +76,10 @@ class Ledger:
         """
         self._lock = LedgerLock(path)
         self._lock.acquire()
+        path = real_path(path)
         try:
             self._engine = engine.open_for_writing(path)
+            self._refuse_replaced()
         except BaseException:
             self._lock.release()
             raise
@@ -87,6 +89,13 @@ class Ledger:
         self._reading = ThreadPoolExecutor(1, thread_name_prefix="ledger-reader")
         self._wakes: dict[Stage, list[asyncio.Event]] = {stage: [] for stage in Stage}
         self.wake_settle = self.wakes(Stage.SETTLE)
+
+    def _refuse_replaced(self) -> None:
+        try:
+            self._lock.refuse_replaced()
+        except LedgerError:
+            self._engine.dispose()
+            raise
 
     @property
     def error(self) -> LedgerError | None:
