@@ -73,7 +73,8 @@ class Book:
 
     `seen` has every content that stood whole under a path, `owed` those of them that the sender
     did not take back: each must be shipped and registered. `refused` are to be parked, each for a
-    reason that its expression finds; `untouched` are to stay where they are, unknown to anyone.
+    reason that its expression finds; `excused` are those that may be; `untouched` are to stay where
+    they are, unknown to anyone.
     """
 
     def __init__(self, header_lines: int = 0) -> None:
@@ -81,6 +82,7 @@ class Book:
         self.seen: defaultdict[str, set[str]] = defaultdict(set)
         self.owed: set[Key] = set()
         self.refused: dict[str, str] = {}
+        self.excused: dict[str, str] = {}
         self.untouched: set[str] = set()
         self.foreign: dict[str, bytes] = {}  # by name in the archive
         self.precious: dict[Path, dict[str, str]] = {}  # directories outside, and what they hold
@@ -95,9 +97,9 @@ class Book:
         self.owed.add((path, digest))
         return digest
 
-    def take_back(self, path: str, digest: str) -> None:
+    def take_back(self, path: str, data: bytes) -> None:
         """Note that its sender destroyed it: shipped or not, both are right."""
-        self.owed.discard((path, digest))
+        self.owed.discard((path, hashlib.sha256(data).hexdigest()))
 
     def add(self, deliveries: Deliveries) -> None:
         """Note all that was delivered there so far."""
@@ -156,12 +158,13 @@ class Reader:
     # -- lost, doubled, wrong --------------------------------------------------------------------
 
     def _owed(self, verdict: Verdict, shipped: set[Key], rows: Rows) -> None:
-        registered = {(f"{directory}/{name}", digest) for directory, name, digest, *_ in rows}
-        missing = self._book.owed - (shipped & registered)
+        registered = {(row[0], row[1], row[2]) for row in rows}
+        unregistered = {key for key in self._book.owed if _as_in_rows(key) not in registered}
+        missing = (self._book.owed - shipped) | unregistered
         local = self._local() if missing else set()
         for key in sorted(missing):
             if key[1] not in local:
-                found = f"shipped: {key in shipped}, registered: {key in registered}"
+                found = f"shipped: {key in shipped}, registered: {key not in unregistered}"
                 verdict.lost.append(f"{key[0]!r} ({key[1][:8]}), {found}")
 
     def _shipped(self, verdict: Verdict) -> set[Key]:
@@ -200,6 +203,8 @@ class Reader:
         rows = Counter(row for _, row in found)
         verdict.doubled += [f"rows: id {each} {n} times" for each, n in ids.items() if n > 1]
         verdict.doubled += [f"rows: {each!r} {n} times" for each, n in rows.items() if n > 1]
+        seen = ((path, digest) for path, all_of in self._book.seen.items() for digest in all_of)
+        self._seen = {_as_in_rows(key) for key in seen}
         wrong = [each for each in rows if not self._is_true(each)]
         verdict.wrong += [f"rows: {each!r} was never delivered so" for each in wrong]
         return rows
@@ -207,7 +212,7 @@ class Reader:
     def _is_true(self, row: Row) -> bool:
         directory, name, digest, size, records = row
         known = self._book.contents.get(digest)
-        return known == Content(size, records) and digest in self._book.seen[f"{directory}/{name}"]
+        return known == Content(size, records) and (directory, name, digest) in self._seen
 
     def _parquet_files(self) -> Iterator[Path]:
         yield from (self._places.warehouse / "production").rglob("*.parquet")
@@ -265,12 +270,13 @@ class Reader:
 
     def _alarms(self, verdict: Verdict, expected: str) -> None:
         self._parked(verdict)
+        reasons = {*self._book.refused.values(), *self._book.excused.values()}
         for kind, cause, reason, closed in self._ask(
             "SELECT kind, cause, reason, closed_at FROM incidents"
         ):
             told = f"incident: {kind} {cause}: {reason}"
             if kind == "parked":
-                is_true = any(re.search(each, reason) for each in self._book.refused.values())
+                is_true = any(re.search(each, reason) for each in reasons)
             else:
                 is_true = bool(expected and re.search(expected, f"{kind} {cause}") and closed)
             verdict.false_alarms += [] if is_true else [told]
@@ -285,7 +291,7 @@ class Reader:
                 verdict.false_alarms.append(f"parked: {name!r}: {reason}")
 
     def _is_refused(self, name: str, reason: str) -> bool:
-        wanted = self._book.refused.get(name)
+        wanted = self._book.refused.get(name, self._book.excused.get(name))
         return wanted is not None and re.search(wanted, reason) is not None
 
     def _ask(self, query: str) -> list[tuple[Any, ...]]:
@@ -309,6 +315,12 @@ def hashes_below(directory: Path) -> dict[str, str]:
         name: _sha256((directory / name).read_bytes(), gzipped=False)
         for name in files_below(directory)
     }
+
+
+def _as_in_rows(key: Key) -> tuple[str, str, str]:
+    """Return directory, name and hash as rows have them: of the name, its last part."""
+    customer, file_type, name = key[0].split("/", 2)
+    return f"{customer}/{file_type}", name.rpartition("/")[2], key[1]
 
 
 def _row(row: dict[str, Any]) -> Row:
