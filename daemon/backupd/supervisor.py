@@ -43,6 +43,7 @@ from backupd.worker import (
     Breakers,
     DoublesLane,
     FileLane,
+    LedgerPlace,
     LedgerStatements,
     RefreshLane,
     Shop,
@@ -140,7 +141,11 @@ class Supervisor:
             stack.callback(asyncio.create_task(self._watchdog.run()).cancel)
             archive = open_archive(self._config.archive)
             stack.push_async_callback(archive.aclose)
-            warehouse = open_warehouse(self._config.warehouse, LedgerStatements(self._ledger))
+            warehouse = open_warehouse(
+                self._config.warehouse,
+                LedgerStatements(self._ledger),
+                LedgerPlace(self._ledger, WAREHOUSE),
+            )
             stack.push_async_callback(warehouse.aclose)
             work = await self._work_of_stages(stack, archive)
             refresher = open_refresher(self._config.warehouse)

@@ -7,6 +7,7 @@ import errno
 import os
 import threading
 from collections import Counter
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -21,12 +22,11 @@ from backupd.core.errors import (
 )
 from backupd.core.ports import RowKey
 from backupd.core.records import new_id
-from backupd.warehouse import disk, embedded, open_warehouse
+from backupd.warehouse import embedded, open_warehouse
 from support.rows import COLUMNS, NOON, new_batch, production_row
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
-    from pathlib import Path
 
     from backupd.core.ports import Warehouse
     from backupd.core.records import Batch, ProductionRow
@@ -132,15 +132,16 @@ async def test_what_was_renamed_but_not_flushed_is_flushed_by_the_next_try(
     batch, rows = new_batch()
     await warehouse.load(batch, rows)
     synced: list[str] = []
-    real = disk.sync_directory
+    real = os.fsync
 
-    def cut(path: Path) -> None:
-        synced.append(path.name)
-        if path.name == "file_date=2026-11-23" and synced.count(path.name) == 1:
+    def cut(descriptor: int) -> None:
+        name = Path(f"/proc/self/fd/{descriptor}").readlink().name
+        synced.append(name)
+        if name == "file_date=2026-11-23" and synced.count(name) == 1:
             raise OSError(errno.EIO, os.strerror(errno.EIO))
-        real(path)
+        real(descriptor)
 
-    monkeypatch.setattr(embedded, "sync_directory", cut)
+    monkeypatch.setattr(os, "fsync", cut)
     with pytest.raises(DependencyDownError):
         await warehouse.merge(batch, rows)
     assert await warehouse.merge(batch, rows) == Counter(row.file_id for row in rows)
@@ -180,7 +181,7 @@ async def test_nothing_but_a_batchs_directory_is_ever_discarded(
 ) -> None:
     batch, rows = new_batch()
     await warehouse.load(batch, rows)
-    with pytest.raises(ValueError, match="no batch id"):
+    with pytest.raises(ValueError, match="not a valid batch id"):
         await warehouse.discard(name)
     assert await warehouse.merge(batch, rows)
 
@@ -263,7 +264,7 @@ async def test_a_disk_that_hangs_is_down_and_the_next_call_waits_its_turn(
     hangs = threading.Event()
     with monkeypatch.context() as patch:
         patch.setattr(embedded, "ANSWER_WITHIN", 0.05)
-        patch.setattr(embedded, "write_file", lambda *_: hangs.wait())
+        patch.setattr(embedded, "write_whole", lambda *_: hangs.wait())
         with pytest.raises(DependencyDownError, match="did not answer"):
             await warehouse.load(batch, rows)
     hangs.set()

@@ -11,6 +11,7 @@ import pytest
 
 from backupd.carrier import Carrier
 from backupd.config import ConfigMistakes, Mistake
+from backupd.core.places import MARK_FILE, mark_text, new_mark
 from backupd.core.stages import Stage, Status
 from backupd.ledger import reports
 from backupd.supervisor import Supervisor
@@ -135,6 +136,14 @@ async def test_in_dev_nothing_is_shipped_or_deleted(tmp_path: Path, ledger: Ledg
     assert ("cleanup", "done", "skipped (dev)") in await story(ledger, file.id)
 
 
+async def know_warehouse(root: Path, ledger: Ledger) -> None:
+    """Make the warehouse that a ledger with rows must find."""
+    root.mkdir()
+    mark = new_mark()
+    (root / MARK_FILE).write_bytes(mark_text(mark))
+    await ledger.remember_place("warehouse", mark, NOW)
+
+
 async def test_what_was_running_when_the_process_ended_is_taken_up(
     tmp_path: Path, ledger: Ledger
 ) -> None:
@@ -150,6 +159,7 @@ async def test_what_was_running_when_the_process_ended_is_taken_up(
     ]
     waiting = [replace(file, status=Status.WAITING, batch_id=None) for file in lost]
     await plant(ledger, shipped, *waiting)
+    await know_warehouse(tmp_path / "warehouse", ledger)
     await ledger.form_batch(10, NOW)
     batch = await ledger.claim_batch(Stage.LOAD, NOW)
     assert batch is not None

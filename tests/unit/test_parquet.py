@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from io import BytesIO
 
 import pyarrow as pa
 import pytest
@@ -15,9 +15,6 @@ from pyarrow import parquet as pq
 from backupd.core.errors import PermanentError, TransientError
 from backupd.warehouse.parquet import encode, file_ids
 from support.rows import COLUMNS, NOON, new_batch, production_row
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 BATCH = "0123456789abcdef0123"
 
@@ -97,20 +94,17 @@ def test_the_one_row_that_cannot_be_written_is_named(changes: dict[str, object])
         encode([*rows, bad], COLUMNS)
 
 
-def test_ids_come_back_in_the_files_order(tmp_path: Path) -> None:
+def test_ids_come_back_in_the_files_order() -> None:
     _, rows = new_batch(1000)
-    path = tmp_path / "rows.parquet"
-    path.write_bytes(encode(rows, COLUMNS))
-    assert list(file_ids(path, "file_id")) == [row.file_id for row in rows]
+    found = file_ids(BytesIO(encode(rows, COLUMNS)), "file_id", "rows.parquet")
+    assert list(found) == [row.file_id for row in rows]
 
 
 @pytest.mark.parametrize("damage", ["empty", "text", "cut", "no such column"])
-def test_a_file_that_is_not_ours_to_read_is_named(tmp_path: Path, damage: str) -> None:
-    path = tmp_path / "rows.parquet"
+def test_a_file_that_is_not_ours_to_read_is_named(damage: str) -> None:
     whole = bytes(encode([production_row(BATCH, at=NOON)], COLUMNS))
     contents = {"empty": b"", "text": b"id;name\n" * 99, "cut": whole[:-9]}
-    path.write_bytes(contents.get(damage, whole))
     column = "file_id" if damage in contents else "id"
-    with pytest.raises(TransientError, match=str(path)) as caught:
-        list(file_ids(path, column))
+    with pytest.raises(TransientError, match=r"/x/rows\.parquet") as caught:
+        list(file_ids(BytesIO(contents.get(damage, whole)), column, "/x/rows.parquet"))
     assert caught.value.hint

@@ -91,7 +91,8 @@ async def _compare(
     compared = differing = 0
     doubled: set[str] = set()  # dates
     async with AsyncExitStack() as stack:
-        warehouse = open_warehouse(config.warehouse)
+        mark = reader.ask(reports.place, "warehouse")
+        warehouse = open_warehouse(config.warehouse, mark=mark)
         stack.push_async_callback(warehouse.aclose)
         archive = open_archive(config.archive)
         stack.push_async_callback(archive.aclose)

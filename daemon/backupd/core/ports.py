@@ -124,6 +124,25 @@ class StatementLog(Protocol):
         ...
 
 
+class PlaceMemory(Protocol):
+    """Remembers which mark a place bears, over the death of the process: see `core.places`.
+
+    Its methods block: they are for the threads of adapters.
+    """
+
+    def expected(self) -> str | None:
+        """Return the mark that the place must bear; None: it was never used."""
+        ...
+
+    def remember(self, mark: str) -> None:
+        """Have it durable that the place bears this mark."""
+        ...
+
+    def row_witnesses(self) -> list[RowKey]:
+        """Return rows that must be in the table, if it is the one that the ledger means."""
+        ...
+
+
 class Refresher(Protocol):
     """Who reads the production table by a memory of its own, and must be told of new rows."""
 

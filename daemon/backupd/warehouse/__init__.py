@@ -6,13 +6,19 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from backupd.config.sections import WarehouseSection
-    from backupd.core.ports import Refresher, StatementLog, Warehouse
+    from backupd.core.ports import PlaceMemory, Refresher, StatementLog, Warehouse
 
 
-def open_warehouse(section: WarehouseSection, log: StatementLog | None = None) -> Warehouse:
+def open_warehouse(
+    section: WarehouseSection,
+    log: StatementLog | None = None,
+    place: PlaceMemory | None = None,
+    mark: str | None = None,
+) -> Warehouse:
     """Return the warehouse of this section. Nothing is touched or connected to yet.
 
-    Who loads and merges in it gives a `log` that outlives the process.
+    Who loads and merges in it gives a `log` and the memory of its `place`, which outlive the
+    process; who only looks gives the `mark` that the ledger knows, if it knows one.
     """
     # The libraries cost 30 MiB and a tenth of a second: commands that need no table go without.
     if section.hive is not None:
@@ -22,7 +28,7 @@ def open_warehouse(section: WarehouseSection, log: StatementLog | None = None) -
         return HiveWarehouse(section.hive, section.columns, log or StatementMemory())
     from backupd.warehouse.embedded import EmbeddedWarehouse  # noqa: PLC0415
 
-    return EmbeddedWarehouse(section)
+    return EmbeddedWarehouse(section, place, mark)
 
 
 def open_refresher(section: WarehouseSection) -> Refresher | None:

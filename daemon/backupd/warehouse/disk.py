@@ -1,4 +1,4 @@
-"""Files and directories that are still there after a power cut."""
+"""Files and directories that are still there after a power cut, relative to open directories."""
 
 from __future__ import annotations
 
@@ -7,54 +7,30 @@ import shutil
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from backupd.localfs.directory import Directory
 
 
-def make_directory(path: Path) -> None:
-    """Make a directory, whose parent must exist, unless it is there, and make that last.
-
-    The parent is flushed even when there was nothing to make: the try that made it may have ended
-    before it came to that.
-    """
-    path.mkdir(exist_ok=True)
-    sync_directory(path.parent)
+def move(source: Directory, target: Directory, name: str) -> None:
+    """Rename a file from one directory into another, whose names the caller flushes."""
+    os.rename(name, name, src_dir_fd=source.descriptor, dst_dir_fd=target.descriptor)
 
 
-def sync_directory(path: Path) -> None:
-    """Flush a directory's entries: without it a power cut takes a rename back."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+def remove_tree(directory: Directory, name: str) -> bool:
+    """Remove a directory with all in it; return whether there was one. No link is followed."""
     try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def write_file(path: Path, content: bytes | memoryview) -> None:
-    """Make a file that is there whole or not at all: temporary name, flush, rename, flush."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    with temporary.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.rename(path)
-    sync_directory(path.parent)
-
-
-def remove_tree(path: Path) -> bool:
-    """Remove a directory with all in it; return whether there was one."""
-    try:
-        shutil.rmtree(path)
+        shutil.rmtree(name, dir_fd=directory.descriptor)
     except FileNotFoundError:
         return False
     return True
 
 
-def entries(path: Path) -> list[Path]:
-    """Return what lies in a directory, by name; no directory: nothing.
+def sorted_names(directory: Directory, name: str) -> list[str]:
+    """Return what lies in a directory below an open one; no directory: nothing.
 
-    An unreadable one raises OSError, where `Path.glob` would show it as empty.
+    An unreadable one raises OSError, where it must not show as empty.
     """
     try:
-        return sorted(path.iterdir())
+        with directory.directory(name) as below:
+            return sorted(entry.name for entry in below.names())
     except FileNotFoundError:
         return []

@@ -2,6 +2,7 @@
 
     <root>/staging/<batch id>/file_date=YYYY-MM-DD/<batch id>.parquet
     <root>/production/file_date=YYYY-MM-DD/<batch id>.parquet
+    <root>/.backupd-id
 
 `file_date` goes by the name that the config gives that column. A file is written and flushed in
 staging and comes into production by a rename, so that a reader of production sees whole files
@@ -15,10 +16,11 @@ import asyncio
 import errno
 import os
 import re
-import tempfile
+import secrets
 import time
 from collections import Counter, defaultdict
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
@@ -30,28 +32,29 @@ from backupd.core.errors import (
 )
 from backupd.core.ports import Probe, RowKey
 from backupd.core.stages import Stage
+from backupd.localfs.directory import CREATE
+from backupd.localfs.whole import write_whole
 from backupd.warehouse.columns import PARTITION
-from backupd.warehouse.disk import (
-    entries,
-    make_directory,
-    remove_tree,
-    sync_directory,
-    write_file,
-)
+from backupd.warehouse.disk import move, remove_tree, sorted_names
 from backupd.warehouse.parquet import encode, file_ids
 from backupd.warehouse.partitions import by_date, probe_row
+from backupd.warehouse.roots import OwnRoot, Root, VisitedRoot
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Collection, Sequence
-    from pathlib import Path
+    from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Sequence
 
     from backupd.config.sections import WarehouseSection
+    from backupd.core.ports import PlaceMemory
     from backupd.core.records import Batch, ProductionRow
+    from backupd.localfs.directory import Directory
 
 T = TypeVar("T")
 
 ANSWER_WITHIN = 120.0  # seconds; a disk that takes longer for a step is down
+_STAGING, _PRODUCTION = "staging", "production"
 _ID = re.compile(r"[0-9a-f]{20}")  # core.records.new_id
+_CREATE_TO_READ = CREATE & ~os.O_WRONLY | os.O_RDWR
+_NOT_READ_BACK = "what was written is not what is read back"
 _HINTS = {
     errno.ENOSPC: "free some space there",
     errno.EDQUOT: "free some space there, or raise the quota",
@@ -60,6 +63,8 @@ _HINTS = {
     errno.EXDEV: "keep staging and production on one file system",
     errno.EACCES: "let the user that runs backupd write there",
     errno.EPERM: "let the user that runs backupd write there",
+    errno.ELOOP: "put a directory there in place of the symbolic link",
+    errno.ENOTDIR: "put a directory there in place of what stands in its way",
 }
 
 
@@ -70,12 +75,21 @@ class EmbeddedWarehouse:
     was given up goes on to its end before the next one looks at what it left.
     """
 
-    def __init__(self, section: WarehouseSection) -> None:
-        self._root = section.embedded_root
-        self._staging = self._root / "staging"
-        self._production = self._root / "production"
+    def __init__(
+        self,
+        section: WarehouseSection,
+        memory: PlaceMemory | None = None,
+        mark: str | None = None,
+    ) -> None:
+        """With a `memory` it is this process's own; without, it is visited, and bears this `mark`.
+
+        A visitor without a mark goes by the directory's name alone.
+        """
+        self._path = section.embedded_root
+        self._root: Root = VisitedRoot(self._path, mark)
+        if memory is not None:
+            self._root = OwnRoot(self._path, memory, self._has_one_of)
         self._columns = section.columns
-        self._partition = section.columns[PARTITION]
         self._thread = ThreadPoolExecutor(1, "warehouse")
         self._prepared = False
 
@@ -94,13 +108,13 @@ class EmbeddedWarehouse:
     async def rows(self, dates: Collection[str]) -> AsyncIterator[RowKey]:
         """Yield every row of these partitions, a file at a time."""
         for date in sorted(set(dates)):
-            for path in await self._run(self._files, date):
-                for file_id in await self._run(self._ids, path):
+            for name in await self._run(self._files, date):
+                for file_id in await self._run(self._ids_of, name):
                     yield RowKey(file_id, date)
 
     async def discard(self, batch_id: str) -> None:
         """Remove the batch's staging directory."""
-        await self._run(remove_tree, self._staged(batch_id))
+        await self._run(self._discard, batch_id)
 
     async def sweep(self, live: Collection[str]) -> list[str]:
         """Remove the staging directories of batches that are not `live`, and no others."""
@@ -118,123 +132,156 @@ class EmbeddedWarehouse:
     async def probe(self) -> list[Probe]:
         """Write a row in staging and a file in production, read both back, remove them."""
         return [
-            await self._probe(self._staging, self._try_staging),
-            await self._probe(self._production, self._try_production),
+            await self._probe(_STAGING, self._try_staging),
+            await self._probe(_PRODUCTION, self._try_production),
         ]
 
     async def aclose(self) -> None:
         """Wait for the call at work; those behind it are not begun."""
         await asyncio.to_thread(self._thread.shutdown, cancel_futures=True)
+        self._root.close()
 
     # ------------------------------------------------------------------ in the thread
 
+    @contextmanager
+    def _opened(self) -> Iterator[Directory]:
+        """Open the root, and make once what a new warehouse lacks.
+
+        What is missing later was unmounted: made anew, it would hide every row that is there.
+        """
+        with self._root.open() as root:
+            if not self._prepared:
+                for name in (_STAGING, _PRODUCTION):
+                    root.make(name).close()
+                root.flush()
+                self._prepared = True
+            yield root
+
     def _load(self, batch_id: str, rows: Sequence[ProductionRow]) -> str:
-        self._prepare()
-        staged = self._staged(batch_id)
-        remove_tree(staged)
-        make_directory(staged)
-        for date, rows_of_date in by_date(rows).items():
-            path = staged / self._file_of(batch_id, date)
-            make_directory(path.parent)
-            write_file(path, encode(rows_of_date, self._columns))
-        return str(staged)
+        with self._opened() as root, root.directory(_STAGING) as staging:
+            remove_tree(staging, batch_id)
+            with staging.make(batch_id) as staged:
+                for date, rows_of_date in by_date(rows).items():
+                    with staged.make(self._partition(date)) as partition:
+                        content = encode(rows_of_date, self._columns)
+                        write_whole(partition, f"{batch_id}.parquet", content)
+        return f"{self._path}/{_STAGING}/{batch_id}"
 
     def _merge(self, batch_id: str, rows: Sequence[ProductionRow]) -> Counter[str]:
-        self._prepare()
-        published = [self._publish(batch_id, date) for date in by_date(rows)]
-        seen = Counter(file_id for path in published for file_id in self._ids(path))
-        remove_tree(self._staged(batch_id))
+        with self._opened() as root:
+            published = [self._publish(root, batch_id, date) for date in by_date(rows)]
+            seen = Counter(file_id for name in published for file_id in self._ids(root, name))
+            self._discard_in(root, batch_id)
         return seen
 
-    def _publish(self, batch_id: str, date: str) -> Path:
-        """Bring one date of a batch into production, unless it is there; return where it is."""
-        name = self._file_of(batch_id, date)
-        source, target = self._staged(batch_id) / name, self._production / name
-        if not target.exists():
-            if not source.exists():
-                raise RewindError(Stage.LOAD, f"batch {batch_id} is neither staged nor merged")
-            make_directory(target.parent)
-            source.rename(target)
-        # Even when it was there: the try that renamed it may have ended before it came to this.
-        sync_directory(target.parent)
-        sync_directory(self._production)
-        return target
+    def _publish(self, root: Directory, batch_id: str, date: str) -> str:
+        """Bring one date of a batch into production, unless it is there; return its name."""
+        partition, name = self._partition(date), f"{batch_id}.parquet"
+        staged, published = f"{_STAGING}/{batch_id}/{partition}", f"{_PRODUCTION}/{partition}"
+        with root.directory(_PRODUCTION) as production:
+            if root.find(f"{published}/{name}") is None:
+                if root.find(f"{staged}/{name}") is None:
+                    raise RewindError(Stage.LOAD, f"batch {batch_id} is neither staged nor merged")
+                with root.directory(staged) as source, production.make(partition) as target:
+                    move(source, target, name)
+            # Even when it was there: the try that moved it may have ended before it came to this.
+            with production.directory(partition) as target:
+                target.flush()
+            production.flush()
+        return f"{published}/{name}"
 
     def _find(self, keys: Collection[RowKey]) -> frozenset[str]:
+        with self._opened() as root:
+            return self._found_in(root, keys)
+
+    def _found_in(self, root: Directory, keys: Iterable[RowKey]) -> frozenset[str]:
         wanted: dict[str, set[str]] = defaultdict(set)
         for key in keys:
             wanted[key.file_date].add(key.file_id)
         found: set[str] = set()
         for date, ids in wanted.items():
-            for path in self._files(date):
-                found |= ids.intersection(self._ids(path))
+            for name in self._files_in(root, date):
+                found |= ids.intersection(self._ids(root, name))
         return frozenset(found)
 
-    def _files(self, date: str) -> list[Path]:
-        """Return the Parquet files of one partition, oldest batch first."""
-        self._prepare()
-        partition = self._production / f"{self._partition}={date}"
-        return [path for path in entries(partition) if path.suffix == ".parquet"]
+    def _has_one_of(self, root: Directory, keys: Sequence[RowKey]) -> bool:
+        try:
+            return any(self._found_in(root, [key]) for key in keys)
+        except FileNotFoundError:  # not even the directory of the table
+            return False
 
-    def _ids(self, path: Path) -> list[str]:
-        return list(file_ids(path, self._columns["file_id"]))
+    def _files(self, date: str) -> list[str]:
+        with self._opened() as root:
+            return self._files_in(root, date)
+
+    def _files_in(self, root: Directory, date: str) -> list[str]:
+        """Return the Parquet files of one partition, oldest batch first."""
+        partition = self._partition(date)
+        with root.directory(_PRODUCTION) as production:
+            names = sorted_names(production, partition)
+        return [f"{_PRODUCTION}/{partition}/{name}" for name in names if name.endswith(".parquet")]
+
+    def _ids_of(self, name: str) -> list[str]:
+        with self._opened() as root:
+            return self._ids(root, name)
+
+    def _ids(self, root: Directory, name: str) -> list[str]:
+        with os.fdopen(root.open(name), "rb") as file:
+            return list(file_ids(file, self._columns["file_id"], f"{self._path}/{name}"))
+
+    def _discard(self, batch_id: str) -> None:
+        with self._opened() as root:
+            self._discard_in(root, batch_id)
+
+    def _discard_in(self, root: Directory, batch_id: str) -> bool:
+        # What is removed with all in it must never be another directory than a batch's.
+        if not _ID.fullmatch(batch_id):
+            raise ValueError(f"{batch_id!r} is not a valid batch id")
+        with root.directory(_STAGING) as staging:
+            return remove_tree(staging, batch_id)
 
     def _sweep(self, live: frozenset[str]) -> list[str]:
-        stale = [
-            path
-            for path in entries(self._staging)
-            if _ID.fullmatch(path.name) and path.name not in live
-        ]
-        return [str(path) for path in stale if remove_tree(path)]
+        with self._opened() as root:
+            found = sorted_names(root, _STAGING)
+            stale = [name for name in found if _ID.fullmatch(name) and name not in live]
+            gone = [name for name in stale if self._discard_in(root, name)]
+        return [f"{self._path}/{_STAGING}/{name}" for name in gone]
 
-    def _prepare(self) -> None:
-        """Make what a new warehouse lacks, once.
-
-        What is missing later was unmounted: made anew, it would hide every row that is there.
-        """
-        if self._prepared:
-            self._production.stat()
-            return
-        for directory in (self._root, self._staging, self._production):
-            make_directory(directory)
-        self._prepared = True
-
-    def _file_of(self, batch_id: str, date: str) -> str:
-        """Return where a batch's rows of a date lie: in production, as in its staging directory."""
-        return f"{self._partition}={date}/{batch_id}.parquet"
-
-    def _staged(self, batch_id: str) -> Path:
-        # This directory is removed with all in it: it must never be another one than a batch's.
-        if not _ID.fullmatch(batch_id):
-            raise ValueError(f"{batch_id!r} is no batch id")
-        return self._staging / batch_id
+    def _partition(self, date: str) -> str:
+        return f"{self._columns[PARTITION]}={date}"
 
     def _try_staging(self) -> None:
-        self._prepare()
         now = time.time()
         row = probe_row(now)  # its id is like a batch's, so that `sweep` finds what a kill leaves
-        staged = self._staged(row.batch_id)
-        try:
-            self._load(row.batch_id, [row])
-            if self._ids(staged / self._file_of(row.batch_id, row.file_date)) != [row.file_id]:
-                raise TransientError("what was written is not what is read back")
-        finally:
-            remove_tree(staged)
+        written = (
+            f"{_STAGING}/{row.batch_id}/{self._partition(row.file_date)}/{row.batch_id}.parquet"
+        )
+        with self._opened() as root:
+            try:
+                self._load(row.batch_id, [row])
+                if self._ids(root, written) != [row.file_id]:
+                    raise TransientError(_NOT_READ_BACK)
+            finally:
+                self._discard_in(root, row.batch_id)
 
     def _try_production(self) -> None:
         """Write where readers look, without a name that they could see."""
-        with tempfile.TemporaryFile(dir=self._production) as file:
-            file.write(b"probe")
-            file.flush()
-            os.fsync(file.fileno())
-            file.seek(0)
-            if file.read() != b"probe":
-                raise TransientError("what was written is not what is read back")
+        name = f".backupd-probe-{secrets.token_hex(4)}.tmp"
+        with self._opened() as root, root.directory(_PRODUCTION) as production:
+            descriptor = production.open(name, _CREATE_TO_READ)
+            with os.fdopen(descriptor, "wb+") as file:
+                production.unlink(name)
+                file.write(b"probe")
+                file.flush()
+                os.fsync(descriptor)
+                file.seek(0)
+                if file.read() != b"probe":
+                    raise TransientError(_NOT_READ_BACK)
 
     # ------------------------------------------------------------------ above the thread
 
-    async def _probe(self, directory: Path, attempt: Callable[[], None]) -> Probe:
-        subject = f"warehouse {directory}"
+    async def _probe(self, directory: str, attempt: Callable[[], None]) -> Probe:
+        subject = f"warehouse {self._path}/{directory}"
         try:
             await self._run(attempt)
         except BackupdError as error:
@@ -248,10 +295,10 @@ class EmbeddedWarehouse:
             async with asyncio.timeout(ANSWER_WITHIN):
                 return await loop.run_in_executor(self._thread, partial(work, *args))
         except TimeoutError as error:
-            message = f"the warehouse at {self._root} did not answer in {ANSWER_WITHIN:.0f} s"
+            message = f"the warehouse at {self._path} did not answer in {ANSWER_WITHIN:.0f} s"
             hint = "look whether its disk hangs"
             raise DependencyDownError("warehouse", message, hint=hint) from error
         except OSError as error:
-            message = f"the warehouse at {self._root} cannot be used: {error}"
+            message = f"the warehouse at {self._path} cannot be used: {error}"
             hint = _HINTS.get(error.errno or 0, "see that its file system is mounted and has it")
             raise DependencyDownError("warehouse", message, hint=hint) from error

@@ -71,10 +71,14 @@ class FilesMerge:
             missing = [date for date in targets if not files.exists(targets[date])]
             if lacking := self._lacking(row for date in missing for row in dates[date]):
                 raise failure or _nowhere(batch_id, lacking)
+            column, found = (
+                self.columns["file_id"],
+                [targets[date] for date in targets.keys() - missing],
+            )
             seen = Counter(
                 file_id
-                for date in targets.keys() - missing
-                for file_id in file_ids(BytesIO(files.read(targets[date])), self.columns["file_id"])
+                for path in found
+                for file_id in file_ids(BytesIO(files.read(path)), column, path)
             )
             files.remove(self.folders.of(batch_id))
         return seen

@@ -94,7 +94,7 @@ def _stage(folders: BatchFolders, columns: Mapping[str, str], row: ProductionRow
         files.make_directory(folder)
         files.write(f"{path}.part", bytes(encode([row], columns, int96=True)))
         files.rename(f"{path}.part", path)
-        found = list(file_ids(BytesIO(files.read(path)), columns["file_id"]))
+        found = list(file_ids(BytesIO(files.read(path)), columns["file_id"], path))
     _same(found, row)
 
 

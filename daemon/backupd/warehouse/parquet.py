@@ -17,7 +17,6 @@ from backupd.warehouse.columns import KINDS, NULLABLE, PARTITION, in_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
-    from pathlib import Path
     from typing import BinaryIO
 
     from backupd.core.records import ProductionRow
@@ -48,14 +47,16 @@ def encode(
         raise
 
 
-def file_ids(path: Path | BinaryIO, column: str) -> Iterator[str]:
+def file_ids(file: BinaryIO, column: str, path: str) -> Iterator[str]:
     """Yield the values of the id column, in the file's order, a small part in memory at a time.
+
+    `path` is what messages call it.
 
     Raises TransientError when it is not a Parquet file with this column: others may write here too.
     """
     try:
-        with pq.ParquetFile(path) as file:
-            for part in file.iter_batches(columns=[column], use_threads=False):
+        with pq.ParquetFile(file) as content:
+            for part in content.iter_batches(columns=[column], use_threads=False):
                 yield from part.column(0).to_pylist()
     except (OSError, ValueError, LookupError) as error:
         if isinstance(error, OSError) and error.errno is not None:

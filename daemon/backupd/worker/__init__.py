@@ -8,6 +8,7 @@ from backupd.worker.batches import BatchFormer, BatchLane
 from backupd.worker.breaker import Breakers
 from backupd.worker.doubles import DoublesLane
 from backupd.worker.files import FileLane
+from backupd.worker.places import LedgerPlace
 from backupd.worker.refresh import DEPENDENCY as IMPALA
 from backupd.worker.refresh import RefreshLane
 from backupd.worker.shop import Shop
@@ -21,6 +22,7 @@ __all__ = [
     "Breakers",
     "DoublesLane",
     "FileLane",
+    "LedgerPlace",
     "LedgerStatements",
     "RefreshLane",
     "Shop",

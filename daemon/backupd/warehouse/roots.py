@@ -1,0 +1,170 @@
+"""The embedded warehouse's root: opened only if it is the one that is meant.
+
+A disk that is not mounted leaves an empty directory, which looks like a table without rows and
+takes whatever is written to it. So the root has a mark (`core.places`), which each opening reads.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Protocol
+
+from backupd.core.errors import DependencyDownError
+from backupd.core.places import LONGEST_MARK, MARK_FILE, mark_in, mark_text, new_mark
+from backupd.localfs.claims import ClaimedError, Claims
+from backupd.localfs.directory import Directory
+from backupd.localfs.whole import directory_at, write_whole
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from backupd.core.ports import PlaceMemory, RowKey
+
+    HasRow = Callable[[Directory, Sequence[RowKey]], bool]
+
+
+class Root(Protocol):
+    """How the root is opened."""
+
+    def open(self) -> Directory:
+        """Open it. Raises DependencyDownError where it is not the one, OSError."""
+        ...
+
+    def close(self) -> None:
+        """Let others use it."""
+        ...
+
+
+class VisitedRoot:
+    """For who only looks: commands beside the daemon. With a mark, it must bear that one."""
+
+    def __init__(self, path: Path, mark: str | None) -> None:
+        self._path = path
+        self._mark = mark
+
+    def open(self) -> Directory:
+        """Open it; without a mark to look for it is made where it is missing."""
+        if self._mark is None:
+            return made(self._path)
+        root = existing(self._path)
+        if mark_of(root) != self._mark:
+            root.close()
+            raise _another(self._path)
+        return root
+
+    def close(self) -> None:
+        """Do nothing."""
+
+
+class OwnRoot:
+    """For the one who writes there: marks it at the first use, and keeps a second daemon off."""
+
+    def __init__(self, path: Path, memory: PlaceMemory, has_row: HasRow) -> None:
+        """`has_row` tells whether any of these rows is in the table below an open root."""
+        self._path = path
+        self._memory = memory
+        self._has_row = has_row
+        self._claims = Claims()
+        self._expected: str | None = None
+
+    def open(self) -> Directory:
+        """Open it, made and marked at the first use."""
+        self._expected = self._expected or self._memory.expected()
+        if self._expected is None:
+            return self._first()
+        root = existing(self._path)
+        try:
+            self._compare(root)
+            self._claim(root)
+        except BaseException:
+            root.close()
+            raise
+        return root
+
+    def close(self) -> None:
+        """Let others use it."""
+        with self._claims:
+            """Its end releases them."""
+
+    def _compare(self, root: Directory) -> None:
+        found = mark_of(root)
+        if found != self._expected:  # a person may have said meanwhile that this one is meant
+            self._expected = self._memory.expected()
+        if found != self._expected:
+            raise _another(self._path)
+
+    def _first(self) -> Directory:
+        keys = self._memory.row_witnesses()
+        root = existing(self._path) if keys else made(self._path)
+        try:
+            self._claim(root)
+            self._verify(root, keys)
+            self._expected = taken_over(root)
+            self._memory.remember(self._expected)
+        except BaseException:
+            root.close()
+            raise
+        return root
+
+    def _verify(self, root: Directory, keys: Sequence[RowKey]) -> None:
+        """Make sure that a ledger with a past finds some of it here."""
+        if keys and not self._has_row(root, keys):
+            raise _down(self._path, "has none of the last rows that the ledger knows")
+
+    def _claim(self, root: Directory) -> None:
+        found = root.stat()
+        try:
+            self._claims.add(found.st_dev, found.st_ino, "warehouse")
+        except ClaimedError as error:
+            message = f"another backupd (pid {error.pid}) uses the warehouse at {self._path}"
+            raise DependencyDownError("warehouse", message, hint=error.hint) from error
+
+
+def existing(path: Path) -> Directory:
+    """Open a root that must be there. DependencyDownError where it is not."""
+    try:
+        return Directory.at(os.path.realpath(path))
+    except FileNotFoundError as error:
+        raise _down(path, "is not there") from error
+
+
+def made(path: Path) -> Directory:
+    """Open a root, made where it is missing; the directory above it must be there."""
+    above, _, name = os.path.realpath(path).rpartition("/")
+    with directory_at(above) as parent:
+        return parent.make(name)
+
+
+def mark_of(root: Directory) -> str | None:
+    """Return a root's mark; None: it has none. "" for a file that holds no mark of ours."""
+    try:
+        descriptor = root.open(MARK_FILE)
+    except FileNotFoundError:
+        return None
+    with os.fdopen(descriptor, "rb") as file:
+        return mark_in(file.read(LONGEST_MARK + 1)) or ""
+
+
+def taken_over(root: Directory) -> str:
+    """Return the mark of a root; one that has none gets one. FileExistsError for a strange file."""
+    found = mark_of(root)
+    if found == "":
+        raise FileExistsError(f"its {MARK_FILE} holds no mark: look at it, and move it away")
+    if found is None:
+        found = new_mark()
+        write_whole(root, MARK_FILE, mark_text(found), 0o644)
+    return found
+
+
+def _another(path: Path) -> DependencyDownError:
+    return _down(path, f"lacks the mark that the ledger knows ({MARK_FILE})")
+
+
+def _down(path: Path, problem: str) -> DependencyDownError:
+    message = f"the warehouse at {path} {problem}: nothing is written there"
+    hint = (
+        f"findmnt -T {path} tells whether its disk is mounted; if this is the right place all the"
+        " same, run backupd check --new-place"
+    )
+    return DependencyDownError("warehouse", message, hint=hint)

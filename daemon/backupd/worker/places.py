@@ -1,0 +1,47 @@
+"""The mark of a place that the ledger remembers, for an adapter's thread."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from backupd.ledger import reports
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
+    from backupd.core.ports import RowKey
+    from backupd.ledger import Ledger
+
+T = TypeVar("T")
+
+_WITNESSES = 20  # the last rows: one of them that is found will do
+
+
+class LedgerPlace:
+    """`core.ports.PlaceMemory`. Made in the event loop, which must outlive its callers' threads.
+
+    Raises LedgerError when the ledger takes no more.
+    """
+
+    def __init__(self, ledger: Ledger, name: str) -> None:
+        """`name`: archive | warehouse."""
+        self._ledger = ledger
+        self._name = name
+        self._loop = asyncio.get_running_loop()
+
+    def expected(self) -> str | None:
+        """Return the mark that the ledger knows."""
+        return self._wait(self._ledger.place(self._name))
+
+    def remember(self, mark: str) -> None:
+        """Write it into the ledger."""
+        self._wait(self._ledger.remember_place(self._name, mark, time.time()))
+
+    def row_witnesses(self) -> list[RowKey]:
+        """Return the last rows that the ledger knows to be in the table."""
+        return self._wait(self._ledger.ask(reports.row_witnesses, _WITNESSES))
+
+    def _wait(self, asked: Coroutine[Any, Any, T]) -> T:
+        return asyncio.run_coroutine_threadsafe(asked, self._loop).result()
