@@ -94,12 +94,3 @@ def test_an_archive_directory_cannot_leave_by_a_symlink(tmp_path: Path) -> None:
 
     assert only.key == "feeds.traffic.archive_directory"
     assert "by a symlink, out of the archive's root" in only.problem
-
-
-def test_shipped_files_cannot_come_back_into_a_feed(tmp_path: Path) -> None:
-    changes = one_traffic_feed("*", recursive="true") | {"archive.url": '"file://TMP/in/a/done"'}
-
-    (only,) = mistakes(tmp_path, changes)
-
-    assert only.key == "feeds.traffic.archive_directory"
-    assert "where traffic/a looks for new files" in only.problem

@@ -12,9 +12,8 @@ from backupd.config.mistakes import Mistake
 from backupd.localfs.filesystems import NETWORK_FILESYSTEMS, filesystem_type, is_directory
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterator, Mapping, Sequence
+    from collections.abc import Container, Iterator, Mapping
 
-    from backupd.config.overlap import Claim
     from backupd.config.sections import Config
 
 
@@ -55,9 +54,9 @@ def check_ledger(path: Path) -> Iterator[Mistake]:
 
 
 def check_targets(
-    archive_root: str, file_type: str, values: Mapping[str, Any], claims: Sequence[Claim]
+    archive_root: str, file_type: str, values: Mapping[str, Any]
 ) -> Iterator[Mistake]:
-    """Yield where shipped files would leave a local archive's root, or come back into a feed."""
+    """Yield where shipped files would leave a local archive's root."""
     if not values.keys() >= {"customers", "archive_directory"}:
         return
     key = f"feeds.{file_type}.archive_directory"
@@ -68,9 +67,6 @@ def check_targets(
         if not Path(target).is_relative_to(root):
             problem = f"leads to {target} by a symlink, out of the archive's root"
             yield Mistake(key, problem, f"a directory below {root}")
-        if taker := next((claim.feed for claim in claims if claim.reaches(target)), None):
-            problem = f"ships into {target}, where {taker} looks for new files"
-            yield Mistake(key, problem, "an archive apart from the feeds' directories")
 
 
 def write_paths(config: Config) -> list[Path]:

@@ -11,6 +11,7 @@ from backupd.config.directories import check_feed_directories, check_ledger, che
 from backupd.config.feeds import check_feed
 from backupd.config.mistakes import ConfigMistakes, Mistake
 from backupd.config.overlap import check_overlaps, claims
+from backupd.config.own_places import check_own_places, own_places
 from backupd.config.readers import BadValueError
 from backupd.config.schema import CONFIG, CONTROL, ENVIRONMENT, LEDGER
 from backupd.config.secrets import (
@@ -21,6 +22,7 @@ from backupd.config.secrets import (
 )
 from backupd.config.sections import ControlSection, LedgerSection
 from backupd.config.tables import Table, inactive_sections, read_table
+from backupd.localfs.nesting import Mounts
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterator, Mapping
@@ -50,7 +52,11 @@ def load(
     mistakes: list[Mistake] = []
     values = read_table(CONFIG, document, "", mistakes)
     values |= _environment(environ, mistakes)
-    mistakes += _check(document, values, seen)
+    mounts = Mounts()
+    mistakes += _check(document, values, seen, mounts)
+    own = own_places(path.absolute(), values, environ, mounts)
+    for file_type, each in values.get("feeds", {}).items():
+        mistakes += check_own_places(file_type, each, own, mounts)
     of_secrets = values if with_secrets else {}
     secrets = _secrets(of_secrets, environ, mistakes)
     password = read_hive_password(of_secrets.get("warehouse", {}), environ, mistakes)
@@ -108,7 +114,9 @@ def _environment(environ: Mapping[str, str], mistakes: list[Mistake]) -> Values:
         return {}
 
 
-def _check(document: Values, values: Values, seen: Container[str]) -> Iterator[Mistake]:
+def _check(
+    document: Values, values: Values, seen: Container[str], mounts: Mounts
+) -> Iterator[Mistake]:
     """Yield what no key shows by itself: what does not fit together, or does not fit this host."""
     retry, ledger, archive = (values.get(name, {}) for name in ("retry", "ledger", "archive"))
     warehouse = values.get("warehouse", {})
@@ -121,7 +129,11 @@ def _check(document: Values, values: Values, seen: Container[str]) -> Iterator[M
     if warehouse.get("kind") == "hive":
         yield from _check_hive(warehouse.get("hive", {}))
     yield from check_alerts(values.get("alerts") or {})
-    yield from _check_feeds(document, values.get("feeds", {}), archive.get("url"), seen)
+    feeds = values.get("feeds", {})
+    yield from _check_feeds(document, feeds, archive.get("url"), seen)
+    yield from check_overlaps(
+        [claim for file_type in feeds for claim in claims(file_type, feeds[file_type], mounts)]
+    )
 
 
 def _check_hive(hive: Values | None) -> Iterator[Mistake]:
@@ -136,13 +148,11 @@ def _check_hive(hive: Values | None) -> Iterator[Mistake]:
 def _check_feeds(
     document: Values, feeds: Values, url: ArchiveUrl | None, seen: Container[str]
 ) -> Iterator[Mistake]:
-    everyone = [claim for file_type in feeds for claim in claims(file_type, feeds[file_type])]
     for file_type, values in feeds.items():
         yield from check_feed(f"feeds.{file_type}", document["feeds"][file_type], values)
         yield from check_feed_directories(file_type, values, seen)
         if url is not None and url.scheme == "file":
-            yield from check_targets(url.root, file_type, values, everyone)
-    yield from check_overlaps(everyone)
+            yield from check_targets(url.root, file_type, values)
 
 
 def _secrets(values: Values, environ: Mapping[str, str], mistakes: list[Mistake]) -> Values:

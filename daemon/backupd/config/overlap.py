@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from dataclasses import dataclass
 from functools import cache
@@ -16,6 +15,8 @@ from backupd.config.mistakes import Mistake
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
+    from backupd.localfs.nesting import Mounts, Spot
+
 _NEEDED = {"customers", "directory", "pattern", "recursive", "companion_suffix"}
 
 
@@ -25,18 +26,23 @@ class Claim:
 
     key: str  # of the feed's section
     feed: str
-    directory: str  # symlinks followed
+    directory: Spot
     pattern: str
     recursive: bool
     suffix: str | None  # of companions
 
-    def reaches(self, directory: str) -> bool:
-        """Tell whether files in this (real) directory are looked at."""
-        below = self.directory.rstrip("/") + "/"
-        return directory == self.directory or (self.recursive and directory.startswith(below))
+    def meets(self, other: Claim) -> bool:
+        """Tell whether any directory is looked through by both."""
+        if self.recursive and other.recursive:
+            return self.directory.shares(other.directory)
+        if self.recursive:
+            return other.directory.lies_in(self.directory)
+        if other.recursive:
+            return self.directory.lies_in(other.directory)
+        return self.directory.is_same(other.directory)
 
 
-def claims(file_type: str, values: Mapping[str, Any]) -> list[Claim]:
+def claims(file_type: str, values: Mapping[str, Any], mounts: Mounts) -> list[Claim]:
     """Return a claim for each customer of a section; none if its keys could not be read."""
     if not values.keys() >= _NEEDED:
         return []
@@ -44,7 +50,7 @@ def claims(file_type: str, values: Mapping[str, Any]) -> list[Claim]:
         Claim(
             key=f"feeds.{file_type}",
             feed=f"{file_type}/{customer}",
-            directory=os.path.realpath(fill(values["directory"], customer)),
+            directory=mounts.spot(fill(values["directory"], customer)),
             pattern=fill_pattern(values["pattern"], customer),
             recursive=values["recursive"],
             suffix=values["companion_suffix"],
@@ -57,7 +63,7 @@ def check_overlaps(all_claims: Iterable[Claim]) -> Iterator[Mistake]:
     """Yield one mistake for each two sections (or one with itself) whose feeds get in the way."""
     found: dict[tuple[str, str], list[str]] = {}
     for one, other in combinations(all_claims, 2):
-        if one.reaches(other.directory) or other.reaches(one.directory):
+        if one.meets(other):
             problem = _conflict(one, other)
             if problem is not None:
                 found.setdefault((one.key, other.key), []).append(problem)

@@ -86,7 +86,7 @@ def read_smtp_password(
 
 
 def _read(name: str, given: str, environ: Mapping[str, str]) -> tuple[Path, str]:
-    path = _locate(given, environ)
+    path = locate(given, environ)
     try:
         with open(path, "rb", opener=_without_waiting) as file:
             if _FILES[name]:
@@ -109,7 +109,7 @@ def _unreadable(path: Path, given: str, error: OSError) -> str:
     return f"names no credential in {path.parent} that can be read: {error.strerror}"
 
 
-def _locate(given: str, environ: Mapping[str, str]) -> Path:
+def locate(given: str, environ: Mapping[str, str]) -> Path:
     """Return the path of a file; a relative name is that of a systemd credential.
 
     A command that systemd did not start looks where the unit has its credentials from.

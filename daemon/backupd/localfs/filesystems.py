@@ -23,7 +23,7 @@ def filesystem_type(path: Path) -> str:
     The kernel is asked for the mount of an open directory: paths in the mount table can be hidden
     by later mounts. Raises OSError where /proc cannot be read.
     """
-    mount = _mount_id(_existing_directory(path))
+    mount = mount_id(existing_directory(path))
     for line in Path("/proc/self/mountinfo").read_text(errors="replace").splitlines():
         if line.startswith(f"{mount} "):
             return line.partition(" - ")[2].split()[0]
@@ -35,12 +35,13 @@ def is_directory(path: Path) -> bool:
     return os.path.isdir(path)  # noqa: PTH112  Path.is_dir raises below one that may not be entered
 
 
-def _existing_directory(path: Path) -> Path:
+def existing_directory(path: Path) -> Path:
     """Return the path itself or its nearest parent that is a directory."""
     return next(each for each in (path, *path.parents) if is_directory(each))
 
 
-def _mount_id(directory: Path) -> int:
+def mount_id(directory: Path) -> int:
+    """Return the number that the mount table has for a directory's mount. Raises OSError."""
     # The trailing dot has an automounter mount what belongs there.
     descriptor = os.open(f"{directory}/.", os.O_PATH | os.O_CLOEXEC)
     try:
