@@ -40,6 +40,7 @@ socket = "{places.socket}"
 
 [archive]
 url = "{url}"
+compression = "{compression}"
 """
 KEYS = """
 identity_file = "{server.identity}"
@@ -94,19 +95,28 @@ class Site:
         self.configure()
 
     def configure(
-        self, server: Server | None = None, *, settle_for: str = "100ms", more: str = ""
+        self,
+        server: Server | None = None,
+        *,
+        settle_for: str = "100ms",
+        compression: str = "gzip",
+        remote: str = "",
     ) -> None:
         """Write the config; the archive is a directory, reached through `server` if given.
 
-        `more` goes to the end of it: sections of its own.
+        `remote` is what the server calls that directory, where it has a name of its own for it.
         """
         url, keys = f"file://{self.places.archive}", ""
         if server is not None:
             address = f"{server.username}@{server.host}:{server.port}"
-            url, keys = f"sftp://{address}{self.places.archive}", KEYS.format(server=server)
-        text = CONFIG.format(places=self.places, url=url, settle_for=settle_for)
-        feeds = self._feeds.format(directory=self.places.feeds)
-        self.config.write_text(text + keys + feeds + more)
+            url, keys = (
+                f"sftp://{address}{remote or self.places.archive}",
+                KEYS.format(server=server),
+            )
+        text = CONFIG.format(
+            places=self.places, url=url, settle_for=settle_for, compression=compression
+        )
+        self.config.write_text(text + keys + self._feeds.format(directory=self.places.feeds))
 
     # -- the daemon ------------------------------------------------------------------------------
 
@@ -182,6 +192,11 @@ class Site:
         while not true():
             assert time.monotonic() < deadline, f"not within {within:.0f} s: {what}; {self.root}"
             time.sleep(0.02)
+
+    def does_all(self, within: float = PATIENCE) -> None:
+        """Wait until it has done all; what it leaves undone is for the reader to find."""
+        with contextlib.suppress(AssertionError):
+            self.until(self.has_done, "all is done", within)
 
     # -- deliveries ------------------------------------------------------------------------------
 

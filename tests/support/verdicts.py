@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 COLUMNS = ("lost", "doubled", "wrong", "left_over", "false_alarms")
 OURS_IN_THE_ARCHIVE = (".backupd-id", ".backupd")  # marks, and snapshots of the ledger
-_VERSION = re.compile(r"\.[0-9a-f]{8}(\.gz|$)")
+_VERSION = re.compile(r"\.[0-9a-f]{8}(\.gz)?$")
 Row = tuple[str, str, str, int, int]  # directory, name, sha256, bytes, records
 Rows = Counter[Row]
 Key = tuple[str, str]  # a path below the feeds, and the SHA-256 of what stood there
@@ -88,10 +88,13 @@ class Book:
         self.precious: dict[Path, dict[str, str]] = {}  # directories outside, and what they hold
         self._header_lines = header_lines
 
-    def put(self, path: str, data: bytes) -> str:
-        """Note that a path holds this now, which its sender wants kept. Return its SHA-256."""
+    def put(self, path: str, data: bytes, text: bytes | None = None) -> str:
+        """Note that a path holds this now, which its sender wants kept. Return its SHA-256.
+
+        `text` is what is in it, where it is compressed.
+        """
         digest = hashlib.sha256(data).hexdigest()
-        lines = data.count(b"\n") + (bool(data) and not data.endswith(b"\n"))
+        lines = len((data if text is None else text).splitlines())
         self.contents[digest] = Content(len(data), max(lines - self._header_lines, 0))
         self.seen[path].add(digest)
         self.owed.add((path, digest))
