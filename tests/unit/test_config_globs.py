@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from backupd.config.globs import common_name, companion_pattern
+from backupd.config.globs import common_name, companion_pattern, without_ending
 
 LETTERS = "ab.-"
 NAMES = [
@@ -90,3 +90,17 @@ def test_patterns_as_operators_write_them(one: str, other: str, expected: str | 
 )
 def test_companions_have_the_suffix_in_place_of_the_extension(pattern: str, expected: str) -> None:
     assert companion_pattern(pattern, ".cksum") == expected
+
+
+@unhurried
+@given(wild_patterns | short_patterns, st.text(alphabet="ab.-]", max_size=5))
+@example("*", "a")
+@example("a.?z", "a")
+@example("**z", "")
+@example("[", "")
+@example("*[.][!a]z", "a.gz")
+def test_an_ending_is_taken_off_exactly(pattern: str, name: str) -> None:
+    for ending in (".gz", ".a", "]"):
+        shorter = without_ending(pattern, ending)
+        expected = fnmatchcase(name + ending, pattern)
+        assert any(fnmatchcase(name, each) for each in shorter) == expected

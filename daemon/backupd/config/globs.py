@@ -13,6 +13,7 @@ import re
 import string
 import sys
 from dataclasses import dataclass
+from functools import cache
 from itertools import pairwise, product
 from typing import TYPE_CHECKING
 
@@ -56,6 +57,22 @@ def companion_pattern(pattern: str, suffix: str) -> str:
     if not dot or set(extension) & set("*?[]"):
         stem = re.split(r"[*?\[]", pattern, maxsplit=1)[0] + "*"
     return stem + glob.escape(suffix)
+
+
+@cache
+def without_ending(pattern: str, ending: str) -> frozenset[str]:
+    """Return patterns of which one matches a name exactly where `pattern` matches it + `ending`."""
+    return frozenset("".join(each) for each in _without(_ELEMENT.findall(pattern), ending))
+
+
+def _without(elements: list[str], ending: str) -> Iterator[list[str]]:
+    if not ending:
+        yield elements
+    elif elements and elements[-1] == "*":
+        yield from _without(elements, ending[:-1])
+        yield from _without(elements[:-1], ending)
+    elif elements and fnmatch.fnmatchcase(ending[-1], elements[-1]):
+        yield from _without(elements[:-1], ending[:-1])
 
 
 @dataclass(frozen=True, slots=True)

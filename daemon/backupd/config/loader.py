@@ -6,6 +6,7 @@ import tomllib
 from typing import TYPE_CHECKING, Any
 
 from backupd.config.alerts import check_alerts
+from backupd.config.archive_meeting import check_archive_names
 from backupd.config.build import build
 from backupd.config.directories import check_feed_directories, check_ledger, check_targets
 from backupd.config.feeds import check_feed
@@ -131,9 +132,12 @@ def _check(
     yield from check_alerts(values.get("alerts") or {})
     feeds = values.get("feeds", {})
     yield from _check_feeds(document, feeds, archive.get("url"), seen)
-    yield from check_overlaps(
-        [claim for file_type in feeds for claim in claims(file_type, feeds[file_type], mounts)]
-    )
+    everyone = [
+        claim for file_type in feeds for claim in claims(file_type, feeds[file_type], mounts)
+    ]
+    yield from check_overlaps(everyone)
+    compress = archive.get("compression") == "gzip"
+    yield from check_archive_names(everyone, archive.get("url"), compress=compress)
 
 
 def _check_hive(hive: Values | None) -> Iterator[Mistake]:

@@ -8,12 +8,12 @@ from functools import cache
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
-from backupd.config.feeds import fill, fill_pattern
+from backupd.config.feeds import archive_directory, fill, fill_pattern
 from backupd.config.globs import common_name, companion_pattern
 from backupd.config.mistakes import Mistake
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from backupd.localfs.nesting import Mounts, Spot
 
@@ -30,6 +30,7 @@ class Claim:
     pattern: str
     recursive: bool
     suffix: str | None  # of companions
+    archive: str | None  # the directory below the archive's root; None: it could not be read
 
     def meets(self, other: Claim) -> bool:
         """Tell whether any directory is looked through by both."""
@@ -54,9 +55,16 @@ def claims(file_type: str, values: Mapping[str, Any], mounts: Mounts) -> list[Cl
             pattern=fill_pattern(values["pattern"], customer),
             recursive=values["recursive"],
             suffix=values["companion_suffix"],
+            archive=_archive(file_type, customer, values),
         )
         for customer in values["customers"]
     ]
+
+
+def _archive(file_type: str, customer: str, values: Mapping[str, Any]) -> str | None:
+    if "archive_directory" not in values:
+        return None
+    return archive_directory(values["archive_directory"], file_type, customer)
 
 
 def check_overlaps(all_claims: Iterable[Claim]) -> Iterator[Mistake]:
@@ -67,14 +75,19 @@ def check_overlaps(all_claims: Iterable[Claim]) -> Iterator[Mistake]:
             problem = _conflict(one, other)
             if problem is not None:
                 found.setdefault((one.key, other.key), []).append(problem)
+    allowed = "patterns or directories that leave each file to one feed"
     for (_, key), problems in found.items():
-        more = f", and {len(problems) - 1} more pairs of feeds like these" if problems[1:] else ""
-        allowed = "patterns or directories that leave each file to one feed"
-        yield Mistake(f"{key}.pattern", problems[0] + more, allowed)
+        yield Mistake(f"{key}.pattern", all_of(problems), allowed)
+
+
+def all_of(problems: Sequence[str]) -> str:
+    """Return the first problem of pairs of feeds, and how many are like it."""
+    more = len(problems) - 1
+    return f"{problems[0]}, and {more} more pairs of feeds like these" if more else problems[0]
 
 
 def _conflict(one: Claim, other: Claim) -> str | None:
-    shared = _shared_name(one, other)
+    shared = shared_name(one, other)
     if shared is not None:
         return f"lets {other.feed} claim the same file as {one.feed}, such as {shared!r}"
     for owner, taker in ((one, other), (other, one)):
@@ -84,8 +97,9 @@ def _conflict(one: Claim, other: Claim) -> str | None:
     return None
 
 
-def _shared_name(one: Claim, other: Claim) -> str | None:
-    if _plainly_apart(one.pattern, other.pattern):
+def shared_name(one: Claim, other: Claim) -> str | None:
+    """Return a name that both would take."""
+    if plainly_apart(one.pattern, other.pattern):
         return None
     return common_name((one.pattern, other.pattern), _suffixes(one, other))
 
@@ -94,7 +108,7 @@ def _taken_companion(owner: Claim, taker: Claim) -> str | None:
     if owner.suffix is None:
         return None
     companions = companion_pattern(owner.pattern, owner.suffix)
-    if _plainly_apart(companions, taker.pattern):
+    if plainly_apart(companions, taker.pattern):
         return None
     return common_name((companions, taker.pattern), _suffixes(taker))
 
@@ -103,7 +117,7 @@ def _suffixes(*owners: Claim) -> set[str]:
     return {owner.suffix for owner in owners if owner.suffix is not None}
 
 
-def _plainly_apart(one: str, other: str) -> bool:
+def plainly_apart(one: str, other: str) -> bool:
     """Tell whether the literal begin or end of two patterns differ.
 
     Nearly all pairs do: without this, hundreds of feeds in one directory would take minutes.

@@ -1,0 +1,90 @@
+"""Finds feeds of which two files can want one name in the archive."""
+
+from __future__ import annotations
+
+import os
+from itertools import combinations
+from typing import TYPE_CHECKING
+
+from backupd.config.globs import common_name, without_ending
+from backupd.config.mistakes import Mistake
+from backupd.config.overlap import all_of, plainly_apart, shared_name
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from backupd.config.overlap import Claim
+    from backupd.config.urls import ArchiveUrl
+
+_GZIP = ".gz"  # added to a name that does not end with it: core.archive_names
+_APART = "an archive directory of its own for each, or patterns that cannot meet there"
+
+
+def check_archive_names(
+    claims: Iterable[Claim], url: ArchiveUrl | None, *, compress: bool
+) -> Iterator[Mistake]:
+    """Yield one mistake for each two sections (or one with itself) whose files can meet.
+
+    Within one feed, names that meet are told apart by their content when they are shipped.
+    """
+    found: dict[tuple[str, str], list[str]] = {}
+    placed = [(claim, _directory(claim, url)) for claim in claims if claim.archive is not None]
+    for (one, here), (other, there) in combinations(placed, 2):
+        if _meet(one, here, there) or _meet(other, there, here):
+            names = _names(one, other, compress=compress)
+            if names is not None:
+                where = max(here, there, key=len)
+                problem = _problem(one, other, where, names)
+                found.setdefault((one.key, other.key), []).append(problem)
+    for (_, key), problems in found.items():
+        yield Mistake(f"{key}.archive_directory", all_of(problems), _APART)
+
+
+def _directory(claim: Claim, url: ArchiveUrl | None) -> str:
+    """Return where a feed's files go; links in a local archive are followed."""
+    if url is None or url.scheme != "file":
+        return f"/{claim.archive}".rstrip("/")
+    root = os.path.realpath(url.root)
+    return os.path.realpath(f"{root}/{claim.archive}").removeprefix(root).rstrip("/")
+
+
+def _meet(one: Claim, here: str, there: str) -> bool:
+    """Tell whether files of `one`, which go to `here`, may go `there`."""
+    return here == there or (one.recursive and there.startswith(f"{here}/"))
+
+
+def _names(one: Claim, other: Claim, *, compress: bool) -> tuple[str, str] | None:
+    """Return a file name of each, which have one name in the archive."""
+    shared = shared_name(one, other)
+    if shared is not None:
+        # Where both take the same file, that is what is told.
+        return None if one.meets(other) else (shared, shared)
+    if not compress:
+        return None
+    if plain := _plain_name(one, other):
+        return plain, plain + _GZIP
+    if plain := _plain_name(other, one):
+        return plain + _GZIP, plain
+    return None
+
+
+def _plain_name(plain: Claim, packed: Claim) -> str | None:
+    """Return a name that one feed takes, and the other one with .gz after it."""
+    endings = {_GZIP, plain.suffix or _GZIP}
+    if packed.suffix == _GZIP:
+        return None  # it takes no such name
+    if packed.suffix is not None and packed.suffix.endswith(_GZIP):
+        endings.add(packed.suffix.removesuffix(_GZIP))
+    for pattern in sorted(without_ending(packed.pattern, _GZIP)):
+        if not plainly_apart(plain.pattern, pattern):
+            name = common_name((plain.pattern, pattern), endings)
+            if name is not None:
+                return name
+    return None
+
+
+def _problem(one: Claim, other: Claim, where: str, names: tuple[str, str]) -> str:
+    return (
+        f"lets {names[1]!r} of {other.feed} and {names[0]!r} of {one.feed} have one name in the"
+        f" archive, in {where or 'its root'!r}"
+    )
