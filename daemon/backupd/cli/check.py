@@ -11,6 +11,7 @@ import click
 
 from backupd.cli.errors import FAILED
 from backupd.cli.options import config_option, load_config
+from backupd.cli.untold import open_file_warnings
 from backupd.config import write_paths
 
 if TYPE_CHECKING:
@@ -59,6 +60,8 @@ def _tell_valid(config: Config) -> None:
     for feed in config.feeds:
         if not Path(feed.directory).is_dir():
             click.echo(f"warning: the directory of feed {feed.name} is away", err=True)
+    for warning in open_file_warnings(config):
+        click.echo(f"warning: {warning}", err=True)
     for section in config.inactive:
         click.echo(f"warning: [{section}] is not acted on", err=True)
 

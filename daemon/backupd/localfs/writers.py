@@ -1,0 +1,70 @@
+"""Whether the kernel can tell that files in a directory are open for writing, and if not, why.
+
+For people: who works on files asks for a lease on each (`leases`).
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from backupd.localfs.directory import Directory
+from backupd.localfs.filesystems import NETWORK_FILESYSTEMS, filesystem_type
+from backupd.localfs.leases import Writers, writers_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+_LOOKED_AT = 1000  # entries of a directory
+_CAP_LEASE = 28  # capabilities(7); the number is from include/uapi/linux/capability.h
+
+
+def why_untold(directory: str) -> str | None:
+    """Return why the kernel does not tell, for people; None: nothing speaks against it.
+
+    Raises OSError where the directory cannot be listed.
+    """
+    kind = filesystem_type(Path(directory))
+    if kind in NETWORK_FILESYSTEMS:
+        return f"on a network file system ({kind}) writers on other hosts do not show"
+    with Directory.at(os.path.realpath(directory)) as opened:
+        found = islice(opened.names(), _LOOKED_AT)
+        files = [each for each in found if each.is_file(follow_symlinks=False)]
+        if not has_cap_lease() and not _all_ours(opened, files):
+            return f"user {os.geteuid()} neither owns them nor has the capability CAP_LEASE"
+        if _lease_on_any(opened, files) is Writers.NOT_TOLD:
+            return f"the file system ({kind}) gives no leases"
+    return None
+
+
+def has_cap_lease() -> bool:
+    """Tell whether this process may ask for a lease on files of other owners."""
+    with suppress(OSError, ValueError):
+        status = Path("/proc/self/status").read_text()
+        effective = int(status.partition("\nCapEff:")[2].split()[0], 16)
+        return bool(effective >> _CAP_LEASE & 1)
+    return os.geteuid() == 0
+
+
+def _all_ours(directory: Directory, files: Iterable[os.DirEntry[str]]) -> bool:
+    """Tell whether all files are this user's; where there is none, whether the directory is."""
+    owners = set()
+    for entry in files:
+        with suppress(FileNotFoundError):
+            owners.add(entry.stat(follow_symlinks=False).st_uid)
+    return (owners or {directory.stat().st_uid}) == {os.geteuid()}
+
+
+def _lease_on_any(directory: Directory, files: Iterable[os.DirEntry[str]]) -> Writers | None:
+    """Return what the kernel says of the first file that can be opened; None: there is none."""
+    for entry in files:
+        with suppress(OSError):
+            descriptor = directory.open(entry.name)
+            try:
+                return writers_of(descriptor)
+            finally:
+                os.close(descriptor)
+    return None
