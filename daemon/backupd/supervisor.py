@@ -171,6 +171,7 @@ class Supervisor:
     async def _recover(self, warehouse: Warehouse) -> None:
         """Take up what was running when the last process ended."""
         ledger, now = self._ledger, time.time()
+        await ledger.set_right(now)
         self._breakers.resume(await ledger.ask(incident_reports.outages))
         running = await ledger.ask(reports.running)
         files = [file for file in running if file.stage not in BATCHED]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from backupd.core.errors import LedgerError
+from backupd.core.records import Seen
 from backupd.core.stages import Stage
 from backupd.ledger import Ledger, LedgerReader, lock, reports, soundness
 from support.files import NOW, a_file, a_sighting
@@ -113,7 +114,7 @@ async def test_a_large_sound_ledger_stays_open_and_may_be_closed_at_any_moment(
         assert ledger._check is not None
         await asyncio.to_thread(ledger._check._thread.join)
         assert ledger.error is None
-        assert await ledger.see([a_sighting("/feed/new", feed=FEED)]) == 1
+        assert await ledger.see([a_sighting("/feed/new", feed=FEED)]) == [Seen.NEW]
 
 
 async def test_a_copy_of_a_running_ledger_is_sound(tmp_path: Path) -> None:

@@ -9,11 +9,11 @@ import pytest
 
 from backupd.core import moves
 from backupd.core.errors import PermanentError
-from backupd.core.records import FileRecord, Result
+from backupd.core.records import FileRecord, Result, Seen
 from backupd.core.stages import Stage, Status
 from support.files import NOW, POLICY, a_file, a_sighting
 from support.intake import an_identity
-from support.ledgers import FEED, FEEDS, OTHER, WELL, files_of, one, opened, plant, story
+from support.ledgers import FEED, FEEDS, OTHER, WELL, files_of, looked_at, one, opened, plant, story
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -45,7 +45,7 @@ async def delivered(ledger: Ledger, path: str = "/feed/eLUX_1.csv", **identity: 
     """A file is seen, settles and is claimed by manifest."""
     seen_at = NOW + len(await files_of(ledger))  # so that ids tell which came first
     seen = a_sighting(path, feed=FEED, identity=an_identity(**identity), seen_at=seen_at)
-    assert await ledger.see([seen]) == 1
+    assert await looked_at(ledger, seen) == [Seen.NEW]
     file = (await files_of(ledger))[-1]
     ready = replace(moves.advance(file, WELL, NOW), stage=Stage.MANIFEST)
     assert await ledger.move([ready]) == [True]

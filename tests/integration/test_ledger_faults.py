@@ -40,7 +40,7 @@ async def main():
     confirmed = 0
     try:
         for n in range(int(sys.argv[3])):
-            confirmed += await ledger.see([a_sighting(f"/feed/{n}-{i}") for i in range(10)])
+            confirmed += len(await ledger.see([a_sighting(f"/feed/{n}-{i}") for i in range(10)]))
     except LedgerError as error:
         print(confirmed, error, error.hint, sep="\\n")
     try:

@@ -13,12 +13,24 @@ from hypothesis import strategies as st
 
 from backupd.control.rules import plan_hold
 from backupd.core import moves
-from backupd.core.records import FeedMount, FileRecord, Receipt
+from backupd.core.records import FeedMount, FileRecord, Known, Receipt, Seen
 from backupd.core.stages import Stage, Status
 from backupd.ledger import Ledger, reports
 from support.files import NOW, POLICY, a_file, a_sighting
 from support.intake import an_identity
-from support.ledgers import FEED, FEEDS, OTHER, WELL, files_of, numbered, one, opened, plant, story
+from support.ledgers import (
+    FEED,
+    FEEDS,
+    OTHER,
+    WELL,
+    files_of,
+    looked_at,
+    numbered,
+    one,
+    opened,
+    plant,
+    story,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -48,21 +60,21 @@ async def stand(ledger: Ledger, file: FileRecord, **changes: object) -> FileReco
 
 
 async def test_a_sighting_makes_a_row_that_is_due_at_once(ledger: Ledger) -> None:
-    assert await ledger.see([a_sighting("/feed/eLUX_1.csv", feed=FEED)]) == 1
+    assert await ledger.see([a_sighting("/feed/eLUX_1.csv", feed=FEED)]) == [Seen.NEW]
     (file,) = await ledger.due_settle(NOW, 10)
     assert (file.path, file.relative_path) == ("/feed/eLUX_1.csv", "eLUX_1.csv")
     assert (file.stage, file.status, file.feed) == (Stage.SETTLE, Status.WAITING, FEED.name)
     assert await story(ledger, file.id) == [("settle", "waiting", "first seen")]
-    assert await ledger.known([file.path]) == {file.path: an_identity()}
+    assert await ledger.known([file.path]) == {file.path: Known(file.id, an_identity())}
 
 
 async def test_seeing_a_file_again_changes_nothing(ledger: Ledger) -> None:
     sighting = a_sighting("/feed/eLUX_1.csv", feed=FEED)
     grown = replace(sighting, identity=an_identity(size=99))
-    assert await ledger.see([sighting, sighting]) == 1
+    assert await ledger.see([sighting, sighting]) == [Seen.NEW, Seen.KNOWN]
     (before,) = await files_of(ledger)
-    assert await ledger.see([sighting]) == 0
-    assert await ledger.see([grown]) == 0
+    assert await ledger.see([sighting]) == [Seen.KNOWN]
+    assert await ledger.see([grown]) == [Seen.KNOWN]
     assert await files_of(ledger) == [before]
     assert len(await story(ledger, before.id)) == 1
 
@@ -74,26 +86,28 @@ async def test_a_file_on_its_way_keeps_its_path_whatever_is_seen_there(
     for status in (Status.WAITING, Status.RUNNING):
         path = f"/feed/{status}"
         await plant(ledger, a_file(stage, status, id=status, path=path))
-        assert await ledger.see([a_sighting(path, identity=an_identity(ino=3))]) == 0
+        assert await ledger.see([a_sighting(path, identity=an_identity(ino=3))]) == [Seen.KNOWN]
 
 
 @pytest.mark.parametrize("status", [Status.DONE, Status.PARKED])
 async def test_a_path_delivered_again_makes_a_new_row_and_the_old_one_lets_go(
     ledger: Ledger, status: Status
 ) -> None:
-    (old,) = await plant(ledger, a_file(Stage.CLEANUP, status))
-    assert await ledger.see([a_sighting(old.path, identity=old.identity)]) == 0
-    assert await ledger.see([a_sighting(old.path, identity=an_identity(ino=3))]) == 1
+    (old,) = await plant(ledger, a_file(Stage.CLEANUP, status, row_seen_at=NOW))
+    assert await looked_at(ledger, a_sighting(old.path, identity=old.identity)) == [Seen.KNOWN]
+    again = a_sighting(old.path, identity=an_identity(ino=3))
+    assert await looked_at(ledger, again) == [Seen.NEW]
     first, second = sorted(await files_of(ledger), key=lambda file: file.first_seen_at)
     assert (first.local, second.local) == (False, True)
     assert first.status is status
-    assert await ledger.known([old.path]) == {old.path: an_identity(ino=3)}
+    assert await ledger.known([old.path]) == {old.path: Known(second.id, again.identity)}
     assert (await story(ledger, old.id))[-1][2].startswith("its path holds a newer file now")
 
 
 async def test_a_thousand_sightings_are_one_commit(ledger: Ledger) -> None:
     before = ledger.commits
-    assert await ledger.see([a_sighting(f"/feed/{n}", feed=FEED) for n in range(1_000)]) == 1_000
+    seen = await ledger.see([a_sighting(f"/feed/{n}", feed=FEED) for n in range(1_000)])
+    assert seen == [Seen.NEW] * 1_000
     assert ledger.commits == before + 1
 
 
@@ -112,7 +126,7 @@ AWKWARD = [
 async def test_any_name_comes_back_as_it_was(ledger: Ledger) -> None:
     paths = [f"/feed/{name}" for name in AWKWARD]
     sightings = [a_sighting(path, feed=FEED, companion_path=path + ".cksum") for path in paths]
-    assert await ledger.see(sightings) == len(AWKWARD)
+    assert await ledger.see(sightings) == [Seen.NEW] * len(AWKWARD)
     assert (await ledger.known(paths)).keys() == set(paths)
     found = {file.path: file for file in await files_of(ledger)}
     assert found.keys() == set(paths)
@@ -133,7 +147,8 @@ def test_whatever_bytes_a_name_has(names: list[bytes]) -> None:
 
         paths = [os.fsdecode(b"/feed/" + name) for name in names]
         async with opened(Path(directory) / "ledger.db") as ledger:
-            assert await ledger.see([a_sighting(path, feed=FEED) for path in paths]) == len(paths)
+            seen = await ledger.see([a_sighting(path, feed=FEED) for path in paths])
+            assert seen == [Seen.NEW] * len(paths)
             assert {file.path for file in await files_of(ledger)} == set(paths)
 
     import tempfile  # noqa: PLC0415 - a directory for each example

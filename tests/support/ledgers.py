@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
     from pathlib import Path
 
-    from backupd.core.records import Event, Feed, FileRecord
+    from backupd.core.records import Event, Feed, FileRecord, Seen, Sighting
 
 FEED = a_feed("/feed")
 OTHER = a_feed("/other", customer="SKYROAM")
@@ -61,6 +61,13 @@ def numbered(file: FileRecord, count: int) -> list[FileRecord]:
         )
         for number in range(count)
     ]
+
+
+async def looked_at(ledger: Ledger, *sightings: Sighting) -> list[Seen]:
+    """Hand over what was seen as intake does: the ledger was asked before."""
+    known = await ledger.known([each.path for each in sightings])
+    knew = {path: found.last_id for path, found in known.items()}
+    return await ledger.see([replace(each, knew=knew.get(each.path)) for each in sightings])
 
 
 async def files_of(ledger: Ledger) -> list[FileRecord]:

@@ -14,10 +14,11 @@ from backupd.config import load
 from backupd.control import ControlServer
 from backupd.core import moves
 from backupd.core.incidents import Outage
-from backupd.core.records import Identity, Move, Receipt, Result, Sighting
+from backupd.core.records import Identity, Move, Receipt, Result, Seen, Sighting
 from backupd.core.stages import Stage, Status
 from backupd.ledger import Ledger, reports
 from support import configs
+from support.ledgers import looked_at
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
@@ -104,7 +105,7 @@ class Maker:
             companion_path=None,
             seen_at=self._tick(),
         )
-        assert await self.ledger.see([sighting]) == 1
+        assert await looked_at(self.ledger, sighting) == [Seen.NEW]
         found = await self.ledger.ask(reports.matching, path)
         return found[-1]
 

@@ -27,6 +27,7 @@ FRESH: dict[str, Any] = {
     "interruptions": 0,
     "tries": 0,
     "awaits": "",
+    "proven_at": None,
 }
 NEVER = float("inf")  # due only when something else wakes it
 
@@ -135,8 +136,29 @@ def parked(file: FileRecord, reason: str, now: float, **changes: object) -> Move
         file=file,
         stage=file.stage,
         status=Status.PARKED,
-        changes={"reason": reason, "trouble": trouble, "next_attempt_at": now, "awaits": ""}
+        changes={
+            "reason": reason,
+            "trouble": trouble,
+            "next_attempt_at": now,
+            "awaits": "",
+            "proven_at": None,
+        }
         | changes,
+        at=now,
+        detail=reason,
+    )
+
+
+def closed(file: FileRecord, reason: str, now: float, **changes: object) -> Move:
+    """It never goes on: it is done without having gone through every stage, and without a proof.
+
+    The reason stays with it, and `tries` goes on counting should it be taken back.
+    """
+    return Move(
+        file=file,
+        stage=Stage.CLEANUP,
+        status=Status.DONE,
+        changes=_entered(now) | {"reason": reason, "done_at": now, "tries": file.tries} | changes,
         at=now,
         detail=reason,
     )
@@ -243,7 +265,12 @@ def _again(file: FileRecord, reason: str, now: float, *, attempts: int, due: flo
         file=file,
         stage=file.stage,
         status=Status.WAITING,
-        changes={"reason": reason, "attempts": max(attempts, 0), "next_attempt_at": due},
+        changes={
+            "reason": reason,
+            "attempts": max(attempts, 0),
+            "next_attempt_at": due,
+            "proven_at": None,
+        },
         at=now,
         detail=reason,
     )

@@ -12,6 +12,7 @@ from __future__ import annotations
 import secrets
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -128,6 +129,11 @@ class FileRecord:
         return self.path.rpartition("/")[2]
 
     @property
+    def is_closed(self) -> bool:
+        """Whether it was closed without going through every stage; `reason` says why."""
+        return self.done_at is not None and self.reason != ""
+
+    @property
     def file_date(self) -> str | None:
         """The day of `file_timestamp` as YYYY-MM-DD: the partition of its row."""
         if self.file_timestamp is None:
@@ -147,6 +153,23 @@ class Sighting:
     seen_at: float
     reason: str = "seen just now"  # why it waits
     look_at: float | None = None  # when it is to be looked at next; None: at once
+    knew: str | None = None  # `Known.last_id` before the file was looked at; None: no row
+
+
+@dataclass(frozen=True)
+class Known:
+    """What the ledger holds of a path."""
+
+    last_id: str  # names its newest row and whether that is local: only to be compared
+    identity: Identity | None  # of the local file there; None: no row is local
+
+
+class Seen(Enum):
+    """What became of a sighting."""
+
+    NEW = "a row was made for it"
+    KNOWN = "it has a row"
+    LOOK_AGAIN = "something happened to its path after the ledger was asked of it"
 
 
 @dataclass(frozen=True, kw_only=True)

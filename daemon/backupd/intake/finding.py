@@ -6,18 +6,21 @@ import asyncio
 import posixpath
 import time
 from collections import Counter
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from backupd.core.records import Seen
 from backupd.intake.scan import CHUNK
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Iterator
+    from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 
+    from backupd.core.records import Known, Sighting
     from backupd.intake.health import FeedHealth
     from backupd.intake.hints import Hints
     from backupd.intake.matching import FeedMap, Root
     from backupd.intake.ports import IntakeLedger
-    from backupd.intake.scan import Chunk, Scanner
+    from backupd.intake.scan import Candidate, Chunk, Scanner
     from backupd.intake.settling import Settling
 
 
@@ -73,18 +76,41 @@ class Finder:
 
     async def _take(self, chunk: Chunk, source: str) -> None:
         """Make rows for the files that the ledger does not know as they are."""
-        known = await self._ledger.known([each.path for each in chunk.candidates])
-        now = time.time()
-        new = [
-            self._settling.first_sight(each.matcher.sighting(each.path, each.identity, now))
-            for each in chunk.candidates
-            if known.get(each.path) != each.identity
-            and each.matcher.feed.name not in self._health.away
-        ]
-        if new:
-            self.found[source] += await self._ledger.see(new)
+        candidates = chunk.candidates
+        while candidates:
+            candidates = await self._register(candidates, source)
         if chunk.companions:
             await self._settling.companions_came(chunk.companions)
+
+    async def _register(self, candidates: Sequence[Candidate], source: str) -> list[Candidate]:
+        """Make rows; return what has to be looked at again.
+
+        A name may have been listed before its file was removed, so that what the ledger does not
+        know is looked at once more after the ledger was asked.
+        """
+        known = await self._ledger.known([each.path for each in candidates])
+        unknown = [each for each in candidates if self._is_unknown(each, known)]
+        if not unknown:
+            return []
+        looked = await asyncio.to_thread(self._scanner.look_again, unknown)
+        looked = [each for each in looked if self._is_unknown(each, known)]
+        now = time.time()
+        seen = await self._ledger.see([self._sighting(each, known, now) for each in looked])
+        self.found[source] += seen.count(Seen.NEW)
+        pairs = zip(looked, seen, strict=True)
+        return [each for each, answer in pairs if answer is Seen.LOOK_AGAIN]
+
+    def _is_unknown(self, candidate: Candidate, known: Mapping[str, Known]) -> bool:
+        there = known.get(candidate.path)
+        if there is not None and there.identity == candidate.identity:
+            return False
+        return candidate.matcher.feed.name not in self._health.away
+
+    def _sighting(self, found: Candidate, known: Mapping[str, Known], now: float) -> Sighting:
+        there = known.get(found.path)
+        sighting = found.matcher.sighting(found.path, found.identity, now)
+        sighting = replace(sighting, knew=None if there is None else there.last_id)
+        return self._settling.first_sight(sighting)
 
 
 async def _chunks(chunks: Iterator[Chunk]) -> AsyncIterator[Chunk]:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-from backupd.core.records import Sighting
+from backupd.core.records import Seen, Sighting
 
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Sequence
 
-    from backupd.core.records import FeedMount, FileRecord, Identity, Move
+    from backupd.core.records import FeedMount, FileRecord, Known, Move
 
-__all__ = ["IntakeLedger", "Sighting"]
+__all__ = ["IntakeLedger", "Seen", "Sighting"]
 
 
 class IntakeLedger(Protocol):
@@ -23,15 +23,20 @@ class IntakeLedger(Protocol):
         """Set when a file in settle may have become due. Intake clears it, then looks."""
         ...
 
-    async def known(self, paths: Sequence[str]) -> dict[str, Identity]:
-        """Return, of these paths, those with a row whose local file is there: its identity."""
+    async def known(self, paths: Sequence[str]) -> dict[str, Known]:
+        """Return, of these paths, those that have any row: what is known of them.
+
+        It is asked before a file is looked at, and the answer's `last_id` goes into its sighting.
+        """
         ...
 
-    async def see(self, sightings: Sequence[Sighting]) -> int:
-        """Make rows, waiting in settle and due at once, for what is new; return how many.
+    async def see(self, sightings: Sequence[Sighting]) -> list[Seen]:
+        """Make rows, waiting in settle and due at once, for what is new; answer for each of them.
 
-        A path that is known and not done is left alone. Where a done file's path holds another
-        identity, the old row lets go of the path and a new one is made. May be repeated.
+        A path that is known and not done is left alone. Where a done or parked file's path holds
+        another identity, the old row lets go of the path and a new one is made. LOOK_AGAIN: the
+        path has a newer row than the sighting knew, or its file was removed meanwhile; nothing was
+        made of it, and it is to be asked for and looked at again. May be repeated.
         """
         ...
 

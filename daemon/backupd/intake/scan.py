@@ -73,6 +73,13 @@ class Scanner:
                 chunk.companions.append(path)
         return chunk
 
+    def look_again(self, candidates: Iterable[Candidate]) -> list[Candidate]:
+        """Return those that are still there, as they are now."""
+        chunk = Chunk()
+        for path, _, matcher in candidates:
+            self._take(path, partial(os.lstat, path), matcher, chunk)
+        return chunk.candidates
+
     def _entries(self, root: Root, top: str) -> Iterator[tuple[os.DirEntry[str], list[Matcher]]]:
         """Yield the entries of a tree, but not the directories that it goes into."""
         descend = root.recursive

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 from collections import defaultdict
 from dataclasses import asdict, dataclass, replace
+from itertools import compress
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
 from backupd.core.archive_names import versioned
-from backupd.core.moves import NEVER, requeued
-from backupd.core.records import Event, FileRecord, Identity, Move, Sighting, new_id
+from backupd.core.moves import NEVER, closed, requeued
+from backupd.core.records import Event, FileRecord, Identity, Known, Move, Seen, Sighting, new_id
 from backupd.core.stages import Stage, Status
 from backupd.ledger import verbs
 from backupd.ledger.prepared import Prepared
@@ -19,70 +20,131 @@ from backupd.ledger.rows import file_of, identity_of, in_chunks, new_file_row
 from backupd.ledger.schema import feed_mounts, files
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
     from backupd.core.records import FeedMount
 
 _LOOKUPS = 500  # paths a query: SQLite's own bound on parameters is far above
 
 
+def known(connection: sa.Connection, paths: Sequence[str]) -> dict[str, Known]:
+    """Return what the ledger holds of these paths: what a scan compares."""
+    return {
+        path: Known(row.token, row.identity if row.local else None)
+        for path, row in _newest(connection, paths).items()
+    }
+
+
 @dataclass(frozen=True, slots=True)
-class _Known:
+class _Newest:
+    """The newest row of a path. Where a path has a local row, it is this one."""
+
     id: str
     identity: Identity
+    local: bool
     stage: str
     status: str
 
+    @property
+    def token(self) -> str:
+        """Return what is another one when the path has a newer row, or its file is gone."""
+        return self.id if self.local else f"{self.id} gone"
 
-def known(connection: sa.Connection, paths: Sequence[str]) -> dict[str, _Known]:
-    """Return what the ledger holds of the local files at these paths."""
-    columns = (files.c.path, files.c.id, files.c.identity, files.c.stage, files.c.status)
-    found: dict[str, _Known] = {}
-    for some in in_chunks(map(os.fsencode, paths), _LOOKUPS):
-        query = sa.select(*columns).where(files.c.path.in_(some), files.c.local)
-        for path, id_, identity, stage, status in connection.execute(query):
-            found[os.fsdecode(path)] = _Known(id_, identity_of(identity), stage, status)
-    return found
+    @property
+    def is_open(self) -> bool:
+        return self.status in {Status.WAITING, Status.RUNNING}
 
 
-def known_identities(connection: sa.Connection, paths: Sequence[str]) -> dict[str, Identity]:
-    """Return the identities of the local files at these paths: what a rescan compares."""
-    found: dict[str, Identity] = {}
+def _newest(connection: sa.Connection, paths: Sequence[str]) -> dict[str, _Newest]:
+    found: dict[str, _Newest] = {}
     for some in in_chunks(map(os.fsencode, paths), _LOOKUPS):
         wanted = (*some, *[some[-1]] * (_LOOKUPS - len(some)))
-        rows = _IDENTITIES.run(connection, dict(zip(_PATHS, wanted, strict=True))).all()
-        for path, identity in rows:
-            found[os.fsdecode(path)] = identity_of(identity)
+        rows = _NEWEST.run(connection, dict(zip(_PATHS, wanted, strict=True))).all()
+        for path, id_, identity, *others in rows:
+            found[os.fsdecode(path)] = _Newest(id_, identity_of(identity), *others)
     return found
 
 
 # Of a fixed number of paths, so that its text is made once: a rescan asks for each file there is.
+# The newest is the one that was written last: ids follow a clock, which can be set back.
 _PATHS = tuple(f"path_{number}" for number in range(_LOOKUPS))
-_IDENTITIES = Prepared(
-    sa.select(files.c.path, files.c.identity).where(
-        files.c.path.in_([sa.bindparam(name) for name in _PATHS]), files.c.local
-    )
+_OF_PATH = files.alias("of_path")
+_LAST: sa.Select[Any] = (
+    sa.select(sa.func.max(sa.literal_column("of_path.rowid")))
+    .where(_OF_PATH.c.path.in_([sa.bindparam(name) for name in _PATHS]))
+    .group_by(_OF_PATH.c.path)
+)
+_NEWEST = Prepared(
+    sa.select(
+        files.c.path, files.c.id, files.c.identity, files.c.local, files.c.stage, files.c.status
+    ).where(sa.literal_column("files.rowid").in_(_LAST))
 )
 
 
-def see(connection: sa.Connection, sightings: Sequence[Sighting]) -> list[bool]:
-    """Write a row for every file that is not known yet; tell which were new.
+def see(connection: sa.Connection, sightings: Sequence[Sighting]) -> list[Seen]:
+    """Write a row for every file that is new, and say of each sighting what became of it.
 
-    A path whose last file is done or parked may hold another file by now: that one is new.
+    A path whose last file is done or parked may hold another file by now: that one is new. But
+    where something happened to the path since the caller asked what was known of it, what was seen
+    may be the very file that was removed meanwhile: then it has to be looked at again.
     """
-    there = known(connection, [sighting.path for sighting in sightings])
-    seen: set[str] = set()
-    new: list[FileRecord] = []
-    for sighting in sightings:
-        if sighting.path not in seen and _is_new(sighting, there.get(sighting.path)):
-            new.append(_first_sight(sighting))
-            seen.add(sighting.path)
-    _let_go(connection, [(there[file.path], file) for file in new if file.path in there])
-    if new:
-        make_good(connection, new)
-        _INSERT.run_all(connection, [new_file_row(file) for file in new])
-        verbs.record(connection, map(_seen_event, new))
-    return _consume(sightings, seen)
+    there = _newest(connection, [sighting.path for sighting in sightings])
+    made: dict[str, FileRecord] = {}
+    answers = [_take(sighting, there.get(sighting.path), made) for sighting in sightings]
+    if made:
+        _hand_over(connection, there, made)
+        _INSERT.run_all(connection, [new_file_row(file) for file in made.values()])
+        verbs.record(connection, map(_seen_event, made.values()))
+    return answers
+
+
+def _take(sighting: Sighting, newest: _Newest | None, made: dict[str, FileRecord]) -> Seen:
+    if sighting.path in made or (newest is not None and _is_known(sighting, newest)):
+        return Seen.KNOWN
+    if sighting.knew != (None if newest is None else newest.token):
+        return Seen.LOOK_AGAIN
+    made[sighting.path] = _first_sight(sighting)
+    return Seen.NEW
+
+
+def _is_known(sighting: Sighting, newest: _Newest) -> bool:
+    return newest.local and (newest.is_open or newest.identity == sighting.identity)
+
+
+def _hand_over(
+    connection: sa.Connection, there: Mapping[str, _Newest], made: Mapping[str, FileRecord]
+) -> None:
+    """The paths of these new files had others before: those let go, or are closed."""
+    paths = [path for path in made if path in there]
+    if not paths:
+        return
+    closed = _close_lost(connection, made, paths)
+    _let_go(connection, [(there[p], made[p]) for p in paths if there[p].id not in closed])
+    make_good(connection, [made[path] for path in paths])
+
+
+def _close_lost(
+    connection: sa.Connection, made: Mapping[str, FileRecord], paths: Sequence[str]
+) -> set[str]:
+    """Close the parked files whose content went with their path; return their ids.
+
+    What was registered stays as it is until the content of the new one is known.
+    """
+    lost: list[FileRecord] = []
+    for some in in_chunks(map(os.fsencode, paths), _LOOKUPS):
+        query = sa.select(files).where(
+            files.c.path.in_(some),
+            files.c.status == Status.PARKED,
+            files.c.row_seen_at.is_(None),
+        )
+        lost += [file_of(row) for row in connection.execute(query)]
+    verbs.move(connection, [_given_up(file, made[file.path]) for file in lost])
+    return {file.id for file in lost}
+
+
+def _given_up(lost: FileRecord, new: FileRecord) -> Move:
+    reason = f"closed: delivered again as {new.id}"
+    return closed(lost, reason, new.first_seen_at, local=False)
 
 
 _INSERT = Prepared(sa.insert(files))
@@ -101,9 +163,12 @@ def manifest_done(connection: sa.Connection, moves: Sequence[Move]) -> list[bool
 
 def _manifest_done(connection: sa.Connection, moves: Sequence[Move]) -> list[bool]:
     twins = _twins(connection, [item.file for item in moves])
-    placed = [_with_twins(item, twins[item.file.id]) for item in moves]
+    unproven = _unproven(connection, twins.values())
+    placed = [_with_twins(item, twins[item.file.id], unproven) for item in moves]
     applied = verbs.move(connection, placed)
-    _ship_again(connection, [item for item, done in zip(placed, applied, strict=True) if done])
+    happened = list(compress(placed, applied))
+    _ship_again(connection, happened, unproven)
+    _close_replaced(connection, happened, twins)
     return applied
 
 
@@ -143,22 +208,6 @@ _WAKE_COMPANIONS = (
 def make_good(connection: sa.Connection, new: Sequence[FileRecord]) -> None:
     """What is delivered again ends the trouble of a parked file that stood there before."""
     connection.execute(_MAKE_GOOD, [{"again": os.fsencode(file.path)} for file in new])
-
-
-def _is_new(sighting: Sighting, known_file: _Known | None) -> bool:
-    if known_file is None:
-        return True
-    settled = known_file.status in {Status.DONE, Status.PARKED}
-    return settled and known_file.identity != sighting.identity
-
-
-def _consume(sightings: Sequence[Sighting], new: set[str]) -> list[bool]:
-    """Answer for each sighting; of a path that was seen twice, the first is the new one."""
-    answers = []
-    for sighting in sightings:
-        answers.append(sighting.path in new)
-        new.discard(sighting.path)
-    return answers
 
 
 def _first_sight(sighting: Sighting) -> FileRecord:
@@ -208,22 +257,23 @@ def _seen_event(file: FileRecord) -> Event:
     )
 
 
-def _let_go(connection: sa.Connection, pairs: Sequence[tuple[_Known, FileRecord]]) -> None:
+def _let_go(connection: sa.Connection, pairs: Sequence[tuple[_Newest, FileRecord]]) -> None:
     """The path belongs to a newer file now."""
+    pairs = [(old, new) for old, new in pairs if old.local]
     if not pairs:
         return
-    connection.execute(_LET_GO, [{"old": known_file.id} for known_file, _ in pairs])
+    connection.execute(_LET_GO, [{"old": old.id} for old, _ in pairs])
     verbs.record(
         connection,
         [
             Event(
-                file_id=known_file.id,
+                file_id=old.id,
                 at=file.first_seen_at,
-                stage=Stage(known_file.stage),
-                status=Status(known_file.status),
+                stage=Stage(old.stage),
+                status=Status(old.status),
                 detail=f"its path holds a newer file now: {file.id}",
             )
-            for known_file, file in pairs
+            for old, file in pairs
         ],
     )
 
@@ -246,7 +296,7 @@ def _twins(
     twins: dict[str, list[FileRecord]] = {file.id: [] for file in candidates}
     for other in _named(connection, by_name):
         for file in by_name[other.feed, other.relative_path]:
-            if file.id not in {other.id, other.duplicate_of} and not _is_dead(other):
+            if file.id not in {other.id, other.duplicate_of} and not _is_no_original(other):
                 twins[file.id].append(other)
     return {id_: sorted(others, key=lambda other: other.id) for id_, others in twins.items()}
 
@@ -267,40 +317,59 @@ def _named(connection: sa.Connection, names: Iterable[tuple[str, str]]) -> Itera
             yield from map(file_of, connection.execute(query))
 
 
-def _is_dead(file: FileRecord) -> bool:
-    """Its content was lost before it left any trace: nobody can be a duplicate of it."""
-    return file.status is Status.PARKED and not file.local and file.row_seen_at is None
+def _is_no_original(file: FileRecord) -> bool:
+    """Nobody can be a duplicate of it: its content left no trace, or is to be read once more."""
+    if file.row_seen_at is not None:
+        return False
+    is_lost = file.status is Status.PARKED and not file.local
+    return is_lost or file.is_closed or file.stage in {Stage.SETTLE, Stage.MANIFEST}
 
 
-def _with_twins(item: Move, twins: Sequence[FileRecord]) -> Move:
+def _unproven(connection: sa.Connection, twins: Iterable[Sequence[FileRecord]]) -> set[str]:
+    """Return which of these files were closed without a copy in the archive."""
+    closed_ones = [file.id for some in twins for file in some if file.is_closed]
+    return set(closed_ones) - verbs.with_receipt(connection, closed_ones)
+
+
+def _with_twins(item: Move, twins: Sequence[FileRecord], unproven: Collection[str]) -> Move:
     sha256 = item.changes.get("sha256")
     registered_before = item.file.row_seen_at is not None
     if sha256 is None or item.stage is not Stage.LOAD or registered_before or not twins:
         return item
-    firsts = [twin for twin in twins if twin.sha256 == sha256]
-    if firsts:
-        return _as_duplicate(item, firsts[0])
-    name = versioned(item.changes["archive_name"], sha256)
-    detail = f"{item.detail}; other content than {twins[0].id}, so it is shipped as {name}"
+    # Whatever is a duplicate itself has its original among them, or that one left no trace.
+    same = [twin for twin in twins if twin.sha256 == sha256 and twin.duplicate_of is None]
+    if same:
+        is_proven = same[0].status is Status.DONE and same[0].id not in unproven
+        return _as_duplicate(item, same[0].id, waits=not is_proven)
+    others = [twin for twin in twins if twin.sha256 != sha256]
+    return _under_another_name(item, others[0]) if others else item
+
+
+def _under_another_name(item: Move, other: FileRecord) -> Move:
+    name = versioned(item.changes["archive_name"], item.changes["sha256"])
+    detail = f"{item.detail}; other content than {other.id}, so it is shipped as {name}"
     return replace(item, changes={**item.changes, "archive_name": name}, detail=detail)
 
 
-def _ship_again(connection: sa.Connection, moves: Sequence[Move]) -> None:
+def _ship_again(
+    connection: sa.Connection, moves: Sequence[Move], unproven: Collection[str]
+) -> None:
     """A registered file was lost before it was shipped, and now a duplicate stands at its path.
 
     The row is the first one's, so it is the first one that ships what was delivered again.
     """
-    ids = [item.changes["duplicate_of"] for item in moves if "duplicate_of" in item.changes]
-    for some in in_chunks(ids, _LOOKUPS):
-        lost = sa.select(files).where(
-            files.c.id.in_(some),
-            files.c.stage == Stage.SHIP,
-            files.c.status == Status.PARKED,
-            files.c.awaits == "",  # it is not held by hand
-        )
-        firsts = [file_of(row) for row in connection.execute(lost)]
+    ids = {item.changes["duplicate_of"] for item in moves if item.changes.get("duplicate_of")}
+    for some in in_chunks(sorted(ids), _LOOKUPS):
+        found = connection.execute(sa.select(files).where(files.c.id.in_(some)))
+        firsts = [file_of(row) for row in found]
+        lost = [file for file in firsts if _is_lost(file) or file.id in unproven]
         now = max(item.at for item in moves)
-        verbs.move(connection, [_delivered_again(first, now) for first in firsts])
+        verbs.move(connection, [_delivered_again(first, now) for first in lost])
+
+
+def _is_lost(file: FileRecord) -> bool:
+    """It was registered, and cannot be shipped; it is not held by hand."""
+    return (file.stage, file.status, file.awaits) == (Stage.SHIP, Status.PARKED, "")
 
 
 def _delivered_again(first: FileRecord, now: float) -> Move:
@@ -308,10 +377,36 @@ def _delivered_again(first: FileRecord, now: float) -> Move:
     return replace(move, detail="its content was delivered again: shipped from there")
 
 
-def _as_duplicate(item: Move, first: FileRecord) -> Move:
-    origin = first.duplicate_of or first.id
+def _close_replaced(
+    connection: sa.Connection, moves: Sequence[Move], twins: Mapping[str, Sequence[FileRecord]]
+) -> None:
+    """Other content was delivered to the path of registered files that were lost: they are over."""
+    over = [
+        _replaced(twin, item)
+        for item in moves
+        if item.changes.get("sha256")
+        for twin in twins[item.file.id]
+        if _is_replaced(twin, item)
+    ]
+    verbs.move(connection, over)
+
+
+def _is_replaced(twin: FileRecord, item: Move) -> bool:
+    is_other = twin.sha256 != item.changes["sha256"] and twin.path == item.file.path
+    return is_other and _is_lost(twin) and not twin.local
+
+
+def _replaced(lost: FileRecord, item: Move) -> Move:
+    reason = (
+        f"closed: delivered again with other content as {item.file.id};"
+        " its own content was registered and never shipped"
+    )
+    return closed(lost, reason, item.at)
+
+
+def _as_duplicate(item: Move, origin: str, *, waits: bool) -> Move:
     changes: dict[str, Any] = {**item.changes, "duplicate_of": origin}
-    if first.status is not Status.DONE:
+    if waits:
         reason = f"duplicate of {origin}: waits until that one is done"
         changes |= {"awaits": "original", "next_attempt_at": NEVER, "reason": reason}
     return replace(

@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
 import sqlalchemy as sa
 
 from backupd.core.errors import LedgerError
-from backupd.core.records import Batch, BatchMove, FileRecord, Identity, Move, Receipt, Sighting
+from backupd.core.records import (
+    Batch,
+    BatchMove,
+    FileRecord,
+    Known,
+    Move,
+    Receipt,
+    Seen,
+    Sighting,
+)
 from backupd.core.stages import BATCHED, Stage, Status
 from backupd.ledger import (
     batch_verbs,
@@ -21,6 +30,7 @@ from backupd.ledger import (
     refresh_verbs,
     reports,
     row_count_verbs,
+    start_verbs,
     statement_verbs,
     verbs,
 )
@@ -170,6 +180,11 @@ class Ledger:
         self.wake(Stage.CLEANUP)
         return applied
 
+    async def set_right(self, now: float) -> int:
+        """Forget the proofs of an earlier process, close phantoms; return how many these were."""
+        (phantoms,) = await self._writer.apply(start_verbs.set_right, [now])
+        return int(phantoms)
+
     async def due(self, stage: Stage, feeds: Collection[str]) -> float | None:
         """Return when the next waiting file of a stage and of these feeds is due."""
         return await self.ask(reports.next_due, stage, feeds)
@@ -180,22 +195,25 @@ class Ledger:
 
     def _tell(self, moves: Sequence[Move]) -> None:
         self.wake(*{move.stage for move in moves})
-        if any(move.status is Status.DONE for move in moves):
+        ended = [move for move in moves if move.status is Status.DONE]
+        if ended:
             self.wake(Stage.CLEANUP)  # duplicates may have waited for it
+        if any(move.changes.get("reason") for move in ended):
+            self.wake(Stage.MANIFEST)  # or are read anew, for it was closed
 
     # -- intake --------------------------------------------------------------------------------
 
-    async def known(self, paths: Sequence[str]) -> dict[str, Identity]:
-        """Return the identities of the local files that the ledger knows at these paths."""
-        return await self.ask(intake_verbs.known_identities, paths)
+    async def known(self, paths: Sequence[str]) -> dict[str, Known]:
+        """Return what the ledger holds of these paths; those without any row are left out."""
+        return await self.ask(intake_verbs.known, paths)
 
-    async def see(self, sightings: Sequence[Sighting]) -> int:
-        """Write rows for the files that are new; return how many were."""
+    async def see(self, sightings: Sequence[Sighting]) -> list[Seen]:
+        """Write rows for the files that are new; say of each sighting what became of it."""
         if not sightings:
-            return 0
-        new = await self._writer.apply(intake_verbs.see, sightings)
+            return []
+        answers = await self._writer.apply(intake_verbs.see, sightings)
         self.wake(Stage.SETTLE)
-        return sum(new)
+        return answers
 
     async def due_settle(self, now: float, limit: int) -> list[FileRecord]:
         """Return files that wait in settle and are due."""

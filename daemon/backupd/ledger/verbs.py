@@ -7,20 +7,23 @@ still stands as the mover saw it.
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
+from backupd.core.moves import requeued
 from backupd.core.records import Event, FileRecord, Move
 from backupd.core.stages import Stage, Status
 from backupd.ledger.prepared import Prepared
-from backupd.ledger.rows import file_of, file_values, receipt_row
+from backupd.ledger.rows import file_of, file_values, in_chunks, receipt_row
 from backupd.ledger.schema import events, files, receipts
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
+
+_AT_ONCE = 500
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,11 +143,50 @@ _FILE_RECEIPT = Prepared(sa.insert(receipts).prefix_with("OR REPLACE"))
 
 def _wake_duplicates(connection: sa.Connection, moves: Iterable[Move]) -> None:
     """A file is done: the duplicates that waited for it may go on."""
+    ended = [item for item in moves if item.status is Status.DONE]
+    closed = [item for item in ended if item.changes.get("reason")]
+    lost = _without_proof(connection, closed) if closed else {}
+    _free_duplicates(connection, lost)
     originals = [
-        {"first": item.file.id, "now": item.at} for item in moves if item.status is Status.DONE
+        {"first": item.file.id, "now": item.at} for item in ended if item.file.id not in lost
     ]
     if originals:
         _WAKE_DUPLICATES.run_all(connection, originals)
+
+
+def _without_proof(connection: sa.Connection, closed: Sequence[Move]) -> dict[str, float]:
+    """Return which of these files are not proven to be safe, and when they were closed."""
+    proven = with_receipt(connection, [i.file.id for i in closed if i.file.row_seen_at is not None])
+    return {item.file.id: item.at for item in closed if item.file.id not in proven}
+
+
+def with_receipt(connection: sa.Connection, ids: Sequence[str]) -> set[str]:
+    """Return which of these files have a receipt of their own."""
+    found: set[str] = set()
+    for some in in_chunks(ids, _AT_ONCE):
+        query = sa.select(receipts.c.file_id).where(receipts.c.file_id.in_(some))
+        found.update(connection.execute(query).scalars())
+    return found
+
+
+def _free_duplicates(connection: sa.Connection, lost: Mapping[str, float]) -> None:
+    """Have the duplicates that waited for these files read anew: there is no proof to lean on."""
+    freed: list[Move] = []
+    for some in in_chunks(lost, _AT_ONCE):
+        query = sa.select(files).where(
+            files.c.duplicate_of.in_(some),
+            files.c.status == Status.WAITING,
+            files.c.awaits == "original",
+        )
+        freed += [_freed(file_of(row), lost) for row in connection.execute(query)]
+    if freed:
+        move(connection, freed)
+
+
+def _freed(file: FileRecord, lost: Mapping[str, float]) -> Move:
+    original = file.duplicate_of or ""
+    detail = f"{original}, whose duplicate it was, was closed without proof: it is read anew"
+    return replace(requeued(file, Stage.MANIFEST, lost[original]), detail=detail)
 
 
 _WAKE_DUPLICATES = Prepared(

@@ -1,0 +1,94 @@
+"""What is set right when a daemon starts."""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from typing import TYPE_CHECKING
+
+import sqlalchemy as sa
+
+from backupd.core.moves import closed
+from backupd.core.stages import Stage, Status
+from backupd.ledger import verbs
+from backupd.ledger.rows import file_of, in_chunks
+from backupd.ledger.schema import files, receipts
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from backupd.core.records import FileRecord, Move
+
+_AT_ONCE = 500
+_VANISHED = "vanished before it was shipped"
+
+
+def set_right(connection: sa.Connection, moments: Sequence[float]) -> list[int]:
+    """Forget what was proven to an earlier process, and close phantoms; return how many these were.
+
+    Items are times. A phantom is a row that earlier versions made of a file that was done: its name
+    had been listed before it was removed.
+    """
+    connection.execute(_FORGET_PROOFS)
+    return [_close_phantoms(connection, now) for now in moments]
+
+
+# What is done or parked has none any more, what ran is interrupted.
+_FORGET_PROOFS = (
+    sa.update(files)
+    .where(
+        files.c.stage == sa.literal_column("'cleanup'"),
+        files.c.status == sa.literal_column("'waiting'"),
+        files.c.proven_at.is_not(None),
+    )
+    .values(proven_at=None)
+)
+
+
+def _close_phantoms(connection: sa.Connection, now: float) -> int:
+    suspects = sa.select(files).where(
+        files.c.status != sa.literal_column("'done'"),
+        files.c.status == Status.PARKED,
+        files.c.stage == Stage.SETTLE,
+        files.c.local.is_(sa.false()),
+        files.c.reason.startswith(_VANISHED),
+    )
+    found = [file_of(row) for row in connection.execute(suspects)]
+    ends = [move for some in in_chunks(found, _AT_ONCE) for move in _laid(connection, some, now)]
+    return sum(verbs.move(connection, ends))
+
+
+def _laid(connection: sa.Connection, suspects: Sequence[FileRecord], now: float) -> list[Move]:
+    shipped = _shipped(connection, suspects)
+    moves = []
+    for file in suspects:
+        real = next((each for each in shipped[file.path] if _is_same(each, file)), None)
+        if real is not None:
+            reason = f"closed: it never was a file of its own, but {real.id} just before its end"
+            moves.append(closed(file, reason, now))
+    return moves
+
+
+def _shipped(
+    connection: sa.Connection, suspects: Sequence[FileRecord]
+) -> defaultdict[str, list[FileRecord]]:
+    """Return by path the done files that have a receipt, or whose original has."""
+    paths = {os.fsencode(file.path) for file in suspects}
+    holder = sa.func.coalesce(files.c.duplicate_of, files.c.id)
+    query = sa.select(files).where(
+        files.c.path.in_(paths),
+        files.c.status == Status.DONE,
+        sa.exists().where(receipts.c.file_id == holder),
+    )
+    found: defaultdict[str, list[FileRecord]] = defaultdict(list)
+    for row in connection.execute(query):
+        file = file_of(row)
+        found[file.path].append(file)
+    return found
+
+
+def _is_same(real: FileRecord, phantom: FileRecord) -> bool:
+    """Compare all but the ctime, which a rename or a chmod moves."""
+    one, other = real.identity, phantom.identity
+    is_same_inode = (one.dev, one.ino) == (other.dev, other.ino)
+    return is_same_inode and (one.size, one.mtime_ns) == (other.size, other.mtime_ns)
