@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from support.daemon import PROGRAMS, Host, environment, log_of, on_a_terminal, over_sftp
+from support.daemon import (
+    PROGRAMS,
+    Host,
+    environment,
+    log_of,
+    on_a_terminal,
+    over_sftp,
+    until,
+)
 from support.sshd import SshServer
 
 if TYPE_CHECKING:
@@ -397,3 +405,50 @@ def test_shows_bars_on_a_terminal_and_only_what_went_wrong_besides(tmp_path: Pat
     assert re.search(r"cleanup +━+ +3/3 ", shown)
     assert "file parked" in shown
     assert "finished" not in shown
+
+
+def a_vanished_file(host: Host) -> None:
+    """A file is seen, and gone before it is complete."""
+    host.configure({"intake.settle_for": '"1s"'})
+    with host.daemon() as daemon:
+        path = host.deliver("one.csv")
+        until(host.files, lambda: "never seen")
+        path.unlink()
+        until(lambda: host.standing() == {"one.csv": "settle parked"}, lambda: str(host.standing()))
+        assert daemon.stop() == 0
+    host.configure({})
+    assert host.once().returncode == 1
+
+
+def open_incidents(host: Host) -> str:
+    return host.admin("incidents").stdout
+
+
+def test_a_later_delivery_ends_the_trouble_of_a_vanished_file(tmp_path: Path) -> None:
+    host = Host(tmp_path)
+    a_vanished_file(host)
+    assert "vanished before it was shipped" in open_incidents(host)
+
+    host.deliver("one.csv")
+    assert host.once().returncode == 0
+
+    assert len(host.rows()) == 1
+    lost, again = host.files()
+    assert (lost.status, lost.reason) == ("done", f"closed: delivered again as {again.id}")
+    assert "vanished" not in open_incidents(host)
+    assert host.admin("prove", again.id).returncode == 0
+    assert host.admin("prove", lost.id).returncode == 1
+
+
+def test_a_dismissal_ends_the_trouble_of_a_vanished_file(tmp_path: Path) -> None:
+    host = Host(tmp_path)
+    a_vanished_file(host)
+
+    assert host.admin("dismiss", "one.csv", "--why", "a test of ours").returncode == 0
+
+    assert host.once().returncode == 0
+    assert "vanished" not in open_incidents(host)
+    assert host.rows() == []
+    host.deliver("one.csv", b"A;B\n5;6\n")
+    assert host.once().returncode == 0
+    assert host.archived() == {"a/one.csv.gz": b"A;B\n5;6\n"}

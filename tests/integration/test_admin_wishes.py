@@ -1,20 +1,22 @@
-"""backupd-admin requeue, hold and release, with and without a daemon."""
+"""backupd-admin requeue, hold, release and dismiss, with and without a daemon."""
 
 from __future__ import annotations
 
 import asyncio
+import re
+import shlex
 from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from backupd.core.stages import Stage
+from backupd.core import moves
+from backupd.core.stages import ORDER, Stage
 from support.admin import admin, asked, lines
-from support.stories import Maker, answering_daemon, prepare, write_config
+from support.stories import NOON, Maker, answering_daemon, prepare, write_config
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from backupd.core.records import FileRecord
 
 
@@ -186,3 +188,92 @@ def test_a_process_that_holds_the_ledger_without_answering_is_told(config: Path)
     exit_code, stderr = prepare(config, wish)
     assert exit_code == 1
     assert "holds the ledger, yet no daemon answers" in stderr
+
+
+async def _vanished(maker: Maker) -> FileRecord:
+    file = await maker.seen("a_1.csv")
+    Path(file.path).unlink()
+    return await maker.moved(
+        moves.parked(file, "vanished before it was shipped", NOON, local=False)
+    )
+
+
+def test_a_dismissed_file_is_done_without_proof_and_told_so_for_ever(
+    config: Path, whoever: AbstractContextManager[None]
+) -> None:
+    file = prepare(config, _vanished)
+    with whoever:
+        answer = admin(config, "dismiss", "a_1.csv", "--why", "a test\x1b[2J of ours")
+        assert standing(config) == ["cleanup done"]
+    assert answer.exit_code == 0
+    assert "a_1.csv: dismissed by hand: a test" in answer.stdout
+    assert "\x1b" not in answer.stdout
+    why = r"dismissed by hand: a test\x1b[2J of ours"
+    shown = asked(config, "show", file.id)
+    assert (shown["reason"], shown["receipt"]) == (why, None)
+    assert shown["why"] == f"{why} (closed without proof)"
+    assert shown["events"][-1]["detail"] == why
+    (line,) = lines(config, "list", "--status", "done")
+    assert line["reason"] == why
+    proof = admin(config, "prove", file.id)
+    assert proof.exit_code == 1
+    assert f"it was closed without one: {why}" in proof.stderr
+
+
+def test_a_dismissed_file_stays_where_it_is_and_is_not_taken_anew(
+    config: Path, whoever: AbstractContextManager[None]
+) -> None:
+    async def parked(maker: Maker) -> FileRecord:
+        return await maker.parked(await maker.seen("a_1.csv"), "odd")
+
+    file = prepare(config, parked)
+    with whoever:
+        assert admin(config, "dismiss", file.id, "--why", "not wanted").exit_code == 0
+    assert Path(file.path).exists()
+
+    async def known(maker: Maker) -> bool:
+        found = await maker.ledger.known([file.path])
+        return found[file.path].identity == file.identity
+
+    assert prepare(config, known)
+
+
+def test_what_is_not_parked_is_not_dismissed_and_the_advice_works(
+    config: Path, whoever: AbstractContextManager[None]
+) -> None:
+    *_, waiting = prepare(config, _two_parked_one_waiting)
+    with whoever:
+        refused = admin(config, "dismiss", waiting.id, "a_1.csv", "--why", "not wanted")
+        assert refused.exit_code == 1
+        assert f"park it first: backupd-admin hold {waiting.id}" in refused.stderr
+        assert admin(config, "hold", waiting.id).exit_code == 0
+        assert admin(config, "dismiss", waiting.id, "--why", "not wanted").exit_code == 0
+        assert standing(config) == ["cleanup done", "settle parked", "cleanup done"]
+
+
+def test_what_a_refused_requeue_of_a_vanished_file_advises_can_be_done(
+    config: Path, whoever: AbstractContextManager[None]
+) -> None:
+    prepare(config, _vanished)
+    with whoever:
+        for stage in ORDER:
+            refused = admin(config, "requeue", "a_1.csv", "--from", str(stage))
+            assert refused.exit_code == 1
+            (advice,) = re.findall(r"backupd-admin (.*)\)", refused.stderr)
+            assert advice.startswith("dismiss")
+        assert asked(config, "show", "a_1.csv")["next"].endswith(f"backupd-admin {advice}")
+        assert admin(config, *shlex.split(advice)).exit_code == 0
+
+
+@pytest.mark.parametrize("why", [[], ["--why", ""], ["--why", " \n"]])
+def test_a_dismissal_says_why(config: Path, why: list[str]) -> None:
+    prepare(config, _two_parked_one_waiting)
+    assert admin(config, "dismiss", "a_1.csv", *why).exit_code == 2
+    assert standing(config)[0] == "settle parked"
+
+
+def test_a_dismissal_has_a_line_a_file_too(config: Path) -> None:
+    files = prepare(config, _two_parked_one_waiting)
+    found = lines(config, "dismiss", "a_1.csv", "b_2.csv", "--why", "not wanted")
+    assert [(line["id"], line["done"]) for line in found] == [(f.id, True) for f in files[:2]]
+    assert list(found[0]) == ["id", "path", "done", "text"]

@@ -33,7 +33,7 @@ _DOUBLED_MEANING = (
 )
 _PARKED_MEANING = (
     "These files wait for a person; all others go on. Mend the cause, then take them back with"
-    " `backupd-admin requeue`."
+    " `backupd-admin requeue`; what can never go on is closed with `backupd-admin dismiss`."
 )
 
 

@@ -28,6 +28,7 @@ COMMANDS = {
     "requeue": ("backupd.cli.requeue:requeue", "Put parked (or done) files back to work."),
     "hold": ("backupd.cli.hold:hold", "Park files by hand."),
     "release": ("backupd.cli.hold:release", "Take held files back."),
+    "dismiss": ("backupd.cli.dismiss:dismiss", "Close parked files that can never go on."),
     "prove": ("backupd.cli.prove:prove", "The proof on which a local copy may be deleted."),
     "reconcile": ("backupd.cli.reconcile:reconcile", "Compare ledger, warehouse and archive."),
     "test-alert": ("backupd.cli.trial:trial", "Send a test along every way that tells people."),

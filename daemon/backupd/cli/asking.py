@@ -12,6 +12,7 @@ from backupd.control import (
     Answer,
     DaemonAbsentError,
     ask_daemon,
+    dismiss,
     hold,
     release,
     remember_place,
@@ -31,16 +32,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wish:
-    """What is to be done with files. `verb`: requeue | hold | release."""
+    """What is to be done with files. `verb`: requeue | hold | release | dismiss."""
 
     verb: str
     stage: Stage | None = None  # requeue from here
     dry_run: bool = False
+    why: str = ""  # dismiss for this reason
 
     def request(self, ids: Sequence[str]) -> dict[str, Any]:
         """Return it as the daemon is asked."""
         wish = {"verb": self.verb, "ids": list(ids)}
-        return wish | {"from": self.stage, "dry_run": self.dry_run}
+        return wish | {"from": self.stage, "dry_run": self.dry_run, "why": self.why}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,4 +144,6 @@ async def _act(ledger: Ledger, wish: Wish, ids: Sequence[str]) -> list[Answer]:
         return await hold(ledger, ids, now)
     if wish.verb == "release":
         return await release(ledger, ids, now)
+    if wish.verb == "dismiss":
+        return await dismiss(ledger, ids, wish.why, now)
     return await requeue(ledger, ids, wish.stage, now, dry_run=wish.dry_run)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from backupd.cli.times import moment, span
+from backupd.control.rules import way_out
 from backupd.core.stages import BATCHED, Stage, Status, following
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ class Surroundings:
     unbatched: tuple[int, float | None]
     original: FileRecord | None
     statement: Statement | None = None
+    is_there: bool = True  # something stands at its local path
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +61,7 @@ def prospect(file: FileRecord, around: Surroundings) -> Prospect:
         case Status.DONE:
             return Prospect(_why_done(file), "nothing: it is done")
         case Status.PARKED:
-            return _parked(file)
+            return _parked(file, around)
         case Status.RUNNING:
             return _by_daemon(_running(file, around), around)
         case Status.WAITING:
@@ -67,6 +69,8 @@ def prospect(file: FileRecord, around: Surroundings) -> Prospect:
 
 
 def _why_done(file: FileRecord) -> str:
+    if file.is_closed:
+        return f"{file.reason} (closed without proof)"
     if file.duplicate_of is not None:
         return (
             f"the same file as {file.duplicate_of}, delivered again: not registered a second time"
@@ -75,15 +79,12 @@ def _why_done(file: FileRecord) -> str:
     return f"it went through every stage{kept}"
 
 
-def _parked(file: FileRecord) -> Prospect:
+def _parked(file: FileRecord, around: Surroundings) -> Prospect:
     if file.awaits == "release":
         return Prospect(
             file.reason, f"nothing until it is released: backupd-admin release {file.id}"
         )
-    return Prospect(
-        file.reason,
-        f"nothing until a person takes it back: backupd-admin requeue {file.id}",
-    )
+    return Prospect(file.reason, f"nothing by itself; {way_out(file, is_there=around.is_there)}")
 
 
 def _running(file: FileRecord, around: Surroundings) -> Prospect:

@@ -36,6 +36,8 @@ class Proof:
 
     def gaps(self) -> Iterator[str]:
         """Yield what is missing to a proof."""
+        if self.file.is_closed:
+            yield f"it was closed without one: {self.file.reason}"
         if self.receipt is None:
             yield f"there is no receipt: {_standing(self.first)}"
         else:
@@ -92,7 +94,8 @@ def _last_cleanup(events: Sequence[Event]) -> Event | None:
 
 
 def _standing(file: FileRecord) -> str:
-    return f"{file.id} is {file.status} at {file.stage}"
+    closed = f" ({file.reason})" if file.is_closed else ""
+    return f"{file.id} is {file.status} at {file.stage}{closed}"
 
 
 def _as_json(proof: Proof, gaps: Sequence[str]) -> dict[str, Any]:

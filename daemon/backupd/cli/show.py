@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from dataclasses import dataclass
 from itertools import pairwise
@@ -95,6 +96,7 @@ def _surroundings(
         unbatched=reader.ask(reports.unbatched, config.batch.max_files if config else 1),
         original=originals[0] if originals else None,
         statement=_statement(reader, file),
+        is_there=os.path.lexists(file.path),
     )
 
 
@@ -184,7 +186,8 @@ def _content(file: FileRecord) -> str:
 def _receipt_facts(case: Case) -> list[tuple[str, RenderableType]]:
     receipt = case.receipt
     if receipt is None:
-        return [("none", "it was not shipped so far")]
+        never = "it was never shipped" if case.file.is_closed else "it was not shipped so far"
+        return [("none", never)]
     flushed = "on its disk" if receipt.flushed else "flush not confirmed"
     whose = [("of", f"{receipt.file_id}, the first file of this content")]
     return [

@@ -1,6 +1,6 @@
 """What a person may ask of files, and the socket by which the daemon is asked."""
 
-from backupd.control.actions import Answer, hold, release, remember_place, requeue
+from backupd.control.actions import Answer, dismiss, hold, release, remember_place, requeue
 from backupd.control.client import DaemonAbsentError, ask_daemon
 from backupd.control.server import ControlServer
 
@@ -9,6 +9,7 @@ __all__ = [
     "ControlServer",
     "DaemonAbsentError",
     "ask_daemon",
+    "dismiss",
     "hold",
     "release",
     "remember_place",

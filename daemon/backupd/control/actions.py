@@ -53,7 +53,22 @@ async def hold(ledger: Ledger, ids: Sequence[str], now: float) -> list[Answer]:
 
 async def release(ledger: Ledger, ids: Sequence[str], now: float) -> list[Answer]:
     """Take held files back."""
-    return await _apply(ledger, ids, lambda file: (rules.plan_release(file, now), "released"))
+
+    def plan(file: FileRecord) -> tuple[Move, str]:
+        is_there = os.path.lexists(file.path)
+        return rules.plan_release(file, now, is_there=is_there), "released"
+
+    return await _apply(ledger, ids, plan)
+
+
+async def dismiss(ledger: Ledger, ids: Sequence[str], why: str, now: float) -> list[Answer]:
+    """Close parked files for good."""
+
+    def plan(file: FileRecord) -> tuple[Move, str]:
+        move = rules.plan_dismiss(file, why, now)
+        return move, f"{move.detail}; done without proof, nothing was removed"
+
+    return await _apply(ledger, ids, plan)
 
 
 async def remember_place(ledger: Ledger, name: str, mark: str, now: float) -> None:

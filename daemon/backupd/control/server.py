@@ -129,6 +129,9 @@ class ControlServer:
                 answers = await actions.hold(self._ledger, request["ids"], now)
             case "release":
                 answers = await actions.release(self._ledger, request["ids"], now)
+            case "dismiss":
+                why = str(request["why"])
+                answers = await actions.dismiss(self._ledger, request["ids"], why, now)
             case verb:
                 return {"error": f"no such verb: {verb}"}
         return {"answers": [asdict(answer) for answer in answers]}
