@@ -20,6 +20,26 @@ pytestmark = pytest.mark.system
 NAMES = [f"eLUX_{number}.csv" for number in range(20)]
 MANY = 1_000  # files
 MOST_EXPOSED = 2.0
+CAP_LEASE = 1 << 28  # include/uapi/linux/capability.h
+SYSTEM_CALLS = f"""
+import os
+from backupd.localfs import syscalls
+from backupd.localfs.directory import Directory
+from backupd.localfs.leases import Writers, writers_of
+assert os.geteuid() != 0
+with Directory.at("{INBOX}") as inbox:
+    inbox.make("sub/deep").close()
+    inbox.directory("sub/deep").close()  # RestrictSUIDSGID= keeps openat2 away
+    theirs = inbox.open("theirs.csv")
+    assert os.fstat(theirs).st_uid == 0
+    assert writers_of(theirs) is Writers.NONE
+    ours = inbox.open(".ours", os.O_CREAT | os.O_RDWR)
+    assert writers_of(inbox.open(".ours")) is Writers.SOME
+    syscalls.rename_without_replacing(inbox.descriptor, ".ours", inbox.descriptor, ".renamed")
+    inbox.unlink(".renamed")
+syscalls.die_with_parent()
+print("all of it works", flush=True)
+"""
 QUICK_WATCHDOG = {"WatchdogSec": "4s"}
 LONGER_THAN_THAT = 9.0  # seconds
 SFTP_SERVER = """
@@ -414,6 +434,29 @@ def test_its_exposure_is_small(service: Service) -> None:
     shown = service.box.run("systemd-analyze", "security", "--no-pager", UNIT).stdout
     (overall,) = [line for line in shown.splitlines() if "Overall exposure level" in line]
     assert float(overall.split(":")[1].split()[0]) <= MOST_EXPOSED
+
+
+def test_it_has_one_capability_and_its_carrier_too(running: Service) -> None:
+    for pid in (running.pid, running.carrier):
+        status = running.box.run("cat", f"/proc/{pid}/status").stdout
+        sets = dict(line.split(":\t") for line in status.splitlines() if line.startswith("Cap"))
+        assert {int(sets[each], 16) for each in ("CapEff", "CapPrm", "CapBnd")} == {CAP_LEASE}
+
+
+def test_what_local_files_need_of_the_kernel_the_sandbox_lets_through(service: Service) -> None:
+    service.box.write("/srv/try.py", SYSTEM_CALLS)
+    service.box.write(f"{INBOX}/theirs.csv", "of root")
+    service.box.shell(
+        f"chmod 644 {INBOX}/theirs.csv"
+        " && cd /etc/systemd/system"
+        " && sed -e 's|^ExecStart=.*|ExecStart=/opt/backupd/bin/python /srv/try.py|'"
+        " -e 's/^Type=.*/Type=oneshot/' -e '/^Restart/d' -e '/^WatchdogSec/d' -e '/^NotifyAccess/d'"
+        f" {UNIT} > try.service && cp -r {UNIT}.d try.service.d && systemctl daemon-reload"
+    )
+    tried = service.box.run("systemctl", "start", "try.service", check=False)
+    said = service.box.run("journalctl", "-u", "try.service", "-o", "cat").stdout
+    assert tried.returncode == 0, said
+    assert "all of it works" in said
 
 
 def test_the_unit_has_no_mistakes(service: Service) -> None:

@@ -5,16 +5,21 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from backupd.localfs import syscalls
 from backupd.localfs.directory import Directory
 from backupd.localfs.whole import directory_at, made_directory_at, remove_leftovers, write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+
+NOBODY = 65534
 
 
 @pytest.fixture
@@ -144,3 +149,24 @@ def test_a_directory_is_made_with_those_above_it(tmp_path: Path) -> None:
 def test_the_root_is_a_directory_too() -> None:
     with made_directory_at("/") as top:
         assert os.path.samestat(top.stat(), Path("/").stat())
+
+
+@pytest.mark.parametrize("has_openat2", [True, False])
+def test_a_directory_that_may_only_be_passed_through_is_passed_through(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, has_openat2: bool
+) -> None:
+    (tmp_path / "passed" / "ours").mkdir(parents=True)
+    for each in (tmp_path, tmp_path / "passed"):
+        each.chmod(0o711)
+    os.chown(tmp_path / "passed" / "ours", NOBODY, NOBODY)
+    if not has_openat2:
+        monkeypatch.setattr(syscalls, "_SYS_OPENAT2", -1)
+    with Directory.at(str(tmp_path)) as top:
+        child = os.fork()
+        if child == 0:
+            with suppress(OSError):
+                os.setresuid(NOBODY, NOBODY, NOBODY)
+                top.directory("passed/ours").close()
+                os._exit(7)
+            os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7

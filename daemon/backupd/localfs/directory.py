@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_PASSED = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC  # no right to list is needed
 # openat2 does not know what old kernels and some sandboxes answer: then it is done part by part.
 _NO_OPENAT2 = {errno.ENOSYS, errno.EPERM}
 
@@ -164,7 +165,7 @@ def open_part_by_part(directory: int, path: str, flags: int, mode: int) -> int:
     here = os.dup(directory)
     try:
         for part in above:
-            below = os.open(_plain(part), _DIRECTORY, dir_fd=here)
+            below = os.open(_plain(part), _PASSED, dir_fd=here)
             os.close(here)
             here = below
         return os.open(_plain(last), flags, mode, dir_fd=here)
