@@ -87,7 +87,7 @@ missing_for_faults() {
     has_program mkfs.xfs || echo xfsprogs
     has_program losetup || echo mount
     has_program rsync || echo rsync           # a sender that writes in place
-    has_program java || echo openjdk-17-jre-headless
+    has_program javac || echo openjdk-17-jdk-headless
     has_program mvn || echo maven             # resolves Apache MINA's SFTP server, once
 }
 

@@ -44,7 +44,7 @@ def a_step(campaign: Campaign, deliveries: Deliveries, clock: Clock) -> None:
     """Set it while files are on their way, and set it back while others are."""
     for offset in (campaign.rng.choice(STEPS), 0):
         deliveries.some(campaign.rng.randint(1, 5))
-        time.sleep(campaign.rng.uniform(0, 0.5))  # a moment like any other
+        time.sleep(campaign.rng.uniform(0, 0.3))  # a moment like any other
         clock.set(offset)
     campaign.tried()
 

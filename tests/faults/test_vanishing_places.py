@@ -34,10 +34,12 @@ class Share:
 
     def mount(self) -> None:
         subprocess.run(["mount", "--bind", str(self._behind), str(self.place)], check=True)
+        self.is_mounted = True
 
     def unmount(self) -> None:
         """As when a server or a disk goes, whatever is open there."""
         subprocess.run(["umount", "--lazy", str(self.place)], check=True)
+        self.is_mounted = False
 
 
 @contextlib.contextmanager
@@ -46,7 +48,7 @@ def share(behind: Path, place: Path) -> Iterator[Share]:
     try:
         yield made
     finally:
-        if made.place.is_mount():
+        if made.is_mounted:
             made.unmount()
 
 

@@ -34,14 +34,12 @@ class Disk:
 
     def mount(self) -> None:
         _run("mount", "-o", "loop,nodev,nosuid", str(self._image), str(self.place))
+        self.is_mounted = True
 
     def unmount(self) -> None:
         """Take it away. Nobody may have anything of it open."""
         _run("umount", str(self.place))
-
-    def unplug(self) -> None:
-        """Take it away under those who use it; what they have open they keep."""
-        _run("umount", "--lazy", str(self.place))
+        self.is_mounted = False
 
     def cut_power(self) -> None:
         """Lose all that was not flushed; every use of it fails until it is mounted anew."""
@@ -59,10 +57,6 @@ class Disk:
                 raise OSError(ctypes.get_errno(), "syncfs", str(self.place))
         finally:
             os.close(descriptor)
-
-    @property
-    def is_mounted(self) -> bool:
-        return self.place.is_mount()
 
 
 @contextmanager

@@ -200,13 +200,16 @@ class Site:
 
     # -- deliveries ------------------------------------------------------------------------------
 
-    def deliver(self, name: str, data: bytes) -> None:
-        """Deliver into the one feed as platforms do: a hidden name, then a rename."""
+    def deliver(self, name: str, data: bytes, text: bytes | None = None) -> None:
+        """Deliver into the one feed as platforms do: a hidden name, then a rename.
+
+        `text` is what is in it, where it is compressed. What stood there is the sender's to lose.
+        """
         path = self.feed / name
         path.parent.mkdir(parents=True, exist_ok=True)
         hidden = path.with_name(f".{hash(name):x}")
         hidden.write_bytes(data)
-        self.book.put(f"eLUX/cdr/{name}", data)
+        self.book.put(f"eLUX/cdr/{name}", data, text)
         hidden.rename(path)
 
 
