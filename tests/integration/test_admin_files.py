@@ -175,6 +175,7 @@ def test_show_gives_all_that_list_gives_with_receipt_and_events(
     shown = asked(config, "show", files[0].id)
     assert list(shown)[: len(KEYS)] == KEYS
     assert shown["receipt"]["verified_by"] == "readback"
+    assert shown["receipt"]["named_by"] == "link"
     assert shown["receipt"]["shipped_at"].endswith("Z")
     assert shown["events"][0]["detail"] == "first seen"
     assert list(shown["events"][-1]) == ["at", "stage", "status", "detail"]

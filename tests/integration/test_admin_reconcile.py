@@ -93,12 +93,19 @@ def test_a_missing_copy_and_one_of_other_content_are_told(config: Path) -> None:
 
 
 def test_a_copy_that_cannot_be_looked_at_does_not_hide_the_others(config: Path) -> None:
+    odd = archived(config, "b_3.csv").parent
+    moved = odd.rename(odd.with_name("moved"))
+    odd.symlink_to(moved)
+    archived(config, "a_2.csv").unlink()
+    assert ("copy-missing", "a_2.csv") in differences(config)
+    assert ("copy-unchecked", "b_3.csv") in differences(config)
+
+
+def test_another_thing_in_the_place_of_a_copy_is_told(config: Path) -> None:
     odd = archived(config, "a_1.csv")
     odd.unlink()
     odd.mkdir()
-    archived(config, "a_2.csv").unlink()
-    assert ("copy-missing", "a_2.csv") in differences(config)
-    assert ("copy-unchecked", "a_1.csv") in differences(config)
+    assert differences(config) == [("copy-differs", "a_1.csv")]
 
 
 def test_a_deleted_file_that_is_still_there_is_told(config: Path) -> None:

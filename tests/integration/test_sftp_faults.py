@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
     from pathlib import Path
 
-    from backupd.core.ports import Archive
+    from backupd.core.ports import Archive, Published
 
 CONTENT = bytes(range(256)) * 4096  # a MiB
 BLOCK = 128 * 1024
@@ -43,7 +43,9 @@ async def archive(server: SshServer, tmp_path: Path) -> AsyncIterator[Archive]:
     await opened.aclose()
 
 
-async def put(archive: Archive, name: str, content: bytes = CONTENT, part_id: str = "1") -> bool:
+async def put(
+    archive: Archive, name: str, content: bytes = CONTENT, part_id: str = "1"
+) -> Published:
     async with archive.upload(name, part_id, len(content)) as upload:
         for start in range(0, len(content), BLOCK):
             await upload.write(content[start : start + BLOCK])
@@ -226,7 +228,7 @@ async def test_without_extensions_files_go_up_and_the_flush_is_not_claimed(tmp_p
     denied = "fsync,statvfs,limits"
     with running_sshd(tmp_path / "sshd", sftp_flags=f"-P {denied}") as server:
         archive = open_archive(archive_section(tmp_path / "root", server))
-        assert await put(archive, "d/a.csv") is False
+        assert (await put(archive, "d/a.csv")).flushed is False
         assert await holds(archive, "d/a.csv")
         with pytest.raises(NameTakenError):
             await put(archive, "d/a.csv", b"other")

@@ -30,6 +30,7 @@ from support.intake import a_feed
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from backupd.core.ports import Published
     from backupd.core.records import FileRecord
 
 CONTENT = b"id;name\n1;a\n2;b\n" * 20_000
@@ -76,6 +77,7 @@ async def test_a_file_is_sent_verified_and_receipted(path: Path) -> None:
     assert receipt.sent_sha256 == receipt.remote_sha256 == stored
     assert receipt.sent_bytes == len(archive.files[NAME])
     assert (receipt.verified_by, receipt.flushed) == ("remote-sha256", True)
+    assert receipt.named_by == "link"
     assert result.changes["identity"] == Identity.of(path.stat())
 
 
@@ -123,6 +125,8 @@ async def test_the_same_text_compressed_by_other_hands_counts_as_shipped(path: P
     assert receipt.archive_name == NAME
     stored = hashlib.sha256(archive.files[NAME]).hexdigest()
     assert receipt.remote_sha256 == receipt.sent_sha256 == stored
+    assert receipt.sent_bytes == len(archive.files[NAME])
+    assert receipt.named_by == ""
 
 
 @pytest.mark.parametrize(
@@ -176,7 +180,7 @@ async def test_a_lost_answer_is_found_out_by_looking(path: Path) -> None:
     receipt = receipt_in(await ship(archive, registered(path, tries=2)))
     assert receipt.archive_name == NAME
     assert list(archive.files) == [NAME]
-    assert "upload" not in {verb for verb, _ in archive.calls}
+    assert "publish" not in {verb for verb, _ in archive.calls}
 
 
 @pytest.mark.parametrize("verb", ["size", "checksum", "upload", "write", "publish"])
@@ -238,10 +242,10 @@ async def test_an_archive_that_holds_other_bytes_than_were_sent_proves_nothing(
     archive = FakeArchive()
     real = archive.publish
 
-    def corrupt(name: str, part_id: str) -> bool:
-        flushed = real(name, part_id)
+    def corrupt(name: str, part_id: str) -> Published:
+        published = real(name, part_id)
         archive.files[name] = archive.files[name][:-1]
-        return flushed
+        return published
 
     monkeypatch.setattr(archive, "publish", corrupt)
     with pytest.raises(PermanentError, match="holds other bytes"):
@@ -254,10 +258,10 @@ async def test_a_file_that_is_gone_again_after_its_rename_is_tried_again(
     archive = FakeArchive()
     real = archive.publish
 
-    def remove(name: str, part_id: str) -> bool:
-        flushed = real(name, part_id)
+    def remove(name: str, part_id: str) -> Published:
+        published = real(name, part_id)
         del archive.files[name]
-        return flushed
+        return published
 
     monkeypatch.setattr(archive, "publish", remove)
     with pytest.raises(TransientError, match="not there any more"):

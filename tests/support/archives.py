@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from support.sftp_servers import SftpServer
     from support.sshd import SshServer
 
+# The kinds that the contract suite tries, beside the fake.
+REAL_ARCHIVES = ("local", "sftp", "sftp-only", "dropbear", "proftpd", "replacing")
+
 
 def archive_section(
     root: Path,

@@ -7,6 +7,7 @@ import hashlib
 from collections import defaultdict, deque
 from typing import TYPE_CHECKING
 
+from backupd.archive.marks import Mark
 from backupd.core.errors import (
     BackupdError,
     DependencyDownError,
@@ -14,10 +15,13 @@ from backupd.core.errors import (
     PermanentError,
     UnknownOutcomeError,
 )
-from backupd.core.ports import Checksum, Probe
+from backupd.core.places import MARK_FILE
+from backupd.core.ports import Checksum, Probe, Published
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Collection
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Sequence
+
+    from backupd.core.places import Witness
 
 BLOCK = 64 * 1024
 LONGEST_NAME = 255
@@ -41,6 +45,8 @@ class FakeArchive:
         self.flushes = flushes
         self.down: DependencyDownError | None = None  # raised by everything while set
         self.calls: list[tuple[str, str]] = []  # verb and name
+        self.same_files: set[str] = set()  # names that stand for the source itself
+        self._mark = Mark(self, "the fake")
         self._faults: defaultdict[str, deque[BackupdError]] = defaultdict(deque)
         self._lost_answers = 0
 
@@ -52,15 +58,36 @@ class FakeArchive:
         """Publish once more, but raise UnknownOutcomeError as if the answer had been lost."""
         self._lost_answers += 1
 
+    async def identify(self, expected: str | None, witnesses: Sequence[Witness]) -> str:
+        """See the port."""
+        return await self._mark.identify(expected, witnesses)
+
+    async def mark(self) -> str:
+        """See the port."""
+        return await self._mark.ensure()
+
+    async def read_mark(self) -> bytes | None:
+        """See `backupd.archive.marks.Markable`."""
+        self._call("read_mark", MARK_FILE)
+        return self.files.get(MARK_FILE)
+
+    async def is_same_file(self, name: str, descriptor: int) -> bool:  # noqa: ARG002 -- the port's
+        """See the port."""
+        return name in self.same_files
+
     async def size(self, name: str) -> int | None:
         """See the port."""
         self._call("size", name)
-        return len(self.files[name]) if name in self.files else None
+        if name not in self.files:
+            await self._mark.look()
+            return None
+        return len(self.files[name])
 
     async def checksum(self, name: str) -> Checksum | None:
         """See the port."""
         self._call("checksum", name)
         if name not in self.files:
+            await self._mark.look()
             return None
         return Checksum(hashlib.sha256(self.files[name]).hexdigest(), self.how)
 
@@ -68,6 +95,7 @@ class FakeArchive:
         """See the port."""
         self._call("contents", name)
         if name not in self.files:
+            await self._mark.look()
             raise PermanentError(f"{name} is not there")
         stored = self.files[name]
         for start in range(0, len(stored), BLOCK):
@@ -79,6 +107,7 @@ class FakeArchive:
     ) -> AsyncIterator[FakeUpload]:
         """See the port."""
         self._call("upload", name)
+        await self._mark.look()
         if self.free < expected_bytes:
             raise DependencyDownError("archive", f"no room for {expected_bytes} bytes")
         self.parts[name, part_id] = bytearray()
@@ -94,13 +123,21 @@ class FakeArchive:
         for part_id in part_ids:
             self.parts.pop((name, part_id), None)
 
-    async def probe(self, directories: Collection[str]) -> list[Probe]:
-        """See the port."""
+    async def probe(
+        self,
+        directories: Collection[str],
+        expected: str | None = None,
+        shows_up: Callable[[str], str | None] | None = None,
+    ) -> list[Probe]:
+        """See the port. `shows_up` is asked for a name in each directory."""
         if self.down is not None:
             return [Probe("archive", ok=False, detail=str(self.down), hint=self.down.hint)]
-        return [
-            Probe(f"archive directory {each or '.'}", ok=True, detail="") for each in directories
-        ]
+        marked = await self._mark.probe(expected)
+        if not marked.ok:
+            return [marked]
+        found = shows_up(".probe.1.part") if shows_up else None
+        lines = [Probe(f"archive directory {d or '.'}", not found, str(found)) for d in directories]
+        return [marked, Probe("archive names", ok=True, detail="taken by the fake"), *lines]
 
     async def aclose(self) -> None:
         """See the port."""
@@ -116,10 +153,12 @@ class FakeArchive:
             raise self._faults[verb].popleft()
 
     async def flush(self, name: str) -> bool:
+        """See the port."""
         self._call("flush", name)
+        await self._mark.look()
         return self.flushes
 
-    def publish(self, name: str, part_id: str) -> bool:
+    def publish(self, name: str, part_id: str) -> Published:
         """For the fake's uploads."""
         self._call("publish", name)
         if name in self.files:
@@ -128,7 +167,7 @@ class FakeArchive:
         if self._lost_answers:
             self._lost_answers -= 1
             raise UnknownOutcomeError(f"no answer whether {name} was renamed into place")
-        return self.flushes
+        return Published(self.flushes, "link")
 
     def write(self, name: str, part_id: str, block: bytes) -> None:
         """For the fake's uploads."""
@@ -145,10 +184,15 @@ class FakeUpload:
         self._name = name
         self._part_id = part_id
 
+    @property
+    def part_name(self) -> str:
+        """See the port."""
+        return f".{self._name.rpartition('/')[2]}.{self._part_id}.part"
+
     async def write(self, block: bytes) -> None:
         """See the port."""
         self._archive.write(self._name, self._part_id, block)
 
-    async def publish(self) -> bool:
+    async def publish(self) -> Published:
         """See the port."""
         return self._archive.publish(self._name, self._part_id)

@@ -208,6 +208,7 @@ class Maker:
             remote_sha256="5e" * 32,
             sent_bytes=40,
             verified_by="readback",
+            named_by="link",
             flushed=True,
             shipped_at=self.now,
             verified_at=self.now,

@@ -69,6 +69,12 @@ class Link:
         """Whether nothing can be asked any more."""
         return self._given_up or self._connection.is_closed()
 
+    @property
+    def is_openssh(self) -> bool:
+        """Whether the server says that it is OpenSSH's."""
+        version: str = self._connection.get_extra_info("server_version", "")
+        return "OpenSSH" in version
+
     async def ask(self, request: Awaitable[T], *, within: float | None = None) -> T:
         """Return the answer to a request, which takes at most `within` seconds.
 

@@ -4,80 +4,95 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import hashlib
 import os
-import shutil
+import posixpath
+import stat
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from backupd.archive.local_errors import explaining
+from backupd.archive.local_upload import LocalUpload
+from backupd.archive.marks import MOST, Mark
 from backupd.archive.naming import Place, place
-from backupd.archive.probing import probe_directories
-from backupd.core.errors import (
-    BackupdError,
-    DependencyDownError,
-    NameTakenError,
-    PermanentError,
-    TransientError,
-)
+from backupd.archive.probing import probe_place
+from backupd.core.errors import PermanentError
 from backupd.core.gathering import Gathering
-from backupd.core.ports import Checksum
+from backupd.core.places import MARK_FILE
+from backupd.core.ports import NOT_A_FILE, Checksum
+from backupd.localfs.directory import Directory
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Collection, Iterator
+    from collections.abc import (
+        AsyncGenerator,
+        AsyncIterator,
+        Callable,
+        Collection,
+        Iterator,
+        Sequence,
+    )
 
     from backupd.config.sections import ArchiveSection
+    from backupd.core.places import Witness
     from backupd.core.ports import Probe
 
 READ_BLOCK = 1024 * 1024  # bytes
-WRITE_AT_ONCE = 1024 * 1024  # bytes
 HASH_AT_ONCE = 64 * 1024 * 1024  # bytes: one change of thread, and the longest wait when cancelled
-NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-# The disk's fault, not the file's.
-DISK_TROUBLE = {
-    errno.ENOSPC,
-    errno.EDQUOT,
-    errno.EROFS,
-    errno.EIO,
-    errno.ESTALE,
-    errno.ENOTCONN,
-    errno.ENODEV,
-    errno.ETIMEDOUT,
-}
-LINKS_UNSUPPORTED = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS}
+# The root itself may be reached by links: it is what the config says. Below it none is followed.
+OPEN_ROOT = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
 
 class LocalArchive:
-    """Implements `core.ports.Archive` in a directory. Checksums are always read back."""
+    """Implements `core.ports.Archive` in a directory. Checksums are always read back.
+
+    Each operation opens the root anew, looks at the mark in it, and works below that very root: so
+    nothing comes between, be it unmounted or replaced meanwhile.
+    """
 
     def __init__(self, section: ArchiveSection) -> None:
         """Nothing is touched yet."""
         self._root = section.root
+        self._mark = Mark(self, section.root)
         self._flushes: Gathering[str, None] = Gathering(self._flush_directories)
+
+    async def identify(self, expected: str | None, witnesses: Sequence[Witness]) -> str:
+        """See the port."""
+        return await self._mark.identify(expected, witnesses)
+
+    async def mark(self) -> str:
+        """See the port."""
+        return await self._mark.ensure()
+
+    async def read_mark(self) -> bytes | None:
+        """See `Markable`."""
+        return await asyncio.to_thread(self._read_mark)
 
     async def size(self, name: str) -> int | None:
         """See the port."""
-        there = place(self._root, name)
-        return await asyncio.to_thread(_size, there.path)
+        return await asyncio.to_thread(self._size, place(self._root, name))
 
     async def checksum(self, name: str) -> Checksum | None:
         """See the port."""
-        path = place(self._root, name).path
+        there = place(self._root, name)
         digest, position, ended = hashlib.sha256(), 0, False
         while not ended:
             try:
-                position, ended = await asyncio.to_thread(_hash_on, path, digest, position)
-            except FileNotFoundError:
+                position, ended = await asyncio.to_thread(self._hash_on, there, digest, position)
+            except _NothingThereError:
                 return None
+            except _NotAFileError:
+                return NOT_A_FILE
         return Checksum(digest.hexdigest(), "readback")
 
     async def contents(self, name: str) -> AsyncGenerator[bytes, None]:
         """See the port."""
         there = place(self._root, name)
         try:
-            fd = await asyncio.to_thread(_open_to_read, there.path)
-        except FileNotFoundError as error:
+            fd = await asyncio.to_thread(self._open_to_read, there)
+        except _NothingThereError as error:
             raise PermanentError(f"{there.path} is not there") from error
+        except _NotAFileError as error:
+            raise PermanentError(f"{there.path} is not a regular file") from error
         try:
             position = 0
             while block := await asyncio.to_thread(_read, fd, there.path, position):
@@ -88,18 +103,21 @@ class LocalArchive:
 
     async def flush(self, name: str) -> bool:
         """See the port. Always confirmed."""
-        await self._flushes.ask(place(self._root, name).directory)
+        await self._flushes.ask(posixpath.dirname(name))
         return True
+
+    async def is_same_file(self, name: str, descriptor: int) -> bool:
+        """See the port: device and inode tell."""
+        return await asyncio.to_thread(self._is_same_file, place(self._root, name), descriptor)
 
     @contextlib.asynccontextmanager
     async def upload(
         self, name: str, part_id: str, expected_bytes: int
     ) -> AsyncIterator[LocalUpload]:
         """See the port."""
-        there = place(self._root, name)
-        upload = LocalUpload(there, there.part(part_id))
+        upload = LocalUpload(place(self._root, name), part_id)
         try:
-            await asyncio.to_thread(upload.open, expected_bytes)
+            await asyncio.to_thread(self._open_upload, upload, expected_bytes)
             yield upload
         finally:
             if not upload.published:
@@ -108,103 +126,135 @@ class LocalArchive:
     async def discard_parts(self, name: str, part_ids: Collection[str]) -> None:
         """See the port."""
         there = place(self._root, name)
-        await asyncio.to_thread(_remove, [there.part(part_id) for part_id in part_ids])
+        await asyncio.to_thread(self._remove, there, [there.part(each) for each in part_ids])
 
-    async def probe(self, directories: Collection[str]) -> list[Probe]:
+    async def probe(
+        self,
+        directories: Collection[str],
+        expected: str | None = None,
+        shows_up: Callable[[str], str | None] | None = None,
+    ) -> list[Probe]:
         """See the port."""
-        return await probe_directories(self, directories)
+        marked = await self._mark.probe(expected)
+        return [marked, *await probe_place(self, marked, directories, shows_up)]
 
     async def aclose(self) -> None:
         """See the port."""
+        await self._mark.aclose()
         await self._flushes.aclose()
 
+    @contextlib.contextmanager
+    def _opened_root(self) -> Iterator[Directory]:
+        """Open the root, which has to bear the mark. FileNotFoundError passes where it has none."""
+        try:
+            root = Directory(os.open(self._root, OPEN_ROOT))
+        except FileNotFoundError:
+            self._mark.demand(None)
+            raise
+        with root:
+            if self._mark.is_expected:
+                self._mark.demand(_mark_below(root))
+            yield root
+
+    def _read_mark(self) -> bytes | None:
+        with explaining("read", posixpath.join(self._root, MARK_FILE)):
+            try:
+                with Directory(os.open(self._root, OPEN_ROOT)) as root:
+                    return _mark_below(root)
+            except FileNotFoundError:
+                return None
+
+    def _size(self, there: Place) -> int | None:
+        with explaining("look at", there.path):
+            found = self._find(there)
+        if found is None:
+            return None
+        return found.st_size if stat.S_ISREG(found.st_mode) else -1
+
+    def _find(self, there: Place) -> os.stat_result | None:
+        try:
+            with self._opened_root() as root:
+                return root.stat(there.name)
+        except FileNotFoundError:
+            return None
+
+    def _is_same_file(self, there: Place, descriptor: int) -> bool:
+        with explaining("look at", there.path):
+            found, wanted = self._find(there), os.fstat(descriptor)
+        return found is not None and os.path.samestat(found, wanted)
+
+    def _open_upload(self, upload: LocalUpload, expected_bytes: int) -> None:
+        with explaining("create", self._root):
+            if not self._mark.is_expected:
+                _make_directory(self._root)
+            with self._opened_root() as root:
+                upload.open(root, expected_bytes)
+
+    def _hash_on(self, there: Place, digest: hashlib._Hash, position: int) -> tuple[int, bool]:
+        """Hash a stretch from `position`; return where it ends, and whether the file does."""
+        fd = self._open_to_read(there)
+        try:
+            stretch_ends = position + HASH_AT_ONCE
+            while position < stretch_ends:
+                block = _read(fd, there.path, position)
+                if not block:
+                    return position, True
+                digest.update(block)
+                position += len(block)
+        finally:
+            os.close(fd)
+        return position, False
+
+    def _open_to_read(self, there: Place) -> int:
+        """Raise _NothingThereError or _NotAFileError: what they mean is the caller's to say."""
+        with explaining("read", there.path):
+            try:
+                with self._opened_root() as root:
+                    if not stat.S_ISREG(root.stat(there.name).st_mode):
+                        raise _NotAFileError
+                    return root.open(there.name)
+            except FileNotFoundError as error:
+                raise _NothingThereError from error
+
+    def _remove(self, there: Place, parts: Collection[str]) -> None:
+        with (
+            explaining("remove", there.path),
+            contextlib.suppress(FileNotFoundError),
+            self._opened_root() as root,
+            root.parent_of(there.name) as (directory, _),
+        ):
+            for part in parts:
+                with contextlib.suppress(FileNotFoundError):
+                    directory.unlink(posixpath.basename(part))
+
     async def _flush_directories(self, directories: Collection[str]) -> dict[str, None]:
-        await asyncio.to_thread(_flush_all, directories)
+        await asyncio.to_thread(self._flush_all, directories)
         return dict.fromkeys(directories)
 
-
-class LocalUpload:
-    """Implements `core.ports.Upload` with a file beside the final one."""
-
-    def __init__(self, there: Place, part: str) -> None:
-        """`part` is the absolute path of the temporary file."""
-        self._there = there
-        self._part = part
-        self._fd: int | None = None
-        self.published = False
-        self._gathered: list[bytes] = []
-        self._gathered_bytes = 0
-
-    async def write(self, block: bytes) -> None:
-        """Gather blocks to be written together: a small file changes threads only to publish."""
-        self._gathered.append(block)
-        self._gathered_bytes += len(block)
-        if self._gathered_bytes >= WRITE_AT_ONCE:
-            await asyncio.to_thread(self._write)
-
-    async def publish(self) -> bool:
-        """See the port. Always confirmed."""
-        await asyncio.to_thread(self._publish)
-        self.published = True
-        return True
-
-    def open(self, expected_bytes: int) -> None:
-        """Make the directory and the temporary file, anew where an earlier try left one."""
-        with _explaining("create", self._part):
-            _make_directory(self._there.directory)
-            free = shutil.disk_usage(self._there.directory).free
-            if free < expected_bytes:
-                raise _no_room(self._there.directory, expected_bytes, free)
-            Path(self._part).unlink(missing_ok=True)
-            self._fd = os.open(self._part, NEW_FILE, 0o666)
-
-    def leave(self) -> None:
-        """Remove the temporary file."""
-        self._close()
-        with contextlib.suppress(OSError):
-            Path(self._part).unlink(missing_ok=True)
-
-    def _write(self) -> None:
-        rest = memoryview(b"".join(self._gathered))
-        self._gathered, self._gathered_bytes = [], 0
-        with _explaining("write", self._part):
-            while rest:
-                rest = rest[os.write(self._open_fd(), rest) :]
-
-    def _publish(self) -> None:
-        self._write()
-        with _explaining("flush", self._part):
-            os.fsync(self._open_fd())
-        self._close()
-        with _explaining("publish", self._there.path):
-            _rename_without_overwriting(self._part, self._there.path)
-
-    def _open_fd(self) -> int:
-        if self._fd is None:
-            raise TransientError(f"{self._part} was closed already")
-        return self._fd
-
-    def _close(self) -> None:
-        fd, self._fd = self._fd, None
-        if fd is not None:
-            os.close(fd)
+    def _flush_all(self, directories: Collection[str]) -> None:
+        with explaining("flush", self._root), self._opened_root() as root:
+            for each in directories:
+                with explaining("flush", f"{self._root}/{each}"), root.directory(each) as opened:
+                    opened.flush()
 
 
-def _rename_without_overwriting(part: str, final: str) -> None:
-    """Link, then unlink: a plain rename would write over what stands there."""
+class _NothingThereError(Exception):
+    """Nothing stands under the name."""
+
+
+class _NotAFileError(Exception):
+    """Something that is not a regular file stands under the name."""
+
+
+def _mark_below(root: Directory) -> bytes | None:
     try:
-        os.link(part, final)
-    except FileExistsError as error:
-        raise NameTakenError(f"{final} is there already") from error
-    except OSError as error:
-        if error.errno in LINKS_UNSUPPORTED:
-            raise DependencyDownError(
-                "archive",
-                f"the file system of {final} has no hard links: {error.strerror}",
-                hint="put the archive on a file system that has them, as ext4, xfs and NFS do",
-            ) from error
-        raise
-    Path(part).unlink()
+        descriptor = root.open(MARK_FILE)
+    except FileNotFoundError:
+        return None
+    try:
+        return os.read(descriptor, MOST)
+    finally:
+        os.close(descriptor)
 
 
 def _make_directory(directory: str) -> None:
@@ -212,88 +262,11 @@ def _make_directory(directory: str) -> None:
     path = Path(directory)
     missing = [each for each in (path, *path.parents) if not each.exists()]
     path.mkdir(parents=True, exist_ok=True)
-    _flush_all(str(each.parent) for each in missing)
-
-
-def _flush_all(directories: Collection[str] | Iterator[str]) -> None:
-    for directory in directories:
-        with _explaining("flush", directory):
-            fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            try:
-                os.fsync(fd)
-            finally:
-                os.close(fd)
-
-
-def _size(path: str) -> int | None:
-    with _explaining("look at", path):
-        try:
-            return Path(path).stat().st_size
-        except FileNotFoundError:
-            return None
-
-
-def _hash_on(path: str, digest: hashlib._Hash, position: int) -> tuple[int, bool]:
-    """Hash a stretch from `position`; return where it ends, and whether the file does."""
-    fd = _open_to_read(path)
-    try:
-        stretch_ends = position + HASH_AT_ONCE
-        while position < stretch_ends:
-            block = _read(fd, path, position)
-            if not block:
-                return position, True
-            digest.update(block)
-            position += len(block)
-    finally:
-        os.close(fd)
-    return position, False
-
-
-def _open_to_read(path: str) -> int:
-    """FileNotFoundError passes: what it means is the caller's to say."""
-    try:
-        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
-        raise
-    except OSError as error:
-        raise _explain("read", path, error) from error
+    for each in missing:
+        with Directory(os.open(each.parent, OPEN_ROOT)) as above:
+            above.flush()
 
 
 def _read(fd: int, path: str, position: int) -> bytes:
-    with _explaining("read", path):
+    with explaining("read", path):
         return os.pread(fd, READ_BLOCK, position)
-
-
-def _remove(paths: Collection[str]) -> None:
-    for path in paths:
-        with _explaining("remove", path):
-            Path(path).unlink(missing_ok=True)
-
-
-def _no_room(directory: str, wanted: int, free: int) -> DependencyDownError:
-    return DependencyDownError(
-        "archive",
-        f"no room for {wanted} bytes in {directory}: {free} are free",
-        hint=f"make room; df {directory} shows the disk",
-    )
-
-
-@contextlib.contextmanager
-def _explaining(doing: str, path: str) -> Iterator[None]:
-    """Turn an OSError inside into our own error."""
-    try:
-        yield
-    except OSError as error:
-        raise _explain(doing, path, error) from error
-
-
-def _explain(doing: str, path: str, error: OSError) -> BackupdError:
-    said = f"could not {doing} {path}: {error.strerror}"
-    if error.errno in DISK_TROUBLE:
-        directory = str(Path(path).parent)
-        return DependencyDownError("archive", said, hint=f"df {directory}; findmnt -T {directory}")
-    if error.errno == errno.ENAMETOOLONG:
-        return PermanentError(said, hint="shorten the file's name where it is made")
-    if isinstance(error, PermissionError):
-        return TransientError(said, hint=f"let the service's user write in {Path(path).parent}")
-    return TransientError(said)

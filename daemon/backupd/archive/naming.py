@@ -29,7 +29,14 @@ class Place:
 
     def part(self, part_id: str) -> str:
         """Return the path of a temporary file: hidden, in the same directory, unique by its id."""
-        end = f".{part_id}.part"
+        return self._hidden(f".{part_id}.part")
+
+    @property
+    def claim(self) -> str:
+        """The path of the file whose owner alone may take this name."""
+        return self._hidden(".claim")
+
+    def _hidden(self, end: str) -> str:
         room = LONGEST_NAME - len(end) - 1
         stem = encode(posixpath.basename(self.name))[:room].decode(errors="ignore")
         return posixpath.join(self.directory, f".{stem}{end}")

@@ -2,54 +2,95 @@
 
 from __future__ import annotations
 
+import asyncio
 import posixpath
 import secrets
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from backupd.core.errors import BackupdError, TransientError
+from backupd.core.errors import BackupdError, DependencyDownError, TransientError
 from backupd.core.ports import Probe
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Callable, Collection
 
     from backupd.core.ports import Archive
 
+    ShowsUp = Callable[[str], str | None]
+
 CONTENT = b"written by backupd check --probe; may be removed\n"
+WHY_SAFE = {
+    "rename": "by a rename, which was refused where the name is taken",
+    "link": "by a hard link, which fails where the name is taken",
+    "claim": "under a claim: a file .<name>.claim that is made exclusively, then a look, then a"
+    " rename (which would replace, and there are no hard links); what programs other than backupd"
+    " write there at that moment is not safe",
+}
 
 
-async def probe_directories(archive: Archive, directories: Collection[str]) -> list[Probe]:
-    """Try each directory, relative to the archive's root; "" is the root itself."""
-    return [await _probe(archive, directory) for directory in sorted(set(directories))]
+async def probe_place(
+    archive: Archive, marked: Probe, directories: Collection[str], shows_up: ShowsUp | None
+) -> list[Probe]:
+    """Try each directory, relative to the archive's root; "" is the root itself.
+
+    Nothing is written where `marked` says that it is another place.
+    """
+    if not marked.ok:
+        return []
+    ways: set[str] = set()
+    lines = [await _probe(archive, each, shows_up, ways) for each in sorted(set(directories))]
+    names = [Probe("archive names", ok=True, detail=f"taken {WHY_SAFE[way]}") for way in ways]
+    return [*names, *lines]
 
 
-async def _probe(archive: Archive, directory: str) -> Probe:
+async def _probe(
+    archive: Archive, directory: str, shows_up: ShowsUp | None, ways: set[str]
+) -> Probe:
     subject = f"archive directory {directory or '.'}"
     try:
-        detail = await _try(archive, directory)
+        detail = await _try(archive, directory, shows_up, ways)
     except BackupdError as error:
         return Probe(subject, ok=False, detail=str(error), hint=error.hint)
     return Probe(subject, ok=True, detail=detail)
 
 
-async def _try(archive: Archive, directory: str) -> str:
+async def _try(archive: Archive, directory: str, shows_up: ShowsUp | None, ways: set[str]) -> str:
     """Publish under a name that is itself a temporary one, so that it can be discarded as one."""
     probe_id = secrets.token_hex(8)
-    name = posixpath.join(directory, f".probe.{probe_id}.part")
     target = posixpath.join(directory, "probe")
+    name = posixpath.join(directory, f".probe.{probe_id}.part")
     try:
-        async with archive.upload(name, secrets.token_hex(8), len(CONTENT)) as upload:
-            await upload.write(CONTENT)
-            flushed = await upload.publish()
-        flushed = await archive.flush(name) and flushed
-        back = b"".join([block async for block in archive.contents(name)])
-        checksum = await archive.checksum(name)
+        detail = await _write_and_read(archive, name, ways)
+        if shows_up is not None:
+            await _refuse_feeds(name, shows_up)
     except BackupdError:
         with suppress(BackupdError):  # what went wrong first is what has to be told
             await archive.discard_parts(target, [probe_id])
         raise
     await archive.discard_parts(target, [probe_id])
+    return detail
+
+
+async def _write_and_read(archive: Archive, name: str, ways: set[str]) -> str:
+    async with archive.upload(name, secrets.token_hex(8), len(CONTENT)) as upload:
+        await upload.write(CONTENT)
+        published = await upload.publish()
+    ways.add(published.named_by)
+    flushed = await archive.flush(name) and published.flushed
+    back = b"".join([block async for block in archive.contents(name)])
+    checksum = await archive.checksum(name)
     if back != CONTENT or checksum is None:
         raise TransientError(f"{name} came back other than it was written")
     flush = "flushed to disk" if flushed else "flush to disk not confirmed"
     return f"written, {flush}, read back, removed; verified by {checksum.how}"
+
+
+async def _refuse_feeds(name: str, shows_up: ShowsUp) -> None:
+    feed = await asyncio.to_thread(shows_up, posixpath.basename(name))
+    if feed is not None:
+        raise DependencyDownError(
+            "archive",
+            f"what is written there shows up in {feed}, a feed's directory",
+            hint="have that feed shipped to another directory: its files would be taken for their"
+            " own copies",
+        )

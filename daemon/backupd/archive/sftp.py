@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import time
 from typing import TYPE_CHECKING
@@ -10,21 +11,27 @@ import asyncssh
 
 from backupd.archive.connection import Links
 from backupd.archive.digest import sha256_of
+from backupd.archive.marks import MOST, Mark
 from backupd.archive.naming import Place, encode, place
-from backupd.archive.probing import probe_directories
+from backupd.archive.probing import probe_place
 from backupd.archive.remote_hash import RemoteHashes
 from backupd.archive.sftp_directories import Directories
 from backupd.archive.sftp_errors import explaining
+from backupd.archive.sftp_look import look, size_of_file
+from backupd.archive.sftp_names import Names
 from backupd.archive.sftp_probe import probe_server
-from backupd.archive.sftp_read import read_blocks
+from backupd.archive.sftp_read import read_blocks, read_short
 from backupd.archive.sftp_upload import SftpUpload
 from backupd.core.errors import DependencyDownError, PermanentError, TransientError
-from backupd.core.ports import Checksum
+from backupd.core.places import MARK_FILE
+from backupd.core.ports import NOT_A_FILE, Checksum
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Collection
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Sequence
 
+    from backupd.archive.connection import Link
     from backupd.config.sections import ArchiveSection
+    from backupd.core.places import Witness
     from backupd.core.ports import Probe
 
 # Seconds for which an answer about free space is good: many small files need not ask each.
@@ -39,50 +46,80 @@ class SftpArchive:
         self._root = section.root
         self._verify = section.verify
         self._links = Links(section)
-        self._directories = Directories(self._links)
+        self._directories = Directories(self._links, section.root)
+        self._names = Names(section.root)
+        self._mark = Mark(self, section.root, f"{section.username}@{section.host}:{section.port}")
         self._hashes = RemoteHashes(self._links)
         self._free: int | None = None
         self._free_asked_at = float("-inf")
+
+    async def identify(self, expected: str | None, witnesses: Sequence[Witness]) -> str:
+        """See the port."""
+        return await self._mark.identify(expected, witnesses)
+
+    async def mark(self) -> str:
+        """See the port."""
+        return await self._mark.ensure()
+
+    async def read_mark(self) -> bytes | None:
+        """See `Markable`."""
+        there = place(self._root, MARK_FILE)
+        link = await self._links.take()
+        async with explaining(link, "read", there.path):
+            if await self._size(link, there) == -1:
+                return b""
+            return await read_short(link, there.path, MOST)
 
     async def size(self, name: str) -> int | None:
         """See the port."""
         there = place(self._root, name)
         link = await self._links.take()
         async with explaining(link, "look at", there.path):
-            try:
-                return (await link.ask(link.sftp.stat(encode(there.path)))).size
-            except asyncssh.SFTPNoSuchFile:
-                return None
+            size = await self._size(link, there)
+        if size is None:
+            await self._mark.look()
+        return size
 
     async def checksum(self, name: str) -> Checksum | None:
         """See the port. `verify` says whether the host takes the sum or we read the file back."""
         there = place(self._root, name)
         if self._verify == "readback":
             return await self._read_back(there)
+        await self._refuse_links(there)
         digest = await self._hashes.of(there.path)
         if digest is not None:
             return Checksum(digest, "remote-sha256")
-        if await self.size(name) is None:
-            return None
+        size = await self.size(name)
+        if size is None or size == -1:
+            return None if size is None else NOT_A_FILE
         if self._verify == "auto":
             return await self._read_back(there)
         raise await self._no_remote_sum(there)
 
     async def flush(self, name: str) -> bool:
         """See the port."""
-        return await self._directories.flush(place(self._root, name).directory)
+        flushing = self._directories.flush(place(self._root, name).directory)
+        flushed, _ = await asyncio.gather(flushing, self._mark.look())
+        return flushed
 
     async def contents(self, name: str) -> AsyncGenerator[bytes, None]:
         """See the port."""
         there = place(self._root, name)
         link = await self._links.take()
         async with explaining(link, "read", there.path):
-            try:
+            size = await self._size(link, there)
+            if size is not None and size != -1:
                 async with contextlib.aclosing(read_blocks(link, there.path)) as blocks:
                     async for block in blocks:
                         yield block
-            except asyncssh.SFTPNoSuchFile as error:
-                raise PermanentError(f"{there.path} is not there") from error
+                return
+        await self._mark.look()
+        what = "is not there" if size is None else "is not a regular file"
+        raise PermanentError(f"{there.path} {what}")
+
+    async def is_same_file(self, name: str, descriptor: int) -> bool:  # noqa: ARG002 -- the port's
+        """See the port: the protocol does not tell which file a name stands for."""
+        return False
 
     @contextlib.asynccontextmanager
     async def upload(
@@ -91,8 +128,9 @@ class SftpArchive:
         """See the port."""
         there = place(self._root, name)
         link = await self._links.take()
+        await self._mark.look_unless_just_seen()
         await self._demand_room(expected_bytes)
-        upload = SftpUpload(link, self._directories, there.part(part_id), there.path)
+        upload = SftpUpload(link, self._directories, self._names, there, part_id)
         try:
             await upload.open()
             yield upload
@@ -108,19 +146,43 @@ class SftpArchive:
             async with explaining(link, "remove", part):
                 with contextlib.suppress(asyncssh.SFTPNoSuchFile):
                     await link.ask(link.sftp.remove(encode(part)))
+        # Only now: a rename that is still on its way finds nothing to rename any more.
+        async with explaining(link, "remove", there.claim):
+            for owner in {part_id.partition(".")[0] for part_id in part_ids}:
+                await self._names.give_up(link, there, owner)
 
-    async def probe(self, directories: Collection[str]) -> list[Probe]:
+    async def probe(
+        self,
+        directories: Collection[str],
+        expected: str | None = None,
+        shows_up: Callable[[str], str | None] | None = None,
+    ) -> list[Probe]:
         """See the port."""
         server = await probe_server(self._links, self._hashes, self._root)
         if not all(line.ok for line in server):
             return server
-        return server + await probe_directories(self, directories)
+        marked = await self._mark.probe(expected)
+        return [*server, marked, *await probe_place(self, marked, directories, shows_up)]
 
     async def aclose(self) -> None:
         """See the port."""
+        await self._mark.aclose()
         await self._directories.aclose()
         await self._hashes.aclose()
         await self._links.aclose()
+
+    async def _size(self, link: Link, there: Place) -> int | None:
+        """Return the size, -1 of what is no file, None of nothing; asyncssh.SFTPError passes."""
+        await self._directories.refuse_links(link, there.directory)
+        found = await look(link, there.path)
+        return None if found is None else size_of_file(found)
+
+    async def _refuse_links(self, there: Place) -> None:
+        if self._directories.is_trusted(there.directory):
+            return
+        link = await self._links.take()
+        async with explaining(link, "look at", there.directory):
+            await self._directories.refuse_links(link, there.directory)
 
     async def _free_space(self) -> int | None:
         """Return the bytes free at the archive's root; None where the server cannot tell."""
@@ -150,11 +212,14 @@ class SftpArchive:
     async def _read_back(self, there: Place) -> Checksum | None:
         link = await self._links.take()
         async with explaining(link, "read", there.path):
-            try:
+            size = await self._size(link, there)
+            if size == -1:
+                return NOT_A_FILE
+            if size is not None:
                 async with contextlib.aclosing(read_blocks(link, there.path)) as blocks:
                     return Checksum(await sha256_of(blocks), "readback")
-            except asyncssh.SFTPNoSuchFile:
-                return None
+        await self._mark.look()
+        return None
 
     async def _no_remote_sum(self, there: Place) -> DependencyDownError | TransientError:
         if await self._hashes.available():

@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 import posixpath
 from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
 
 import asyncssh
 
 from backupd.archive.naming import encode
+from backupd.archive.sftp_look import SYMLINK, look
+from backupd.core.errors import TransientError
 from backupd.core.gathering import Gathering
 
 if TYPE_CHECKING:
@@ -17,28 +20,52 @@ if TYPE_CHECKING:
     from backupd.archive.connection import Link, Links
 
 
-class Directories:
-    """Makes directories, and makes durable what stands in them."""
+DIRECTORY = asyncssh.FILEXFER_TYPE_DIRECTORY
 
-    def __init__(self, links: Links) -> None:
-        """Directories are absolute paths."""
+
+class Directories:
+    """Makes directories, follows no links on the way, makes durable what stands in them."""
+
+    def __init__(self, links: Links, root: str) -> None:
+        """Directories are absolute paths; `root` is the archive's, and may be reached by links."""
         self._links = links
+        self._root = root
+        self._trusted: WeakKeyDictionary[Link, set[str]] = WeakKeyDictionary()
         self._flushes: Gathering[str, bool] = Gathering(self._flush_all)
+
+    def is_trusted(self, directory: str) -> bool:
+        """Tell whether no link was seen on the way to it, on a connection that stands."""
+        return any(directory in seen for seen in self._trusted.values())
+
+    async def refuse_links(self, link: Link, directory: str) -> None:
+        """Look at the way from the root to this directory, once a connection.
+
+        Raises TransientError where it leads through a link, asyncssh.SFTPError as the server does.
+        """
+        trusted = self._trusted.setdefault(link, set())
+        if directory in trusted:
+            return
+        kinds = await asyncio.gather(*(_kind(link, each) for each in self._way(directory)))
+        for path, kind in zip(self._way(directory), kinds, strict=True):
+            if kind == SYMLINK:
+                raise _is_a_link(path)
+        if None not in kinds:
+            trusted.add(directory)
 
     async def make(self, link: Link, directory: str) -> None:
         """Make a directory and those above it. There already is no error.
 
         Raises asyncssh.SFTPError as the server does.
         """
-        if directory == "/" or await link.ask(link.sftp.isdir(encode(directory))):
+        if directory == "/" or await self._is_there(link, directory):
             return
         parent = posixpath.dirname(directory)
         await self.make(link, parent)
         try:
             await link.ask(link.sftp.mkdir(encode(directory)))
-        except asyncssh.SFTPFailure:
+        except (asyncssh.SFTPFailure, asyncssh.SFTPFileAlreadyExists):
             # Another file's upload was quicker.
-            if not await link.ask(link.sftp.isdir(encode(directory))):
+            if not await self._is_there(link, directory):
                 raise
         await self.flush(parent)
 
@@ -53,10 +80,35 @@ class Directories:
         """Give up flushes under way."""
         await self._flushes.aclose()
 
+    async def _is_there(self, link: Link, directory: str) -> bool:
+        if directory in self._way(directory):
+            return await _kind(link, directory) == DIRECTORY
+        return await link.ask(link.sftp.isdir(encode(directory)))
+
+    def _way(self, directory: str) -> list[str]:
+        """Return the directories between the root and this one, and itself."""
+        way = []
+        while directory.startswith(self._root.rstrip("/") + "/") and directory != self._root:
+            way.append(directory)
+            directory = posixpath.dirname(directory)
+        return way
+
     async def _flush_all(self, directories: Iterable[str]) -> dict[str, bool]:
         link = await self._links.take()
         flushed = await asyncio.gather(*(_flush(link, each) for each in directories))
         return dict(zip(directories, flushed, strict=True))
+
+
+async def _kind(link: Link, path: str) -> int | None:
+    found = await look(link, path)
+    return None if found is None else found.type
+
+
+def _is_a_link(path: str) -> TransientError:
+    return TransientError(
+        f"{path} is a symbolic link: those in the archive are not followed",
+        hint="put a directory in its place, or mount one there (mount --bind)",
+    )
 
 
 async def _flush(link: Link, directory: str) -> bool:

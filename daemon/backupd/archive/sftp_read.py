@@ -43,6 +43,18 @@ async def read_blocks(link: Link, path: str) -> AsyncGenerator[bytes, None]:
         await link.ask(handle.close())
 
 
+async def read_short(link: Link, path: str, most: int) -> bytes | None:
+    """Return up to `most` bytes of a small file; None: it is not there."""
+    try:
+        handle = await link.ask(link.sftp.open(encode(path), asyncssh.FXF_READ, encoding=None))
+    except asyncssh.SFTPNoSuchFile:
+        return None
+    try:
+        return await _read(link, handle, 0, most)
+    finally:
+        await link.ask(handle.close())
+
+
 async def _read(link: Link, handle: asyncssh.SFTPClientFile, start: int, length: int) -> bytes:
     """Read a stretch whole: a server may answer with less than was asked for."""
     data = b""

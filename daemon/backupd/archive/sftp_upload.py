@@ -12,20 +12,15 @@ import asyncssh
 
 from backupd.archive.naming import encode
 from backupd.archive.sftp_errors import explaining
-from backupd.core.errors import (
-    BackupdError,
-    DependencyDownError,
-    NameTakenError,
-    UnknownOutcomeError,
-)
+from backupd.archive.sftp_names import CREATE, RENAME
+from backupd.core.errors import BackupdError
+from backupd.core.ports import Published
 
 if TYPE_CHECKING:
     from backupd.archive.connection import Link
+    from backupd.archive.naming import Place
     from backupd.archive.sftp_directories import Directories
-
-# Made anew or not at all: writes that an older connection still has on the way can then only
-# reach an inode that nothing names any more.
-CREATE = asyncssh.FXF_WRITE | asyncssh.FXF_CREAT | asyncssh.FXF_EXCL
+    from backupd.archive.sftp_names import Names
 
 # Seconds for removing a temporary file that is given up; what stays behind is removed by the next
 # try through `discard_parts`.
@@ -35,29 +30,41 @@ LEAVE_WITHIN = 5.0
 class SftpUpload:
     """Implements `core.ports.Upload` on one link, from its first block to its last."""
 
-    def __init__(self, link: Link, directories: Directories, part: str, final: str) -> None:
-        """`part` and `final` are absolute paths in one directory."""
+    def __init__(
+        self, link: Link, directories: Directories, names: Names, there: Place, part_id: str
+    ) -> None:
+        """Nothing is asked yet."""
         self._link = link
         self._directories = directories
-        self._part = part
-        self._final = final
+        self._names = names
+        self._there = there
+        self._owner = part_id.partition(".")[0]
+        self._part = there.part(part_id)
+        self._named_by = ""
         self._handle: asyncssh.SFTPClientFile | None = None
         self._offset = 0
         self._writes: deque[asyncio.Task[None]] = deque()
         self._flushed = False
         self._published = False
 
+    @property
+    def part_name(self) -> str:
+        """See the port."""
+        return posixpath.basename(self._part)
+
     async def open(self) -> None:
         """Create the temporary file, in place of what an earlier try left under its name."""
         async with explaining(self._link, "create", self._part):
+            await self._directories.refuse_links(self._link, self._there.directory)
             try:
                 self._handle = await self._create()
             except asyncssh.SFTPNoSuchFile:
-                await self._directories.make(self._link, posixpath.dirname(self._part))
+                await self._directories.make(self._link, self._there.directory)
                 self._handle = await self._create()
-            except asyncssh.SFTPFailure:
+            except (asyncssh.SFTPFailure, asyncssh.SFTPFileAlreadyExists):
                 await self._link.ask(self._link.sftp.remove(encode(self._part)))
                 self._handle = await self._create()
+            self._named_by = await self._names.way(self._link, self._there.directory)
 
     async def write(self, block: bytes) -> None:
         """Send a block; an error of an earlier one shows here or in `publish`."""
@@ -68,27 +75,27 @@ class SftpUpload:
         while self._writes and self._writes[0].done():
             await self._arrived(self._writes.popleft())
 
-    async def publish(self) -> bool:
-        """Wait, flush, rename: see the port.
+    async def publish(self) -> Published:
+        """Wait, flush, give the name: see the port.
 
         What is asked about one file a server does in the order of asking. So the flush goes out
-        right behind the last block, and the rename right behind the close; the rename only once
+        right behind the last block, and a rename right behind the close; the rename only once
         every block is known to have arrived, and to be flushed. Where a server knows no flush, its
         disk may refuse a block as late as at the close: then that is waited for too.
         """
         self._writes.append(asyncio.create_task(self._flush()))
         while self._writes:
             await self._arrived(self._writes.popleft())
-        if not self._flushed:
+        if not (self._flushed and self._named_by == RENAME):
             async with explaining(self._link, "write", self._part):
                 await self._close()
-        async with explaining(self._link, "rename to", self._final):
-            both = await asyncio.gather(self._close(), self._rename(), return_exceptions=True)
+        async with explaining(self._link, "give the name", self._there.path):
+            both = await asyncio.gather(self._close(), self._name(), return_exceptions=True)
             # A close that failed after the flush tells nothing; the archive's copy is verified.
             if isinstance(both[1], BaseException):
                 raise both[1]
         self._published = True
-        return self._flushed
+        return Published(self._flushed, self._named_by)
 
     async def leave(self) -> None:
         """Let go of the handle; remove the temporary file unless it was published."""
@@ -139,15 +146,5 @@ class SftpUpload:
         if handle is not None:
             await self._link.ask(handle.close())
 
-    async def _rename(self) -> None:
-        """Rename by the plain request: OpenSSH's is link and unlink, and spares what is there."""
-        try:
-            await self._link.ask(self._link.sftp.rename(encode(self._part), encode(self._final)))
-        except DependencyDownError as error:
-            raise UnknownOutcomeError(
-                f"no answer whether {self._final} was renamed into place: {error}"
-            ) from error
-        except asyncssh.SFTPError as error:
-            if await self._link.ask(self._link.sftp.lexists(encode(self._final))):
-                raise NameTakenError(f"{self._final} is there already") from error
-            raise
+    async def _name(self) -> None:
+        await self._names.take(self._link, self._there, self._part, self._owner)

@@ -128,7 +128,8 @@ class Comparison:
             detail = f"{name} is not in the archive"
             return Difference(kind="copy-missing", id=file.id, file=file, detail=detail)
         if found.sha256 != receipt.remote_sha256:
-            detail = f"{name} is {found.sha256}, its receipt says {receipt.remote_sha256}"
+            what = found.sha256 or found.how
+            detail = f"{name} is {what}, its receipt says {receipt.remote_sha256}"
             return Difference(kind="copy-differs", id=file.id, file=file, detail=detail)
         return None
 

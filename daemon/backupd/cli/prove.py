@@ -123,6 +123,7 @@ _RECEIPT = (
     "remote_sha256",
     "verified_by",
     "flushed",
+    "named_by",
     "shipped_at",
     "verified_at",
 )
@@ -150,5 +151,6 @@ def _receipt_facts(receipt: Receipt) -> Iterator[tuple[str, RenderableType]]:
     yield "got by", receipt.verified_by
     yield "archive", f"{escaped(receipt.archive_name)}, {receipt.sent_bytes:,} bytes"
     yield "on its disk", "confirmed" if receipt.flushed else "not confirmed by the archive"
+    yield "named by", receipt.named_by or "unknown"
     yield "shipped", moment(receipt.shipped_at)
     yield "verified", moment(receipt.verified_at)

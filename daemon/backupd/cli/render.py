@@ -110,6 +110,7 @@ def receipt_json(receipt: Receipt) -> dict[str, Any]:
         "sent_bytes": receipt.sent_bytes,
         "verified_by": receipt.verified_by,
         "flushed": receipt.flushed,
+        "named_by": receipt.named_by,
         "shipped_at": iso(receipt.shipped_at),
         "verified_at": iso(receipt.verified_at),
     }

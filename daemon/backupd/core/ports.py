@@ -1,4 +1,4 @@
-"""The two ports: what the pipeline asks of a warehouse and of an archive.
+"""The ports: what the pipeline asks of a warehouse and of an archive.
 
 Every method raises `TransientError`, `PermanentError`, `DependencyDownError` or
 `UnknownOutcomeError` (see `errors`) and nothing else of its library's. All are async; blocking
@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from collections import Counter
-    from collections.abc import AsyncGenerator, AsyncIterator, Collection, Sequence
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Sequence
     from contextlib import AbstractAsyncContextManager
 
+    from backupd.core.places import Witness
     from backupd.core.records import Batch, ProductionRow, Statement
 
 
@@ -28,10 +29,27 @@ class RowKey:
 
 @dataclass(frozen=True, slots=True)
 class Checksum:
-    """What the archive holds under a name. `how` is `remote-sha256` or `readback`."""
+    """What the archive holds under a name. `how` is `remote-sha256` or `readback`.
+
+    `sha256` is "" where something stands there that is no regular file: a link is never followed.
+    """
 
     sha256: str
     how: str
+
+
+NOT_A_FILE = Checksum("", "not a regular file")
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """How a file got its final name: by `rename`, `link` or `claim`, none of which replaces.
+
+    `flushed`: the archive confirmed that the content is on its disk.
+    """
+
+    flushed: bool
+    named_by: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,25 +229,52 @@ class OpenStream(Protocol):
 class Upload(Protocol):
     """A file on its way into the archive, under its temporary name."""
 
+    @property
+    def part_name(self) -> str:
+        """The temporary name, without its directory."""
+        ...
+
     async def write(self, block: bytes) -> None:
         """Append a block. May return before the block arrived; an error may show later."""
         ...
 
-    async def publish(self) -> bool:
-        """Wait for all blocks, flush to disk, rename to the final name, never over another file.
+    async def publish(self) -> Published:
+        """Wait for all blocks, flush to disk, give the final name, never over another file.
 
-        Returns whether the archive confirmed the flush. The new name itself is only on the disk
-        after `Archive.flush`. Raises NameTakenError when the final name
-        exists; UnknownOutcomeError when the answer to the rename was lost.
+        The new name itself is only on the disk after `Archive.flush`. Raises NameTakenError when
+        the final name exists; UnknownOutcomeError when the answer was lost.
         """
         ...
 
 
 class Archive(Protocol):
-    """Where files are shipped. Names are relative to its root, parts separated by `/`."""
+    """Where files are shipped. Names are relative to its root, parts separated by `/`.
+
+    No symbolic link below the root is followed: one on the way to a file is a TransientError, one
+    in the place of a file is not a file.
+
+    Once it was identified, everything is only done in the place that bears the mark, and nothing
+    is told missing where the mark is: then DependencyDownError is raised.
+    """
+
+    async def identify(self, expected: str | None, witnesses: Sequence[Witness]) -> str:
+        """Make sure that this is the place that the ledger means; return its mark.
+
+        Without an `expected` mark the one that is there is taken over, a missing one written; where
+        there are witnesses, only after one of them was found. Raises DependencyDownError when this
+        is another place.
+        """
+        ...
+
+    async def mark(self) -> str:
+        """Return the mark that is there; write one where none is. For `check --new-place`."""
+        ...
 
     async def size(self, name: str) -> int | None:
-        """Return the size in bytes of what stands under the final name; None: nothing there."""
+        """Return the size in bytes of what stands under the final name.
+
+        None: nothing there; -1: something that is not a regular file.
+        """
         ...
 
     async def checksum(self, name: str) -> Checksum | None:
@@ -239,12 +284,17 @@ class Archive(Protocol):
     async def flush(self, name: str) -> bool:
         """Have the name itself on the archive's disk, so that a power cut does not forget it.
 
+        Looks at the archive's mark once more: what was published is in the place that is meant.
         Returns whether the archive confirmed it. Many at once cost little more than one.
         """
         ...
 
     def contents(self, name: str) -> AsyncGenerator[bytes]:
-        """Read back what stands under a name. PermanentError when nothing does."""
+        """Read back what stands under a name. PermanentError when no file does."""
+        ...
+
+    async def is_same_file(self, name: str, descriptor: int) -> bool:
+        """Tell whether a name is another name of this open file, as far as can be known."""
         ...
 
     def upload(
@@ -253,7 +303,8 @@ class Archive(Protocol):
         """Begin a file: directories are made, free space is asked for where it can be known.
 
         The temporary name is `.<file name>.<part_id>.part` in the same directory, shortened where
-        it would be too long. Left without `publish`, the temporary file is removed where possible.
+        it would be too long; `part_id` begins with the file's id, up to a `.`. Left without
+        `publish`, the temporary file is removed where possible.
         Raises DependencyDownError when there is no room for `expected_bytes`.
         """
         ...
@@ -262,8 +313,17 @@ class Archive(Protocol):
         """Remove temporary files that earlier tries left. Not there is no error."""
         ...
 
-    async def probe(self, directories: Collection[str]) -> list[Probe]:
-        """Try it for real in each directory: write, read back, remove."""
+    async def probe(
+        self,
+        directories: Collection[str],
+        expected: str | None = None,
+        shows_up: Callable[[str], str | None] | None = None,
+    ) -> list[Probe]:
+        """Try it for real in each directory: write, read back, remove.
+
+        `expected` is the mark that it must bear, None where the ledger knows none. `shows_up` tells
+        in which feed's directory a file of this name stands, None: in no one.
+        """
         ...
 
     async def aclose(self) -> None:

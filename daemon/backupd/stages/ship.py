@@ -4,19 +4,34 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import os
 import time
 import zlib
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from backupd.core.archive_names import archive_name, is_gzip_name, too_long, versioned
-from backupd.core.errors import LocalGoneError, NameTakenError, PermanentError, TransientError
+from backupd.core.errors import (
+    DependencyDownError,
+    LocalGoneError,
+    NameTakenError,
+    PermanentError,
+    TransientError,
+)
+from backupd.core.names import escaped
+from backupd.core.ports import Published
 from backupd.core.records import Receipt, Result
 from backupd.stages.counting import GZIP_WINDOW
 
 if TYPE_CHECKING:
-    from backupd.core.ports import Archive, Checksum, OpenStream, Totals
+    from backupd.core.ports import (
+        Archive,
+        Checksum,
+        OpenStream,
+        Totals,
+        Upload,
+    )
     from backupd.core.records import Feed, FileRecord, Task
     from backupd.stages.local import LocalFile, LocalFiles
 
@@ -52,7 +67,7 @@ class Ship:
         Raises LocalGoneError when the registered content is not there any more, NameTakenError
         when both of its names hold other content, and what the archive raises.
         """
-        if task.receipt is not None and await self._still_there(task.receipt):
+        if task.receipt is not None and await self._still_there(task, task.receipt):
             detail = f"still in the archive: {task.receipt.archive_name}"
             return Result(changes=self._kept(), detail=detail)
         names = self._names(task.file, task.feed)
@@ -76,9 +91,14 @@ class Ship:
         reason = f"kept for {self._keep_for:g} s after shipping"
         return {"next_attempt_at": until, "awaits": "keep", "reason": reason}
 
-    async def _still_there(self, receipt: Receipt) -> bool:
+    async def _still_there(self, task: Task, receipt: Receipt) -> bool:
         found = await self._archive.checksum(receipt.archive_name)
-        return found is not None and found.sha256 == receipt.remote_sha256
+        if found is None or found.sha256 != receipt.remote_sha256:
+            return False
+        if not self._local.exists(task.file, task.feed):
+            return True
+        with self._local.open(task.file, task.feed) as opened:
+            return not await self._is_the_source(task.file, opened, receipt.archive_name)
 
     async def _ship(self, file: FileRecord, opened: LocalFile, names: list[str]) -> Result:
         """Take the first of the names that is free, or holds this very file already."""
@@ -101,7 +121,7 @@ class Ship:
             return await self._find(file, opened, name)
         try:
             async with self._sending:
-                totals, flushed = await self._send(file, opened, name)
+                totals, published = await self._send(file, opened, name)
         except NameTakenError:
             return await self._find(file, opened, name)
         named, found = await asyncio.gather(self._archive.flush(name), self._archive.checksum(name))
@@ -112,34 +132,58 @@ class Ship:
                 f"the archive holds other bytes as {name} than were sent",
                 hint="look at its disk, move the wrong file away, then requeue from ship",
             )
-        return self._receipt(file, name, totals, found, flushed=flushed and named)
+        published = replace(published, flushed=published.flushed and named)
+        return _receipt(file, name, totals, found, published)
 
-    async def _send(self, file: FileRecord, opened: LocalFile, name: str) -> tuple[Totals, bool]:
+    async def _send(
+        self, file: FileRecord, opened: LocalFile, name: str
+    ) -> tuple[Totals, Published]:
         stream = self._open_stream(opened.fd, compress=self._compresses(file))
-        part = f"{file.id}.{file.tries}"
-        async with self._archive.upload(name, part, opened.identity.size) as upload:
+        async with self._archive.upload(name, _part(file), opened.identity.size) as upload:
+            _refuse_own_directory(file, name, upload)
             async with aclosing(stream.blocks()) as blocks:
                 async for block in blocks:
                     await upload.write(block)
             _refuse_other_content(file, stream.totals)
-            flushed = await upload.publish()
-        return stream.totals, flushed
+            published = await upload.publish()
+        return stream.totals, published
 
     async def _find(self, file: FileRecord, opened: LocalFile, name: str) -> Receipt | None:
         """The name exists: an earlier try got there, or it holds other content."""
         found = await self._archive.checksum(name)
         if found is None:
             raise TransientError(f"{name} was there and is gone again")
+        totals = await self._read(file, opened)
+        same_bytes = found.sha256 == totals.sent_sha256
+        if not same_bytes and not (found.sha256 and await self._same_text(file, name)):
+            return None
+        if await self._is_the_source(file, opened, name):
+            return None
+        await self._archive.flush(name)  # the try that named it may not have come so far
+        receipt = _receipt(file, name, totals, found, Published(flushed=False, named_by=""))
+        if same_bytes:
+            return receipt
+        # Compressed by other hands, never sent by us: what is there is all that there is to say.
+        size = await self._archive.size(name)
+        return replace(receipt, sent_sha256=found.sha256, sent_bytes=size or 0)
+
+    async def _read(self, file: FileRecord, opened: LocalFile) -> Totals:
+        """Make the sums of what would be sent."""
         stream = self._open_stream(opened.fd, compress=self._compresses(file))
         async with aclosing(stream.blocks()) as blocks:
             async for _ in blocks:
                 pass
-        totals = stream.totals
-        _refuse_other_content(file, totals)
-        if found.sha256 == totals.sent_sha256 or await self._same_text(file, name):
-            await self._archive.flush(name)  # the try that renamed it may not have come so far
-            return self._receipt(file, name, totals, found, flushed=False)
-        return None
+        _refuse_other_content(file, stream.totals)
+        return stream.totals
+
+    async def _is_the_source(self, file: FileRecord, opened: LocalFile, name: str) -> bool:
+        """Tell whether the archive's file is the local one by another name, so no copy of it.
+
+        While a temporary file of ours stands beside the archive's, none may stand beside ours.
+        """
+        async with self._archive.upload(name, _part(file), 0) as upload:
+            _refuse_own_directory(file, name, upload)
+        return await self._archive.is_same_file(name, opened.fd)
 
     async def _same_text(self, file: FileRecord, name: str) -> bool:
         """Tell whether it is the same file, compressed by other hands: compare what is inside."""
@@ -155,22 +199,24 @@ class Ship:
     def _compresses(self, file: FileRecord) -> bool:
         return self._compress and not is_gzip_name(file.file_name)
 
-    def _receipt(
-        self, file: FileRecord, name: str, totals: Totals, found: Checksum, *, flushed: bool
-    ) -> Receipt:
-        now = time.time()
-        return Receipt(
-            file_id=file.id,
-            archive_name=name,
-            sha256=totals.sha256,
-            sent_sha256=found.sha256,
-            remote_sha256=found.sha256,
-            sent_bytes=totals.sent_bytes,
-            verified_by=found.how,
-            flushed=flushed,
-            shipped_at=now,
-            verified_at=now,
-        )
+
+def _receipt(
+    file: FileRecord, name: str, totals: Totals, found: Checksum, published: Published
+) -> Receipt:
+    now = time.time()
+    return Receipt(
+        file_id=file.id,
+        archive_name=name,
+        sha256=totals.sha256,
+        sent_sha256=totals.sent_sha256,
+        remote_sha256=found.sha256,
+        sent_bytes=totals.sent_bytes,
+        verified_by=found.how,
+        flushed=published.flushed,
+        named_by=published.named_by,
+        shipped_at=now,
+        verified_at=now,
+    )
 
 
 class _Inside:
@@ -199,8 +245,24 @@ class _Inside:
         return self._hash.hexdigest()
 
 
+def _part(file: FileRecord) -> str:
+    return f"{file.id}.{file.tries}"
+
+
 def _earlier_parts(file: FileRecord) -> list[str]:
     return [f"{file.id}.{earlier}" for earlier in range(1, file.tries)]
+
+
+def _refuse_own_directory(file: FileRecord, name: str, upload: Upload) -> None:
+    """While our temporary file stands beside the archive's, none may stand beside the source."""
+    directory = os.path.dirname(file.path)  # noqa: PTH120 -- a name may be no text
+    if os.path.lexists(os.path.join(directory, upload.part_name)):  # noqa: PTH118 -- as above
+        raise DependencyDownError(
+            "archive",
+            f"the archive directory of {name} is the feed's own directory, {escaped(directory)}:"
+            " the file itself would be taken for its copy",
+            hint="have it shipped elsewhere: change archive.url or the feed's archive_directory",
+        )
 
 
 def _refuse_other_content(file: FileRecord, totals: Totals) -> None:
