@@ -13,7 +13,7 @@ import secrets
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import Enum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     import os
@@ -156,8 +156,7 @@ class Sighting:
     knew: str | None = None  # `Known.last_id` before the file was looked at; None: no row
 
 
-@dataclass(frozen=True)
-class Known:
+class Known(NamedTuple):
     """What the ledger holds of a path."""
 
     last_id: str  # names its newest row and whether that is local: only to be compared

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from itertools import compress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import sqlalchemy as sa
 
 from backupd.core.archive_names import versioned
 from backupd.core.moves import NEVER, closed, requeued
-from backupd.core.records import Event, FileRecord, Identity, Known, Move, Seen, Sighting, new_id
+from backupd.core.records import Event, FileRecord, Known, Move, Seen, Sighting, new_id
 from backupd.core.stages import Stage, Status
 from backupd.ledger import verbs
 from backupd.ledger.prepared import Prepared
@@ -30,17 +30,18 @@ _LOOKUPS = 500  # paths a query: SQLite's own bound on parameters is far above
 def known(connection: sa.Connection, paths: Sequence[str]) -> dict[str, Known]:
     """Return what the ledger holds of these paths: what a scan compares."""
     return {
-        path: Known(row.token, row.identity if row.local else None)
-        for path, row in _newest(connection, paths).items()
+        os.fsdecode(path): Known(id_, identity_of(identity))
+        if local
+        else Known(_without_file(id_), None)
+        for path, id_, identity, local, *_ in _newest_rows(connection, paths)
     }
 
 
-@dataclass(frozen=True, slots=True)
-class _Newest:
+class _Newest(NamedTuple):
     """The newest row of a path. Where a path has a local row, it is this one."""
 
     id: str
-    identity: Identity
+    identity: str
     local: bool
     stage: str
     status: str
@@ -48,37 +49,54 @@ class _Newest:
     @property
     def token(self) -> str:
         """Return what is another one when the path has a newer row, or its file is gone."""
-        return self.id if self.local else f"{self.id} gone"
+        return self.id if self.local else _without_file(self.id)
 
     @property
     def is_open(self) -> bool:
         return self.status in {Status.WAITING, Status.RUNNING}
 
 
+def _without_file(id_: str) -> str:
+    return f"{id_} gone"
+
+
 def _newest(connection: sa.Connection, paths: Sequence[str]) -> dict[str, _Newest]:
-    found: dict[str, _Newest] = {}
+    rows = _newest_rows(connection, paths)
+    return {os.fsdecode(path): _Newest(*others) for path, *others in rows}
+
+
+def _newest_rows(
+    connection: sa.Connection, paths: Sequence[str]
+) -> Iterator[sa.Row[*tuple[Any, ...]]]:
+    """Yield the newest row of each path; where nearly all are local, as fast as those are found."""
     for some in in_chunks(map(os.fsencode, paths), _LOOKUPS):
-        wanted = (*some, *[some[-1]] * (_LOOKUPS - len(some)))
-        rows = _NEWEST.run(connection, dict(zip(_PATHS, wanted, strict=True))).all()
-        for path, id_, identity, *others in rows:
-            found[os.fsdecode(path)] = _Newest(id_, identity_of(identity), *others)
-    return found
+        local = _at(connection, _LOCAL, some)
+        yield from local
+        others = set(some).difference(row[0] for row in local)
+        if others:
+            yield from _at(connection, _NEWEST, list(others))
+
+
+def _at(
+    connection: sa.Connection, statement: Prepared, paths: Sequence[bytes]
+) -> Sequence[sa.Row[*tuple[Any, ...]]]:
+    wanted = (*paths, *[paths[-1]] * (_LOOKUPS - len(paths)))
+    return statement.run(connection, dict(zip(_PATHS, wanted, strict=True))).all()
 
 
 # Of a fixed number of paths, so that its text is made once: a rescan asks for each file there is.
 # The newest is the one that was written last: ids follow a clock, which can be set back.
 _PATHS = tuple(f"path_{number}" for number in range(_LOOKUPS))
+_WANTED: list[sa.BindParameter[Any]] = [sa.bindparam(name) for name in _PATHS]
+_COLUMNS = [files.c[name] for name in ("path", "id", "identity", "local", "stage", "status")]
+_LOCAL = Prepared(sa.select(*_COLUMNS).where(files.c.path.in_(_WANTED), files.c.local))
 _OF_PATH = files.alias("of_path")
 _LAST: sa.Select[Any] = (
     sa.select(sa.func.max(sa.literal_column("of_path.rowid")))
-    .where(_OF_PATH.c.path.in_([sa.bindparam(name) for name in _PATHS]))
+    .where(_OF_PATH.c.path.in_(_WANTED))
     .group_by(_OF_PATH.c.path)
 )
-_NEWEST = Prepared(
-    sa.select(
-        files.c.path, files.c.id, files.c.identity, files.c.local, files.c.stage, files.c.status
-    ).where(sa.literal_column("files.rowid").in_(_LAST))
-)
+_NEWEST = Prepared(sa.select(*_COLUMNS).where(sa.literal_column("files.rowid").in_(_LAST)))
 
 
 def see(connection: sa.Connection, sightings: Sequence[Sighting]) -> list[Seen]:
@@ -108,7 +126,9 @@ def _take(sighting: Sighting, newest: _Newest | None, made: dict[str, FileRecord
 
 
 def _is_known(sighting: Sighting, newest: _Newest) -> bool:
-    return newest.local and (newest.is_open or newest.identity == sighting.identity)
+    if not newest.local:
+        return False
+    return newest.is_open or identity_of(newest.identity) == sighting.identity
 
 
 def _hand_over(
