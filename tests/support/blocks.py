@@ -7,6 +7,7 @@ import fcntl
 import os
 import struct
 import subprocess
+import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+MOUNTED_WITHIN = 120.0  # seconds
 _SHUTDOWN = 0x8004587D  # FS_IOC_SHUTDOWN, and XFS's own name for it
 _NO_LOG_FLUSH = 2  # what stands in memory is lost, the journal's too: as a power cut does it
 _MAKE = {"ext4": ["mkfs.ext4", "-q", "-F"], "xfs": ["mkfs.xfs", "-q", "-f"]}
@@ -33,6 +35,27 @@ class Disk:
         self.mount()
 
     def mount(self) -> None:
+        """Have it there, and sound.
+
+        Somebody else's copy of our mounts (`unshare --mount`) keeps a file system alive whose power
+        was cut: then it is mounted again until that one is gone.
+        """
+        deadline = time.monotonic() + MOUNTED_WITHIN
+        self._mount()
+        while self._is_dead():
+            assert time.monotonic() < deadline, f"{self._image} is still mounted elsewhere"
+            self.unmount()
+            time.sleep(0.2)
+            self._mount()
+
+    def _is_dead(self) -> bool:
+        try:
+            self.flush()
+        except OSError:
+            return True
+        return False
+
+    def _mount(self) -> None:
         _run("mount", "-o", "loop,nodev,nosuid", str(self._image), str(self.place))
         self.is_mounted = True
 

@@ -97,6 +97,7 @@ class Racer:
         if not rename_if_free(hidden, self._path(name)):
             hidden.rename(self._path(name))
             self._take_back(name, old)
+        self._excuse(name)
         self._stands(name, data)
 
     def append(self, name: str) -> None:

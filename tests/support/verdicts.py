@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 COLUMNS = ("lost", "doubled", "wrong", "left_over", "false_alarms")
 OURS_IN_THE_ARCHIVE = (".backupd-id", ".backupd")  # marks, and snapshots of the ledger
+KEPT = ".kept-by-backupd"  # what could not be put back, for its place was taken by then
 _VERSION = re.compile(r"\.[0-9a-f]{8}(\.gz)?$")
 Row = tuple[str, str, str, int, int]  # directory, name, sha256, bytes, records
 Rows = Counter[Row]
@@ -110,7 +111,7 @@ class Book:
             self.contents[each.sha256] = Content(len(each.data), each.records)
             self.seen[each.path].add(each.sha256)
             self.owed.add((each.path, each.sha256))
-        self.refused |= dict.fromkeys(deliveries.refused, "")
+        self.refused |= {path: _why_refused(path) for path in deliveries.refused}
         self.foreign |= deliveries.foreign
 
     def guard(self, directory: Path) -> None:
@@ -253,7 +254,8 @@ class Reader:
     def _left_in_feeds(self, verdict: Verdict) -> None:
         here = files_below(self._places.feeds)
         stay = self._book.untouched | set(self._book.refused)
-        verdict.left_over += [f"feeds: {name!r}" for name in sorted(here - stay)]
+        left = [name for name in sorted(here - stay) if not name.endswith(KEPT)]
+        verdict.left_over += [f"feeds: {name!r}" for name in left]
         verdict.lost += [f"feeds: {name!r}, which was to stay, is gone" for name in stay - here]
 
     def _left_elsewhere(self, verdict: Verdict) -> None:
@@ -300,6 +302,11 @@ class Reader:
     def _ask(self, query: str) -> list[tuple[Any, ...]]:
         with contextlib.closing(sqlite3.connect(self._places.ledger)) as ledger:
             return ledger.execute(query).fetchall()
+
+
+def _why_refused(path: str) -> str:
+    """Return what the reason must say of a file that `Deliveries` made unfit."""
+    return "decompress" if path.endswith(".gz") else "companion|checksum|cksum"
 
 
 def files_below(directory: Path) -> set[str]:
