@@ -22,37 +22,57 @@ if TYPE_CHECKING:
 @click.command(
     epilog="""\
 \b
-Exit: 0 all is right; 1 a probe failed; 2 the config has mistakes.
+Exit: 0 all is right; 1 a probe failed, or a place was not marked; 2 the config has mistakes.
 
 \b
 Examples:
   backupd check --config /etc/backupd/config.toml
   backupd check --probe
+  backupd check --new-place
 """
 )
 @config_option
-@click.option("--probe", is_flag=True, help="Also try every dependency for real.")
-@click.option("--ddl", is_flag=True, help="Print the CREATE statements that this config wants.")
+@click.option("--probe", "wish", flag_value="probe", help="Also try every dependency for real.")
 @click.option(
-    "--write-paths", "paths", is_flag=True, help="Print the directories that must be writable."
+    "--new-place",
+    "wish",
+    flag_value="new-place",
+    help="Mark the archive's and the warehouse's place as the right ones, after asking.",
 )
-def check(config_path: Path | None, probe: bool, ddl: bool, paths: bool) -> None:
+@click.option("--yes", is_flag=True, help="With --new-place: do not ask.")
+@click.option(
+    "--ddl", "wish", flag_value="ddl", help="Print the CREATE statements that this config wants."
+)
+@click.option(
+    "--write-paths",
+    "wish",
+    flag_value="write-paths",
+    help="Print the directories that must be writable.",
+)
+def check(config_path: Path | None, wish: str | None, yes: bool) -> None:
     """Check the config: every mistake at once, each with its key, on stderr.
 
     --probe writes, reads back and removes something in the ledger's directory, each feed's
     directory, the warehouse and the archive, and prints what worked and what to do about the rest.
+
+    --new-place is for an archive or a warehouse that was moved on purpose: backupd knows each by a
+    mark in it, the file .backupd-id, and writes nothing to a place that lacks it. Run it as the
+    service's user, who must be able to write there.
     """
     config = load_config(config_path)
-    if paths:
-        click.echo("\n".join(map(str, write_paths(config))))
-    elif ddl:
-        from backupd.warehouse.ddl import ddl as statements  # noqa: PLC0415 - only needed here
+    match wish:
+        case "probe":
+            sys.exit(_probe(config))
+        case "new-place":
+            _take_over(config, agreed=yes)
+        case "ddl":
+            from backupd.warehouse.ddl import ddl  # noqa: PLC0415 - only needed here
 
-        click.echo(statements(config.warehouse))
-    elif probe:
-        sys.exit(_probe(config))
-    else:
-        _tell_valid(config)
+            click.echo(ddl(config.warehouse))
+        case "write-paths":
+            click.echo("\n".join(map(str, write_paths(config))))
+        case _:
+            _tell_valid(config)
 
 
 def _tell_valid(config: Config) -> None:
@@ -72,3 +92,9 @@ def _probe(config: Config) -> int:
     probes: list[Probe] = asyncio.run(all_probes(config))
     show(probes)
     return 0 if all(probe.ok for probe in probes) else FAILED
+
+
+def _take_over(config: Config, *, agreed: bool) -> None:
+    from backupd.cli.new_place import take_over  # noqa: PLC0415 - brings the adapters
+
+    take_over(config, agreed=agreed)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import os
+import secrets
 import sqlite3
 import tempfile
 from contextlib import closing, suppress
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +18,8 @@ from backupd.archive import open_archive
 from backupd.cli import render
 from backupd.core.errors import BackupdError
 from backupd.core.ports import Probe
-from backupd.ledger import LedgerReader, lock
+from backupd.ledger import LedgerReader, lock, reports
+from backupd.localfs.directory import CREATE, Directory
 from backupd.localfs.filesystems import is_directory
 from backupd.warehouse import open_refresher, open_warehouse
 
@@ -26,6 +29,7 @@ if TYPE_CHECKING:
     from backupd.config.sections import Config, WarehouseSection
     from backupd.core.records import Feed
 
+PLACES = ("archive", "warehouse")  # as the ledger names them
 _CONTENT = b"backupd was here\n"
 
 
@@ -58,12 +62,15 @@ def _missing(config: Config) -> list[Path]:
 
 async def _all_probes(config: Config) -> list[Probe]:
     probes = await asyncio.to_thread(_local_probes, config)
-    warehouse = open_warehouse(config.warehouse)
+    marks: dict[str, str | None] = dict.fromkeys(PLACES)
+    with suppress(BackupdError):  # a ledger that is not there, or not to be read, has its own line
+        marks = known_marks(config.ledger.path)
+    warehouse = open_warehouse(config.warehouse, mark=marks["warehouse"])
     archive = open_archive(config.archive)
     directories = sorted({feed.archive_directory for feed in config.feeds})
     try:
         probes += await warehouse.probe()
-        probes += await archive.probe(directories)
+        probes += await archive.probe(directories, marks["archive"], Inboxes(config.feeds).shows_up)
     finally:
         await warehouse.aclose()
         await archive.aclose()
@@ -83,6 +90,37 @@ async def _probe_impala(section: WarehouseSection) -> list[Probe]:
     finally:
         await refresher.aclose()
     return [Probe(subject, ok=True, detail="done")]
+
+
+def known_marks(ledger: Path) -> dict[str, str | None]:
+    """Return the marks of `PLACES` that the ledger knows, None of others. Raises LedgerError."""
+    reader = LedgerReader(ledger)
+    try:
+        return {name: reader.ask(reports.place, name) for name in PLACES}
+    finally:
+        reader.close()
+
+
+class Inboxes:
+    """The directories of the feeds, to see whether a file of the archive is one of theirs."""
+
+    def __init__(self, feeds: Sequence[Feed]) -> None:
+        self._feeds = feeds
+
+    def shows_up(self, name: str) -> str | None:
+        """Return the directory of a feed in which a file of this name stands; None: in none."""
+        found = (each for each in self._directories if os.path.lexists(f"{each}/{name}"))
+        return next(found, None)
+
+    @cached_property
+    def _directories(self) -> list[str]:
+        return [each for feed in self._feeds for each in _directories_of(feed)]
+
+
+def _directories_of(feed: Feed) -> list[str]:
+    if not feed.recursive:
+        return [feed.directory]
+    return [directory for directory, _, _ in os.walk(feed.directory)]
 
 
 def show(probes: Sequence[Probe]) -> None:
@@ -128,15 +166,11 @@ def _write_a_database(directory: Path) -> None:
 def _probe_feed(feed: Feed, *, deletes: bool) -> Probe:
     subject = f"feed {feed.name}"
     try:
-        with os.scandir(feed.directory) as entries:
-            next(entries, None)
-        if not deletes:
-            return Probe(subject, ok=True, detail=f"{feed.directory}: listed")
-        with tempfile.NamedTemporaryFile(
-            prefix=".backupd-probe-", suffix=".tmp", dir=feed.directory
-        ) as file:
-            file.write(_CONTENT)
-            file.flush()
+        with Directory.at(os.path.realpath(feed.directory)) as directory:
+            next(directory.names(), None)
+            if not deletes:
+                return Probe(subject, ok=True, detail=f"{feed.directory}: listed")
+            _write_and_remove(directory)
     except OSError as error:
         return Probe(
             subject,
@@ -145,3 +179,13 @@ def _probe_feed(feed: Feed, *, deletes: bool) -> Probe:
             hint=f"let user {os.geteuid()} read and write it",
         )
     return Probe(subject, ok=True, detail=f"{feed.directory}: listed, written, removed")
+
+
+def _write_and_remove(directory: Directory) -> None:
+    name = f".backupd-probe-{secrets.token_hex(4)}.tmp"
+    descriptor = directory.open(name, CREATE)
+    try:
+        os.write(descriptor, _CONTENT)
+    finally:
+        os.close(descriptor)
+        directory.unlink(name)

@@ -96,6 +96,8 @@ async def _compare(
         stack.push_async_callback(warehouse.aclose)
         archive = open_archive(config.archive)
         stack.push_async_callback(archive.aclose)
+        if known := reader.ask(reports.place, "archive"):
+            await archive.identify(known, ())
         comparison = Comparison(reader, warehouse, archive, all_feeds=wanted.feed is None)
         task = bar.add_task("compared", total=reader.ask(reports.how_many, wanted))
         for page in pages(reader, wanted):

@@ -38,7 +38,7 @@ from backupd.warehouse.columns import PARTITION
 from backupd.warehouse.disk import move, remove_tree, sorted_names
 from backupd.warehouse.parquet import encode, file_ids
 from backupd.warehouse.partitions import by_date, probe_row
-from backupd.warehouse.roots import OwnRoot, Root, VisitedRoot
+from backupd.warehouse.roots import OwnRoot, Root, VisitedRoot, mark_of, told
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Sequence
@@ -54,6 +54,7 @@ ANSWER_WITHIN = 120.0  # seconds; a disk that takes longer for a step is down
 _STAGING, _PRODUCTION = "staging", "production"
 _ID = re.compile(r"[0-9a-f]{20}")  # core.records.new_id
 _CREATE_TO_READ = CREATE & ~os.O_WRONLY | os.O_RDWR
+_READ_BACK = "written, read back, removed"
 _NOT_READ_BACK = "what was written is not what is read back"
 _HINTS = {
     errno.ENOSPC: "free some space there",
@@ -86,6 +87,7 @@ class EmbeddedWarehouse:
         A visitor without a mark goes by the directory's name alone.
         """
         self._path = section.embedded_root
+        self._mark = mark
         self._root: Root = VisitedRoot(self._path, mark)
         if memory is not None:
             self._root = OwnRoot(self._path, memory, self._has_one_of)
@@ -131,9 +133,13 @@ class EmbeddedWarehouse:
 
     async def probe(self) -> list[Probe]:
         """Write a row in staging and a file in production, read both back, remove them."""
+        place = await self._probe("place", self._try_place)
+        if not place.ok:
+            return [place]
         return [
-            await self._probe(_STAGING, self._try_staging),
-            await self._probe(_PRODUCTION, self._try_production),
+            place,
+            await self._probe(f"{self._path}/{_STAGING}", self._try_staging),
+            await self._probe(f"{self._path}/{_PRODUCTION}", self._try_production),
         ]
 
     async def aclose(self) -> None:
@@ -250,7 +256,11 @@ class EmbeddedWarehouse:
     def _partition(self, date: str) -> str:
         return f"{self._columns[PARTITION]}={date}"
 
-    def _try_staging(self) -> None:
+    def _try_place(self) -> str:
+        with self._opened() as root:
+            return told(mark_of(root), self._mark)
+
+    def _try_staging(self) -> str:
         now = time.time()
         row = probe_row(now)  # its id is like a batch's, so that `sweep` finds what a kill leaves
         written = (
@@ -263,8 +273,9 @@ class EmbeddedWarehouse:
                     raise TransientError(_NOT_READ_BACK)
             finally:
                 self._discard_in(root, row.batch_id)
+        return _READ_BACK
 
-    def _try_production(self) -> None:
+    def _try_production(self) -> str:
         """Write where readers look, without a name that they could see."""
         name = f".backupd-probe-{secrets.token_hex(4)}.tmp"
         with self._opened() as root, root.directory(_PRODUCTION) as production:
@@ -277,16 +288,17 @@ class EmbeddedWarehouse:
                 file.seek(0)
                 if file.read() != b"probe":
                     raise TransientError(_NOT_READ_BACK)
+        return _READ_BACK
 
     # ------------------------------------------------------------------ above the thread
 
-    async def _probe(self, directory: str, attempt: Callable[[], None]) -> Probe:
-        subject = f"warehouse {self._path}/{directory}"
+    async def _probe(self, what: str, attempt: Callable[[], str]) -> Probe:
+        subject = f"warehouse {what}"
         try:
-            await self._run(attempt)
+            detail = await self._run(attempt)
         except BackupdError as error:
             return Probe(subject, ok=False, detail=str(error), hint=error.hint)
-        return Probe(subject, ok=True, detail="written, read back, removed")
+        return Probe(subject, ok=True, detail=detail)
 
     async def _run(self, work: Callable[..., T], *args: object) -> T:
         """Run in the warehouse's thread; tell every fault of the disk as the warehouse's."""

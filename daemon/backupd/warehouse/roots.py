@@ -9,8 +9,9 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Protocol
 
-from backupd.core.errors import DependencyDownError
+from backupd.core.errors import BackupdError, DependencyDownError
 from backupd.core.places import LONGEST_MARK, MARK_FILE, mark_in, mark_text, new_mark
+from backupd.core.ports import Probe
 from backupd.localfs.claims import ClaimedError, Claims
 from backupd.localfs.directory import Directory
 from backupd.localfs.whole import directory_at, write_whole
@@ -157,12 +158,48 @@ def taken_over(root: Directory) -> str:
     return found
 
 
+def marked(path: Path) -> str:
+    """Return the mark of a root that must be there; one that has none gets one.
+
+    For a person, who says that it is the right one. Raises BackupdError.
+    """
+    try:
+        with Directory.at(os.path.realpath(path)) as root:
+            return taken_over(root)
+    except OSError as error:
+        raise BackupdError(
+            f"the warehouse at {path} cannot be marked: {error}",
+            hint="mount its disk, or make the directory for the user that runs backupd",
+        ) from error
+
+
+def look(path: Path, expected: str | None) -> Probe:
+    """Tell how a root is marked that should bear this mark. Nothing is made or written."""
+    try:
+        with existing(path) as root:
+            found = mark_of(root)
+    except (OSError, DependencyDownError) as error:
+        return Probe("warehouse place", ok=False, detail=str(error))
+    if expected is not None and found != expected:
+        return Probe("warehouse place", ok=False, detail=str(_another(path)))
+    return Probe("warehouse place", ok=True, detail=told(found, expected))
+
+
+def told(found: str | None, expected: str | None) -> str:
+    """Say how a root is marked that was opened as one with this mark."""
+    if expected is not None:
+        return f"its mark {MARK_FILE} is the one that this ledger knows"
+    if found is None:
+        return "no mark yet: it is written at the first use"
+    return f"has a mark, {MARK_FILE}: it is taken over at the first use"
+
+
 def _another(path: Path) -> DependencyDownError:
-    return _down(path, f"lacks the mark that the ledger knows ({MARK_FILE})")
+    return _down(path, f"lacks the mark {MARK_FILE} that this ledger knows")
 
 
 def _down(path: Path, problem: str) -> DependencyDownError:
-    message = f"the warehouse at {path} {problem}: nothing is written there"
+    message = f"the warehouse at {path} {problem}"
     hint = (
         f"findmnt -T {path} tells whether its disk is mounted; if this is the right place all the"
         " same, run backupd check --new-place"
