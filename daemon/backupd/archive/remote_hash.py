@@ -22,13 +22,11 @@ if TYPE_CHECKING:
 
     Process = asyncssh.SSHClientProcess[bytes]
 
-# Names go in by standard input, NUL between: none is ever part of a command. xargs starts one find
-# and that one sha256sum for so many names, and waits for them: what a batch lacks is made up with
-# canaries. find leaves out what is no regular file: sha256sum would follow a link, or read a FIFO.
+# Names go in by standard input, NUL between: none is ever part of a command. xargs starts one
+# sha256sum for so many names, and waits for them: what a batch lacks is made up with canaries.
 # So a login shell is started once a connection, which may take 0.1 s, and a process once a batch.
 BATCH = 24  # at most 96 KiB of names, below the 128 that xargs takes for one command
-FIND = 'exec find "$@" -maxdepth 0 "(" -type f -o -path /dev/null ")" -exec sha256sum -- "{}" +'
-COMMAND = f"xargs -0 -n {BATCH} sh -c '{FIND}' sh"
+COMMAND = f"xargs -0 -n {BATCH} sha256sum --"
 # In every batch, and the last of it: its sum shows that a real sha256sum ran, not whatever an
 # SFTP-only account is made to run instead; and that the names before it have had their turn.
 CANARY = b"/dev/null"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import time
 from typing import TYPE_CHECKING
@@ -46,10 +45,11 @@ class SftpArchive:
         self._root = section.root
         self._verify = section.verify
         self._links = Links(section)
-        self._directories = Directories(self._links, section.root)
-        self._names = Names(section.root)
         self._mark = Mark(self, section.root, f"{section.username}@{section.host}:{section.port}")
+        self._directories = Directories(self._links, section.root, self._mark.look)
+        self._names = Names(section.root)
         self._hashes = RemoteHashes(self._links)
+        self._just_named: set[str] = set()  # paths that were not verified yet
         self._free: int | None = None
         self._free_asked_at = float("-inf")
 
@@ -83,24 +83,26 @@ class SftpArchive:
     async def checksum(self, name: str) -> Checksum | None:
         """See the port. `verify` says whether the host takes the sum or we read the file back."""
         there = place(self._root, name)
+        if there.path in self._just_named:
+            self._just_named.discard(there.path)  # a file of ours: small ones need no look at each
+        else:
+            size = await self.size(name)
+            if size is None or size == -1:
+                return None if size is None else NOT_A_FILE
         if self._verify == "readback":
             return await self._read_back(there)
-        await self._refuse_links(there)
         digest = await self._hashes.of(there.path)
         if digest is not None:
             return Checksum(digest, "remote-sha256")
-        size = await self.size(name)
-        if size is None or size == -1:
-            return None if size is None else NOT_A_FILE
         if self._verify == "auto":
             return await self._read_back(there)
+        if await self.size(name) is None:
+            return None
         raise await self._no_remote_sum(there)
 
     async def flush(self, name: str) -> bool:
         """See the port."""
-        flushing = self._directories.flush(place(self._root, name).directory)
-        flushed, _ = await asyncio.gather(flushing, self._mark.look())
-        return flushed
+        return await self._directories.flush(place(self._root, name).directory)
 
     async def contents(self, name: str) -> AsyncGenerator[bytes, None]:
         """See the port."""
@@ -136,6 +138,8 @@ class SftpArchive:
             yield upload
         finally:
             await upload.leave()
+            if upload.published:
+                self._just_named.add(there.path)
 
     async def discard_parts(self, name: str, part_ids: Collection[str]) -> None:
         """See the port."""
@@ -177,13 +181,6 @@ class SftpArchive:
         found = await look(link, there.path)
         return None if found is None else size_of_file(found)
 
-    async def _refuse_links(self, there: Place) -> None:
-        if self._directories.is_trusted(there.directory):
-            return
-        link = await self._links.take()
-        async with explaining(link, "look at", there.directory):
-            await self._directories.refuse_links(link, there.directory)
-
     async def _free_space(self) -> int | None:
         """Return the bytes free at the archive's root; None where the server cannot tell."""
         now = time.monotonic()
@@ -212,12 +209,11 @@ class SftpArchive:
     async def _read_back(self, there: Place) -> Checksum | None:
         link = await self._links.take()
         async with explaining(link, "read", there.path):
-            size = await self._size(link, there)
-            if size == -1:
-                return NOT_A_FILE
-            if size is not None:
+            try:
                 async with contextlib.aclosing(read_blocks(link, there.path)) as blocks:
                     return Checksum(await sha256_of(blocks), "readback")
+            except asyncssh.SFTPNoSuchFile:
+                pass
         await self._mark.look()
         return None
 

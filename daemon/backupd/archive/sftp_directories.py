@@ -15,7 +15,7 @@ from backupd.core.errors import TransientError
 from backupd.core.gathering import Gathering
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Awaitable, Callable, Iterable
 
     from backupd.archive.connection import Link, Links
 
@@ -26,16 +26,16 @@ DIRECTORY = asyncssh.FILEXFER_TYPE_DIRECTORY
 class Directories:
     """Makes directories, follows no links on the way, makes durable what stands in them."""
 
-    def __init__(self, links: Links, root: str) -> None:
-        """Directories are absolute paths; `root` is the archive's, and may be reached by links."""
+    def __init__(self, links: Links, root: str, demand_mark: Callable[[], Awaitable[None]]) -> None:
+        """Directories are absolute paths; `root` is the archive's, and may be reached by links.
+
+        `demand_mark` is called with each flush: once for many files.
+        """
         self._links = links
         self._root = root
+        self._demand_mark = demand_mark
         self._trusted: WeakKeyDictionary[Link, set[str]] = WeakKeyDictionary()
         self._flushes: Gathering[str, bool] = Gathering(self._flush_all)
-
-    def is_trusted(self, directory: str) -> bool:
-        """Tell whether no link was seen on the way to it, on a connection that stands."""
-        return any(directory in seen for seen in self._trusted.values())
 
     async def refuse_links(self, link: Link, directory: str) -> None:
         """Look at the way from the root to this directory, once a connection.
@@ -95,7 +95,8 @@ class Directories:
 
     async def _flush_all(self, directories: Iterable[str]) -> dict[str, bool]:
         link = await self._links.take()
-        flushed = await asyncio.gather(*(_flush(link, each) for each in directories))
+        flushing = asyncio.gather(*(_flush(link, each) for each in directories))
+        flushed, _ = await asyncio.gather(flushing, self._demand_mark())
         return dict(zip(directories, flushed, strict=True))
 
 

@@ -45,12 +45,14 @@ async def read_blocks(link: Link, path: str) -> AsyncGenerator[bytes, None]:
 
 async def read_short(link: Link, path: str, most: int) -> bytes | None:
     """Return up to `most` bytes of a small file; None: it is not there."""
+    opening = link.sftp.open(encode(path), asyncssh.FXF_READ, encoding=None, block_size=0)
     try:
-        handle = await link.ask(link.sftp.open(encode(path), asyncssh.FXF_READ, encoding=None))
+        handle = await link.ask(opening)
     except asyncssh.SFTPNoSuchFile:
         return None
     try:
-        return await _read(link, handle, 0, most)
+        start: bytes = await link.ask(handle.read(most, 0))
+        return start
     finally:
         await link.ask(handle.close())
 

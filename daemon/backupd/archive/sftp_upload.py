@@ -45,7 +45,7 @@ class SftpUpload:
         self._offset = 0
         self._writes: deque[asyncio.Task[None]] = deque()
         self._flushed = False
-        self._published = False
+        self.published = False
 
     @property
     def part_name(self) -> str:
@@ -94,7 +94,7 @@ class SftpUpload:
             # A close that failed after the flush tells nothing; the archive's copy is verified.
             if isinstance(both[1], BaseException):
                 raise both[1]
-        self._published = True
+        self.published = True
         return Published(self._flushed, self._named_by)
 
     async def leave(self) -> None:
@@ -102,7 +102,7 @@ class SftpUpload:
         for write in self._writes:
             write.cancel()
         await asyncio.gather(*self._writes, return_exceptions=True)
-        if self._published or self._link.lost:
+        if self.published or self._link.lost:
             return
         # Bounded by itself: the connection serves others, and is not given up for this.
         with contextlib.suppress(BackupdError, asyncssh.SFTPError, TimeoutError):
