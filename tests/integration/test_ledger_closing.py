@@ -226,6 +226,20 @@ async def test_of_several_duplicates_one_becomes_the_file_and_the_others_wait_fo
     assert [each.duplicate_of for each in after if each.id != owner.id] == [owner.id] * 2
 
 
+@pytest.mark.parametrize("awaits", ["", "release"])
+async def test_a_parked_duplicate_of_a_dismissed_file_stays_so_and_is_read_when_it_is_taken_back(
+    ledger: Ledger,
+    awaits: str,
+) -> None:
+    (first,) = await plant(ledger, parked(Stage.LOAD, path="/old/eLUX_1.csv"))
+    waits = parked(Stage.CLEANUP, id="g1", duplicate_of=first.id, awaits=awaits)
+    await plant(ledger, waits)
+    await dismissed(ledger, first)
+    after = await one(ledger, waits.id)
+    assert (after.stage, after.status, after.duplicate_of) == (Stage.MANIFEST, "parked", None)
+    assert (after.reason, after.trouble, after.awaits) == ("odd", "odd", awaits)
+
+
 async def test_a_later_duplicate_of_a_dismissed_file_is_a_file_of_its_own(
     ledger: Ledger,
 ) -> None:

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from backupd.control.rules import plan_hold, plan_release
 from backupd.core import moves
 from backupd.core.errors import (
     BackupdError,
@@ -15,8 +16,9 @@ from backupd.core.errors import (
     PermanentError,
     RewindError,
     TransientError,
+    WorkerDiedError,
 )
-from backupd.core.records import Result
+from backupd.core.records import Move, Result
 from backupd.core.stages import Stage, Status
 from support.files import (
     NOW,
@@ -243,3 +245,47 @@ def test_a_batch_that_ends_the_process_again_and_again_is_split() -> None:
     assert moves.batch_interrupted(batch, later, POLICY).parts
     assert not moves.batch_interrupted(batch, NOW, POLICY).parts
     assert not moves.batch_interrupted(a_batch(interruptions=3), later, POLICY).parts
+
+
+# -- proof ------------------------------------------------------------------------------------
+
+
+PROVEN = a_running_file(Stage.CLEANUP, proven_at=NOW, awaits="keep")
+ERRORS = [
+    TransientError("slow"),
+    ValueError("a bug"),
+    PermanentError("no"),
+    LocalGoneError("gone"),
+    DependencyDownError("archive", "down"),
+    RewindError(Stage.CLEANUP, "waits"),
+    WorkerDiedError("died"),
+]
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=repr)
+@pytest.mark.parametrize("attempts", [1, POLICY.attempts])
+def test_whatever_goes_wrong_a_proof_counts_no_more(error: Exception, attempts: int) -> None:
+    file = replace(PROVEN, attempts=attempts)
+    assert moved(moves.failed(file, error, NOW, POLICY)).proven_at is None
+
+
+@pytest.mark.parametrize(
+    "move",
+    [
+        moves.advance(PROVEN, DONE, NOW),
+        moves.given_back(PROVEN, "stopped", NOW, NOW),
+        moves.interrupted(PROVEN, NOW, POLICY),
+        moves.parked(PROVEN, "odd", NOW),
+        moves.closed(PROVEN, "not wanted", NOW),
+        plan_hold(replace(PROVEN, status=Status.WAITING), NOW),
+        plan_release(replace(PROVEN, status=Status.PARKED, awaits="release"), NOW, is_there=True),
+        *(moves.requeued(PROVEN, stage, NOW) for stage in Stage),
+    ],
+)
+def test_a_proof_counts_only_while_nothing_happens_to_the_file(move: Move) -> None:
+    assert moved(move).proven_at is None
+
+
+def test_the_stage_that_saw_a_proof_hands_it_on() -> None:
+    proven = Result(changes={"proven_at": NOW}, detail="in the archive")
+    assert moved(moves.advance(a_running_file(Stage.SHIP), proven, NOW)).proven_at == NOW

@@ -170,13 +170,15 @@ def with_receipt(connection: sa.Connection, ids: Sequence[str]) -> set[str]:
 
 
 def _free_duplicates(connection: sa.Connection, lost: Mapping[str, float]) -> None:
-    """Have the duplicates that waited for these files read anew: there is no proof to lean on."""
+    """Have the duplicates of these files read anew: there is no proof to lean on.
+
+    Those that wait for a person go on to do so, and are read when they are taken back.
+    """
     freed: list[Move] = []
+    waits = sa.and_(files.c.status == Status.WAITING, files.c.awaits == "original")
     for some in in_chunks(lost, _AT_ONCE):
         query = sa.select(files).where(
-            files.c.duplicate_of.in_(some),
-            files.c.status == Status.WAITING,
-            files.c.awaits == "original",
+            files.c.duplicate_of.in_(some), sa.or_(waits, files.c.status == Status.PARKED)
         )
         freed += [_freed(file_of(row), lost) for row in connection.execute(query)]
     if freed:
@@ -186,7 +188,10 @@ def _free_duplicates(connection: sa.Connection, lost: Mapping[str, float]) -> No
 def _freed(file: FileRecord, lost: Mapping[str, float]) -> Move:
     original = file.duplicate_of or ""
     detail = f"{original}, whose duplicate it was, was closed without proof: it is read anew"
-    return replace(requeued(file, Stage.MANIFEST, lost[original]), detail=detail)
+    freed = replace(requeued(file, Stage.MANIFEST, lost[original]), detail=detail)
+    if file.status is Status.PARKED:
+        return replace(freed, status=Status.PARKED, changes={"duplicate_of": None})
+    return freed
 
 
 _WAKE_DUPLICATES = Prepared(
