@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import os
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from functools import partial
@@ -14,6 +15,7 @@ import pytest
 
 from backupd.archive import SendStream, open_archive
 from backupd.archive.connection import CONNECTIONS
+from backupd.archive.sftp_trial import HOST
 from backupd.core.archive_names import versioned
 from backupd.core.errors import DependencyDownError, TransientError, UnknownOutcomeError
 from backupd.core.records import Task
@@ -211,6 +213,39 @@ async def test_rclone_is_refused(tmp_path: Path) -> None:
         site.put_foreign(NAME, b"foreign")
         await refused_by(archive, source(tmp_path, "in/a.csv", b"content"))
         assert site.files() == {NAME: b"foreign"}
+        await archive.aclose()
+
+
+# -- trials ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("site", [kind for kind in KINDS if kind != "local"], indirect=True)
+async def test_what_the_trial_of_a_killed_process_left_is_removed(
+    site: Site, tmp_path: Path
+) -> None:
+    gone = await asyncio.create_subprocess_exec("true")
+    await gone.wait()
+    kept = [
+        f".backupd-{HOST}-{os.getpid()}-{'0' * 16}.part",  # it lives
+        f".backupd-{'0' * 8}-{gone.pid}-{'0' * 16}.part",  # on another host
+        f".backupd-{HOST}-{gone.pid}.csv",
+    ]
+    for name in (f".backupd-{HOST}-{gone.pid}-{'0' * 16}.part", *kept):
+        site.put_foreign(name, b"")
+    await ship(site.archive, source(tmp_path, "in/a.csv", b"content"))
+    assert set(site.files()) == {NAME, *kept}
+
+
+@pytest.mark.parametrize("links", ["real", "none"])
+async def test_where_the_root_is_closed_the_directory_is_tried(tmp_path: Path, links: str) -> None:
+    values = {"disk": dict(ROOMY), "rename_replaces": True, "links": links}
+    odd = type("Odd", (OddServer,), values | {"closed": tmp_path / "root"})
+    (tmp_path / "root/shared").mkdir(parents=True)
+    async with serving(tmp_path, odd) as section:
+        archive = open_archive(section)
+        receipt = await ship(archive, source(tmp_path, "in/a.csv", b"content"))
+        assert receipt.named_by == ("link" if links == "real" else "claim")
+        assert Site(archive, tmp_path / "root", "").files() == {NAME: b"content"}
         await archive.aclose()
 
 

@@ -29,6 +29,7 @@ class OddServer(asyncssh.SFTPServer):
     rename_replaces = False
     links = "real"  # none: not known to it; false: told to be made, but are not; replacing
     creates_exclusively = True
+    closed: Path | None = None  # a directory in which nothing may be made
 
     def _meet(self, request: str) -> None:
         if self.refuses == request:
@@ -50,6 +51,8 @@ class OddServer(asyncssh.SFTPServer):
     async def open(self, path: bytes, pflags: int, attrs: asyncssh.SFTPAttrs) -> object:
         if self.hangs == "open":
             await asyncio.Event().wait()
+        if pflags & asyncssh.FXF_CREAT and Path(os.fsdecode(path)).parent == self.closed:
+            raise asyncssh.SFTPPermissionDenied("Permission denied")
         if not self.creates_exclusively:
             pflags &= ~asyncssh.FXF_EXCL
         return super().open(path, pflags, attrs)

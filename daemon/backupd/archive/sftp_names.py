@@ -14,9 +14,6 @@ Programs that know nothing of claims are not kept out by one, between the look a
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import posixpath
-import secrets
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
@@ -24,6 +21,7 @@ import asyncssh
 
 from backupd.archive.naming import encode
 from backupd.archive.sftp_read import read_short
+from backupd.archive.sftp_trial import CLAIM, LINK, Trial, create, remove
 from backupd.core.errors import (
     DependencyDownError,
     NameTakenError,
@@ -32,16 +30,11 @@ from backupd.core.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable
 
     from backupd.archive.connection import Link
     from backupd.archive.naming import Place
 
-RENAME, LINK, CLAIM = "rename", "link", "claim"
-
-# Made anew or not at all: writes that an older connection still has on the way can then only
-# reach an inode that nothing names any more.
-CREATE = asyncssh.FXF_WRITE | asyncssh.FXF_CREAT | asyncssh.FXF_EXCL
 LONGEST_OWNER = 200  # bytes
 
 
@@ -84,14 +77,14 @@ class Names:
     async def give_up(self, link: Link, there: Place, owner: str) -> None:
         """Remove the claim that an earlier try of `owner` left. What it would name must be gone."""
         if await read_short(link, there.claim, LONGEST_OWNER) == owner.encode():
-            await _remove(link, there.claim)
+            await remove(link, there.claim)
 
     async def _try(self, link: Link, directory: str) -> str:
         made, self._left = self._left, set()
         try:
-            return await _Trial(link, self._root, made).way()
+            return await Trial(link, self._root, made).way()
         except asyncssh.SFTPError:
-            return await _Trial(link, directory, made).way()
+            return await Trial(link, directory, made).way()
         finally:
             self._left |= made
 
@@ -102,100 +95,10 @@ class Names:
             try:
                 await _look_and_rename(link, part, there)
             except (NameTakenError, asyncssh.SFTPError):
-                await _remove(link, there.claim)
+                await remove(link, there.claim)
                 raise
             # Not when the answer was lost: the rename may yet be done, and nobody else may begin.
-            await _remove(link, there.claim)
-
-
-class _Trial:
-    """Finds out the way, with files of our own in one directory, all of them removed."""
-
-    def __init__(self, link: Link, directory: str, made: set[str]) -> None:
-        """`made` are the paths to be removed in the end, those of earlier trials among them."""
-        self._link = link
-        self._directory = directory
-        self._made = made
-
-    async def way(self) -> str:
-        """Return the safest way. What a server answers is believed only after a look."""
-        try:
-            return await self._safest()
-        finally:
-            if not self._link.lost:
-                await self._remove_all()
-
-    async def _safest(self) -> str:
-        refuses = await self._refuses(self._link.sftp.rename)
-        if refuses and self._link.is_openssh:
-            return RENAME
-        if await self._links():
-            return LINK
-        if refuses:
-            return RENAME
-        if await self._creates_exclusively():
-            return CLAIM
-        raise DependencyDownError(
-            "archive",
-            f"{self._link.address} can name no file without replacing another: its rename replaces"
-            " what is there, it makes no hard links, it does not refuse to create what exists",
-            hint="have the archive served by another SFTP server, as OpenSSH's",
-        )
-
-    async def _refuses(self, act: Callable[[bytes, bytes], Awaitable[None]]) -> bool:
-        """Tell whether a file of ours is spared when another one is to get its name."""
-        old, new = await asyncio.gather(self._file(b"old"), self._file(b"new"))
-        try:
-            await self._link.ask(act(encode(new), encode(old)))
-        except asyncssh.SFTPError:
-            return await self._holds(old, b"old")
-        return False
-
-    async def _links(self) -> bool:
-        """Tell whether hard links are made, and spare what is there."""
-        if not await self._refuses(self._link.sftp.link):
-            return False
-        old, new = await self._file(b"linked"), self._new_path()
-        try:
-            await self._link.ask(self._link.sftp.link(encode(old), encode(new)))
-        except asyncssh.SFTPError:
-            return False
-        return await self._holds(new, b"linked")
-
-    async def _creates_exclusively(self) -> bool:
-        path = await self._file(b"first")
-        try:
-            await create(self._link, path, b"second")
-        except asyncssh.SFTPError:
-            return await self._holds(path, b"first")
-        return False
-
-    async def _file(self, content: bytes) -> str:
-        path = self._new_path()
-        await create(self._link, path, content)
-        return path
-
-    def _new_path(self) -> str:
-        path = posixpath.join(self._directory, f".backupd-{secrets.token_hex(8)}.part")
-        self._made.add(path)
-        return path
-
-    async def _holds(self, path: str, content: bytes) -> bool:
-        return await read_short(self._link, path, len(content) + 1) == content
-
-    async def _remove_all(self) -> None:
-        paths = list(self._made)
-        await asyncio.gather(*(_remove(self._link, path) for path in paths))
-        self._made.difference_update(paths)
-
-
-async def create(link: Link, path: str, content: bytes) -> None:
-    """Create a file exclusively. Raises asyncssh.SFTPError as the server does."""
-    handle = await link.ask(link.sftp.open(encode(path), CREATE, encoding=None, block_size=0))
-    try:
-        await link.ask(handle.write(content, 0))
-    finally:
-        await link.ask(handle.close())
+            await remove(link, there.claim)
 
 
 async def _look_and_rename(link: Link, part: str, there: Place) -> None:
@@ -231,8 +134,3 @@ async def _claim(link: Link, claim: str, owner: str) -> None:
                 f"another file holds the claim {claim} on {link.address}",
                 hint="look whether another backupd ships to this archive; if none does, remove it",
             ) from None
-
-
-async def _remove(link: Link, path: str) -> None:
-    with contextlib.suppress(asyncssh.SFTPError):
-        await link.ask(link.sftp.remove(encode(path)))

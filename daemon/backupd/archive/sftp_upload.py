@@ -12,7 +12,7 @@ import asyncssh
 
 from backupd.archive.naming import encode
 from backupd.archive.sftp_errors import explaining
-from backupd.archive.sftp_names import CREATE, RENAME
+from backupd.archive.sftp_trial import CREATE, RENAME
 from backupd.core.errors import BackupdError
 from backupd.core.ports import Published
 
