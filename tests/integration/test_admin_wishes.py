@@ -218,6 +218,7 @@ def test_a_dismissed_file_is_done_without_proof_and_told_so_for_ever(
     proof = admin(config, "prove", file.id)
     assert proof.exit_code == 1
     assert f"it was closed without one: {why}" in proof.stderr
+    assert "not deleted by backupd" in proof.stdout
 
 
 def test_a_dismissed_file_stays_where_it_is_and_is_not_taken_anew(

@@ -82,13 +82,16 @@ def _proof(reader: LedgerReader, file: FileRecord) -> Proof:
         file=file,
         first=first,
         receipt=reader.ask(reports.receipts_of, [first_id]).get(first_id),
-        cleanup=_last_cleanup(reader.ask(reports.history, file.id)),
+        cleanup=_last_cleanup(file, reader.ask(reports.history, file.id)),
     )
 
 
-def _last_cleanup(events: Sequence[Event]) -> Event | None:
+def _last_cleanup(file: FileRecord, events: Sequence[Event]) -> Event | None:
     finished = [
-        event for event in events if event.stage is Stage.CLEANUP and event.status is Status.DONE
+        event
+        for event in events
+        if (event.stage, event.status) == (Stage.CLEANUP, Status.DONE)
+        and event.detail != file.reason  # it was closed: cleanup did nothing
     ]
     return finished[-1] if finished else None
 
