@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-MOUNTED_WITHIN = 120.0  # seconds
+CLOSED_WITHIN = 30.0  # seconds
+MOUNTED_WITHIN = 120.0
 _SHUTDOWN = 0x8004587D  # FS_IOC_SHUTDOWN, and XFS's own name for it
 _NO_LOG_FLUSH = 2  # what stands in memory is lost, the journal's too: as a power cut does it
 _MAKE = {"ext4": ["mkfs.ext4", "-q", "-F"], "xfs": ["mkfs.xfs", "-q", "-f"]}
@@ -60,8 +61,11 @@ class Disk:
         self.is_mounted = True
 
     def unmount(self) -> None:
-        """Take it away. Nobody may have anything of it open."""
-        _run("umount", str(self.place))
+        """Take it away, when nobody has anything of it open any more."""
+        deadline = time.monotonic() + CLOSED_WITHIN
+        while not _umount(self.place):
+            assert time.monotonic() < deadline, f"{self.place} is still in use"
+            time.sleep(0.05)
         self.is_mounted = False
 
     def cut_power(self) -> None:
@@ -91,6 +95,13 @@ def disk(image: Path, place: Path, kind: str = "ext4", mib: int = 320) -> Iterat
     finally:
         if made.is_mounted:
             made.unmount()
+
+
+def _umount(place: Path) -> bool:
+    """Return False where it is in use."""
+    result = subprocess.run(["umount", str(place)], capture_output=True, text=True, check=False)
+    assert result.returncode == 0 or "busy" in result.stderr, result.stderr
+    return result.returncode == 0
 
 
 def _run(*command: str) -> None:

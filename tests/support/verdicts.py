@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from support.deliveries import Deliveries
 
 COLUMNS = ("lost", "doubled", "wrong", "left_over", "false_alarms")
-OURS_IN_THE_ARCHIVE = (".backupd-id", ".backupd")  # marks, and snapshots of the ledger
+OURS_IN_THE_ARCHIVE = re.compile(r"\.backupd-id|\.backupd/.*")  # its mark, the ledger's snapshots
 KEPT = ".kept-by-backupd"  # what could not be put back, for its place was taken by then
 _VERSION = re.compile(r"\.[0-9a-f]{8}(\.gz)?$")
 Row = tuple[str, str, str, int, int]  # directory, name, sha256, bytes, records
@@ -261,8 +261,8 @@ class Reader:
     def _left_elsewhere(self, verdict: Verdict) -> None:
         places = self._places
         parts = [name for name in files_below(places.archive) if not _is_final(name)]
-        ours = OURS_IN_THE_ARCHIVE
-        verdict.left_over += [f"archive: {name}" for name in parts if not name.startswith(ours)]
+        left = [name for name in parts if not OURS_IN_THE_ARCHIVE.fullmatch(name)]
+        verdict.left_over += [f"archive: {name}" for name in left]
         staged = files_below(places.warehouse / "staging")
         verdict.left_over += [f"warehouse: staging/{name}" for name in staged]
         if places.socket.exists():
