@@ -138,8 +138,8 @@ def _hand_over(
     paths = [path for path in made if path in there]
     if not paths:
         return
-    closed = _close_lost(connection, made, paths)
-    _let_go(connection, [(there[p], made[p]) for p in paths if there[p].id not in closed])
+    lost = _close_lost(connection, made, paths)
+    _let_go(connection, [(there[p], made[p]) for p in paths if there[p].id not in lost])
     make_good(connection, [made[path] for path in paths])
 
 
