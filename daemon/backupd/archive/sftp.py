@@ -171,6 +171,7 @@ class SftpArchive:
     async def aclose(self) -> None:
         """See the port."""
         await self._mark.aclose()
+        await self._names.aclose()
         await self._directories.aclose()
         await self._hashes.aclose()
         await self._links.aclose()

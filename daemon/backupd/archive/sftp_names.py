@@ -66,13 +66,16 @@ class Names:
         Raises NameTakenError where that exists, UnknownOutcomeError when the answer was lost.
         """
         way = await self.way(link, there.directory)
-        if way == CLAIM:
-            await self._rename_under_claim(link, there, part, owner)
-        elif way == LINK:
-            await _naming(link, link.sftp.link(encode(part), encode(there.path)), there)
-            await link.ask(link.sftp.remove(encode(part)))
-        else:
-            await _naming(link, link.sftp.rename(encode(part), encode(there.path)), there)
+        # Files of our own wait for each other here: none finds the claim of another, and a server
+        # that looks and then renames has one to look for.
+        async with self._turns.setdefault(there.claim, asyncio.Lock()):
+            if way == CLAIM:
+                await _rename_under_claim(link, there, part, owner)
+            elif way == LINK:
+                await _naming(link, link.sftp.link(encode(part), encode(there.path)), there)
+                await link.ask(link.sftp.remove(encode(part)))
+            else:
+                await _naming(link, link.sftp.rename(encode(part), encode(there.path)), there)
 
     async def give_up(self, link: Link, there: Place, owner: str) -> None:
         """Remove the claim that an earlier try of `owner` left. What it would name must be gone."""
@@ -88,17 +91,23 @@ class Names:
         finally:
             self._left |= made
 
-    async def _rename_under_claim(self, link: Link, there: Place, part: str, owner: str) -> None:
-        # Files of our own wait for each other here, so that none finds the claim of another.
-        async with self._turns.setdefault(there.claim, asyncio.Lock()):
-            await _claim(link, there.claim, owner)
-            try:
-                await _look_and_rename(link, part, there)
-            except (NameTakenError, asyncssh.SFTPError):
-                await remove(link, there.claim)
-                raise
-            # Not when the answer was lost: the rename may yet be done, and nobody else may begin.
-            await remove(link, there.claim)
+    async def aclose(self) -> None:
+        """Give up trials that are under way."""
+        trials = list(self._ways.values())
+        for trial in trials:
+            trial.cancel()
+        await asyncio.gather(*trials, return_exceptions=True)
+
+
+async def _rename_under_claim(link: Link, there: Place, part: str, owner: str) -> None:
+    await _claim(link, there.claim, owner)
+    try:
+        await _look_and_rename(link, part, there)
+    except (NameTakenError, asyncssh.SFTPError):
+        await remove(link, there.claim)
+        raise
+    # Not when the answer was lost: the rename may yet be done, and nobody else may begin.
+    await remove(link, there.claim)
 
 
 async def _look_and_rename(link: Link, part: str, there: Place) -> None:
