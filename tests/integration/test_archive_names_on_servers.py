@@ -208,7 +208,9 @@ async def test_a_server_that_can_keep_no_name_is_refused(tmp_path: Path) -> None
 async def test_rclone_is_refused(tmp_path: Path) -> None:
     """It ignores that a file has to be new, and tells of hard links that it does not make."""
     with running_rclone(tmp_path / "server") as server:
-        archive = open_archive(archive_section(Path("/root"), server, verify="readback"))
+        archive = open_archive(
+            archive_section(Path(server.remote_root, "root"), server, verify="readback")
+        )
         site = Site(archive, server.root / "root", "")
         site.put_foreign(NAME, b"foreign")
         await refused_by(archive, source(tmp_path, "in/a.csv", b"content"))
