@@ -10,6 +10,7 @@ from weakref import WeakKeyDictionary
 import asyncssh
 
 from backupd.archive.naming import encode
+from backupd.archive.sftp_errors import explaining
 from backupd.archive.sftp_look import SYMLINK, look
 from backupd.core.errors import TransientError
 from backupd.core.gathering import Gathering
@@ -113,16 +114,26 @@ def _is_a_link(path: str) -> TransientError:
 
 
 async def _flush(link: Link, directory: str) -> bool:
-    """OpenSSH opens a directory for reading like a file, and fsync takes that."""
-    opening = link.sftp.open(encode(directory), asyncssh.FXF_READ, encoding=None)
-    try:
-        handle = await link.ask(opening)
-    except asyncssh.SFTPError:
-        return False
+    """OpenSSH opens a directory for reading like a file, and fsync takes that.
+
+    Where that fails, its disk has failed, and a power cut may take the names back. Other servers
+    answer in the same way to what they do not know.
+    """
+    async with explaining(link, "flush", directory):
+        try:
+            await _fsync(link, directory)
+        except (asyncssh.SFTPOpUnsupported, asyncssh.SFTPPermissionDenied):
+            return False
+        except asyncssh.SFTPError:
+            if link.is_openssh:
+                raise
+            return False
+    return True
+
+
+async def _fsync(link: Link, directory: str) -> None:
+    handle = await link.ask(link.sftp.open(encode(directory), asyncssh.FXF_READ, encoding=None))
     try:
         await link.ask(handle.fsync())
-    except asyncssh.SFTPError:
-        return False
     finally:
         await link.ask(handle.close())
-    return True
