@@ -16,8 +16,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from backupd.alerts import Alerts
-from backupd.archive import open_archive
-from backupd.carrier import Carrier, Orders, works
+from backupd.carrier import Carrier, Orders
 from backupd.config import ConfigMistakes, Mistake
 from backupd.control import ControlServer
 from backupd.core import moves
@@ -33,19 +32,23 @@ from backupd.ops.metrics import Meter, MetricsServer, Snapshot
 from backupd.ops.status_file import StatusFile
 from backupd.ops.systemd import Manager
 from backupd.ops.watchdog import Watchdog
-from backupd.stages import LocalFiles, Manifest, ShipRules
+from backupd.stages import CleanupRules, Manifest, ShipRules
 from backupd.warehouse import open_refresher, open_warehouse
 from backupd.worker import (
+    ARCHIVE,
     IMPALA,
     WAREHOUSE,
+    ArchivePlace,
     BatchFormer,
     BatchLane,
     Breakers,
+    ClockWatch,
     DoublesLane,
     FileLane,
     LedgerPlace,
     LedgerStatements,
     RefreshLane,
+    RowsSeen,
     Shop,
 )
 
@@ -54,17 +57,17 @@ if TYPE_CHECKING:
     from typing import Any
 
     from backupd.config.sections import Config, MetricsSection
-    from backupd.core.ports import Archive, Refresher, Warehouse
+    from backupd.core.ports import Refresher, Warehouse
     from backupd.core.records import Task
 
     Work = Callable[[Task], Awaitable[Result]]
 
 log = structlog.get_logger()
 
-_ARCHIVE = "archive"  # as a dependency is named
 _CLEANUPS = 32  # at once: each is a look and an unlink
 _VERIFYING = 3  # as many files in ship as are sent at once: the others wait for their verification
 _DRAIN = 20.0  # seconds that running files get to end after SIGTERM
+_A_MINUTE = 60.0  # seconds: as long is looked at what is down, or in use
 _JITTER = (0.75, 1.25)
 _IDLE_LOOK = 0.05  # seconds between looks whether `run --once` is through
 _BEFORE_LOAD = (Stage.SETTLE, Stage.MANIFEST)
@@ -110,8 +113,9 @@ class Supervisor:
             feeds={feed.name: feed for feed in config.feeds},
             policy=self._policy,
             breakers=self._breakers,
-            away=lambda: self._intake.health.away,
+            roots=lambda: self._intake.health.roots,
             now=time.time,
+            since=time.time(),
             stop=self._stop,
             measure=self._meter.measure,
         )
@@ -126,28 +130,28 @@ class Supervisor:
     async def run(self, *, once: bool) -> bool:
         """Work until told to stop or, with `once`, until nothing is left to be done.
 
-        Returns whether every file is done. Raises LedgerError, or what ended a part of the house.
+        Returns whether every file is done, as far as can be told: a feed that is unavailable may
+        have more. Raises LedgerError, or what ended a part of the house.
         """
         async with AsyncExitStack() as stack:
             self._listen_to_signals(stack)  # to the very end, when a successor may stand ready
             await self._live(once=once)
             if self._status_file:
                 await self._status_file.write()
-            return await self._ledger.ask(reports.not_done) == 0
+            all_done = await self._ledger.ask(reports.not_done) == 0
+            return all_done and not self._intake.health.away
 
     async def _live(self, *, once: bool) -> None:
         async with AsyncExitStack() as stack:
             # Should it fail, nothing is told any more, and systemd acts.
             stack.callback(asyncio.create_task(self._watchdog.run()).cancel)
-            archive = open_archive(self._config.archive)
-            stack.push_async_callback(archive.aclose)
             warehouse = open_warehouse(
                 self._config.warehouse,
                 LedgerStatements(self._ledger),
                 LedgerPlace(self._ledger, WAREHOUSE),
             )
             stack.push_async_callback(warehouse.aclose)
-            work = await self._work_of_stages(stack, archive)
+            work = await self._work_of_stages(stack, warehouse)
             refresher = open_refresher(self._config.warehouse)
             if refresher is not None:
                 stack.push_async_callback(refresher.aclose)
@@ -262,7 +266,7 @@ class Supervisor:
 
     def _dependencies(self) -> list[str]:
         impala = [IMPALA] if self._config.warehouse.impala else []
-        return [_ARCHIVE, WAREHOUSE, *impala]
+        return [ARCHIVE, WAREHOUSE, *impala]
 
     # -- work ----------------------------------------------------------------------------------
 
@@ -287,7 +291,8 @@ class Supervisor:
             BatchLane(shop, Stage.LOAD, warehouse).run(),
             BatchLane(shop, Stage.MERGE, warehouse, refresher.table if refresher else "").run(),
             DoublesLane(shop, warehouse).run(),
-            FileLane(shop, Stage.SHIP, work[Stage.SHIP], in_ship, _ARCHIVE).run(),
+            ClockWatch(self._ledger, self._longest_pause(), self._stop).run(),
+            FileLane(shop, Stage.SHIP, work[Stage.SHIP], in_ship, ARCHIVE).run(),
             FileLane(shop, Stage.CLEANUP, self._counted(work[Stage.CLEANUP]), _CLEANUPS).run(),
         ]
         if self._status_file:
@@ -298,6 +303,11 @@ class Supervisor:
         if refresher is not None:
             parts.append(RefreshLane(shop, refresher).run())
         return [*parts, self._until_done()] if once else parts
+
+    def _longest_pause(self) -> float:
+        """Return the longest time that a file waits for by itself, in seconds."""
+        intake, retry = self._config.intake, self._config.retry
+        return max(intake.settle_for, intake.rescan_every, retry.cap * max(_JITTER), _A_MINUTE)
 
     async def _status_line(self) -> str:
         now = await self._ledger.ask(incident_reports.in_short)
@@ -313,23 +323,34 @@ class Supervisor:
         health = self._intake.health
         return health.away if health.checked else None
 
-    async def _work_of_stages(self, stack: AsyncExitStack, archive: Archive) -> dict[Stage, Work]:
+    async def _work_of_stages(
+        self, stack: AsyncExitStack, warehouse: Warehouse
+    ) -> dict[Stage, Work]:
         """Return who does each stage: the carrier what leaves this host, this process the rest."""
         section, cleanup = self._config.archive, self._config.cleanup
         compress = section.compression == "gzip"
-        local = LocalFiles(self._intake.health.why_away)
-        manifest = Manifest(local, compress=compress)
+        manifest = Manifest(compress=compress)
         if self._config.environment == "dev":
             return {Stage.MANIFEST: manifest, Stage.SHIP: _skipped, Stage.CLEANUP: _skipped}
         at_once = self._config.concurrency.ship
-        rules = ShipRules(compress=compress, keep_for=cleanup.keep_for, at_once=at_once)
-        orders = Orders(archive=section, ship=rules, delete=cleanup.action == "delete")
-        here = works(orders, archive, local)
-        carrier = await stack.enter_async_context(Carrier(orders))
+        ship = ShipRules(compress=compress, keep_for=cleanup.keep_for, at_once=at_once)
+        rules = CleanupRules(
+            delete=cleanup.action == "delete", ask_writers=self._config.intake.open_files == "auto"
+        )
+        orders = Orders(archive=section, ship=ship, cleanup=rules)
+        place = ArchivePlace(section, self._ledger)
+        stack.callback(place.close)
+        carrier = await stack.enter_async_context(Carrier(orders, place))
         self._signs_of_life["the carrier"] = carrier.sign_of_life
+        clean_up = carrier.stage(Stage.CLEANUP)
+        if rules.delete:
+            rows = RowsSeen(warehouse)
+            stack.push_async_callback(rows.aclose)
+            clean_up = rows.seen_before(clean_up)
         return {
             Stage.MANIFEST: manifest,
-            **{stage: carrier.stage(stage, work) for stage, work in here.items()},
+            Stage.SHIP: carrier.stage(Stage.SHIP),
+            Stage.CLEANUP: clean_up,
         }
 
     def _counted(self, last_stage: Work) -> Work:

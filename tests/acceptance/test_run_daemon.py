@@ -252,7 +252,7 @@ def test_starts_while_the_directory_of_a_feed_that_was_there_is_away(tmp_path: P
         daemon.tells("cleanup finished")
 
     assert checked.returncode == 0
-    assert "the directory of feed traffic/a is away" in checked.stderr
+    assert "the directory of feed traffic/a is unavailable" in checked.stderr
 
 
 def test_a_directory_that_never_was_there_is_a_mistake(tmp_path: Path) -> None:

@@ -10,14 +10,14 @@ import pytest
 
 from backupd.archive.stream import SendStream
 from backupd.core.archive_names import versioned
-from backupd.core.records import Task
-from backupd.stages import LocalFiles, Ship, ShipRules
+from backupd.stages import Ship, ShipRules
 from support.fake_archive import FakeArchive
-from support.files import registered
-from support.intake import a_feed
+from support.files import registered, task_of
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from backupd.core.records import Task
 
 
 @pytest.fixture
@@ -28,13 +28,13 @@ def archive() -> FakeArchive:
 @pytest.fixture
 def ship(archive: FakeArchive) -> Ship:
     stream = partial(SendStream, level=1)
-    return Ship(archive, LocalFiles(lambda _: None), stream, ShipRules(compress=True))
+    return Ship(archive, stream, ShipRules(compress=True))
 
 
 def a_second_try(path: Path) -> Task:
     path.write_bytes(b"a record\n")
     file = replace(registered(path), tries=2)
-    return Task(file=file, feed=a_feed(str(path.parent)))
+    return task_of(file)
 
 
 async def test_the_next_try_removes_what_was_left_under_either_name(

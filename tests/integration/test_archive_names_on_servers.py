@@ -18,11 +18,9 @@ from backupd.archive.connection import CONNECTIONS
 from backupd.archive.sftp_trial import HOST
 from backupd.core.archive_names import versioned
 from backupd.core.errors import DependencyDownError, TransientError, UnknownOutcomeError
-from backupd.core.records import Task
-from backupd.stages import LocalFiles, Ship, ShipRules
+from backupd.stages import Ship, ShipRules
 from support.archives import archive_section
-from support.files import registered
-from support.intake import a_feed
+from support.files import registered, task_of
 from support.odd_sftp import ROOMY, OddServer, serving
 from support.sftp_servers import SftpServer, running_dropbear, running_proftpd, running_rclone
 from support.sshd import SshServer, running_sshd
@@ -107,9 +105,9 @@ def source(directory: Path, name: str, content: bytes, **changes: object) -> Fil
 async def ship(archive: Archive, file: FileRecord, first_try: int = 1) -> Receipt:
     """Ship with compression off, trying again as the worker does."""
     rules = ShipRules(compress=False)
-    stage = Ship(archive, LocalFiles(lambda _: None), partial(SendStream, level=1), rules)
+    stage = Ship(archive, partial(SendStream, level=1), rules)
     for attempt in range(first_try, first_try + 20):
-        task = Task(file=replace(file, tries=attempt), feed=a_feed(Path(file.path).parent))
+        task = task_of(replace(file, tries=attempt))
         try:
             result = await stage(task)
         except TransientError:

@@ -23,26 +23,28 @@ from backupd.core.errors import (
     TransientError,
     WorkerDiedError,
 )
-from backupd.core.records import Identity, Result, Task
+from backupd.core.records import Identity, Task
 from backupd.core.stages import Stage, Status
-from backupd.stages import ShipRules
-from support.archives import archive_section
-from support.files import NOW, POLICY, a_running_file, moved, registered
-from support.intake import a_feed, eventually
+from backupd.stages import CleanupRules, ShipRules
+from support.archives import FirstUse, archive_section
+from support.files import NOW, POLICY, a_running_file, moved, registered, task_of
+from support.intake import eventually
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
 CONTENT = b"id;name\n1;a\n" * 1_000
-FOUND_HERE = Result(changes={}, detail="looked at in the first process")
+
+
+def orders_for(directory: Path) -> Orders:
+    section = archive_section(directory / "archive")
+    return Orders(archive=section, ship=ShipRules(compress=True), cleanup=CleanupRules(delete=True))
 
 
 @pytest.fixture
 async def carrier(tmp_path: Path) -> AsyncIterator[Carrier]:
-    orders = Orders(
-        archive=archive_section(tmp_path / "archive"), ship=ShipRules(compress=True), delete=True
-    )
-    async with Carrier(orders) as carrier:
+    orders = orders_for(tmp_path)
+    async with Carrier(orders, FirstUse()) as carrier:
         yield carrier
     assert carriers() == []
 
@@ -52,11 +54,7 @@ def task(tmp_path: Path) -> Task:
     path = tmp_path / "eLUX_1.csv"
     path.write_bytes(CONTENT)
     file = registered(path)
-    return Task(file=file, feed=a_feed(str(tmp_path)))
-
-
-async def here(_: Task) -> Result:
-    return FOUND_HERE
+    return task_of(file)
 
 
 def carriers() -> list[int]:
@@ -70,7 +68,7 @@ def carriers() -> list[int]:
 
 
 async def test_a_file_is_shipped_and_its_receipt_comes_back(carrier: Carrier, task: Task) -> None:
-    result = await carrier.stage(Stage.SHIP, here)(task)
+    result = await carrier.stage(Stage.SHIP)(task)
     assert result.receipt is not None
     assert result.receipt.sha256 == task.file.sha256
     assert result.changes["identity"] == Identity.of(Path(task.file.path).stat())
@@ -79,21 +77,26 @@ async def test_a_file_is_shipped_and_its_receipt_comes_back(carrier: Carrier, ta
 async def test_what_the_stage_raises_comes_back_as_it_was(carrier: Carrier, task: Task) -> None:
     other = replace(task, file=replace(task.file, sha256="0" * 64))
     with pytest.raises(LocalGoneError, match="changed after it was registered") as caught:
-        await carrier.stage(Stage.SHIP, here)(other)
+        await carrier.stage(Stage.SHIP)(other)
     assert caught.value.hint == "the changed file is taken as a new one"
 
 
-async def test_a_file_that_is_not_there_is_looked_at_in_the_first_process(
+async def test_a_file_that_is_not_there_has_vanished_unless_its_feed_has(
     carrier: Carrier, task: Task
 ) -> None:
     Path(task.file.path).unlink()
-    assert await carrier.stage(Stage.SHIP, here)(task) == FOUND_HERE
+    with pytest.raises(LocalGoneError, match="vanished"):
+        await carrier.stage(Stage.SHIP)(task)
+    elsewhere = replace(task, root=replace(task.root, ino=task.root.ino + 1))
+    with pytest.raises(DependencyDownError, match="another directory") as caught:
+        await carrier.stage(Stage.SHIP)(elsewhere)
+    assert caught.value.dependency == "feed:traffic/eLUX"
 
 
 async def test_a_carrier_that_dies_is_told_of_and_started_anew(
     carrier: Carrier, task: Task
 ) -> None:
-    shipping = carrier.stage(Stage.SHIP, here)
+    shipping = carrier.stage(Stage.SHIP)
     (pid,) = carriers()
     os.kill(pid, signal.SIGSTOP)  # so that the file is surely in its hands
     in_hand = asyncio.ensure_future(shipping(task))
@@ -109,17 +112,15 @@ async def test_one_that_dies_again_and_again_is_started_ever_later(
     tmp_path: Path, task: Task, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(client, "_PAUSE", 0.01)
-    orders = Orders(
-        archive=archive_section(tmp_path / "archive"), ship=ShipRules(compress=True), delete=True
-    )
+    orders = orders_for(tmp_path)
     pauses = []
-    async with Carrier(orders) as carrier:
+    async with Carrier(orders, FirstUse()) as carrier:
         for _ in range(4):
             child = await carrier._living()
             os.kill(child._process.pid, signal.SIGKILL)
             await eventually(lambda child=child: _is_dead(child), lambda: "it lives")  # type: ignore[misc]
             pauses.append(carrier._pause)
-        assert (await carrier.stage(Stage.SHIP, here)(task)).receipt is not None
+        assert (await carrier.stage(Stage.SHIP)(task)).receipt is not None
     assert pauses == [0.01, 0.02, 0.04, 0.08]
 
 
@@ -128,7 +129,7 @@ async def _is_dead(child: client._Child) -> bool:
 
 
 async def test_signals_to_the_whole_group_do_not_end_it(carrier: Carrier, task: Task) -> None:
-    shipping = carrier.stage(Stage.SHIP, here)
+    shipping = carrier.stage(Stage.SHIP)
     await shipping(task)
     (pid,) = carriers()
     os.kill(pid, signal.SIGTERM)
@@ -143,12 +144,13 @@ async def test_it_ends_when_its_first_process_is_gone(tmp_path: Path) -> None:
         "from pathlib import Path\n"
         f"sys.path[:0] = {[str(Path(__file__).parents[1])]!r}\n"
         "from backupd.carrier import Carrier, Orders\n"
-        "from backupd.stages import ShipRules\n"
-        "from support.archives import archive_section\n"
+        "from backupd.stages import CleanupRules, ShipRules\n"
+        "from support.archives import FirstUse, archive_section\n"
         "async def main():\n"
         f"    section = archive_section(Path({str(tmp_path)!r}))\n"
-        "    orders = Orders(archive=section, ship=ShipRules(compress=True), delete=True)\n"
-        "    async with Carrier(orders):\n"
+        "    ship, cleanup = ShipRules(compress=True), CleanupRules(delete=True)\n"
+        "    orders = Orders(archive=section, ship=ship, cleanup=cleanup)\n"
+        "    async with Carrier(orders, FirstUse()):\n"
         "        print(Path(f'/proc/self/task/{os.getpid()}/children').read_text(), flush=True)\n"
         "        os.kill(os.getpid(), signal.SIGKILL)\n"
         "asyncio.run(main())\n"

@@ -202,7 +202,9 @@ async def test_a_damaged_file_is_never_taken_for_an_empty_one(
     damaged = root / "production" / "file_date=2026-11-23" / "other.parquet"
     damaged.write_bytes(b"PAR1")
     with pytest.raises(TransientError, match=str(damaged)):
-        await warehouse.find([RowKey(rows[0].file_id, rows[0].file_date)])
+        await warehouse.find([RowKey("nowhere else", rows[0].file_date)])
+    of_its_batch = RowKey(rows[0].file_id, rows[0].file_date, batch.id)
+    assert await warehouse.find([of_its_batch]) == {rows[0].file_id}
 
 
 @pytest.mark.parametrize(

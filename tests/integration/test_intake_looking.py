@@ -10,6 +10,8 @@ import pytest
 from backupd.core.companions import MAX_BYTES
 from backupd.core.records import Identity
 from backupd.intake.looking import look_at
+from backupd.localfs.directory import Directory
+from support.intake import a_settling_file
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -30,15 +32,25 @@ def companion(tmp_path: Path) -> Path:
 
 
 def looked(data: Path, companion: Path) -> Look:
-    look = look_at(str(data), str(companion))
+    look = look_below(data, companion)
     assert look is not None
     return look
 
 
+def look_below(data: Path, companion: Path | None) -> Look | None:
+    """Look at a file below its directory's directory."""
+    file = a_settling_file(
+        relative_path=f"{data.parent.name}/{data.name}",
+        companion_path=str(companion) if companion else None,
+    )
+    with Directory.at(str(data.parent.parent)) as root:
+        return look_at(root, file)
+
+
 def test_no_file_is_nothing(tmp_path: Path, companion: Path) -> None:
-    assert look_at(str(tmp_path / "none"), str(companion)) is None
+    assert look_below(tmp_path / "none", companion) is None
     (tmp_path / "file").touch()
-    assert look_at(str(tmp_path / "file" / "below"), None) is None
+    assert look_below(tmp_path / "file" / "below", None) is None
 
 
 def test_a_companion_is_read_with_the_identity_it_had(data: Path, companion: Path) -> None:

@@ -15,6 +15,7 @@ from watchdog.observers.inotify_c import InotifyFD
 from backupd.core.stages import Stage, Status
 from backupd.intake.hints import PendingHints
 from backupd.intake.observer import Observer
+from backupd.localfs.directory import Directory
 from support.intake import a_feed, watching
 
 if TYPE_CHECKING:
@@ -28,6 +29,11 @@ class Watch:
         self.came = threading.Event()
         self.pending = PendingHints(self.came.set)
         self.observer = Observer(self.pending)
+
+    def at(self, path: str) -> bool:
+        """Watch a directory; tell whether that is new."""
+        with Directory.at(path) as directory:
+            return self.observer.watch(path, directory)
 
     def names(self, last: str) -> set[str]:
         """Return the names that were told until this one was."""
@@ -51,7 +57,7 @@ def watch() -> Iterator[Watch]:
 
 def test_reading_a_file_tells_nothing(watch: Watch, tmp_path: Path) -> None:
     (tmp_path / "a").write_text("a")
-    watch.observer.watch(str(tmp_path))
+    watch.at(str(tmp_path))
     (tmp_path / "a").read_text()
     list(tmp_path.iterdir())
     (tmp_path / "a").unlink()
@@ -64,23 +70,23 @@ def test_a_directory_is_watched_once_and_anew_when_it_is_another(
 ) -> None:
     directory = tmp_path / "d"
     directory.mkdir()
-    assert watch.observer.watch(str(directory))
-    assert not watch.observer.watch(str(directory))
+    assert watch.at(str(directory))
+    assert not watch.at(str(directory))
     directory.rename(tmp_path / "aside")
     directory.mkdir()
-    assert watch.observer.watch(str(directory))
+    assert watch.at(str(directory))
     (directory / "a").touch()
     watch.names("a")
 
 
 def test_a_new_directory_is_told_as_a_tree(watch: Watch, tmp_path: Path) -> None:
-    watch.observer.watch(str(tmp_path))
+    watch.at(str(tmp_path))
     (tmp_path / "new").mkdir()
     assert watch.names(str(tmp_path / "new")) == {str(tmp_path / "new")}
 
 
 def test_an_overflow_of_the_kernels_queue_asks_for_a_rescan(watch: Watch, tmp_path: Path) -> None:
-    watch.observer.watch(str(tmp_path))
+    watch.at(str(tmp_path))
     deadline = time.monotonic() + 20
     rescan = False
     with watch.pending._lock:  # the reader stands still at its first hint
@@ -99,7 +105,7 @@ def test_an_exception_in_the_handler_does_not_end_the_thread(
     def fail(directory: str, name: str) -> None:
         raise ValueError(directory, name)
 
-    watch.observer.watch(str(tmp_path))
+    watch.at(str(tmp_path))
     with monkeypatch.context() as patch, capture_logs():
         patch.setattr(watch.pending, "add", fail)
         (tmp_path / "a").touch()
@@ -110,7 +116,7 @@ def test_an_exception_in_the_handler_does_not_end_the_thread(
 
 def test_a_directory_that_is_gone_is_forgotten(watch: Watch, tmp_path: Path) -> None:
     (tmp_path / "d").mkdir()
-    watch.observer.watch(str(tmp_path / "d"))
+    watch.at(str(tmp_path / "d"))
     (tmp_path / "d").rename(tmp_path / "e")
     watch.observer.forget_gone()
     assert watch.observer._watched == {}

@@ -277,15 +277,21 @@ async def test_a_burst_that_overflows_the_kernels_queue_loses_nothing(
         assert sum(item.files for item in counts) == count
 
 
-async def test_a_directory_that_is_made_anew_is_watched_again(
+async def test_a_directory_that_is_back_is_watched_again_and_no_other_one(
     tmp_path: Path, feed_dir: Path
 ) -> None:
     with capture_logs():
         async with watching(tmp_path, [a_feed(feed_dir)]) as watched:
             feed_dir.rename(tmp_path / "aside")
             feed_dir.mkdir()
+            await watched.away("traffic/eLUX")
             (feed_dir / "eLUX_1.csv").write_text("a\n")
-            await watched.until_one("eLUX_1.csv", lambda _: True)
+            feed_dir.rename(tmp_path / "not meant")
+            (tmp_path / "aside").rename(feed_dir)
+            await watched.away()
+            (feed_dir / "eLUX_2.csv").write_text("a\n")
+            await watched.until_one("eLUX_2.csv", lambda _: True)
+            assert len(await watched.files()) == 1
 
 
 async def test_files_of_a_feed_that_is_away_wait_and_are_not_taken_for_gone(
@@ -297,7 +303,9 @@ async def test_files_of_a_feed_that_is_away_wait_and_are_not_taken_for_gone(
             (feed_dir / "eLUX_1.csv").write_text("a\n")
             await watched.until_one("eLUX_1.csv", lambda _: True)
             feed_dir.rename(tmp_path / "unplugged")
-            waiting = await watched.until_one("eLUX_1.csv", lambda file: "away" in file.reason)
+            waiting = await watched.until_one(
+                "eLUX_1.csv", lambda file: "unavailable" in file.reason
+            )
             assert (waiting.status, waiting.local) == (Status.WAITING, True)
             await watched.away(feed.name)
             (tmp_path / "unplugged").rename(feed_dir)

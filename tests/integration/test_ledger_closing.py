@@ -9,10 +9,11 @@ import pytest
 
 from backupd.control import actions
 from backupd.core import moves
+from backupd.core.errors import LocalGoneError
 from backupd.core.records import FileRecord, Move, Receipt, Result, Seen
 from backupd.core.stages import BATCHED, Stage, Status
 from backupd.ledger import incident_reports, reports
-from support.files import NOW, a_file, a_sighting
+from support.files import NOW, POLICY, a_file, a_sighting
 from support.intake import an_identity
 from support.ledgers import FEED, FEEDS, files_of, looked_at, one, opened, plant, story
 
@@ -270,14 +271,25 @@ async def test_a_dismissed_file_with_a_row_ships_what_is_delivered_again(
     assert (original.stage, original.status, original.is_closed) == (Stage.SHIP, "waiting", False)
 
 
-async def test_a_dismissed_file_that_is_proven_carries_its_duplicates(ledger: Ledger) -> None:
+async def test_a_shipped_file_that_is_parked_is_closed_by_a_later_delivery_and_carries_it(
+    ledger: Ledger,
+) -> None:
     first = await with_receipt(ledger, parked(Stage.CLEANUP, row_seen_at=NOW))
-    waiting = await counted(ledger, await delivered_again(ledger))
-    await dismissed(ledger, first)
-    woken = await one(ledger, waiting.id)
-    assert (woken.stage, woken.duplicate_of, woken.awaits) == (Stage.CLEANUP, first.id, "")
-    later = await one(ledger, waiting.id)
-    assert later.next_attempt_at == NOW
+    again = await counted(ledger, await delivered_again(ledger))
+    assert (await one(ledger, first.id)).is_closed
+    assert (again.stage, again.duplicate_of, again.awaits) == (Stage.CLEANUP, first.id, "")
+
+
+async def test_a_duplicate_is_read_anew_when_the_first_file_loses_its_content_once_more(
+    ledger: Ledger,
+) -> None:
+    (first,) = await plant(ledger, parked(Stage.SHIP, row_seen_at=NOW, local=False))
+    again = await counted(ledger, await delivered_again(ledger))
+    assert again.awaits == "original"
+    (running,) = await ledger.claim(Stage.SHIP, 1, NOW, [first.feed])
+    assert await ledger.move([moves.failed(running, LocalGoneError("vanished"), NOW, POLICY)])
+    freed = await one(ledger, again.id)
+    assert (freed.stage, freed.duplicate_of, freed.awaits) == (Stage.MANIFEST, None, "")
 
 
 async def test_a_later_duplicate_of_a_dismissed_file_that_is_proven_leans_on_it(

@@ -89,11 +89,13 @@ async def test_a_file_on_its_way_keeps_its_path_whatever_is_seen_there(
         assert await ledger.see([a_sighting(path, identity=an_identity(ino=3))]) == [Seen.KNOWN]
 
 
-@pytest.mark.parametrize("status", [Status.DONE, Status.PARKED])
+@pytest.mark.parametrize(
+    ("stage", "status"), [(Stage.CLEANUP, Status.DONE), (Stage.SHIP, Status.PARKED)]
+)
 async def test_a_path_delivered_again_makes_a_new_row_and_the_old_one_lets_go(
-    ledger: Ledger, status: Status
+    ledger: Ledger, stage: Stage, status: Status
 ) -> None:
-    (old,) = await plant(ledger, a_file(Stage.CLEANUP, status, row_seen_at=NOW))
+    (old,) = await plant(ledger, a_file(stage, status, row_seen_at=NOW))
     assert await looked_at(ledger, a_sighting(old.path, identity=old.identity)) == [Seen.KNOWN]
     again = a_sighting(old.path, identity=an_identity(ino=3))
     assert await looked_at(ledger, again) == [Seen.NEW]
@@ -365,10 +367,12 @@ async def test_a_root_is_told_while_a_file_of_its_feed_may_be_missed(ledger: Led
     root = FeedMount(mount="/mnt/é", directory="/feed", real_path="/mnt/é/feed\udcff")
     await ledger.remember_root(FEED.name, root)
     await ledger.remember_root(OTHER.name, FeedMount(mount="/other"))
-    assert await ledger.feed_mounts() == {}
+    other = {OTHER.name: FeedMount(mount="/other")}
+    assert await ledger.feed_mounts() == {FEED.name: root, **other}
     (file,) = await plant(ledger, a_file(Stage.SHIP, Status.PARKED))
-    assert await ledger.feed_mounts() == {FEED.name: root}
-    await ledger.remember_root(FEED.name, FeedMount(mount="/mnt/2"))
-    assert await ledger.feed_mounts() == {FEED.name: FeedMount(mount="/mnt/2")}
+    assert await ledger.feed_mounts() == {FEED.name: replace(root, has_files=True), **other}
+    moved = FeedMount(mount="/mnt/2", has_files=True)
+    await ledger.remember_root(FEED.name, moved)
+    assert await ledger.feed_mounts() == {FEED.name: moved, **other}
     await stand(ledger, file, local=False)
-    assert await ledger.feed_mounts() == {}
+    assert await ledger.feed_mounts() == {FEED.name: FeedMount(mount="/mnt/2"), **other}

@@ -64,7 +64,9 @@ def test_files_of_another_user_need_the_capability(
         else:
             os.chown(tmp_path, NOBODY, -1)
         reason = why_untold(str(tmp_path))
-    assert reason == f"user {os.geteuid()} neither owns them nor has the capability CAP_LEASE"
+    assert reason is not None
+    assert f"user {os.geteuid()}" in reason
+    assert "CAP_LEASE" in reason
     assert why_untold(str(tmp_path)) is None
 
 

@@ -7,7 +7,6 @@ import hashlib
 import subprocess
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,15 +14,14 @@ import pytest
 from backupd.archive import SendStream, open_archive
 from backupd.core.archive_names import versioned
 from backupd.core.errors import DependencyDownError, TransientError
-from backupd.core.records import Task
-from backupd.stages import LocalFiles, Ship, ShipRules
+from backupd.stages import Ship, ShipRules
 from support.archives import archive_section
-from support.files import registered
-from support.intake import a_feed
+from support.files import registered, task_of
 from support.sshd import running_sshd
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
+    from pathlib import Path
 
     from backupd.core.ports import Archive
     from backupd.core.records import FileRecord, Receipt, Result
@@ -80,8 +78,8 @@ def a_file(feed: Path, tries: int = 1, name: str = "d/a.csv") -> FileRecord:
 
 async def ship(archive: Archive, file: FileRecord, receipt: Receipt | None = None) -> Result:
     rules = ShipRules(compress=False)
-    stage = Ship(archive, LocalFiles(lambda _: None), partial(SendStream, level=1), rules)
-    return await stage(Task(file=file, feed=a_feed(Path(file.path).parent), receipt=receipt))
+    stage = Ship(archive, partial(SendStream, level=1), rules)
+    return await stage(task_of(file, receipt=receipt))
 
 
 async def refused(archive: Archive, file: FileRecord, feed: Path) -> None:

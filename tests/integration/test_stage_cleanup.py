@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
+from contextlib import suppress
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -16,17 +17,21 @@ from backupd.core.errors import (
     RewindError,
     TransientError,
 )
-from backupd.core.records import Receipt, Result, Task
+from backupd.core.names import aside_name
+from backupd.core.records import Receipt
 from backupd.core.stages import Stage, Status
-from backupd.stages import Cleanup, LocalFiles, proof_of
+from backupd.localfs import syscalls
+from backupd.localfs.leases import Writers
+from backupd.stages import Cleanup, CleanupRules, cleanup, proof_of
 from support.fake_archive import FakeArchive
-from support.files import NOW, registered
+from support.files import NOW, registered, task_of
 from support.intake import a_feed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
-    from backupd.core.records import FileRecord
+    from backupd.core.records import FileRecord, Result, Task
 
 CONTENT = b"id;name\n1;a\n"
 STORED = b"what the archive holds"
@@ -60,7 +65,7 @@ def receipt_for(file: FileRecord, **changes: object) -> Receipt:
 def shipped(path: Path, **changes: object) -> Task:
     """A file that is proven to be safe elsewhere."""
     file = replace(registered(path, **changes), stage=Stage.CLEANUP)
-    return Task(file=file, feed=a_feed(path.parent), receipt=receipt_for(file))
+    return task_of(file, receipt=receipt_for(file), is_proven=True)
 
 
 def duplicate(path: Path) -> Task:
@@ -68,7 +73,8 @@ def duplicate(path: Path) -> Task:
     task = shipped(path)
     original = replace(task.file, id="f0", status=Status.DONE, local=False)
     file = replace(task.file, duplicate_of="f0", row_seen_at=None)
-    return replace(task, file=file, original=original, receipt=receipt_for(original))
+    receipt = receipt_for(original)
+    return replace(task, file=file, original=original, receipt=receipt, is_proven=False)
 
 
 def holding(content: bytes | None = STORED) -> FakeArchive:
@@ -78,11 +84,8 @@ def holding(content: bytes | None = STORED) -> FakeArchive:
     return archive
 
 
-async def clean(
-    task: Task, *, archive: FakeArchive | None = None, delete: bool = True, why: str | None = None
-) -> Result:
-    stage = Cleanup(archive or holding(), LocalFiles(lambda _: why), delete=delete)
-    return await stage(task)
+async def clean(task: Task, *, archive: FakeArchive | None = None, delete: bool = True) -> Result:
+    return await Cleanup(archive or holding(), CleanupRules(delete=delete))(task)
 
 
 async def test_a_proven_file_is_deleted_and_its_directory_stays(path: Path) -> None:
@@ -236,8 +239,9 @@ async def test_a_file_that_is_gone_already_counts_as_removed(path: Path) -> None
 async def test_while_its_feed_is_away_nothing_is_said_to_be_gone(path: Path) -> None:
     task = shipped(path)
     path.unlink()
-    with pytest.raises(DependencyDownError):
-        await clean(task, why="unmounted")
+    path.parent.rename(path.parent.with_name("elsewhere"))
+    with pytest.raises(DependencyDownError, match="unavailable"):
+        await clean(task)
 
 
 async def test_what_cannot_be_deleted_is_tried_again_with_a_hint(
@@ -248,10 +252,26 @@ async def test_what_cannot_be_deleted_is_tried_again_with_a_hint(
     def refuse(*_: object, **__: object) -> None:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(Path, "unlink", refuse)
+    monkeypatch.setattr(syscalls, "rename_without_replacing", refuse)
     with pytest.raises(TransientError, match="cannot delete") as caught:
         await clean(task)
     assert "right to write" in caught.value.hint
+
+
+async def test_on_a_full_disk_it_waits_until_there_is_room_to_move_it_aside(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = shipped(path)
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(syscalls, "rename_without_replacing", full)
+        with pytest.raises(RewindError, match="too full") as caught:
+            await clean(task)
+    assert caught.value.stage is Stage.CLEANUP
+    assert (await clean(task)).detail == "local copy deleted"
 
 
 # -- companions -------------------------------------------------------------------------------
@@ -302,6 +322,173 @@ async def test_a_companion_with_odd_bytes_is_known_again(path: Path) -> None:
     assert not companion.exists()
 
 
+# -- proof that is not fresh any more ---------------------------------------------------------
+
+
+async def test_a_fresh_proof_is_believed_without_another_look(path: Path) -> None:
+    archive = holding(None)
+    await clean(shipped(path), archive=archive)
+    assert not path.exists()
+    assert archive.calls == []
+
+
+async def test_an_old_proof_is_looked_at_again(path: Path) -> None:
+    archive = holding()
+    result = await clean(replace(shipped(path), is_proven=False), archive=archive)
+    assert not path.exists()
+    assert archive.calls == [("checksum", "eLUX/traffic/eLUX_1.csv.gz")]
+    assert result.leaned_on == ("archive",)
+
+
+@pytest.mark.parametrize("content", [None, b"harmed"], ids=["gone", "changed"])
+async def test_with_its_archive_copy_gone_or_changed_the_file_stays(
+    path: Path, content: bytes | None
+) -> None:
+    with pytest.raises(PermanentError, match="not deleted: its archive copy") as caught:
+        await clean(replace(shipped(path), is_proven=False), archive=holding(content))
+    assert "requeue it from ship" in caught.value.hint
+    assert path.exists()
+
+
+async def test_while_the_archive_is_down_an_old_proof_waits(path: Path) -> None:
+    archive = holding()
+    archive.down = DependencyDownError("archive", "refused")
+    with pytest.raises(DependencyDownError):
+        await clean(replace(shipped(path), is_proven=False), archive=archive)
+    assert path.exists()
+
+
+# -- who still writes -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("is_proven", [True, False])
+async def test_a_file_that_is_open_for_writing_waits(path: Path, is_proven: bool) -> None:
+    task = replace(shipped(path), is_proven=is_proven)
+    with path.open("a"), pytest.raises(RewindError, match="open for writing") as caught:
+        await clean(task)
+    assert caught.value.stage is Stage.CLEANUP
+    assert path.read_bytes() == CONTENT
+    assert caught.value.changes["awaits"] == "writer"
+    assert (await clean(task)).detail == "local copy deleted"
+
+
+@pytest.mark.parametrize("is_proven", [True, False])
+@pytest.mark.parametrize("more", [b"2;b\n", b""], ids=["appended", "rewritten"])
+async def test_what_a_writer_wrote_before_the_next_look_is_not_removed(
+    path: Path, is_proven: bool, more: bytes
+) -> None:
+    task = replace(shipped(path), is_proven=is_proven)
+    written = CONTENT + more if more else CONTENT.upper()
+    with path.open("r+b") as file:
+        file.write(written)
+        file.flush()
+        with suppress(RewindError):
+            assert "not deleted" in (await clean(task)).detail
+    assert "not deleted" in (await clean(task)).detail
+    assert path.read_bytes() == written
+
+
+async def test_writers_are_not_asked_for_where_the_config_says_so(path: Path) -> None:
+    task, rules = shipped(path), CleanupRules(delete=True, ask_writers=False)
+    with path.open("a"):
+        await Cleanup(holding(), rules)(task)
+    assert not path.exists()
+
+
+@pytest.mark.parametrize("why", ["the kernel does not tell", "coarse times"])
+async def test_where_times_tell_too_little_the_content_is_compared(
+    path: Path, monkeypatch: pytest.MonkeyPatch, why: str
+) -> None:
+    """As if the writes through a mapping had moved no time, or one too coarse."""
+    if why == "coarse times":
+        monkeypatch.setattr(cleanup, "has_coarse_times", lambda _: True)
+    else:
+        monkeypatch.setattr(cleanup, "writers_of", lambda *_, **__: Writers.NO_RIGHT)
+    path.write_bytes(CONTENT.upper())
+    task = shipped(path, sha256=hashlib.sha256(CONTENT).hexdigest())
+    assert "not deleted" in (await clean(task)).detail
+    assert path.read_bytes() == CONTENT.upper()
+    path.write_bytes(CONTENT)
+    assert (await clean(shipped(path))).detail == "local copy deleted"
+
+
+# -- what an interrupted removal left ---------------------------------------------------------
+
+
+async def test_what_was_moved_aside_when_the_process_ended_is_removed_the_next_time(
+    path: Path,
+) -> None:
+    companion, known = companion_of(path)
+    task = shipped(path, tries=2, **known)
+    for each in (path, companion):
+        each.rename(each.with_name(aside_name(each.name, task.file.id)))
+    assert (await clean(task)).detail == "local copy deleted"
+    assert list(path.parent.iterdir()) == []
+
+
+async def test_what_was_moved_aside_is_kept_where_a_new_file_has_its_name(path: Path) -> None:
+    task = shipped(path, tries=2)
+    path.rename(path.with_name(aside_name(path.name, task.file.id)))
+    path.write_bytes(b"a new one")
+    with pytest.raises(PermanentError, match="it is kept as eLUX_1"):
+        await clean(task)
+    assert path.read_bytes() == b"a new one"
+    (kept,) = (each for each in path.parent.iterdir() if each != path)
+    assert kept.read_bytes() == CONTENT
+
+
+async def test_nothing_is_removed_once_the_first_process_is_gone(path: Path) -> None:
+    def end() -> None:
+        raise SystemExit
+
+    with pytest.raises(SystemExit):
+        await Cleanup(holding(), CleanupRules(delete=True), end)(shipped(path))
+    assert path.exists()
+
+
+# -- links ------------------------------------------------------------------------------------
+
+
+async def test_a_directory_that_became_a_link_hides_its_files(path: Path) -> None:
+    below = path.parent / "below"
+    below.mkdir()
+    moved = path.rename(below / path.name)
+    file = replace(registered(moved), relative_path=f"below/{path.name}", stage=Stage.CLEANUP)
+    task = task_of(file, a_feed(path.parent, recursive=True), receipt=receipt_for(file))
+    below.rename(path.parent.with_name("elsewhere"))
+    below.symlink_to(path.parent.with_name("elsewhere"))
+    assert (await clean(replace(task, is_proven=True))).detail == "the local copy was gone already"
+    assert (below / path.name).exists()
+
+
+async def test_a_feed_that_has_another_directory_by_now_leaves_its_old_files(path: Path) -> None:
+    task = shipped(path)
+    (path.parent / "new").mkdir()
+    new = a_feed(path.parent / "new")
+    moved = task_of(task.file, new, receipt=task.receipt, is_proven=True)
+    assert "the feed has another directory" in (await clean(moved)).detail
+    assert path.exists()
+
+
+async def test_a_feeds_directory_may_get_another_name_in_the_config(path: Path) -> None:
+    task = shipped(path)
+    link = path.parent.with_name("link")
+    link.symlink_to(path.parent)
+    seen_by_link = replace(task.file, path=f"{link}/{path.name}")
+    for file, feed in ((task.file, a_feed(link)), (seen_by_link, task.feed)):
+        path.write_bytes(CONTENT)
+        again = task_of(file, feed, receipt=task.receipt, is_proven=True)
+        assert (await clean(again)).detail == "local copy deleted"
+
+
+async def test_a_copy_that_is_the_file_itself_is_none(path: Path) -> None:
+    archive = holding()
+    archive.same_files = {"eLUX/traffic/eLUX_1.csv.gz"}
+    with pytest.raises(PermanentError, match="this very file, by another name"):
+        await clean(replace(shipped(path), is_proven=False), archive=archive)
+    assert path.exists()
+
+
 # -- duplicates -------------------------------------------------------------------------------
 
 
@@ -341,6 +528,17 @@ async def test_a_duplicate_waits_for_its_original_however_it_came_here(path: Pat
         await clean(waiting)
     assert caught.value.stage is Stage.CLEANUP
     assert caught.value.changes["awaits"] == "original"
+    assert path.exists()
+
+
+async def test_a_duplicate_of_a_file_that_was_closed_without_proof_is_read_anew(path: Path) -> None:
+    task = duplicate(path)
+    assert task.original
+    closed = replace(task.original, done_at=NOW, reason="dismissed by hand: lost", row_seen_at=None)
+    with pytest.raises(RewindError, match="closed without proof") as caught:
+        await clean(replace(task, original=closed, receipt=None))
+    assert caught.value.stage is Stage.MANIFEST
+    assert caught.value.changes["duplicate_of"] is None
     assert path.exists()
 
 

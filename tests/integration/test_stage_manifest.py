@@ -248,11 +248,12 @@ def test_a_file_that_vanished_is_gone_for_good(tmp_path: Path) -> None:
 
 
 def test_while_its_feed_is_away_nothing_is_said_to_be_gone(tmp_path: Path) -> None:
-    path = a_real_file(tmp_path)
-    task = task_of(path)
-    path.unlink()
-    with pytest.raises(DependencyDownError, match="unmounted") as caught:
-        read(task, why_away="unmounted")
+    feed = tmp_path / "feed"
+    feed.mkdir()
+    task = task_of(a_real_file(feed))
+    feed.rename(tmp_path / "elsewhere")
+    with pytest.raises(DependencyDownError, match="No such file") as caught:
+        read(task)
     assert caught.value.dependency == "feed:traffic/eLUX"
 
 
@@ -261,7 +262,7 @@ import asyncio, os, sys
 sys.path.insert(0, sys.argv[2])
 from pathlib import Path
 from backupd.core.errors import BackupdError
-from backupd.stages import LocalFiles, Manifest
+from backupd.stages import Manifest
 from support.manifests import task_of
 task = task_of(Path(sys.argv[1]))
 if os.geteuid() == 0:
@@ -269,7 +270,7 @@ if os.geteuid() == 0:
     os.setgid(int(sys.argv[3]))
     os.setuid(int(sys.argv[3]))
 try:
-    asyncio.run(Manifest(LocalFiles(lambda _: None), compress=True)(task))
+    asyncio.run(Manifest(compress=True)(task))
 except BackupdError as error:
     print(type(error).__name__, error, error.hint, sep=";")
 """
@@ -281,8 +282,8 @@ def test_a_file_that_may_not_be_read_is_tried_again_with_a_hint(tmp_path: Path) 
     nobody = str(pwd.getpwnam("nobody").pw_uid)
     tests = str(Path(__file__).parent.parent)
     for parent in (tmp_path, *tmp_path.parents):
-        if not parent.stat().st_mode & 0o001:  # pytest's own, closed to others
-            parent.chmod(parent.stat().st_mode | 0o001)
+        if parent.stat().st_mode & 0o005 != 0o005:  # pytest's own, closed to others
+            parent.chmod(parent.stat().st_mode | 0o005)
     command = [sys.executable, "-c", AS_NOBODY, str(path), tests, nobody]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert not done.stderr, done.stderr

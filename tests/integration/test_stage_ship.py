@@ -6,7 +6,6 @@ import gzip
 import hashlib
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -21,14 +20,14 @@ from backupd.core.errors import (
     TransientError,
     UnknownOutcomeError,
 )
-from backupd.core.records import Identity, Receipt, Result, Task
-from backupd.stages import LocalFiles, Ship, ShipRules
+from backupd.core.records import Identity, Receipt, Result
+from backupd.stages import Ship, ShipRules
 from support.fake_archive import FakeArchive
-from support.files import registered
-from support.intake import a_feed
+from support.files import registered, task_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from backupd.core.ports import Published
     from backupd.core.records import FileRecord
@@ -48,12 +47,11 @@ def path(tmp_path: Path) -> Path:
 def shipper(archive: FakeArchive, *, compress: bool = True, keep_for: float = 0.0) -> Ship:
     stream = partial(SendStream, level=1)
     rules = ShipRules(compress=compress, keep_for=keep_for)
-    return Ship(archive, LocalFiles(lambda _: None), stream, rules)
+    return Ship(archive, stream, rules)
 
 
 async def ship(archive: FakeArchive, file: FileRecord, receipt: Receipt | None = None) -> Result:
-    feed = a_feed(Path(file.path).parent)
-    return await shipper(archive)(Task(file=file, feed=feed, receipt=receipt))
+    return await shipper(archive)(task_of(file, receipt=receipt))
 
 
 def holds(archive: FakeArchive, name: str) -> bytes:
@@ -87,7 +85,7 @@ async def test_what_arrives_is_what_was_there(path: Path, content: bytes, compre
     path.write_bytes(content)
     archive = FakeArchive()
     file = registered(path, archive_name=None)
-    await shipper(archive, compress=compress)(Task(file=file, feed=a_feed(path.parent)))
+    await shipper(archive, compress=compress)(task_of(file))
     (stored,) = archive.files.values()
     assert (gzip.decompress(stored) if compress else stored) == content
 
@@ -311,7 +309,7 @@ async def test_an_archive_without_room_is_down_not_the_file(path: Path) -> None:
 
 async def test_a_file_is_kept_for_as_long_as_it_shall_be(path: Path) -> None:
     archive = FakeArchive()
-    task = Task(file=registered(path), feed=a_feed(path.parent))
+    task = task_of(registered(path))
     result = await shipper(archive, keep_for=3600)(task)
     assert result.changes["awaits"] == "keep"
     again = await shipper(archive, keep_for=3600)(replace(task, receipt=result.receipt))

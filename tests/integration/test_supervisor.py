@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
+from pyarrow import parquet as pq
 
 from backupd.carrier import Carrier
 from backupd.config import ConfigMistakes, Mistake
 from backupd.core.places import MARK_FILE, mark_text, new_mark
+from backupd.core.records import new_id
 from backupd.core.stages import Stage, Status
 from backupd.ledger import reports
+from backupd.localfs.claims import claim
+from backupd.stages.rows import row_of
 from backupd.supervisor import Supervisor
+from backupd.warehouse import open_warehouse
 from support.configs import loaded
-from support.files import NOW, registered
-from support.intake import PATIENCE
+from support.files import NOW, a_batch, registered
+from support.intake import PATIENCE, eventually
 from support.ledgers import files_of, one, opened, plant, story
 from support.notify import listening
 
@@ -26,6 +32,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from backupd.config.sections import Config
+    from backupd.core.records import FileRecord
     from backupd.ledger import Ledger
 
 CHANGES: dict[str, str | None] = {
@@ -90,6 +97,59 @@ async def test_one_pass_with_nothing_to_do_is_well(tmp_path: Path, ledger: Ledge
     assert await files_of(ledger) == []
 
 
+async def test_one_pass_that_may_not_work_on_a_feed_is_not_well(
+    tmp_path: Path, ledger: Ledger
+) -> None:
+    config = configured(tmp_path)
+    (path,) = deliver(tmp_path, "a_1.csv")
+    feed = path.parent.stat()
+    another = claim(feed.st_dev, feed.st_ino, "feed")  # as another daemon has it
+    assert not await run_once(config, ledger)
+    assert path.exists()
+    assert await files_of(ledger) == []
+    another.release()
+    assert await run_once(config, ledger)
+    assert not path.exists()
+
+
+async def test_what_was_kept_for_a_while_is_removed_only_with_fresh_proof(
+    tmp_path: Path, ledger: Ledger
+) -> None:
+    config = configured(tmp_path, cleanup__keep_for='"2s"', batch__max_files="3")
+    lost, rowless, well = deliver(tmp_path, "a_1.csv", "a_2.csv", "a_3.csv")
+    running = asyncio.create_task(Supervisor(config, ledger).run(once=False))
+    try:
+        await eventually(lambda: waits(ledger, 3), lambda: "not kept")
+        next((tmp_path / "archive").rglob("a_1.csv.gz")).unlink()
+        for parquet in (tmp_path / "warehouse" / "production").rglob("*.parquet"):
+            drop_row(parquet, "a_2.csv")
+        await eventually(lambda: ends(ledger), lambda: "not done or parked")
+    finally:
+        os.kill(os.getpid(), signal.SIGTERM)
+        await running
+    assert (lost.exists(), rowless.exists(), well.exists()) == (True, True, False)
+    reasons = {file.file_name: file.reason for file in await files_of(ledger)}
+    assert "its archive copy" in reasons["a_1.csv"]
+    assert "its row is not in the production table" in reasons["a_2.csv"]
+
+
+async def waits(ledger: Ledger, count: int) -> bool:
+    """Tell whether so many files are kept for a while."""
+    return [file.awaits for file in await files_of(ledger)] == ["keep"] * count
+
+
+async def ends(ledger: Ledger) -> bool:
+    """Tell whether every file is done or parked."""
+    return {file.status for file in await files_of(ledger)} <= {Status.DONE, Status.PARKED}
+
+
+def drop_row(parquet: Path, name: str) -> None:
+    """Write a Parquet file anew without the row of a file."""
+    table = pq.read_table(parquet, partitioning=None)
+    keep = [each != name for each in table["file_name"].to_pylist()]
+    pq.write_table(table.filter(keep), parquet)
+
+
 async def test_one_pass_in_which_a_file_is_parked_is_not_well(
     tmp_path: Path, ledger: Ledger
 ) -> None:
@@ -144,6 +204,15 @@ async def know_warehouse(root: Path, ledger: Ledger) -> None:
     await ledger.remember_place("warehouse", mark, NOW)
 
 
+async def put_into(config: Config, file: FileRecord) -> None:
+    """Make a file's row in the warehouse."""
+    warehouse, batch = open_warehouse(config.warehouse), a_batch(id=new_id(NOW))
+    rows = [row_of(file, batch)]
+    await warehouse.load(batch, rows)
+    await warehouse.merge(batch, rows)
+    await warehouse.aclose()
+
+
 async def test_what_was_running_when_the_process_ended_is_taken_up(
     tmp_path: Path, ledger: Ledger
 ) -> None:
@@ -153,13 +222,19 @@ async def test_what_was_running_when_the_process_ended_is_taken_up(
     shipped = registered(path, feed="traffic/a", archive_name="a_9.csv.gz", id="s")
     lost = [
         replace(
-            shipped, id=f"l{number}", path=f"/gone/{number}", stage=Stage.LOAD, row_seen_at=None
+            shipped,
+            id=f"l{name}",
+            path=f"{path.parent}/{name}",
+            relative_path=name,
+            stage=Stage.LOAD,
+            row_seen_at=None,
         )
-        for number in range(2)
+        for name in ("a_0.csv", "a_1.csv")
     ]
     waiting = [replace(file, status=Status.WAITING, batch_id=None) for file in lost]
     await plant(ledger, shipped, *waiting)
     await know_warehouse(tmp_path / "warehouse", ledger)
+    await put_into(config, shipped)
     await ledger.form_batch(10, NOW)
     batch = await ledger.claim_batch(Stage.LOAD, NOW)
     assert batch is not None

@@ -16,8 +16,8 @@ from backupd.intake.hints import PendingHints
 from backupd.intake.watcher import Watcher
 from backupd.ops.systemd import Manager
 from backupd.ops.watchdog import Watchdog
-from backupd.stages import ShipRules
-from support.archives import archive_section
+from backupd.stages import CleanupRules, ShipRules
+from support.archives import FirstUse, archive_section
 from support.intake import PATIENCE, a_feed, eventually, watching
 from support.ledgers import opened
 from support.notify import Listener, listening
@@ -41,8 +41,10 @@ def systemd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Listene
 @pytest.fixture
 async def carrier(tmp_path: Path) -> AsyncIterator[Carrier]:
     rules = ShipRules(compress=True)
-    orders = Orders(archive=archive_section(tmp_path / "archive"), ship=rules, delete=True)
-    async with Carrier(orders) as carrier:
+    orders = Orders(
+        archive=archive_section(tmp_path / "archive"), ship=rules, cleanup=CleanupRules(delete=True)
+    )
+    async with Carrier(orders, FirstUse()) as carrier:
         yield carrier
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -45,8 +46,9 @@ async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
 class Work:
     """A stage that meets these errors, one a call, and does well after them."""
 
-    def __init__(self, *errors: BaseException) -> None:
+    def __init__(self, *errors: BaseException, result: Result = WELL) -> None:
         self.errors = list(errors)
+        self.result = result
         self.calls: list[str] = []
 
     async def __call__(self, task: Task) -> Result:
@@ -54,7 +56,7 @@ class Work:
         await asyncio.sleep(0)
         if self.errors:
             raise self.errors.pop(0)
-        return WELL
+        return self.result
 
 
 class Held:
@@ -231,10 +233,42 @@ async def test_a_feed_that_came_back_is_up_again(bench: Bench) -> None:
 async def test_a_duplicate_whose_copy_was_seen_shows_that_the_archive_is_up(bench: Bench) -> None:
     first = a_file(Stage.CLEANUP, Status.DONE, id="f0", path="/feed/0", done_at=1.0)
     await plant(bench.ledger, first, a_file(Stage.CLEANUP, duplicate_of="f0"))
-    lane = FileLane(bench.shop, Stage.CLEANUP, Work(DOWN), 4)
+    work = Work(DOWN, result=replace(WELL, leaned_on=("archive",)))
+    lane = FileLane(bench.shop, Stage.CLEANUP, work, 4)
     async with bench.at_work(lane.run()):
         await bench.until(all_at(Stage.CLEANUP, Status.DONE))
         await eventually(lambda: _true(not bench.shop.breakers.open), lambda: "still down")
+
+
+@pytest.mark.parametrize(
+    ("changes", "proven"),
+    [
+        ({}, True),
+        ({"proven_at": None}, False),
+        ({"row_seen_at": None}, False),
+        ({"duplicate_of": "f0"}, False),
+        ({"proven_at": -61.0}, False),
+        ({"row_seen_at": -61.0}, False),
+        ({"proven_at": 10.0}, False),
+    ],
+    ids=["fresh", "no copy", "no row", "duplicate", "old copy", "old row", "clock set back"],
+)
+async def test_a_proof_is_fresh_for_a_minute_where_nothing_came_in_between(
+    bench: Bench, changes: dict[str, object], proven: bool
+) -> None:
+    now = bench.now()
+    bench.shop.since = now - 1000
+    ages = {"proven_at": 0.0, "row_seen_at": -1.0, **changes}
+    times = {name: now + age if isinstance(age, float) else age for name, age in ages.items()}
+    file = a_file(Stage.CLEANUP, Status.WAITING, **times)
+    assert bench.shop.is_proven(file) is proven
+
+
+async def test_no_proof_is_fresh_that_an_earlier_process_had(bench: Bench) -> None:
+    now = bench.now()
+    bench.shop.since = now - 1
+    file = a_file(Stage.CLEANUP, proven_at=now, row_seen_at=now - 2)
+    assert not bench.shop.is_proven(file)
 
 
 async def test_files_of_an_away_feed_are_left_alone_until_it_is_back(bench: Bench) -> None:

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Literal
 from backupd.config.sections import ArchiveSection
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
+    from backupd.core.places import Witness
     from support.sftp_servers import SftpServer
     from support.sshd import SshServer
 
@@ -37,3 +39,16 @@ def archive_section(
         compression_level=1,
         verify=verify,
     )
+
+
+class FirstUse:
+    """What a new ledger knows of the archive's place: nothing, until it has a mark."""
+
+    def __init__(self) -> None:
+        self.mark: str | None = None
+
+    async def known(self) -> tuple[str | None, Sequence[Witness]]:
+        return self.mark, ()
+
+    async def identified(self, mark: str) -> None:
+        self.mark = mark

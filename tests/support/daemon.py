@@ -136,7 +136,7 @@ class Host:
         return {
             str(path.relative_to(self.archive)): gzip.decompress(path.read_bytes())
             for path in self.archive.rglob("*")
-            if path.is_file()
+            if path.is_file() and path.name != ".backupd-id"
         }
 
     def local(self) -> set[str]:

@@ -5,16 +5,16 @@ from __future__ import annotations
 import hashlib
 import os
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from backupd.core.moves import RetryPolicy
-from backupd.core.records import Batch, BatchMove, FileRecord, Identity, Move, Sighting
+from backupd.core.records import Batch, BatchMove, FileRecord, Identity, Move, Sighting, Task
 from backupd.core.stages import Stage, Status
+from backupd.localfs.roots import find_root
 from support.intake import a_feed, a_settling_file, an_identity
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from backupd.core.records import Feed
 
 NOW = 1_795_435_200.0  # 2026-11-23 12:00:00 UTC
@@ -95,6 +95,12 @@ def registered(path: Path, **changes: object) -> FileRecord:
         **changes,
     }
     return a_running_file(Stage.SHIP, **values)
+
+
+def task_of(file: FileRecord, feed: Feed | None = None, **changes: Any) -> Task:  # noqa: ANN401 - any field
+    """A claimed file of a feed whose directory is there."""
+    feed = feed or a_feed(Path(file.path).parent)
+    return Task(file=file, feed=feed, root=find_root(feed.directory), **changes)
 
 
 def claimed(file: FileRecord) -> FileRecord:

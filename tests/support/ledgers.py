@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 
 from backupd.core.moves import RetryPolicy
-from backupd.core.records import Result
+from backupd.core.records import FeedRoot, Result
 from backupd.core.stages import Stage
 from backupd.ledger import Ledger, reports, schema
 from backupd.ledger.rows import new_file_row
@@ -123,10 +123,16 @@ class Bench:
             feeds={feed.name: feed for feed in self.feeds},
             policy=self.policy,
             breakers=Breakers(self.ledger, self.policy, self.now),
-            away=lambda: self.away,
+            roots=self.roots,
             now=self.now,
+            since=time.time(),
             stop=asyncio.Event(),
         )
+
+    def roots(self) -> dict[str, FeedRoot]:
+        """Return the directories of the feeds that are not away: such as need not be there."""
+        names = [feed.name for feed in self.feeds if feed.name not in self.away]
+        return {name: FeedRoot(path="/feed", dev=0, ino=0) for name in names}
 
     def now(self) -> float:
         return time.time() + self.ahead

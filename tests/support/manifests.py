@@ -5,16 +5,17 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from backupd.core.records import Identity, Task
+from backupd.core.records import Identity
 from backupd.core.stages import Stage
-from backupd.stages import LocalFiles, Manifest
+from backupd.stages import Manifest
+from support import files
 from support.files import a_running_file
 from support.intake import a_feed
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from backupd.core.records import FileRecord, Result
+    from backupd.core.records import FileRecord, Result, Task
 
 NAME = "eLUX_HOL_01_20261123081500_000042.csv"
 TIMESTAMP: dict[str, Any] = {
@@ -37,12 +38,11 @@ def seen(path: Path, **changes: object) -> FileRecord:
 
 def task_of(path: Path, file: FileRecord | None = None, **feed: object) -> Task:
     values: dict[str, Any] = {**TIMESTAMP, **feed}
-    return Task(file=file or seen(path), feed=a_feed(path.parent, **values))
+    return files.task_of(file or seen(path), a_feed(path.parent, **values))
 
 
-def read(task: Task, *, why_away: str | None = None, compress: bool = True) -> Result:
-    stage = Manifest(LocalFiles(lambda _: why_away), compress=compress)
-    return asyncio.run(stage(task))
+def read(task: Task, *, compress: bool = True) -> Result:
+    return asyncio.run(Manifest(compress=compress)(task))
 
 
 def a_real_file(directory: Path, content: bytes = b"id\n1\n2\n", name: str = NAME) -> Path:

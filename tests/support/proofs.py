@@ -57,10 +57,14 @@ class Proofs:
         contents = self.deliveries.contents
         assert self._rows() == Counter(content.row() for content in contents)
         names = {content.archive_name for content in contents} | set(self.deliveries.foreign)
-        assert files_below(self.archive) == names
+        assert self._in_the_archive() == names
         assert files_below(self.feeds) == set(self.deliveries.refused)
         assert not list((self.warehouse / "staging").iterdir())
         self._ledger_is_at_rest()
+
+    def _in_the_archive(self) -> set[str]:
+        """Return the names of all files in the archive, but for its mark."""
+        return {name for name in files_below(self.archive) if not name.startswith(".backupd-id")}
 
     def _rows(self) -> Counter[tuple[object, ...]]:
         """Return the production rows, each once."""
@@ -86,7 +90,7 @@ class Proofs:
     def _shipped(self) -> set[str]:
         """Return the final names in the archive, having seen that each holds what it must."""
         expected = {content.archive_name: content for content in self.deliveries.contents}
-        names = {name for name in files_below(self.archive) if "/." not in name}
+        names = {name for name in self._in_the_archive() if "/." not in f"/{name}"}
         for name in names - set(self.deliveries.foreign):
             assert name in expected, f"{name} in the archive is no file's name"
             self._is_whole(self.archive / name, expected[name])

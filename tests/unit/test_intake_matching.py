@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import pytest
 
-from backupd.intake.matching import FeedMap, is_companion, match
+from backupd.intake.matching import FeedMap, Matcher, is_companion, match
 from support.intake import a_feed, a_rule, an_identity
 
 
+def matchers(feeds: FeedMap, directory: str) -> list[Matcher]:
+    """Return what has a say in a directory."""
+    roots = feeds.roots_of(directory)
+    return [each for root in roots for each in root.at(directory.removeprefix(root.directory))]
+
+
 def feed_of(feeds: FeedMap, directory: str, name: str) -> str | None:
-    matcher = match(feeds.matchers(directory), name)
+    matcher = match(matchers(feeds, directory), name)
     return matcher.feed.name if matcher else None
 
 
@@ -51,12 +57,12 @@ def test_nested_feed_directories_each_have_their_say() -> None:
 def test_hidden_unfinished_and_companion_names_are_no_backup_files(name: str) -> None:
     feeds = FeedMap([a_feed("/d", pattern="*", companion=a_rule())])
     assert feed_of(feeds, "/d", name) is None
-    assert is_companion(feeds.matchers("/d"), name) == name.endswith(".cksum")
+    assert is_companion(matchers(feeds, "/d"), name) == name.endswith(".cksum")
 
 
 def test_a_sighting_tells_the_path_below_the_feed_and_the_companion() -> None:
     feeds = FeedMap([a_feed("/d", recursive=True, companion=a_rule(suffix=".SEM"))])
-    matcher = match(feeds.matchers("/d/a"), "eLUX_1.csv")
+    matcher = match(matchers(feeds, "/d/a"), "eLUX_1.csv")
     assert matcher is not None
     sighting = matcher.sighting("/d/a/eLUX_1.csv", an_identity(), 7.0)
     assert sighting.relative_path == "a/eLUX_1.csv"

@@ -16,6 +16,7 @@ from backupd.intake.readiness import (
     Rules,
     Verdict,
     decide,
+    still_written,
 )
 from support.intake import a_rule, a_settling_file, an_identity
 
@@ -45,8 +46,30 @@ def judged(
 ) -> Verdict:
     """Judge now; `required` None: the feed has no companion rule."""
     rule = None if required is None else a_rule(required=required)
-    rules = Rules(companion=rule, settle_for=SETTLE, look_every=60.0, times_tell=times_tell)
+    rules = Rules(
+        companion=rule,
+        settle_for=SETTLE,
+        look_every=60.0,
+        times_tell=times_tell,
+        ask_writers=True,
+    )
     return decide(record, look, rules, NOW)
+
+
+@pytest.mark.parametrize(
+    ("unchanged_for", "pause", "awaits"),
+    [(0, 1.0, ""), (20, 5.0, ""), (599, 60.0, ""), (601, 60.0, "writer"), (86_400, 60.0, "writer")],
+)
+def test_a_file_that_is_open_for_writing_is_looked_at_ever_more_rarely(
+    unchanged_for: float, pause: float, awaits: str
+) -> None:
+    rules = Rules(
+        companion=None, settle_for=SETTLE, look_every=60.0, times_tell=True, ask_writers=True
+    )
+    ready = Ready(identity=an_identity(), unchanged_since=NOW - unchanged_for)
+    waits = still_written(a_settling_file(), ready, rules, NOW)
+    assert (waits.look_again_at, waits.awaits) == (NOW + pause, awaits)
+    assert waits.reason == "some process has it open for writing"
 
 
 def with_companion(identity: Identity, companion: Identity, text: str = "77 10\n") -> Look:

@@ -6,6 +6,5 @@ stays with the first process: the second knows nothing but the file at hand.
 
 from backupd.carrier.client import Carrier
 from backupd.carrier.wire import Orders
-from backupd.carrier.works import works
 
-__all__ = ["Carrier", "Orders", "works"]
+__all__ = ["Carrier", "Orders"]

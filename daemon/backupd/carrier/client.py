@@ -4,23 +4,34 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import os
 import socket
 import sys
 import time
 from contextlib import suppress
-from typing import TYPE_CHECKING, Self, cast
+from typing import TYPE_CHECKING, Protocol, Self, cast
 
 import structlog
 
-from backupd.carrier.wire import Outbox, receive
-from backupd.core.errors import BackupdError, DependencyDownError, WorkerDiedError
+from backupd.carrier.wire import Identify, Outbox, receive
+from backupd.core.errors import (
+    BackupdError,
+    DependencyDownError,
+    PermanentError,
+    TransientError,
+    WorkerDiedError,
+)
+from backupd.core.places import MARK_FILE
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
 
     from backupd.carrier.wire import Orders
+    from backupd.core.places import Witness
     from backupd.core.records import Result, Task
     from backupd.core.stages import Stage
+
+    Outcome = Result | str  # of a file, or the mark of a place
 
 log = structlog.get_logger()
 
@@ -29,11 +40,24 @@ _PAUSE, _LONGEST_PAUSE = 1.0, 60.0
 _LEAVE_WITHIN = 5.0  # seconds
 
 
+class Place(Protocol):
+    """What the ledger knows of the archive's place."""
+
+    async def known(self) -> tuple[str | None, Sequence[Witness]]:
+        """Return its mark, None where there is none yet, and copies that must be there then."""
+        ...
+
+    async def identified(self, mark: str) -> None:
+        """Take note of the mark that it has: a new one is to be remembered."""
+        ...
+
+
 class Carrier:
     """One carrier process, started anew whenever it has died. Use as an async context manager."""
 
-    def __init__(self, orders: Orders) -> None:
+    def __init__(self, orders: Orders, place: Place) -> None:
         self._orders = orders
+        self._place = place
         self._child: _Child | None = None
         self._starting = asyncio.Lock()
         self._pause = _PAUSE
@@ -50,23 +74,12 @@ class Carrier:
         if child is not None:
             await child.end()
 
-    def stage(
-        self, stage: Stage, here: Callable[[Task], Awaitable[Result]]
-    ) -> Callable[[Task], Awaitable[Result]]:
-        """Return the stage as the carrier does it.
-
-        `here` does it in this process. It is asked about a file that the carrier does not find:
-        whether that has vanished, or its whole feed is away, is known here alone.
-        """
+    def stage(self, stage: Stage) -> Callable[[Task], Awaitable[Result]]:
+        """Return the stage as the carrier does it."""
 
         async def carried(task: Task) -> Result:
-            try:
-                child = await self._living()
-                return await child.do(stage, task)
-            except DependencyDownError as error:
-                if not error.dependency.startswith("feed:"):
-                    raise
-            return await here(task)
+            child = await self._living()
+            return await child.do(stage, task)
 
         return carried
 
@@ -90,11 +103,20 @@ class Carrier:
                 again_so_soon = self._child is not None and lived_for < _LONGEST_PAUSE
                 self._pause = min(2 * self._pause, _LONGEST_PAUSE) if again_so_soon else _PAUSE
                 self._started_at = time.monotonic()
-                child = self._child = await _start(self._orders)
+                child = self._child = await _start(self._orders, self._place)
             return child
 
 
-async def _start(orders: Orders) -> _Child:
+def _cannot_be_marked(error: BackupdError) -> DependencyDownError:
+    """What stands in the way of a mark is no file's fault, and all files wait for it."""
+    hint = (
+        f"let the archive's user write {MARK_FILE} in the archive's root, or put one there by hand:"
+        f" openssl rand -hex 16 > {MARK_FILE}"
+    )
+    return DependencyDownError("archive", f"it cannot be marked: {error}", hint=hint)
+
+
+async def _start(orders: Orders, place: Place) -> _Child:
     """Start a process. The orders go over the socket: they may hold a secret."""
     ours, theirs = socket.socketpair()
     with theirs:
@@ -104,11 +126,12 @@ async def _start(orders: Orders) -> _Child:
             "-m",
             "backupd.carrier.process",
             str(theirs.fileno()),
+            str(os.getpid()),
             pass_fds=[theirs.fileno()],
             stdin=asyncio.subprocess.DEVNULL,
         )
     reader, writer = await asyncio.open_unix_connection(sock=ours)
-    child = _Child(process, reader, writer)
+    child = _Child(process, reader, writer, place)
     child.outbox.put(orders)
     return child
 
@@ -121,24 +144,48 @@ class _Child:
         process: asyncio.subprocess.Process,
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
+        place: Place,
     ) -> None:
         self._process = process
+        self._place = place
+        self._identifying = asyncio.Lock()
+        self._is_identified = False  # whether the archive is known to be the one that is meant
         self._writer = writer
         self.outbox = Outbox(writer)
         self._numbers = itertools.count()
-        self._in_hand: dict[int, asyncio.Future[Result | None]] = {}
+        self._in_hand: dict[int, asyncio.Future[Outcome | None]] = {}
         self._listening = asyncio.create_task(self._listen(reader))
         self.dead = False
 
     async def do(self, stage: Stage, task: Task) -> Result:
         """Have one file done. Raises what the stage raises, or WorkerDiedError."""
-        return cast("Result", await self._ask(stage, task))
+        try:
+            if not task.is_proven:
+                await self._identify()
+            return cast("Result", await self._ask(stage, task))
+        except DependencyDownError:
+            self._is_identified = False  # when it is back, it may be another place
+            raise
+
+    async def _identify(self) -> None:
+        """Have the archive identified, once."""
+        async with self._identifying:
+            if self._is_identified:
+                return
+            expected, witnesses = await self._place.known()
+            asked = Identify(expected=expected, witnesses=witnesses)
+            try:
+                mark = cast("str", await self._ask(None, asked))
+            except (PermanentError, TransientError) as error:
+                raise _cannot_be_marked(error) from error
+            await self._place.identified(mark)
+            self._is_identified = True
 
     async def answer(self) -> None:
         """Return once the process has answered; nothing is done there. Raises WorkerDiedError."""
         await self._ask(None, None)
 
-    async def _ask(self, stage: Stage | None, task: Task | None) -> Result | None:
+    async def _ask(self, stage: Stage | None, task: Task | Identify | None) -> Outcome | None:
         number = next(self._numbers)
         self._in_hand[number] = asyncio.get_running_loop().create_future()
         try:
@@ -175,7 +222,7 @@ class _Child:
 
     @staticmethod
     def _settle(
-        future: asyncio.Future[Result | None] | None, outcome: Result | BackupdError | None
+        future: asyncio.Future[Outcome | None] | None, outcome: Outcome | BackupdError | None
     ) -> None:
         if future is None or future.done():
             return  # nobody waits for it any more

@@ -1,4 +1,7 @@
-"""The second process. Started as `python -m backupd.carrier.process FD`, FD its end of the pair."""
+"""The second process. Started as `python -m backupd.carrier.process FD PID`.
+
+FD is its end of the socket pair, PID the first process, which it never outlives.
+"""
 
 from __future__ import annotations
 
@@ -8,25 +11,24 @@ import os
 import signal
 import socket
 import sys
+from functools import partial
 from typing import TYPE_CHECKING, NoReturn
 
 import structlog
 
 from backupd.archive import open_archive
-from backupd.carrier.wire import Outbox, receive
+from backupd.carrier.wire import Identify, Outbox, receive
 from backupd.carrier.works import works
 from backupd.core.errors import BackupdError, TransientError
 from backupd.core.moves import explained
+from backupd.localfs.syscalls import die_with_parent
 from backupd.ops import collector, logs
-from backupd.stages import LocalFiles
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable
 
     from backupd.carrier.wire import Orders
-    from backupd.core.records import Feed, Result, Task
-
-    Work = Callable[[Task], Awaitable[Result]]
+    from backupd.core.records import Result
 
 log = structlog.get_logger()
 
@@ -36,25 +38,40 @@ def main() -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         # They reach the whole group or unit; the first process says when it is time.
         signal.signal(number, signal.SIG_IGN)
+    die_with_parent()
+    first = int(sys.argv[2])
+    _end_without(first)  # it may have died before the kernel was asked
     faulthandler.enable()  # an abort leaves every thread's stack on stderr
     logs.set_up()
     collector.spare()
-    asyncio.run(_serve(socket.socket(fileno=int(sys.argv[1]))))
+    asyncio.run(_serve(socket.socket(fileno=int(sys.argv[1])), first))
 
 
-async def _serve(pair: socket.socket) -> NoReturn:
+def _end_without(first: int) -> None:
+    """End at once where the first process is gone: its next one may be at work already."""
+    if os.getppid() != first:
+        os._exit(0)
+
+
+async def _serve(pair: socket.socket, first: int) -> NoReturn:
     reader, writer = await asyncio.open_unix_connection(sock=pair)
     outbox = Outbox(writer)
     running: set[asyncio.Task[None]] = set()
     try:
         orders: Orders = await receive(reader)
-        todo = works(orders, open_archive(orders.archive), LocalFiles(_not_for_me_to_say))
+        archive = open_archive(orders.archive)
+        todo = works(orders, archive, partial(_end_without, first))
         while True:
-            number, stage, task = await receive(reader)
-            if task is None:  # no more than a sign of life is wanted
+            number, stage, asked = await receive(reader)
+            if asked is None:  # no more than a sign of life is wanted
                 outbox.put((number, None))
                 continue
-            answer = asyncio.create_task(_answer(outbox, number, todo[stage], task))
+            work: Awaitable[Result | str] = (
+                archive.identify(asked.expected, asked.witnesses)
+                if isinstance(asked, Identify)
+                else todo[stage](asked)
+            )
+            answer = asyncio.create_task(_answer(outbox, number, work))
             running.add(answer)
             answer.add_done_callback(running.discard)
     except EOFError:
@@ -63,19 +80,14 @@ async def _serve(pair: socket.socket) -> NoReturn:
         os._exit(0)
 
 
-def _not_for_me_to_say(feed: Feed) -> str:
-    """A file is not there. Whether its feed is away, the first process knows: it looks itself."""
-    return f"something of feed {feed.name} is not there"
-
-
-async def _answer(outbox: Outbox, number: int, work: Work, task: Task) -> None:
-    outcome: Result | BackupdError
+async def _answer(outbox: Outbox, number: int, work: Awaitable[Result | str]) -> None:
+    outcome: Result | str | BackupdError
     try:
-        outcome = await work(task)
+        outcome = await work
     except BackupdError as error:
         outcome = error
     except Exception as error:  # one file's fault, or ours, must not stop others
-        log.exception("unexpected error", file_id=task.file.id)
+        log.exception("unexpected error")
         outcome = TransientError(explained(error))
     outbox.put((number, outcome))
 

@@ -12,8 +12,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from backupd.config.sections import ArchiveSection
-    from backupd.stages import ShipRules
+    from backupd.core.places import Witness
+    from backupd.stages import CleanupRules, ShipRules
 
 _LENGTH = struct.Struct("!I")
 
@@ -24,7 +27,15 @@ class Orders:
 
     archive: ArchiveSection
     ship: ShipRules
-    delete: bool
+    cleanup: CleanupRules
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Identify:
+    """Ask whether the archive is the place that the ledger means: see `Archive.identify`."""
+
+    expected: str | None
+    witnesses: Sequence[Witness]
 
 
 class Outbox:

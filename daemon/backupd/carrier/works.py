@@ -1,4 +1,4 @@
-"""The stages that leave this host, built the same in both processes."""
+"""The stages that leave this host."""
 
 from __future__ import annotations
 
@@ -15,15 +15,16 @@ if TYPE_CHECKING:
     from backupd.carrier.wire import Orders
     from backupd.core.ports import Archive
     from backupd.core.records import Result, Task
-    from backupd.stages import LocalFiles
 
     Work = Callable[[Task], Awaitable[Result]]
 
 
-def works(orders: Orders, archive: Archive, local: LocalFiles) -> dict[Stage, Work]:
+def works(
+    orders: Orders, archive: Archive, before_removal: Callable[[], object]
+) -> dict[Stage, Work]:
     """Return ship and cleanup as the orders want them."""
     stream = partial(SendStream, level=orders.archive.compression_level)
     return {
-        Stage.SHIP: Ship(archive, local, stream, orders.ship),
-        Stage.CLEANUP: Cleanup(archive, local, delete=orders.delete),
+        Stage.SHIP: Ship(archive, stream, orders.ship),
+        Stage.CLEANUP: Cleanup(archive, orders.cleanup, before_removal),
     }

@@ -79,7 +79,7 @@ def _tell_valid(config: Config) -> None:
     click.echo(f"the config is valid: {len(config.feeds)} feeds, environment {config.environment}")
     for feed in config.feeds:
         if not Path(feed.directory).is_dir():
-            click.echo(f"warning: the directory of feed {feed.name} is away", err=True)
+            click.echo(f"warning: the directory of feed {feed.name} is unavailable", err=True)
     for warning in open_file_warnings(config):
         click.echo(f"warning: {warning}", err=True)
     for section in config.inactive:

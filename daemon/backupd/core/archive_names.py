@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from backupd.core.names import MAX_NAME_BYTES
+
 if TYPE_CHECKING:
     from backupd.core.records import Feed
-
-MAX_NAME_BYTES = 255  # of one part of a path, on every file system that matters
 
 
 def is_gzip_name(name: str) -> bool:

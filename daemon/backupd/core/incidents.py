@@ -79,7 +79,7 @@ class Incident:
         """What is wrong and where, in a few words."""
         match self.kind:
             case Kind.FEED:
-                return f"the directory of feed {self.feed} is away"
+                return f"the directory of feed {self.feed} is unavailable"
             case Kind.PARKED:
                 return f"files of feed {self.feed} are parked"
             case Kind.DOUBLED:

@@ -2,14 +2,54 @@
 
 from __future__ import annotations
 
+import os
+import re
 import unicodedata
 
 UNFINISHED = (".tmp", ".part", ".partial", ".filepart")
+MAX_NAME_BYTES = 255  # of one part of a path, on every file system that matters
+_ASIDE = ".removing"
+_KEPT = ".kept-by-backupd"
+_ASIDE_NAME = re.compile(rf"\.(.+)\.([0-9a-f]{{20}}){re.escape(_ASIDE)}", re.DOTALL)
+
+# What is kept has the longer ending: it is to fit as well.
+_ASIDE_ROOM = MAX_NAME_BYTES - len("..") - 20 - len(_KEPT)
 
 
 def passed_over(name: str) -> bool:
-    """Tell whether a file of this name is hidden or still being delivered: never taken."""
-    return name.startswith(".") or name.endswith(UNFINISHED)
+    """Tell whether a file of this name is hidden, unfinished or kept aside: never taken."""
+    return name.startswith(".") or name.endswith((*UNFINISHED, _KEPT))
+
+
+def aside_name(name: str, file_id: str) -> str:
+    """Return the hidden name that a file has while it is being removed."""
+    return f".{os.fsdecode(os.fsencode(name)[:_ASIDE_ROOM])}.{file_id}{_ASIDE}"
+
+
+def parse_aside(aside: str) -> tuple[str, str] | None:
+    """Return the name that a file had before it was moved aside, and its id in the ledger.
+
+    None for any other name. A long name comes back shortened: see `was_shortened`.
+    """
+    match = _ASIDE_NAME.fullmatch(aside)
+    if match is None or match[1] in {".", ".."}:
+        return None
+    return match[1], match[2]
+
+
+def was_shortened(name: str) -> bool:
+    """Tell whether a name that `parse_aside` returned may be only the beginning of the name."""
+    return len(os.fsencode(name)) >= _ASIDE_ROOM
+
+
+def kept_name(aside: str) -> str:
+    """Return the name of what was moved aside and cannot be put back: visible, and never taken."""
+    return f"{aside.removeprefix('.').removesuffix(_ASIDE)}{_KEPT}"
+
+
+def is_kept(name: str) -> bool:
+    """Tell whether a file of this name was kept aside by us, for a person to look at."""
+    return name.endswith(_KEPT)
 
 
 def refusal(relative_path: str) -> str | None:

@@ -7,7 +7,7 @@ drivers live in threads inside the adapters. Every call ends within a bound.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -21,10 +21,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class RowKey:
-    """Where a file's row is to be found: its id and its partition."""
+    """Where a file's row is to be found: its id and its partition.
+
+    `batch_id`, where it is known, is the batch that should have made the row: it is looked there
+    first. It makes no other key.
+    """
 
     file_id: str
     file_date: str
+    batch_id: str | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -100,9 +100,8 @@ class FileRecord:
     interruptions: int  # times the process ended while this file was running, in this stage
     tries: int  # claims in this stage, never given back: names temporary files
     next_attempt_at: float
-    awaits: (
-        str  # "" while time alone decides; else what must happen first: companion | original | keep
-    )
+    # "" while time alone decides; else what must happen first, or what it waits for by hand:
+    awaits: str  # companion | original | keep | writer | release
     stage_since: float  # when it entered this stage
     first_seen_at: float
     done_at: float | None
@@ -127,6 +126,14 @@ class FileRecord:
     def file_name(self) -> str:
         """The last part of the path."""
         return self.path.rpartition("/")[2]
+
+    @property
+    def relative_companion(self) -> str | None:
+        """Where its companion is expected, below the feed's directory."""
+        if self.companion_path is None:
+            return None
+        above, slash, _ = self.relative_path.rpartition("/")
+        return f"{above}{slash}{self.companion_path.rpartition('/')[2]}"
 
     @property
     def is_closed(self) -> bool:
@@ -335,6 +342,10 @@ class FeedRoot:
     ino: int
 
 
+NO_ROOT = FeedRoot(path="/nonexistent", dev=0, ino=0)
+"""The directory of a feed that has none just now: it cannot be opened."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class FeedMount:
     """Where a feed's directory was seen last. What older versions wrote has the mount alone."""
@@ -342,6 +353,7 @@ class FeedMount:
     mount: str  # the mount point that it stood on
     directory: str | None = None  # as the config named it then
     real_path: str | None = None  # where that was, links followed
+    has_files: bool = False  # some of the feed's files are believed to be there, and are not done
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -350,12 +362,15 @@ class Task:
 
     file: FileRecord
     feed: Feed
-    root: FeedRoot | None = None  # the feed's directory; no other one is ever opened
-    is_proven: bool = (
-        False  # its row and its copy were seen just now; else both are looked at again
-    )
+    root: FeedRoot  # the feed's directory; no other one is ever opened
+    is_proven: bool = False  # row and copy were seen just now; else both are looked at again
     receipt: Receipt | None = None  # of the file; of the first one for a duplicate
     original: FileRecord | None = None  # the first file, for a duplicate
+
+    @property
+    def holder(self) -> FileRecord:
+        """The file whose row and copy are the proof: the first one, for a duplicate."""
+        return self.original or self.file
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -365,3 +380,4 @@ class Result:
     changes: Mapping[str, Any]
     detail: str
     receipt: Receipt | None = None
+    leaned_on: tuple[str, ...] = ()  # dependencies that were seen to work, beside the stage's own

@@ -10,18 +10,23 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from backupd.core.records import Seen
-from backupd.intake.scan import CHUNK
+from backupd.core.stages import Stage, Status
+from backupd.intake.asides import id_of_aside, put_back
+from backupd.intake.scan import CHUNK, Tree
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 
     from backupd.core.records import Known, Sighting
     from backupd.intake.health import FeedHealth
     from backupd.intake.hints import Hints
     from backupd.intake.matching import FeedMap, Root
     from backupd.intake.ports import IntakeLedger
-    from backupd.intake.scan import Candidate, Chunk, Scanner
+    from backupd.intake.scan import Candidate, Chunk, Entry, Scanner
     from backupd.intake.settling import Settling
+
+_GOES_ON = {Status.WAITING, Status.RUNNING}
+_LOOKS = 10  # at a name that changes each time: an event or the next scan finds it
 
 
 class Finder:
@@ -42,11 +47,11 @@ class Finder:
         `companions`: wake the files that wait for those that are there. Their events do so as they
         come; a scan has to where events were lost.
         """
-        for root in roots:
-            async for chunk in _chunks(self._scanner.walk(root, root.directory)):
+        for tree in self.trees(roots):
+            async for chunk in _chunks(self._scanner.walk(tree)):
                 if not companions:
                     chunk.companions.clear()
-                await self._take(chunk, source)
+                await self._take(tree, chunk, source)
 
     async def follow(self, hints: Hints, feeds: FeedMap) -> None:
         """Look where events pointed: at names first, then at all that is in new directories."""
@@ -55,62 +60,86 @@ class Finder:
         for tree in hints.trees:
             await self._follow_tree(tree, feeds)
 
-    async def _follow_names(self, directory: str, names: list[str], feeds: FeedMap) -> None:
-        matchers = feeds.matchers(directory)
-        for start in range(0, len(names), CHUNK):
-            some = names[start : start + CHUNK]
-            await self._take(
-                await asyncio.to_thread(self._scanner.look, directory, some, matchers), "events"
-            )
+    def trees(self, roots: Iterable[Root]) -> Iterator[Tree]:
+        """Yield those of the feed directories that are there."""
+        for root in roots:
+            feed_root = self._health.roots.get(root.matchers[0].feed.name)
+            if feed_root is not None:
+                yield Tree(root, feed_root)
 
-    async def _follow_tree(self, tree: str, feeds: FeedMap) -> None:
-        parent, name = posixpath.split(tree)
+    async def _follow_names(self, directory: str, names: list[str], feeds: FeedMap) -> None:
+        for tree in self.trees(feeds.roots_of(directory)):
+            below = tree.below(directory)
+            for start in range(0, len(names), CHUNK):
+                some = names[start : start + CHUNK]
+                chunk = await asyncio.to_thread(self._scanner.look, tree, below, some)
+                await self._take(tree, chunk, "events")
+
+    async def _follow_tree(self, directory: str, feeds: FeedMap) -> None:
+        parent, name = posixpath.split(directory)
         roots = [root for root in feeds.roots_of(parent) if root.recursive]
         if not roots:  # a directory where files belong: it can only be an oddity
             await self._follow_names(parent, [name], feeds)
         elif not name.startswith("."):
-            for root in roots:
-                async for chunk in _chunks(self._scanner.walk(root, tree)):
+            for tree in self.trees(roots):
+                below = tree.below(directory)
+                async for chunk in _chunks(self._scanner.walk(tree, below)):
                     chunk.companions.clear()  # later ones come as events of their own
-                    await self._take(chunk, "events")
+                    await self._take(tree, chunk, "events")
 
-    async def _take(self, chunk: Chunk, source: str) -> None:
+    async def _take(self, tree: Tree, chunk: Chunk, source: str) -> None:
         """Make rows for the files that the ledger does not know as they are."""
-        candidates = chunk.candidates
-        while candidates:
-            candidates = await self._register(candidates, source)
+        candidates = [
+            each for each in chunk.candidates if each.matcher.feed.name not in self._health.away
+        ]
+        for _ in range(_LOOKS):
+            if not candidates:
+                break
+            candidates = await self._see(tree, candidates, source)
         if chunk.companions:
             await self._settling.companions_came(chunk.companions)
+        for aside in chunk.asides:
+            await self._see_to(tree, aside)
 
-    async def _register(self, candidates: Sequence[Candidate], source: str) -> list[Candidate]:
-        """Make rows; return what has to be looked at again.
+    async def _see(
+        self, tree: Tree, candidates: Sequence[Candidate], source: str
+    ) -> list[Candidate]:
+        """Make rows for what is new; return what has to be looked at again.
 
-        A name may have been listed before its file was removed, so that what the ledger does not
-        know is looked at once more after the ledger was asked.
+        Files are looked at once more after the ledger was: what cleanup has removed meanwhile would
+        be taken for new otherwise.
         """
         known = await self._ledger.known([each.path for each in candidates])
-        unknown = [each for each in candidates if self._is_unknown(each, known)]
+        unknown = [
+            each
+            for each in candidates
+            if each.path not in known or known[each.path].identity != each.identity
+        ]
         if not unknown:
             return []
-        looked = await asyncio.to_thread(self._scanner.look_again, unknown)
-        looked = [each for each in looked if self._is_unknown(each, known)]
+        there = await asyncio.to_thread(self._scanner.look_again, tree, unknown)
         now = time.time()
-        seen = await self._ledger.see([self._sighting(each, known, now) for each in looked])
+        seen = await self._ledger.see(
+            [
+                self._settling.first_sight(_sighting(each, known.get(each.path), now))
+                for each in there
+            ]
+        )
         self.found[source] += seen.count(Seen.NEW)
-        pairs = zip(looked, seen, strict=True)
-        return [each for each, answer in pairs if answer is Seen.LOOK_AGAIN]
+        return [each for each, answer in zip(there, seen, strict=True) if answer is Seen.LOOK_AGAIN]
 
-    def _is_unknown(self, candidate: Candidate, known: Mapping[str, Known]) -> bool:
-        there = known.get(candidate.path)
-        if there is not None and there.identity == candidate.identity:
-            return False
-        return candidate.matcher.feed.name not in self._health.away
+    async def _see_to(self, tree: Tree, entry: Entry) -> None:
+        """Put back what a cleanup has moved aside and left, unless it will go on with it itself."""
+        file = await self._ledger.file(id_of_aside(entry.name))
+        if file is None or file.stage is not Stage.CLEANUP or file.status not in _GOES_ON:
+            why_not = await asyncio.to_thread(put_back, tree, entry, file)
+            if why_not:
+                self._scanner.oddities.report(tree.path(entry.below, entry.name), why_not)
 
-    def _sighting(self, found: Candidate, known: Mapping[str, Known], now: float) -> Sighting:
-        there = known.get(found.path)
-        sighting = found.matcher.sighting(found.path, found.identity, now)
-        sighting = replace(sighting, knew=None if there is None else there.last_id)
-        return self._settling.first_sight(sighting)
+
+def _sighting(candidate: Candidate, known: Known | None, now: float) -> Sighting:
+    sighting = candidate.matcher.sighting(candidate.path, candidate.identity, now)
+    return replace(sighting, knew=known.last_id if known else None)
 
 
 async def _chunks(chunks: Iterator[Chunk]) -> AsyncIterator[Chunk]:

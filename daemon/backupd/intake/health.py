@@ -1,25 +1,30 @@
 """Feed health: whether a feed's directory is there, and is the one where its files were seen.
 
 An unmounted disk leaves an empty directory behind. So the mount point of each feed is remembered,
-and a feed whose mount point is none any more is away for as long as it has files there.
+and a feed whose mount point is none any more is unavailable for as long as it has files there. The
+directory may also have been replaced, by a link or by another one: whoever may write to the one
+above it can do that. Then the feed is unavailable until its directory is back, or the config is
+read anew.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import structlog
 
 from backupd.core.records import FeedMount
+from backupd.localfs.claims import ClaimedError, Claims
+from backupd.localfs.roots import find_root, unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
 
-    from backupd.core.records import Feed
+    from backupd.core.records import Feed, FeedRoot
     from backupd.intake.ports import IntakeLedger
 
 log = structlog.get_logger()
@@ -29,79 +34,133 @@ log = structlog.get_logger()
 class _Sight:
     """A directory as it was when all was well; `mount` is the mount point that it stood on."""
 
-    stat: tuple[int, int, int, int]
+    stat: tuple[object, ...]
+    root: FeedRoot
     mount: str
 
 
 class FeedHealth:
-    """Knows which feeds are away. `away` maps their names to the reasons, as last checked."""
+    """Knows which feeds are unavailable.
+
+    `away` maps their names to the reasons, `roots` those of all others to their directories, both
+    as last checked.
+    """
 
     def __init__(
         self, feeds: Iterable[Feed], ledger: IntakeLedger, on_change: Callable[[], Awaitable[None]]
     ) -> None:
         """`on_change` is awaited when feeds go away or come back, just before `away` says so."""
         self.away: dict[str, str] = {}
+        self.roots: dict[str, FeedRoot] = {}
         self.checked = False  # whether `away` was looked at yet
         self._feeds = tuple(feeds)
         self._ledger = ledger
         self._on_change = on_change
-        self._expected: dict[str, str] | None = None  # by feed: the mount point it must stand on
-        self._written: dict[str, str] = {}  # by feed: the one that the ledger holds
+        self._remembered: dict[str, FeedMount] | None = None  # by feed, as the ledger has it
         self._good: dict[str, _Sight] = {}
-
-    def why_away(self, feed: Feed) -> str | None:
-        """Look now, and say why the feed's files cannot be reached; None: they can. Blocking."""
-        good = self._good.get(feed.name)
-        try:
-            found = _stat(feed.directory)
-            if good and good.stat == found:
-                return None
-            _try_to_list(feed.directory)
-            mount = mount_point(feed.directory)
-        except OSError as error:
-            return f"the feed's directory {feed.directory} is away: {error.strerror}"
-        expected = (self._expected or {}).get(feed.name)
-        if expected and not os.path.ismount(expected):
-            return f"the feed's directory {feed.directory} is away: {expected} is not mounted"
-        self._good[feed.name] = _Sight(found, mount)
-        return None
+        self._claims = Claims()
 
     async def check(self) -> None:
-        """Look at every feed, and tell when one went away or came back."""
-        if self._expected is None:
-            self._expected = await self._expected_mounts()
-            self._written = dict(self._expected)
+        """Look at every feed, and report when one went away or came back."""
+        if self._remembered is None:
+            self._remembered = await self._ledger.feed_mounts()
         away = await asyncio.to_thread(self._look)
         if away:
             # Where none of a feed's files is local any more, nothing can be missing.
-            self._expected = await self._expected_mounts()
+            self._remembered = await self._ledger.feed_mounts()
             away = await asyncio.to_thread(self._look)
-        await self._remember_mounts()
-        await self._tell(away)
+        await self._remember()
+        self.roots = {
+            feed.name: self._good[feed.name].root for feed in self._feeds if feed.name not in away
+        }
+        await self._report(away)
 
-    async def _expected_mounts(self) -> dict[str, str]:
-        return {feed: root.mount for feed, root in (await self._ledger.feed_mounts()).items()}
+    def close(self) -> None:
+        """Let another daemon have the directories."""
+        with self._claims:
+            self.roots = {}
 
     def _look(self) -> dict[str, str]:
-        reasons = {feed.name: self.why_away(feed) for feed in self._feeds}
+        self._claims.answer()
+        reasons = {feed.name: self._why_away(feed) for feed in self._feeds}
         return {name: reason for name, reason in reasons.items() if reason}
 
-    async def _remember_mounts(self) -> None:
-        new = {
-            name: good.mount
-            for name, good in list(self._good.items())
-            if self._written.get(name) != good.mount
-        }
-        await asyncio.gather(
-            *(
-                self._ledger.remember_root(feed, FeedMount(mount=mount))
-                for feed, mount in new.items()
-            )
-        )
-        self._written |= new
-        self._expected = (self._expected or {}) | new
+    def _why_away(self, feed: Feed) -> str | None:
+        """Look now, and say why the feed's files cannot be reached; None: they can. Blocking."""
+        try:
+            found = _stat(feed.directory)
+            good = self._good.get(feed.name)
+            if good and good.stat == found:
+                return None
+            root = find_root(feed.directory)
+            sight = _Sight(found, root, mount_point(root.path))
+        except OSError as error:
+            return unavailable(feed.directory, error)
+        reason = self._unmounted(feed) or self._replaced(feed, sight) or self._claimed(root)
+        if reason is None:
+            self._good[feed.name] = sight
+            return None
+        return f"the feed's directory {feed.directory} is unavailable: {reason}"
 
-    async def _tell(self, away: dict[str, str]) -> None:
+    def _unmounted(self, feed: Feed) -> str | None:
+        """Say so where the disk that the feed's files were seen on is not mounted."""
+        seen = (self._remembered or {}).get(feed.name)
+        if seen and seen.has_files and not os.path.ismount(seen.mount):
+            return f"{seen.mount} is not mounted"
+        return None
+
+    def _replaced(self, feed: Feed, sight: _Sight) -> str | None:
+        """Say so where the path leads to another directory than before.
+
+        A sender cannot mount: a directory on another device is the operator's doing.
+        """
+        led_to = self._led_to(feed)
+        if led_to is not None and led_to != sight.root.path:
+            return (
+                f"it led to {led_to} and leads to {sight.root.path} now (put it back, or name the"
+                f" directory that is meant in feeds.{feed.file_type}.directory)"
+            )
+        good = self._good.get(feed.name)
+        if good and good.root.dev == sight.root.dev and good.root.ino != sight.root.ino:
+            return (
+                "another directory stands in its place (put it back, or have the config read anew"
+                " to take this one: systemctl reload backupd)"
+            )
+        return None
+
+    def _led_to(self, feed: Feed) -> str | None:
+        """Return where the path of the feed's directory led, links followed; None: not known."""
+        if feed.name in self._good:
+            return self._good[feed.name].root.path
+        seen = (self._remembered or {}).get(feed.name)
+        return seen.real_path if seen and seen.directory == feed.directory else None
+
+    def _claimed(self, root: FeedRoot) -> str | None:
+        """Claim the directory; say so where another daemon has it."""
+        try:
+            self._claims.add(root.dev, root.ino, "feed")
+        except ClaimedError as error:
+            return f"{error} ({error.hint})"
+        except OSError as error:
+            log.warning("a feed's directory cannot be claimed", path=root.path, why=error.strerror)
+        return None
+
+    async def _remember(self) -> None:
+        remembered = self._remembered or {}
+        new = {}
+        for feed in self._feeds:
+            if (good := self._good.get(feed.name)) is None:
+                continue
+            seen = remembered.get(feed.name, FeedMount(mount=""))
+            now = replace(
+                seen, mount=good.mount, directory=feed.directory, real_path=good.root.path
+            )
+            if now != seen:
+                new[feed.name] = now
+        await asyncio.gather(*(self._ledger.remember_root(*item) for item in new.items()))
+        self._remembered = remembered | new
+
+    async def _report(self, away: dict[str, str]) -> None:
         for name in away.keys() - self.away.keys():
             log.info("feed is away", feed=name, why=away[name])
         for name in self.away.keys() - away.keys():
@@ -118,11 +177,7 @@ def mount_point(directory: str) -> str:
     return str(next(path for path in (real, *real.parents) if path.is_mount()))
 
 
-def _stat(directory: str) -> tuple[int, int, int, int]:
+def _stat(directory: str) -> tuple[object, ...]:
+    """Return what changes when the path leads elsewhere, or its rights change."""
     found = os.lstat(f"{directory}/.")  # the dot asks for a directory, and for leave to enter it
-    return found.st_dev, found.st_ino, found.st_mode, found.st_uid
-
-
-def _try_to_list(directory: str) -> None:
-    with os.scandir(directory) as entries:
-        next(entries, None)
+    return found.st_dev, found.st_ino, found.st_mode, found.st_uid, Path(directory).is_symlink()

@@ -2,58 +2,55 @@
 
 from __future__ import annotations
 
-import os
 import stat
+from typing import TYPE_CHECKING
 
 from backupd.core import companions
 from backupd.core.records import Identity
 from backupd.intake.oddities import kind
 from backupd.intake.readiness import CompanionLook, Look
+from backupd.localfs.files import NotRegularError, read_small
 
-_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+if TYPE_CHECKING:
+    import os
+
+    from backupd.core.records import FileRecord
+    from backupd.localfs.directory import Directory
 
 
-def look_at(path: str, companion_path: str | None) -> Look | None:
+def look_at(root: Directory, file: FileRecord) -> Look | None:
     """Return what stands there now; None: no file. Raises OSError when that cannot be told.
 
     The data file is not opened. The companion is looked at last: one that is written after the
     data file can then not be older than what is known of the data.
     """
-    try:
-        found = os.lstat(path)
-    except (FileNotFoundError, NotADirectoryError):
+    found = root.find(file.relative_path)
+    if found is None:
         return None
     problem = "" if stat.S_ISREG(found.st_mode) else f"it is {kind(found.st_mode)} now"
+    companion = file.relative_companion
     return Look(
         identity=Identity.of(found),
-        companion=_companion_at(companion_path) if companion_path else None,
+        companion=_companion_at(root, companion) if companion else None,
         problem=problem,
     )
 
 
-def _companion_at(path: str) -> CompanionLook | None:
-    try:
-        found = os.lstat(path)
-    except (FileNotFoundError, NotADirectoryError):
+def _companion_at(root: Directory, name: str) -> CompanionLook | None:
+    found = root.find(name)
+    if found is None:
         return None
-    if not stat.S_ISREG(found.st_mode):
-        problem = f"is {kind(found.st_mode)}"
-        return CompanionLook(identity=Identity.of(found), text="", problem=problem)
     try:
-        return _read(path)
+        identity, text = read_small(root, name, companions.MAX_BYTES)
     except FileNotFoundError:
         return None
     except OSError as error:
-        problem = f"cannot be read: {error.strerror}"
+        problem = _problem(error, found)
         return CompanionLook(identity=Identity.of(found), text="", problem=problem)
+    return CompanionLook(identity=identity, text=companions.decode(text))
 
 
-def _read(path: str) -> CompanionLook:
-    """Read a companion, bounded. Its identity is the one of the very file that was read."""
-    descriptor = os.open(path, _FLAGS)
-    try:
-        identity = Identity.of(os.fstat(descriptor))
-        data = os.read(descriptor, companions.MAX_BYTES)
-    finally:
-        os.close(descriptor)
-    return CompanionLook(identity=identity, text=companions.decode(data))
+def _problem(error: OSError, found: os.stat_result) -> str:
+    if isinstance(error, NotRegularError) or not stat.S_ISREG(found.st_mode):
+        return f"is {kind(found.st_mode)}"
+    return f"cannot be read: {error.strerror}"

@@ -60,10 +60,9 @@ class Root:
         """Whether what is below it belongs to a feed too."""
         return any(matcher.feed.recursive for matcher in self.matchers)
 
-    def at(self, directory: str) -> list[Matcher]:
-        """Return the matchers for the names in a directory: this one or one below it."""
-        here = directory == self.directory
-        return [matcher for matcher in self.matchers if here or matcher.feed.recursive]
+    def at(self, below: str) -> list[Matcher]:
+        """Return the matchers for the names in a directory below this one; "" is itself."""
+        return [matcher for matcher in self.matchers if not below or matcher.feed.recursive]
 
 
 class FeedMap:
@@ -91,10 +90,6 @@ class FeedMap:
             if above and above.recursive:
                 found.append(above)
         return found
-
-    def matchers(self, directory: str) -> list[Matcher]:
-        """Return the matchers for the names in a directory."""
-        return [each for root in self.roots_of(directory) for each in root.at(directory)]
 
 
 def match(matchers: Iterable[Matcher], name: str) -> Matcher | None:

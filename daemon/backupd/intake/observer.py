@@ -31,6 +31,7 @@ from backupd.core.names import escaped
 
 if TYPE_CHECKING:
     from backupd.intake.hints import PendingHints
+    from backupd.localfs.directory import Directory
 
 log = structlog.get_logger()
 
@@ -65,19 +66,26 @@ class Observer:
         """Tell whether the thread that reads events still lives."""
         return self._reader.is_alive()
 
-    def watch(self, path: str) -> bool:
-        """Watch a directory, unless this very directory is watched already: then return False.
+    def watch(self, path: str, directory: Directory) -> bool:
+        """Watch an open directory, unless this very one is watched already: then return False.
 
-        Raises OSError: ENOSPC when no more watches are to be had, else as the directory is.
+        `path` is what it is called in hints. Raises OSError: ENOSPC when no more watches are to be
+        had, else as the directory is.
         """
-        inode = _inode(path)
+        found = directory.stat()
         with self._lock:
-            known = self._watched.get(path)
-            if known and known.inode == inode:
+            if self.watches(path, found.st_dev, found.st_ino):
                 return False
             self._forget(path)
-            self._add(_Directory(path, inode, self._hints, self._watched))
+            watched = _Directory(path, (found.st_dev, found.st_ino), self._hints, self._watched)
+            # By its descriptor: the path may lead elsewhere by now.
+            self._add(watched, f"/proc/self/fd/{directory.descriptor}")
         return True
+
+    def watches(self, path: str, dev: int, ino: int) -> bool:
+        """Tell whether this very directory is watched under this path."""
+        known = self._watched.get(path)
+        return known is not None and known.inode == (dev, ino)
 
     def forget_gone(self) -> None:
         """Give back the watches of directories that are no longer where they were."""
@@ -106,9 +114,8 @@ class Observer:
         if self._own is not None:
             self._own.cleanup()
 
-    def _add(self, directory: _Directory) -> None:
-        path = os.fsencode(directory.path)
-        directory.wd = self._reader.add_callback(path, _MASK, directory, directory.id)
+    def _add(self, directory: _Directory, place: str) -> None:
+        directory.wd = self._reader.add_callback(place.encode(), _MASK, directory, directory.id)
         if directory.wd < 0:  # watchdog's way to say EACCES
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), directory.path)
         self._watched[directory.path] = directory
@@ -147,6 +154,8 @@ class _Directory:
         try:
             if not event.name:
                 return  # about the directory itself: the check each second sees to it
+            if event.name.startswith(b"."):
+                return  # never taken; our own removals come by here too
             name = os.fsdecode(event.name)
             if event.is_directory:
                 self.hints.add_tree(f"{self.path}/{name}")

@@ -40,6 +40,10 @@ class IntakeLedger(Protocol):
         """
         ...
 
+    async def file(self, file_id: str) -> FileRecord | None:
+        """Return a file by its id; None: no such file is known."""
+        ...
+
     async def due_settle(self, now: float, limit: int) -> list[FileRecord]:
         """Return files that wait in settle and are due, the longest due first."""
         ...
@@ -57,10 +61,7 @@ class IntakeLedger(Protocol):
         ...
 
     async def feed_mounts(self) -> dict[str, FeedMount]:
-        """Return where each feed was last seen.
-
-        Feeds of which no file is local any more are left out: nothing of theirs can be missing.
-        """
+        """Return where each feed was last seen."""
         ...
 
     async def remember_root(self, feed: str, root: FeedMount) -> None:

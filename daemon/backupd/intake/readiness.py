@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from backupd.core.records import CompanionRule, FileRecord, Identity
 
 AWAITS_COMPANION = "companion"
+AWAITS_WRITER = "writer"
+_SOON = 1.0  # seconds
+_LONG_OPEN = 600.0  # seconds: a single pass waits no longer for who keeps a file open
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,13 +43,15 @@ class Rules:
     """How to judge. `settle_for` and `look_every` are seconds.
 
     `times_tell`: the file system is local, so that mtime and ctime tell since when a file has been
-    unchanged; elsewhere only what was observed counts.
+    unchanged; elsewhere only what was observed counts. `ask_writers`: a file that some process has
+    open for writing is not complete.
     """
 
     companion: CompanionRule | None
     settle_for: float
     look_every: float
     times_tell: bool
+    ask_writers: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,6 +106,23 @@ def decide(record: FileRecord, look: Look, rules: Rules, now: float) -> Verdict:
             awaits=AWAITS_COMPANION,
         )
     return _by_time(record, look, rules, now)
+
+
+def still_written(record: FileRecord, ready: Ready, rules: Rules, now: float) -> NotYet:
+    """Put off a file that would be complete, but that some process has open for writing.
+
+    It is looked at again soon, and less often the longer it has been unchanged.
+    """
+    unchanged_for = now - ready.unchanged_since
+    pause = min(max(unchanged_for / 4, _SOON), max(rules.look_every, _SOON))
+    return NotYet(
+        reason="some process has it open for writing",
+        look_again_at=now + pause,
+        identity=ready.identity,
+        unchanged_since=ready.unchanged_since,
+        disagreement=record.disagreement,
+        awaits=AWAITS_WRITER if unchanged_for > _LONG_OPEN else "",
+    )
 
 
 def first_wait(identity: Identity, rules: Rules, now: float) -> NotYet | None:

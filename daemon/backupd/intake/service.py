@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from backupd.core.records import Feed
     from backupd.intake.matching import Root
     from backupd.intake.ports import IntakeLedger
+    from backupd.intake.scan import Tree
+    from backupd.localfs.directory import Directory
 
 log = structlog.get_logger()
 
@@ -46,8 +48,8 @@ _LONGEST_PAUSE = 60.0  # seconds: a clock that was set must not leave anything w
 class Intake:
     """The watching part of the daemon.
 
-    `ready` is set once the watches stand and the first scan is through; `health.away` tells which
-    feeds' files cannot be reached just now.
+    `ready` is set once the watches stand and the first scan is through; `health` tells which feeds'
+    files can be reached just now.
     """
 
     def __init__(self, section: IntakeSection, feeds: Iterable[Feed], ledger: IntakeLedger) -> None:
@@ -90,6 +92,7 @@ class Intake:
             asking, self._asking = self._asking, None
             asking.shutdown(wait=False)
             await asyncio.to_thread(self._watcher.stop)
+            self.health.close()
 
     async def sign_of_life(self) -> None:
         """Return once the observer's thread has shown that it reads events; at once at the end."""
@@ -121,6 +124,7 @@ class Intake:
             settle_for=self._section.settle_for,
             look_every=min(POLL_EVERY, rescan_every) if polled else rescan_every,
             times_tell=self._watcher.times_tell(feed.directory),
+            ask_writers=self._section.open_files == "auto",
         )
 
     # -- the parts that run side by side ---------------------------------------------------------
@@ -132,7 +136,8 @@ class Intake:
             if self._watch_anew:
                 self._watch_anew, lost = False, True
                 self._rescan.clear()
-                await asyncio.to_thread(self._watcher.start, self._feeds.roots)
+                directories = [root.directory for root in self._feeds.roots]
+                await asyncio.to_thread(self._watcher.start, self._trees(), directories)
             await self._finder.scan(self._to_rescan(source), source, companions=lost)
             await asyncio.to_thread(self._watcher.forget_gone)
             self.ready.set()
@@ -167,7 +172,7 @@ class Intake:
             if not self._watcher.is_alive():
                 self._tell_death()
                 await self._start_anew()
-            elif await asyncio.to_thread(self._watcher.renew, self._feeds.roots):
+            elif await asyncio.to_thread(self._watcher.renew, self._trees()):
                 self._rescan.set()
 
     def _tell_death(self) -> None:
@@ -189,6 +194,9 @@ class Intake:
 
     # -- helpers ---------------------------------------------------------------------------------
 
+    def _trees(self) -> list[Tree]:
+        return list(self._finder.trees(self._feeds.roots))
+
     def _polled(self) -> list[Root]:
         return [root for root in self._feeds.roots if root.directory in self._watcher.polled]
 
@@ -203,9 +211,9 @@ class Intake:
         self._watch_anew = True
         self._rescan.set()
 
-    def _watch(self, root: Root, directory: str) -> None:
+    def _watch(self, root: Root, path: str, directory: Directory) -> None:
         """Watch a directory that is about to be scanned. Called in threads."""
-        self._watcher.watch(root, directory)
+        self._watcher.watch(root, path, directory)
 
     def _hint_came(self) -> None:
         """Wake the event loop. Called in the observer's thread, which may outlive the loop."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from itertools import compress
 from typing import TYPE_CHECKING, Any, Protocol
@@ -12,10 +13,21 @@ import structlog
 
 from backupd.core import moves
 from backupd.core.names import escaped
-from backupd.core.records import Move
+from backupd.core.records import NO_ROOT, Move
 from backupd.core.stages import Stage, Status
 from backupd.intake.looking import look_at
-from backupd.intake.readiness import NotYet, Ready, Refused, Rules, Verdict, decide, first_wait
+from backupd.intake.readiness import (
+    NotYet,
+    Ready,
+    Refused,
+    Rules,
+    Verdict,
+    decide,
+    first_wait,
+    still_written,
+)
+from backupd.localfs.files import is_open_for_writing
+from backupd.localfs.roots import OpenRoots, unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -23,6 +35,7 @@ if TYPE_CHECKING:
     from backupd.core.records import Feed, FileRecord, Sighting
     from backupd.intake.health import FeedHealth
     from backupd.intake.ports import IntakeLedger
+    from backupd.localfs.directory import Directory
 
 log = structlog.get_logger()
 
@@ -84,30 +97,26 @@ class Settling:
             await self.ledger.wake_companions(paths, time.time())
 
     def _judge_all(self, due: Sequence[FileRecord], now: float) -> list[Move]:
-        return [self._move(record, self._judge(record, now), now) for record in due]
+        with OpenRoots() as roots:
+            return [self._move(record, self._judge(record, roots, now), now) for record in due]
 
-    def _judge(self, record: FileRecord, now: float) -> Verdict:
+    def _judge(self, record: FileRecord, roots: OpenRoots, now: float) -> Verdict:
         feed = self.settings.feed(record.feed)
         if feed is None:
             return _put_off(
                 record, f"the config has no feed {record.feed} any more", now + _NO_FEED_PAUSE
             )
         rules = self.settings.rules(feed)
-        if reason := self.health.away.get(feed.name):
-            return _put_off(record, reason, now + rules.look_every)
-        return self._judge_by_look(record, feed, rules, now)
-
-    def _judge_by_look(self, record: FileRecord, feed: Feed, rules: Rules, now: float) -> Verdict:
         try:
-            look = look_at(record.path, record.companion_path)
-            if look is None and (reason := self.health.why_away(feed)):
-                return _put_off(record, reason, now + rules.look_every)
-            # Once more: the feed may have come back between the first look and the question.
-            look = look or look_at(record.path, record.companion_path)
+            root = roots.at(self.health.roots.get(feed.name, NO_ROOT))
+        except OSError as error:
+            away = self.health.away.get(feed.name) or unavailable(feed.directory, error)
+            return _put_off(record, away, now + rules.look_every)
+        try:
+            return _judged(record, root, rules, now)
         except OSError as error:
             reason = f"cannot be looked at: {error.strerror}"
             return _put_off(record, reason, now + rules.look_every)
-        return _VANISHED if look is None else decide(record, look, rules, now)
 
     def _move(self, record: FileRecord, verdict: Verdict, now: float) -> Move:
         if isinstance(verdict, Refused):
@@ -116,6 +125,23 @@ class Settling:
         if isinstance(verdict, NotYet):
             return _waiting(record, verdict, now)
         return _ready(record, verdict, now)
+
+
+def _judged(record: FileRecord, root: Directory, rules: Rules, now: float) -> Verdict:
+    look = look_at(root, record)
+    if look is None:
+        return _VANISHED
+    verdict = decide(record, look, rules, now)
+    if isinstance(verdict, Ready) and rules.ask_writers and _is_written(root, record):
+        return still_written(record, verdict, rules, now)
+    return verdict
+
+
+def _is_written(root: Directory, record: FileRecord) -> bool:
+    """Tell whether some process writes to it. One that cannot be opened is for manifest to tell."""
+    with suppress(OSError):
+        return is_open_for_writing(root, record.relative_path)
+    return False
 
 
 def _tell(move: Move) -> None:

@@ -11,12 +11,15 @@ import structlog
 
 from backupd.intake.observer import Observer
 from backupd.localfs.filesystems import NETWORK_FILESYSTEMS, filesystem_type
+from backupd.localfs.roots import open_root
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
 
     from backupd.intake.hints import PendingHints
     from backupd.intake.matching import Root
+    from backupd.intake.scan import Tree
+    from backupd.localfs.directory import Directory
 
 log = structlog.get_logger()
 
@@ -53,24 +56,23 @@ class Watcher:
         polled = {"auto": remote, "events": set[str](), "poll": directories}[mode]
         self._mode, self.remote, self.polled = mode, remote, polled.copy()
 
-    def start(self, roots: Iterable[Root]) -> None:
-        """Watch these directories, once placed, and no others.
+    def start(self, trees: Iterable[Tree], directories: Collection[str]) -> None:
+        """Watch these directories, once placed, and no others: the `trees` are those there now.
 
         What came before is for a scan to find.
         """
         with self._turn:
             self.stop()
-            directories = {root.directory for root in roots}
-            if directories - self.polled:
+            if set(directories) - self.polled:
                 self._observe(directories)
-            self.renew(roots)
+            self.renew(trees)
 
     def times_tell(self, directory: str) -> bool:
         """Tell whether mtime and ctime there say since when a file has been unchanged."""
         return self._mode != "poll" and directory not in self.remote
 
-    def watch(self, root: Root, directory: str) -> bool:
-        """Watch one directory of a root, unless it is; tell whether that is new.
+    def watch(self, root: Root, path: str, directory: Directory) -> bool:
+        """Watch one directory of a root, open, unless it is watched; tell whether that is new.
 
         Where no watch is to be had, the root falls to polling. Raises OSError as the directory is.
         """
@@ -78,7 +80,7 @@ class Watcher:
             if self._observer is None or root.directory in self.polled:
                 return False
             try:
-                return self._observer.watch(directory)
+                return self._observer.watch(path, directory)
             except OSError as error:
                 if error.errno not in _LIMITS:
                     raise
@@ -107,9 +109,9 @@ class Watcher:
                 return True  # no watch to be had, which tells nothing of the thread
         return sign.wait(_SIGN_WITHIN)
 
-    def renew(self, roots: Iterable[Root]) -> list[Root]:
-        """Watch feed directories that are not, or are others than before; return these roots."""
-        return [root for root in roots if self._renewed(root)]
+    def renew(self, trees: Iterable[Tree]) -> list[Tree]:
+        """Watch feed directories that are not, or are others than before; return these."""
+        return [tree for tree in trees if self._renewed(tree)]
 
     def forget_gone(self) -> None:
         """Give back the watches of directories that were removed or renamed."""
@@ -123,7 +125,7 @@ class Watcher:
                 self._observer.stop()
                 self._observer = None
 
-    def _observe(self, directories: set[str]) -> None:
+    def _observe(self, directories: Collection[str]) -> None:
         try:
             self._observer = Observer(self._hints)
         except OSError as error:
@@ -131,14 +133,18 @@ class Watcher:
                 raise
             self._fall_to_polling(directories, error)
 
-    def _renewed(self, root: Root) -> bool:
+    def _renewed(self, tree: Tree) -> bool:
+        path, feed_root = tree.root.directory, tree.feed_root
+        if self._observer is None or self._observer.watches(path, feed_root.dev, feed_root.ino):
+            return False
         try:
-            return self.watch(root, root.directory)
+            with open_root(feed_root) as directory:
+                return self.watch(tree.root, path, directory)
         except OSError:
             return False  # the feed's health tells why
 
-    def _fall_to_polling(self, directories: set[str], error: OSError) -> None:
-        self.polled |= directories
+    def _fall_to_polling(self, directories: Collection[str], error: OSError) -> None:
+        self.polled |= set(directories)
         log.warning(
             "no more inotify watches to be had, polling instead",
             directories=sorted(directories),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from dataclasses import asdict, replace
+from dataclasses import replace
 from itertools import compress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -148,14 +148,14 @@ def _close_lost(
 ) -> set[str]:
     """Close the parked files whose content went with their path; return their ids.
 
-    What was registered stays as it is until the content of the new one is known.
+    What was registered and not shipped stays as it is until the content of the new one is known.
     """
     lost: list[FileRecord] = []
     for some in in_chunks(map(os.fsencode, paths), _LOOKUPS):
         query = sa.select(files).where(
             files.c.path.in_(some),
             files.c.status == Status.PARKED,
-            files.c.row_seen_at.is_(None),
+            sa.or_(files.c.row_seen_at.is_(None), files.c.stage == Stage.CLEANUP),
         )
         lost += [file_of(row) for row in connection.execute(query)]
     verbs.move(connection, [_given_up(file, made[file.path]) for file in lost])
@@ -203,12 +203,13 @@ def wake_companions(connection: sa.Connection, wakes: Sequence[tuple[str, float]
 
 def remember_roots(connection: sa.Connection, roots: Sequence[tuple[str, FeedMount]]) -> list[None]:
     """Write where each feed's directory was seen: items are (feed, where)."""
-    rows = [{"feed": feed, **_encoded(asdict(root))} for feed, root in roots]
+    rows = [{"feed": feed, **_encoded(root)} for feed, root in roots]
     connection.execute(sa.insert(feed_mounts).prefix_with("OR REPLACE"), rows)
     return [None] * len(roots)
 
 
-def _encoded(paths: dict[str, str | None]) -> dict[str, bytes | None]:
+def _encoded(root: FeedMount) -> dict[str, bytes | None]:
+    paths = {"mount": root.mount, "directory": root.directory, "real_path": root.real_path}
     return {name: None if path is None else os.fsencode(path) for name, path in paths.items()}
 
 

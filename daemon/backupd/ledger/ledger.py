@@ -185,6 +185,12 @@ class Ledger:
         (phantoms,) = await self._writer.apply(start_verbs.set_right, [now])
         return int(phantoms)
 
+    async def bring_forward(self, now: float, longest: float) -> None:
+        """The clock was set back: have nothing wait for longer than `longest` seconds."""
+        step = start_verbs.SetBack(now=now, longest=longest)
+        await self._writer.apply(start_verbs.bring_forward, [step])
+        self.wake(*Stage)
+
     async def due(self, stage: Stage, feeds: Collection[str]) -> float | None:
         """Return when the next waiting file of a stage and of these feeds is due."""
         return await self.ask(reports.next_due, stage, feeds)
@@ -214,6 +220,11 @@ class Ledger:
         answers = await self._writer.apply(intake_verbs.see, sightings)
         self.wake(Stage.SETTLE)
         return answers
+
+    async def file(self, file_id: str) -> FileRecord | None:
+        """Return a file by its id; None: no such file is known."""
+        found = await self.ask(reports.by_ids, [file_id])
+        return found[0] if found else None
 
     async def due_settle(self, now: float, limit: int) -> list[FileRecord]:
         """Return files that wait in settle and are due."""

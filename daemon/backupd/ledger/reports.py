@@ -331,14 +331,14 @@ def seen_feeds(connection: sa.Connection) -> frozenset[str]:
 
 
 def mounts(connection: sa.Connection) -> dict[str, FeedMount]:
-    """Return where each feed was last seen, for feeds whose files may be missed."""
-    missed = sa.select(files.c.id).where(
+    """Return where each feed was last seen."""
+    open_files = sa.select(files.c.id).where(
         files.c.status != _DONE,
         files.c.status.in_([Status.WAITING, Status.RUNNING, Status.PARKED]),
         files.c.feed == feed_mounts.c.feed,
         files.c.local,
     )
-    query = sa.select(feed_mounts).where(missed.exists())
+    query = sa.select(feed_mounts, open_files.exists().label("has_files"))
     return {row.feed: _mount_of(row) for row in connection.execute(query)}
 
 
@@ -347,6 +347,7 @@ def _mount_of(row: sa.Row[Any]) -> FeedMount:
         mount=os.fsdecode(row.mount),
         directory=None if row.directory is None else os.fsdecode(row.directory),
         real_path=None if row.real_path is None else os.fsdecode(row.real_path),
+        has_files=bool(row.has_files),
     )
 
 

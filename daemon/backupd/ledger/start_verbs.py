@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
-from backupd.core.moves import closed
+from backupd.core.moves import NEVER, closed
 from backupd.core.stages import Stage, Status
 from backupd.ledger import verbs
 from backupd.ledger.rows import file_of, in_chunks
-from backupd.ledger.schema import files, receipts
+from backupd.ledger.schema import batches, files, receipts
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,6 +33,45 @@ def set_right(connection: sa.Connection, moments: Sequence[float]) -> list[int]:
     connection.execute(_FORGET_PROOFS)
     return [_close_phantoms(connection, now) for now in moments]
 
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SetBack:
+    """A clock that was set back: to `now`, where nothing waits for longer than `longest` s."""
+
+    now: float
+    longest: float
+
+
+def bring_forward(connection: sa.Connection, steps: Sequence[SetBack]) -> list[None]:
+    """Have nothing wait for a time that only the clock as it was had in reach."""
+    for step in steps:
+        times = {"now": step.now, "at_most": step.now + step.longest}
+        for statement in (_DUE_FILES, _DUE_BATCHES, _SINCE):
+            connection.execute(statement, times)
+    return [None] * len(steps)
+
+
+_TOO_FAR = sa.bindparam("at_most", type_=sa.Float)
+_DUE_FILES = (
+    sa.update(files)
+    .where(
+        files.c.status == sa.literal_column("'waiting'"),
+        files.c.next_attempt_at > _TOO_FAR,
+        files.c.next_attempt_at < NEVER,
+        files.c.awaits != "keep",
+    )
+    .values(next_attempt_at=sa.bindparam("now"))
+)
+_DUE_BATCHES = (
+    sa.update(batches)
+    .where(batches.c.done_at.is_(None), batches.c.next_attempt_at > _TOO_FAR)
+    .values(next_attempt_at=sa.bindparam("now"))
+)
+_SINCE = (
+    sa.update(files)
+    .where(files.c.status != sa.literal_column("'done'"), files.c.stage_since > _TOO_FAR)
+    .values(stage_since=sa.bindparam("now"))
+)
 
 # What is done or parked has none any more, what ran is interrupted.
 _FORGET_PROOFS = (

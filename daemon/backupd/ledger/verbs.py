@@ -142,16 +142,24 @@ _FILE_RECEIPT = Prepared(sa.insert(receipts).prefix_with("OR REPLACE"))
 
 
 def _wake_duplicates(connection: sa.Connection, moves: Iterable[Move]) -> None:
-    """A file is done: the duplicates that waited for it may go on."""
-    ended = [item for item in moves if item.status is Status.DONE]
+    """A file is done, or its content is lost: the duplicates that waited for it may go on."""
+    items = list(moves)
+    ended = [item for item in items if item.status is Status.DONE]
     closed = [item for item in ended if item.changes.get("reason")]
     lost = _without_proof(connection, closed) if closed else {}
+    lost |= {item.file.id: item.at for item in items if _lost_its_content(item)}
     _free_duplicates(connection, lost)
     originals = [
         {"first": item.file.id, "now": item.at} for item in ended if item.file.id not in lost
     ]
     if originals:
         _WAKE_DUPLICATES.run_all(connection, originals)
+
+
+def _lost_its_content(item: Move) -> bool:
+    """Tell whether a file is parked that only a duplicate could still ship."""
+    is_parked = item.status is Status.PARKED and item.stage is Stage.SHIP
+    return is_parked and item.changes.get("local") is False
 
 
 def _without_proof(connection: sa.Connection, closed: Sequence[Move]) -> dict[str, float]:
@@ -187,7 +195,7 @@ def _free_duplicates(connection: sa.Connection, lost: Mapping[str, float]) -> No
 
 def _freed(file: FileRecord, lost: Mapping[str, float]) -> Move:
     original = file.duplicate_of or ""
-    detail = f"{original}, whose duplicate it was, was closed without proof: it is read anew"
+    detail = f"{original}, whose duplicate it was, has no proof to lean on: it is read anew"
     freed = replace(requeued(file, Stage.MANIFEST, lost[original]), detail=detail)
     if file.status is Status.PARKED:
         return replace(freed, status=Status.PARKED, changes={"duplicate_of": None})

@@ -13,6 +13,7 @@ import errno
 import socket
 import struct
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Self
 
 from backupd.core.errors import BackupdError
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 _CREDENTIALS = struct.Struct("3i")  # pid, uid, gid: socket(7), SO_PEERCRED
 _TRIES = 10
 _PAUSE = 0.02  # seconds: the owner may be about to listen, or its last child about to end
-_BACKLOG = 4096  # askers, who are never accepted: they only want to know whom they reached
+_BACKLOG = 4096  # askers, who only want to know whom they reached
 
 
 class ClaimedError(BackupdError):
@@ -45,6 +46,12 @@ class Claim:
     def __init__(self, bound: socket.socket) -> None:
         """Own this socket."""
         self._socket = bound
+
+    def answer(self) -> None:
+        """Let go of those who asked whose it is: else they would fill the queue in time."""
+        with suppress(BlockingIOError):
+            while True:
+                self._socket.accept()[0].close()
 
     def release(self) -> None:
         """Let others claim it."""
@@ -72,6 +79,11 @@ class Claims:
         if key not in self._held:
             self._held[key] = claim(directory_dev, directory_ino, what)
 
+    def answer(self) -> None:
+        """See `Claim.answer`: for all of them, now and then."""
+        for held in self._held.values():
+            held.answer()
+
     def drop(self, directory_dev: int, directory_ino: int, what: str) -> None:
         """Release one of them; no error where this owner does not have it."""
         held = self._held.pop((what, directory_dev, directory_ino), None)
@@ -82,10 +94,18 @@ class Claims:
 def claim(directory_dev: int, directory_ino: int, what: str) -> Claim:
     """Claim a directory; `what` it is to us: "feed", "archive" or "warehouse".
 
+    Raises as `claim_named` does.
+    """
+    return claim_named(f"{directory_dev}:{directory_ino}", what)
+
+
+def claim_named(key: str, what: str) -> Claim:
+    """Claim what is no directory of this host, by a key of at most 64 characters.
+
     Returns within a fraction of a second. Raises ClaimedError where a claim stands, of this process
     or another one; OSError where the kernel gives no socket.
     """
-    name = f"\0backupd/{what}/{directory_dev}:{directory_ino}"
+    name = f"\0backupd/{what}/{key}"
     for _ in range(_TRIES):
         try:
             return Claim(_bound(name))

@@ -21,9 +21,12 @@ if TYPE_CHECKING:
 READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+NOTHING_THERE = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG}
 _PASSED = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC  # no right to list is needed
 # openat2 does not know what old kernels and some sandboxes answer: then it is done part by part.
 _NO_OPENAT2 = {errno.ENOSYS, errno.EPERM}
+_NO_RENAMEAT2 = {errno.EINVAL, errno.ENOSYS}
+_NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS}
 
 
 class Directory:
@@ -82,10 +85,12 @@ class Directory:
             return os.stat(last, dir_fd=parent.descriptor, follow_symlinks=False)
 
     def find(self, name: str) -> os.stat_result | None:
-        """Return what is known of a name; None where nothing stands there."""
+        """Return what is known of a name; None where nothing stands there but behind a link."""
         try:
             return self.stat(name)
-        except (FileNotFoundError, NotADirectoryError):
+        except OSError as error:
+            if error.errno not in NOTHING_THERE:
+                raise
             return None
 
     def rename(self, old: str, new: str) -> None:
@@ -103,10 +108,38 @@ class Directory:
         try:
             syscalls.rename_without_replacing(fd, _plain(old), fd, _plain(new))
         except OSError as error:
-            if error.errno not in {errno.EINVAL, errno.ENOSYS}:
+            if error.errno not in _NO_RENAMEAT2:
                 raise
+            self._rename_by_link(old, new)
+
+    def _rename_by_link(self, old: str, new: str) -> None:
+        try:
             self.link(old, new)
+        except OSError as error:
+            if error.errno not in _NO_LINKS:
+                raise
+            # Such file systems (exFAT, some of FUSE) can do no better than look first.
+            if self.find(new) is not None:
+                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), new) from None
+            self.rename(old, new)
+        else:
             self.unlink(old)
+
+    def move_aside(self, name: str, aside: str) -> None:
+        """Rename to a hidden name of ours. FileExistsError where that is left from an earlier try.
+
+        Nobody but us uses `aside`: where the file system cannot rename without replacing (NFS), a
+        look is enough.
+        """
+        fd = self.descriptor
+        try:
+            syscalls.rename_without_replacing(fd, _plain(name), fd, _plain(aside))
+        except OSError as error:
+            if error.errno not in _NO_RENAMEAT2:
+                raise
+            if self.find(aside) is not None:
+                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), aside) from None
+            self.rename(name, aside)
 
     def link(self, old: str, new: str) -> None:
         """Give a file of this directory a second name. FileExistsError where that is taken."""
@@ -151,6 +184,8 @@ def _plain(part: str) -> str:
 
 
 def _open_beneath(directory: int, path: str, flags: int, mode: int) -> int:
+    for part in path.split("/"):
+        _plain(part)
     try:
         return syscalls.openat2(directory, path, flags, mode if flags & os.O_CREAT else 0)
     except OSError as error:

@@ -42,9 +42,12 @@ class Lease:
 
 
 @contextmanager
-def leased(descriptor: int) -> Iterator[Lease]:
-    """Ask for a read lease on a file that is open for reading; hold it for as long as may be."""
-    lease = Lease(descriptor, _asked_for(descriptor))
+def leased(descriptor: int, *, ask: bool = True) -> Iterator[Lease]:
+    """Ask for a read lease on a file that is open for reading, and hold it while inside.
+
+    Without `ask` nothing is known of the file's writers.
+    """
+    lease = Lease(descriptor, _asked_for(descriptor) if ask else Writers.NOT_TOLD)
     try:
         yield lease
     finally:
@@ -52,9 +55,9 @@ def leased(descriptor: int) -> Iterator[Lease]:
             fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_UNLCK)
 
 
-def writers_of(descriptor: int) -> Writers:
+def writers_of(descriptor: int, *, ask: bool = True) -> Writers:
     """Return what the kernel says of a file that is open for reading."""
-    with leased(descriptor) as lease:
+    with leased(descriptor, ask=ask) as lease:
         return lease.writers
 
 

@@ -22,6 +22,9 @@ _LOOKED_AT = 1000  # entries of a directory
 _CAP_LEASE = 28  # capabilities(7); the number is from include/uapi/linux/capability.h
 
 
+_OTHERS_MAY_WRITE = 0o022  # of a directory's mode
+
+
 def why_untold(directory: str) -> str | None:
     """Return why the kernel does not tell, for people; None: nothing speaks against it.
 
@@ -34,7 +37,10 @@ def why_untold(directory: str) -> str | None:
         found = islice(opened.names(), _LOOKED_AT)
         files = [each for each in found if each.is_file(follow_symlinks=False)]
         if not has_cap_lease() and not _all_ours(opened, files):
-            return f"user {os.geteuid()} neither owns them nor has the capability CAP_LEASE"
+            return (
+                f"user {os.geteuid()}, who asks here, does not own all that comes there and lacks"
+                " the capability CAP_LEASE (the systemd unit gives it to the service)"
+            )
         if _lease_on_any(opened, files) is Writers.NOT_TOLD:
             return f"the file system ({kind}) gives no leases"
     return None
@@ -50,12 +56,13 @@ def has_cap_lease() -> bool:
 
 
 def _all_ours(directory: Directory, files: Iterable[os.DirEntry[str]]) -> bool:
-    """Tell whether all files are this user's; where there is none, whether the directory is."""
-    owners = set()
+    """Tell whether all files are this user's, and nobody else may put any there."""
+    place = directory.stat()
+    owners = {place.st_uid}
     for entry in files:
         with suppress(FileNotFoundError):
             owners.add(entry.stat(follow_symlinks=False).st_uid)
-    return (owners or {directory.stat().st_uid}) == {os.geteuid()}
+    return owners == {os.geteuid()} and not place.st_mode & _OTHERS_MAY_WRITE
 
 
 def _lease_on_any(directory: Directory, files: Iterable[os.DirEntry[str]]) -> Writers | None:

@@ -3,139 +3,262 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import hashlib
 import os
 import time
-from contextlib import suppress
-from pathlib import Path
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from backupd.core import companions
 from backupd.core.errors import LocalGoneError, PermanentError, RewindError, TransientError
-from backupd.core.names import escaped
+from backupd.core.names import aside_name, escaped
 from backupd.core.records import Result
 from backupd.core.stages import Stage, Status
+from backupd.localfs.directory import NOTHING_THERE
+from backupd.localfs.files import has_coarse_times, open_file
+from backupd.localfs.leases import Writers, writers_of
+from backupd.localfs.removal import KeptAsideError, Removal, put_back, remove
+from backupd.stages.local import open_feed, open_in, open_local
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from backupd.core.ports import Archive
-    from backupd.core.records import Feed, FileRecord, Receipt, Task
-    from backupd.stages.local import LocalFile, LocalFiles
+    from backupd.core.records import FileRecord, Receipt, Task
+    from backupd.localfs.directory import Directory
+    from backupd.localfs.files import OpenFile
 
 _CHUNK = 256 * 1024  # bytes
 _SMALL = 64 * 1024  # bytes: to change the thread takes longer than to remove such a file
 _LOOK_AGAIN = 60.0  # seconds
+_FULL = {errno.ENOSPC, errno.EDQUOT}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CleanupRules:
+    """Whether local files are removed, and whether one that is open for writing is spared."""
+
+    delete: bool
+    ask_writers: bool = True
 
 
 class Cleanup:
     """Removes the local copy of one file, and its companion."""
 
-    def __init__(self, archive: Archive, local: LocalFiles, *, delete: bool) -> None:
-        """`delete` False keeps every local file."""
+    def __init__(
+        self,
+        archive: Archive,
+        rules: CleanupRules,
+        before_removal: Callable[[], object] = lambda: None,
+    ) -> None:
+        """`before_removal` is called before anything is removed: it may end the process instead."""
         self._archive = archive
-        self._local = local
-        self._delete = delete
+        self._rules = rules
+        self._before_removal = before_removal
 
     async def __call__(self, task: Task) -> Result:
         """Remove what is proven.
 
-        Raises PermanentError when the proof is not there or does not hold.
+        Raises PermanentError when the proof is not there or does not hold, RewindError while
+        somebody has the file open for writing.
         """
         _wait_for_the_original(task)
         receipt = proof_of(task)
-        if task.original is not None:
-            await self._look_again(receipt)
-        if not self._delete:
+        if not self._rules.delete:
+            if task.original is not None:
+                await self._look_again(receipt, task)
             return Result(changes={}, detail="kept: action is keep")
-        if (task.file.size_bytes or 0) <= _SMALL:
-            return self._remove(task.file, task.feed, receipt)
-        return await asyncio.to_thread(self._remove, task.file, task.feed, receipt)
+        if not task.is_proven:
+            await asyncio.to_thread(self._refuse_writers, task)
+            await self._look_again(receipt, task)
+        in_a_thread = (task.file.size_bytes or 0) > _SMALL
+        remove = partial(self._remove, task, receipt)
+        removal = await asyncio.to_thread(remove) if in_a_thread else remove()
+        leaned_on = () if task.is_proven else ("archive",)
+        return Result(changes={"local": False}, detail=_detail(removal), leaned_on=leaned_on)
 
-    async def _look_again(self, receipt: Receipt) -> None:
-        """A duplicate leans on a copy that was shipped long ago."""
+    async def _look_again(self, receipt: Receipt, task: Task) -> None:
+        """The copy was verified when it was shipped: it may have been lost or changed since."""
         found = await self._archive.checksum(receipt.archive_name)
-        if found is None or found.sha256 != receipt.remote_sha256:
-            state = "is not there any more" if found is None else "has changed"
-            raise PermanentError(
-                f"a duplicate of {receipt.file_id}, whose archive copy"
-                f" {escaped(receipt.archive_name)} {state}",
-                hint=f"requeue {receipt.file_id} from ship while this copy is here, then this one",
-            )
+        state = "is not there any more" if found is None else "has changed"
+        if found is not None and found.sha256 == receipt.remote_sha256:
+            if not await self._is_the_source(receipt, task):
+                return
+            state = "is this very file, by another name"
+        whose, again = "its", "requeue it from ship"
+        if task.original is not None:
+            whose = f"a duplicate of {receipt.file_id}, whose"
+            again = f"requeue {receipt.file_id} from ship while this copy is here, then this one"
+        name = escaped(receipt.archive_name)
+        raise PermanentError(f"not deleted: {whose} archive copy {name} {state}", hint=again)
 
-    def _remove(self, file: FileRecord, feed: Feed, receipt: Receipt) -> Result:
-        if not self._local.exists(file, feed):
-            _remove_companion(file)
-            return Result(changes={"local": False}, detail="the local copy was gone already")
+    async def _is_the_source(self, receipt: Receipt, task: Task) -> bool:
+        with suppress(LocalGoneError), open_local(task) as opened:
+            return await self._archive.is_same_file(receipt.archive_name, opened.fd)
+        return False
+
+    def _refuse_writers(self, task: Task) -> None:
+        """Raise RewindError while somebody writes to the file: the archive need not be asked."""
+        with suppress(LocalGoneError), open_local(task) as opened:
+            if self._writers(opened) is Writers.SOME:
+                raise _in_use()
+
+    def _remove(self, task: Task, receipt: Receipt) -> Removal:
+        self._before_removal()
+        with ExitStack() as stack:
+            try:
+                root = stack.enter_context(open_feed(task))
+            except (
+                LocalGoneError
+            ):  # safe in the archive, and in another feed's or nobody's directory
+                return Removal.ELSEWHERE
+            if task.file.tries > 1:
+                _put_leftovers_back(root, task.file)
+            removal = self._remove_data(root, task.file, receipt)
+            if removal is not Removal.OTHER:
+                _remove_companion(root, task.file)
+        return removal
+
+    def _remove_data(self, root: Directory, file: FileRecord, receipt: Receipt) -> Removal:
         try:
-            with self._local.open(file, feed) as opened:
-                proven = _is_the_shipped(file, opened, receipt)
+            with open_in(root, file) as opened:
+                return self._remove_opened(file, opened, receipt)
         except LocalGoneError:
-            proven = False
-        if not proven:
-            return Result(
-                changes={"local": False},
-                detail="not deleted: another file stands in its place by now",
-            )
+            return Removal.OTHER if root.find(file.relative_path) else Removal.GONE
+
+    def _remove_opened(self, file: FileRecord, opened: OpenFile, receipt: Receipt) -> Removal:
+        if not self._is_the_shipped(file, opened, receipt):
+            return Removal.OTHER
+        aside, ask_writers = aside_name(opened.name, file.id), self._rules.ask_writers
         try:
-            Path(file.path).unlink()
-        except FileNotFoundError:
-            pass  # someone was faster: it is gone, as it should be
+            removal = remove(opened, aside, opened.identity, ask_writers=ask_writers)
+        except KeptAsideError as kept:
+            raise PermanentError(
+                "not deleted: another file came in its place, and one more after that; it is kept"
+                f" as {escaped(kept.name)} beside it",
+                hint="it was not shipped: give it a name of its own to have it taken",
+            ) from kept
         except OSError as error:
             raise _undeletable(file, error) from error
-        _remove_companion(file)
-        return Result(changes={"local": False}, detail="local copy deleted")
+        if removal is Removal.IN_USE:
+            raise _in_use()
+        return removal
+
+    def _is_the_shipped(self, file: FileRecord, opened: OpenFile, receipt: Receipt) -> bool:
+        """Compare by identity; by content where that differs (a touch), or tells too little."""
+        if opened.identity == file.identity and not self._tells_too_little(opened):
+            return True
+        if opened.identity.size != file.identity.size:
+            return False  # not read: a huge one would hold up all else that is under way here
+        digest = hashlib.sha256()
+        while chunk := os.read(opened.fd, _CHUNK):
+            digest.update(chunk)
+        return digest.hexdigest() == receipt.sha256 and opened.identity_now() == opened.identity
+
+    def _tells_too_little(self, opened: OpenFile) -> bool:
+        """Tell whether the content may have changed although size and times are the same.
+
+        So it is where the kernel cannot say that nobody has written to a mapping of the file, which
+        moves no time until later, and where time stamps are coarse.
+        """
+        is_unsure = self._writers(opened) in {Writers.NO_RIGHT, Writers.NOT_TOLD}
+        return is_unsure or has_coarse_times(opened.identity)
+
+    def _writers(self, opened: OpenFile) -> Writers:
+        return writers_of(opened.fd, ask=self._rules.ask_writers)
 
 
 def _wait_for_the_original(task: Task) -> None:
     """A duplicate leans on the first file's proof. The ledger wakes it; the look is to be sure."""
-    if task.original is not None and task.original.status is not Status.DONE:
+    original = task.original
+    if original is None:
+        return
+    if original.status is not Status.DONE:
         raise RewindError(
             Stage.CLEANUP,
-            f"duplicate of {task.original.id}: waits until that one is done",
+            f"duplicate of {original.id}: waits until that one is done",
             awaits="original",
             next_attempt_at=time.time() + _LOOK_AGAIN,
+        )
+    if original.is_closed and task.receipt is None:
+        raise RewindError(
+            Stage.MANIFEST,
+            f"{original.id}, which is the same file, was closed without proof: read again",
+            duplicate_of=None,
         )
 
 
 def proof_of(task: Task) -> Receipt:
     """Return the receipt that covers the file. Raises PermanentError where it does not."""
-    holder = task.original or task.file
-    receipt = task.receipt
-    if receipt is None or holder.row_seen_at is None:
-        raise PermanentError(
-            "there is no proof that it is safe elsewhere: not deleted", hint="requeue it from ship"
-        )
+    receipt, again = task.receipt, f"requeue {task.holder.id} from ship"
+    if receipt is None or task.holder.row_seen_at is None:
+        raise PermanentError("there is no proof that it is safe elsewhere: not deleted", hint=again)
     for flaw in receipt.flaws(task.file.sha256):
-        raise PermanentError(f"{flaw}: not deleted", hint="requeue it from ship")
+        raise PermanentError(f"{flaw}: not deleted", hint=again)
     return receipt
 
 
-def _is_the_shipped(file: FileRecord, opened: LocalFile, receipt: Receipt) -> bool:
-    """Compare by identity; where that differs (a touch, a chmod), by content."""
-    if opened.identity == file.identity:
-        return True
-    if opened.identity.size != file.identity.size:
-        return False  # not read: a huge one would hold up all else that is under way here
-    digest = hashlib.sha256()
-    while chunk := os.read(opened.fd, _CHUNK):
-        digest.update(chunk)
-    return digest.hexdigest() == receipt.sha256 and opened.identity_now() == opened.identity
+def _in_use() -> RewindError:
+    # What it is now is not noted: it may have been written to, and has to be compared again.
+    return RewindError(
+        Stage.CLEANUP,
+        f"not deleted yet: {Writers.SOME.value}",
+        awaits="writer",
+        next_attempt_at=time.time() + _LOOK_AGAIN,
+    )
 
 
-def _remove_companion(file: FileRecord) -> None:
-    """The companion goes with its file, if it is still the one that was read."""
-    if file.companion_path is None or file.companion_text is None:
-        return
-    with suppress(OSError):
-        fd = os.open(file.companion_path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+def _detail(removal: Removal) -> str:
+    match removal:
+        case Removal.REMOVED:
+            return "local copy deleted"
+        case Removal.GONE:
+            return "the local copy was gone already"
+        case Removal.ELSEWHERE:
+            return "not deleted: the feed has another directory by now"
+        case _:
+            return "not deleted: another file stands in its place by now"
+
+
+def _put_leftovers_back(root: Directory, file: FileRecord) -> None:
+    """An earlier try may have ended in the middle of a removal."""
+    for name in filter(None, (file.relative_path, file.relative_companion)):
         try:
-            text = companions.decode(os.read(fd, companions.MAX_BYTES))
-        finally:
-            os.close(fd)
+            with root.parent_of(name) as (directory, last):
+                put_back(directory, aside_name(last, file.id), last)
+        except KeptAsideError as kept:
+            raise PermanentError(
+                "a removal was cut short, and another file has its name by now: it is kept as"
+                f" {escaped(kept.name)} beside it",
+                hint="compare it with its copy in the archive, which it should be the same as",
+            ) from kept
+        except OSError as error:
+            if error.errno not in NOTHING_THERE:
+                raise _undeletable(file, error) from error
+
+
+def _remove_companion(root: Directory, file: FileRecord) -> None:
+    """The companion goes with its file, if it is still the one that was read."""
+    name = file.relative_companion
+    if name is None or file.companion_text is None:
+        return
+    with suppress(OSError, KeptAsideError), open_file(root, name) as opened:
+        text = companions.decode(os.read(opened.fd, companions.MAX_BYTES))
         if text == file.companion_text:
-            Path(file.companion_path).unlink()
+            remove(opened, aside_name(opened.name, file.id), opened.identity)
 
 
-def _undeletable(file: FileRecord, error: OSError) -> TransientError:
+def _undeletable(file: FileRecord, error: OSError) -> TransientError | RewindError:
+    if error.errno in _FULL:
+        # To move it aside may take a block of the directory. Other removals make room.
+        return RewindError(
+            Stage.CLEANUP,
+            "not deleted yet: its disk is too full to move it aside",
+            next_attempt_at=time.time() + _LOOK_AGAIN,
+        )
     return TransientError(
         f"cannot delete {escaped(file.path)}: {os.strerror(error.errno or 0)}",
         hint=f"give user {os.geteuid()} the right to write its directory",

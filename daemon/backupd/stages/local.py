@@ -1,89 +1,77 @@
-"""The local file: opened so that nothing but the regular file we know is ever read."""
+"""The local file: opened below its feed's directory, so that no other one is ever read."""
 
 from __future__ import annotations
 
 import errno
 import os
-import stat
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 from backupd.core.errors import DependencyDownError, LocalGoneError, TransientError
 from backupd.core.names import escaped
-from backupd.core.records import Identity
+from backupd.localfs.files import NotRegularError, open_file
+from backupd.localfs.roots import open_root, unavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
-    from backupd.core.records import Feed, FileRecord
+    from backupd.core.records import FeedRoot, FileRecord, Task
+    from backupd.localfs.directory import Directory
+    from backupd.localfs.files import OpenFile
 
-# No symbolic link is followed, no FIFO is waited for, no child process inherits it.
-_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-_NOT_A_FILE = {errno.ELOOP, errno.ENXIO, errno.EISDIR, errno.ENODEV}
-
-
-@dataclass(frozen=True, slots=True)
-class LocalFile:
-    """An open regular file, and what it was when it was opened."""
-
-    fd: int
-    identity: Identity
-
-    def identity_now(self) -> Identity:
-        """Look again, through the same descriptor."""
-        return Identity.of(os.fstat(self.fd))
+_NOTHING_THERE = {errno.ENOENT, errno.ENOTDIR}
+_NOT_A_FILE = {errno.ELOOP, errno.ENXIO, errno.EISDIR, errno.ENODEV, errno.EXDEV}
 
 
-class LocalFiles:
-    """Opens local files. `why_away` tells why a feed's directory is not there, None when it is."""
+@contextmanager
+def open_feed(task: Task) -> Iterator[Directory]:
+    """Open the directory of the file's feed.
 
-    def __init__(self, why_away: Callable[[Feed], str | None]) -> None:
-        self._why_away = why_away
+    Raises DependencyDownError when it is not the one that it was, LocalGoneError when the feed has
+    another one by now, to which the file does not belong.
+    """
+    feed, file = task.feed, task.file
+    if not _is_below(file, task.root, feed.directory):
+        raise LocalGoneError(
+            f"the directory of feed {feed.name} is {feed.directory} now",
+            hint="move the file there, where it is taken as a new one, or give the feed its old"
+            " directory back",
+        )
+    try:
+        directory = open_root(task.root)
+    except OSError as error:
+        reason = unavailable(feed.directory, error)
+        raise DependencyDownError(f"feed:{feed.name}", reason) from error
+    with directory:
+        yield directory
 
-    @contextmanager
-    def open(self, file: FileRecord, feed: Feed) -> Iterator[LocalFile]:
-        """Open the file for reading.
 
-        Raises LocalGoneError when it is not there while its feed is, DependencyDownError when its
-        feed is away, TransientError when it cannot be read just now.
-        """
-        fd = self._open(file, feed)
+def _is_below(file: FileRecord, root: FeedRoot, directory: str) -> bool:
+    """Tell whether the file was seen in this directory, by whatever path the config named it."""
+    above = file.path.removesuffix(f"/{file.relative_path}")
+    return above == directory.rstrip("/") or os.path.realpath(above) == root.path
+
+
+@contextmanager
+def open_local(task: Task) -> Iterator[OpenFile]:
+    """Open the file for reading. Raises what `open_feed` and `open_in` raise."""
+    with open_feed(task) as root, open_in(root, task.file) as opened:
+        yield opened
+
+
+@contextmanager
+def open_in(root: Directory, file: FileRecord) -> Iterator[OpenFile]:
+    """Open a file of the feed whose directory is open.
+
+    Raises LocalGoneError when it is not there, or no regular file, TransientError when it cannot be
+    read just now.
+    """
+    with ExitStack() as stack:
         try:
-            found = os.fstat(fd)
-            if not stat.S_ISREG(found.st_mode):
-                raise LocalGoneError("another thing than a regular file stands in its place")
-            yield LocalFile(fd, Identity.of(found))
-        finally:
-            os.close(fd)
-
-    def exists(self, file: FileRecord, feed: Feed) -> bool:
-        """Tell whether anything stands at the path. DependencyDownError when its feed is away."""
-        if os.path.lexists(file.path):
-            return True
-        self._refuse_away(feed)
-        return False
-
-    def _open(self, file: FileRecord, feed: Feed) -> int:
-        try:
-            return os.open(file.path, _FLAGS)
-        except FileNotFoundError:
-            self._refuse_away(feed)
-            raise LocalGoneError(
-                "it vanished before it was shipped",
-                hint="have it delivered again; it is then taken by itself",
-            ) from None
+            opened = stack.enter_context(open_file(root, file.relative_path))
         except OSError as error:
-            if error.errno in _NOT_A_FILE:
-                raise LocalGoneError(
-                    "another thing than a regular file stands in its place"
-                ) from None
-            self._refuse_away(feed)
-            raise unreadable(file, error) from error
-
-    def _refuse_away(self, feed: Feed) -> None:
-        if reason := self._why_away(feed):
-            raise DependencyDownError(f"feed:{feed.name}", reason)
+            raise _translated(file, error) from error
+        yield opened
 
 
 def unreadable(file: FileRecord, error: OSError) -> TransientError:
@@ -94,3 +82,14 @@ def unreadable(file: FileRecord, error: OSError) -> TransientError:
     return TransientError(
         f"cannot read {escaped(file.path)}: {os.strerror(error.errno or 0)}", hint=hint
     )
+
+
+def _translated(file: FileRecord, error: OSError) -> LocalGoneError | TransientError:
+    if error.errno in _NOTHING_THERE:
+        return LocalGoneError(
+            "it vanished before it was shipped",
+            hint="have it delivered again; it is then taken by itself",
+        )
+    if isinstance(error, NotRegularError) or error.errno in _NOT_A_FILE:
+        return LocalGoneError("another thing than a regular file stands in its place")
+    return unreadable(file, error)

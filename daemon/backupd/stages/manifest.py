@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import os
 import re
+import time
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -15,15 +16,18 @@ from backupd.core import companions
 from backupd.core.archive_names import archive_name, is_gzip_name, too_long
 from backupd.core.errors import LocalGoneError, PermanentError, RewindError
 from backupd.core.names import escaped
-from backupd.core.records import Identity, Result
+from backupd.core.records import Result
 from backupd.core.stages import Stage
+from backupd.localfs.files import read_small
 from backupd.stages.counting import GzipLineCounter, LineCounter
-from backupd.stages.local import unreadable
+from backupd.stages.local import open_local, unreadable
 
 if TYPE_CHECKING:
-    from backupd.core.records import Feed, FileRecord, Task
-    from backupd.stages.local import LocalFile, LocalFiles
+    from backupd.core.records import Feed, FileRecord, Identity, Task
+    from backupd.localfs.directory import Directory
+    from backupd.localfs.files import OpenFile
 
+_TICK = 0.02  # seconds: a kernel that runs at 100 Hz gives a file two ticks' time at most
 _CHUNK = 256 * 1024  # bytes; fits the second-level cache, through which all the passes go
 
 
@@ -37,9 +41,8 @@ class _Companion:
 class Manifest:
     """Reads a file once, and says what its row and its shipment need to know."""
 
-    def __init__(self, local: LocalFiles, *, compress: bool) -> None:
+    def __init__(self, *, compress: bool) -> None:
         """`compress`: files are shipped as gzip."""
-        self._local = local
         self._compress = compress
 
     async def __call__(self, task: Task) -> Result:
@@ -48,18 +51,20 @@ class Manifest:
         Raises RewindError to settle when it changed or disagrees with its companion,
         PermanentError when it can never be registered as it is.
         """
-        return await asyncio.to_thread(self._read, task.file, task.feed)
+        return await asyncio.to_thread(self._read, task)
 
-    def _read(self, file: FileRecord, feed: Feed) -> Result:
+    def _read(self, task: Task) -> Result:
+        file, feed = task.file, task.feed
         name = archive_name(feed, file.relative_path, compress=self._compress)
         if too_long(name):
             raise PermanentError(
                 f"its name in the archive would be longer than 255 bytes: {escaped(name)}",
                 hint="have it delivered under a shorter name",
             )
-        with self._local.open(file, feed) as opened:
+        with open_local(task) as opened:
             _refuse_changed(opened.identity, file.identity)
-            companion = _companion_of(file, feed)
+            _let_a_tick_pass(opened.identity)
+            companion = _companion_of(file, feed, opened.directory)
             sums = _Sums(file, feed)
             sums.read(file, opened)
         _refuse_changed(opened.identity, sums.identity_after)
@@ -87,7 +92,7 @@ class _Sums:
         self._lines = GzipLineCounter() if is_gzip_name(file.file_name) else LineCounter()
         self._checker = companions.checker(feed.companion.algorithm) if feed.companion else None
 
-    def read(self, file: FileRecord, opened: LocalFile) -> None:
+    def read(self, file: FileRecord, opened: OpenFile) -> None:
         """Read the open file to its end."""
         try:
             while chunk := os.read(opened.fd, _CHUNK):
@@ -140,32 +145,28 @@ def _refuse_changed(before: Identity, after: Identity) -> None:
         )
 
 
-def _companion_of(file: FileRecord, feed: Feed) -> _Companion | None:
+def _let_a_tick_pass(identity: Identity) -> None:
+    """Of two changes within one tick of the kernel's clock, the second moves no time."""
+    age = time.time() - max(identity.mtime_ns, identity.ctime_ns) / 1e9
+    if 0 <= age < _TICK:
+        time.sleep(_TICK - age)
+
+
+def _companion_of(file: FileRecord, feed: Feed, directory: Directory) -> _Companion | None:
     """Read the companion, where there is one. Settle told whether it can be read at all."""
     if feed.companion is None or file.companion_path is None:
         return None
-    found = _read_companion(file.companion_path)
-    if found is None:
+    try:
+        found = read_small(directory, file.companion_path.rpartition("/")[2], companions.MAX_BYTES)
+    except OSError:
         if feed.companion.required:
-            raise RewindError(Stage.SETTLE, "its companion went away: waits for it")
+            raise RewindError(Stage.SETTLE, "its companion went away: waits for it") from None
         return None
-    identity, text = found
+    identity, text = found[0], companions.decode(found[1])
     claim = companions.parse(text, feed.companion.algorithm)
     if claim is None:
         raise RewindError(Stage.SETTLE, "its companion changed: looks at both again")
     return _Companion(identity=identity, text=text, claim=claim)
-
-
-def _read_companion(path: str) -> tuple[Identity, str] | None:
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError:
-        return None
-    try:
-        data = os.read(fd, companions.MAX_BYTES)
-        return Identity.of(os.fstat(fd)), companions.decode(data)
-    finally:
-        os.close(fd)
 
 
 def _refuse_other_content(file: FileRecord, sha256: str) -> None:

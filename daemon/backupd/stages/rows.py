@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 def key_of(file: FileRecord) -> RowKey:
     """Return where the file's row is to be found."""
-    return RowKey(file.id, file.file_date or "")
+    return RowKey(file.id, file.file_date or "", file.batch_id)
 
 
 def row_of(file: FileRecord, batch: Batch) -> ProductionRow:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import os
 import time
 import zlib
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -23,6 +22,7 @@ from backupd.core.names import escaped
 from backupd.core.ports import Published
 from backupd.core.records import Receipt, Result
 from backupd.stages.counting import GZIP_WINDOW
+from backupd.stages.local import open_local
 
 if TYPE_CHECKING:
     from backupd.core.ports import (
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
         Upload,
     )
     from backupd.core.records import Feed, FileRecord, Task
-    from backupd.stages.local import LocalFile, LocalFiles
+    from backupd.localfs.files import OpenFile
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -51,11 +51,8 @@ class ShipRules:
 class Ship:
     """Sends one file, or finds that it is there already."""
 
-    def __init__(
-        self, archive: Archive, local: LocalFiles, open_stream: OpenStream, rules: ShipRules
-    ) -> None:
+    def __init__(self, archive: Archive, open_stream: OpenStream, rules: ShipRules) -> None:
         self._archive = archive
-        self._local = local
         self._open_stream = open_stream
         self._compress = rules.compress
         self._keep_for = rules.keep_for
@@ -69,12 +66,12 @@ class Ship:
         """
         if task.receipt is not None and await self._still_there(task, task.receipt):
             detail = f"still in the archive: {task.receipt.archive_name}"
-            return Result(changes=self._kept(), detail=detail)
+            return Result(changes=self._what_follows(task.file), detail=detail)
         names = self._names(task.file, task.feed)
         if task.file.tries > 1:
             for name in names:  # an earlier try may have ended at any of them
                 await self._archive.discard_parts(name, _earlier_parts(task.file))
-        with self._local.open(task.file, task.feed) as opened:
+        with open_local(task) as opened:
             return await self._ship(task.file, opened, names)
 
     def _names(self, file: FileRecord, feed: Feed) -> list[str]:
@@ -83,10 +80,10 @@ class Ship:
         other = versioned(name, file.sha256 or "")
         return [name] if too_long(other) else [name, other]
 
-    def _kept(self) -> dict[str, object]:
-        """Put cleanup off for as long as the local copy is to stay."""
+    def _what_follows(self, file: FileRecord) -> dict[str, object]:
+        """Put cleanup off for as long as the local copy is to stay; else its proof is fresh now."""
         if not self._keep_for:
-            return {}
+            return {"proven_at": time.time()} if file.tries == 1 else {}
         until = time.time() + self._keep_for
         reason = f"kept for {self._keep_for:g} s after shipping"
         return {"next_attempt_at": until, "awaits": "keep", "reason": reason}
@@ -95,18 +92,17 @@ class Ship:
         found = await self._archive.checksum(receipt.archive_name)
         if found is None or found.sha256 != receipt.remote_sha256:
             return False
-        if not self._local.exists(task.file, task.feed):
-            return True
-        with self._local.open(task.file, task.feed) as opened:
+        with suppress(LocalGoneError), open_local(task) as opened:
             return not await self._is_the_source(task.file, opened, receipt.archive_name)
+        return True
 
-    async def _ship(self, file: FileRecord, opened: LocalFile, names: list[str]) -> Result:
+    async def _ship(self, file: FileRecord, opened: OpenFile, names: list[str]) -> Result:
         """Take the first of the names that is free, or holds this very file already."""
         for candidate in names:
             receipt = await self._send_or_find(file, opened, candidate)
             if receipt is not None:
                 changes = {"archive_name": candidate, "identity": opened.identity}
-                changes |= self._kept()
+                changes |= self._what_follows(file)
                 detail = f"in the archive as {candidate}, {receipt.sent_bytes} bytes"
                 detail += f", verified by {receipt.verified_by}"
                 return Result(changes=changes, detail=detail, receipt=receipt)
@@ -115,7 +111,7 @@ class Ship:
             hint="look at both, move the wrong one away, then requeue from ship",
         )
 
-    async def _send_or_find(self, file: FileRecord, opened: LocalFile, name: str) -> Receipt | None:
+    async def _send_or_find(self, file: FileRecord, opened: OpenFile, name: str) -> Receipt | None:
         """Return the receipt for this name; None when it holds other content."""
         if file.tries > 1 and await self._archive.size(name) is not None:
             return await self._find(file, opened, name)
@@ -136,11 +132,11 @@ class Ship:
         return _receipt(file, name, totals, found, published)
 
     async def _send(
-        self, file: FileRecord, opened: LocalFile, name: str
+        self, file: FileRecord, opened: OpenFile, name: str
     ) -> tuple[Totals, Published]:
         stream = self._open_stream(opened.fd, compress=self._compresses(file))
         async with self._archive.upload(name, _part(file), opened.identity.size) as upload:
-            _refuse_own_directory(file, name, upload)
+            _refuse_own_directory(file, opened, name, upload)
             async with aclosing(stream.blocks()) as blocks:
                 async for block in blocks:
                     await upload.write(block)
@@ -148,7 +144,7 @@ class Ship:
             published = await upload.publish()
         return stream.totals, published
 
-    async def _find(self, file: FileRecord, opened: LocalFile, name: str) -> Receipt | None:
+    async def _find(self, file: FileRecord, opened: OpenFile, name: str) -> Receipt | None:
         """The name exists: an earlier try got there, or it holds other content."""
         found = await self._archive.checksum(name)
         if found is None:
@@ -167,7 +163,7 @@ class Ship:
         size = await self._archive.size(name)
         return replace(receipt, sent_sha256=found.sha256, sent_bytes=size or 0)
 
-    async def _read(self, file: FileRecord, opened: LocalFile) -> Totals:
+    async def _read(self, file: FileRecord, opened: OpenFile) -> Totals:
         """Make the sums of what would be sent."""
         stream = self._open_stream(opened.fd, compress=self._compresses(file))
         async with aclosing(stream.blocks()) as blocks:
@@ -176,13 +172,13 @@ class Ship:
         _refuse_other_content(file, stream.totals)
         return stream.totals
 
-    async def _is_the_source(self, file: FileRecord, opened: LocalFile, name: str) -> bool:
+    async def _is_the_source(self, file: FileRecord, opened: OpenFile, name: str) -> bool:
         """Tell whether the archive's file is the local one by another name, so no copy of it.
 
         While a temporary file of ours stands beside the archive's, none may stand beside ours.
         """
         async with self._archive.upload(name, _part(file), 0) as upload:
-            _refuse_own_directory(file, name, upload)
+            _refuse_own_directory(file, opened, name, upload)
         return await self._archive.is_same_file(name, opened.fd)
 
     async def _same_text(self, file: FileRecord, name: str) -> bool:
@@ -253,13 +249,13 @@ def _earlier_parts(file: FileRecord) -> list[str]:
     return [f"{file.id}.{earlier}" for earlier in range(1, file.tries)]
 
 
-def _refuse_own_directory(file: FileRecord, name: str, upload: Upload) -> None:
+def _refuse_own_directory(file: FileRecord, opened: OpenFile, name: str, upload: Upload) -> None:
     """While our temporary file stands beside the archive's, none may stand beside the source."""
-    directory = os.path.dirname(file.path)  # noqa: PTH120 -- a name may be no text
-    if os.path.lexists(os.path.join(directory, upload.part_name)):  # noqa: PTH118 -- as above
+    if opened.directory.find(upload.part_name) is not None:
+        directory = escaped(file.path.rpartition("/")[0])
         raise DependencyDownError(
             "archive",
-            f"the archive directory of {name} is the feed's own directory, {escaped(directory)}:"
+            f"the archive directory of {name} is the feed's own directory, {directory}:"
             " the file itself would be taken for its copy",
             hint="have it shipped elsewhere: change archive.url or the feed's archive_directory",
         )

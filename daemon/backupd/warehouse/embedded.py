@@ -93,7 +93,8 @@ class EmbeddedWarehouse:
             self._root = OwnRoot(self._path, memory, self._has_one_of)
         self._columns = section.columns
         self._thread = ThreadPoolExecutor(1, "warehouse")
-        self._prepared = False
+        self._is_own = memory is not None
+        self._prepared: tuple[int, int] | None = None  # device and inode of the root
 
     async def load(self, batch: Batch, rows: Sequence[ProductionRow]) -> str:
         """Write the batch's files in staging, in place of what an earlier try left there."""
@@ -153,14 +154,17 @@ class EmbeddedWarehouse:
     def _opened(self) -> Iterator[Directory]:
         """Open the root, and make once what a new warehouse lacks.
 
-        What is missing later was unmounted: made anew, it would hide every row that is there.
+        What is missing later was unmounted: made anew, it would hide every row that is there. But
+        another directory that bears the mark is a place that a person has moved it to.
         """
         with self._root.open() as root:
-            if not self._prepared:
+            about = root.stat()
+            where = about.st_dev, about.st_ino
+            if self._prepared is None or (self._is_own and self._prepared != where):
                 for name in (_STAGING, _PRODUCTION):
                     root.make(name).close()
                 root.flush()
-                self._prepared = True
+                self._prepared = where
             yield root
 
     def _load(self, batch_id: str, rows: Sequence[ProductionRow]) -> str:
@@ -201,13 +205,18 @@ class EmbeddedWarehouse:
             return self._found_in(root, keys)
 
     def _found_in(self, root: Directory, keys: Iterable[RowKey]) -> frozenset[str]:
-        wanted: dict[str, set[str]] = defaultdict(set)
+        wanted: dict[str, list[RowKey]] = defaultdict(list)
         for key in keys:
-            wanted[key.file_date].add(key.file_id)
+            wanted[key.file_date].append(key)
         found: set[str] = set()
-        for date, ids in wanted.items():
-            for name in self._files_in(root, date):
-                found |= ids.intersection(self._ids(root, name))
+        for date, of_date in wanted.items():
+            missing = {key.file_id for key in of_date}
+            for name in _likely_first(self._files_in(root, date), of_date):
+                if not missing:
+                    break
+                there = missing.intersection(self._ids(root, name))
+                missing -= there
+                found |= there
         return frozenset(found)
 
     def _has_one_of(self, root: Directory, keys: Sequence[RowKey]) -> bool:
@@ -314,3 +323,9 @@ class EmbeddedWarehouse:
             message = f"the warehouse at {self._path} cannot be used: {error}"
             hint = _HINTS.get(error.errno or 0, "see that its file system is mounted and has it")
             raise DependencyDownError("warehouse", message, hint=hint) from error
+
+
+def _likely_first(names: list[str], keys: Iterable[RowKey]) -> list[str]:
+    """Put those files first that the batches of these keys have made."""
+    likely = {f"{key.batch_id}.parquet" for key in keys}
+    return sorted(names, key=lambda name: name.rpartition("/")[2] not in likely)

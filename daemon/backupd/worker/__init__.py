@@ -3,27 +3,34 @@
 The only room that decides whether a failure means again, later, never or smaller.
 """
 
+from backupd.worker.archive_place import ARCHIVE, ArchivePlace
 from backupd.worker.batches import DEPENDENCY as WAREHOUSE
 from backupd.worker.batches import BatchFormer, BatchLane
 from backupd.worker.breaker import Breakers
+from backupd.worker.clock import ClockWatch
 from backupd.worker.doubles import DoublesLane
 from backupd.worker.files import FileLane
 from backupd.worker.places import LedgerPlace
 from backupd.worker.refresh import DEPENDENCY as IMPALA
 from backupd.worker.refresh import RefreshLane
+from backupd.worker.rows_seen import RowsSeen
 from backupd.worker.shop import Shop
 from backupd.worker.statements import LedgerStatements
 
 __all__ = [
+    "ARCHIVE",
     "IMPALA",
     "WAREHOUSE",
+    "ArchivePlace",
     "BatchFormer",
     "BatchLane",
     "Breakers",
+    "ClockWatch",
     "DoublesLane",
     "FileLane",
     "LedgerPlace",
     "LedgerStatements",
     "RefreshLane",
+    "RowsSeen",
     "Shop",
 ]

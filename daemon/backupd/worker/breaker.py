@@ -47,7 +47,8 @@ class Breakers:
     def opens_at(self, dependency: str) -> float:
         """Return when it may be tried again; 0 while it is up."""
         outage = self.open.get(dependency)
-        return outage.next_try_at or 0.0 if outage else 0.0
+        at = outage.next_try_at or 0.0 if outage else 0.0
+        return at if at <= self._now() + _LONGEST_PAUSE else 0.0  # else the clock was set back
 
     def is_down(self, dependency: str) -> bool:
         """Tell whether it was down when last tried."""

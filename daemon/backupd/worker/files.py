@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import structlog
@@ -17,7 +18,7 @@ from backupd.core.errors import (
     UnknownOutcomeError,
 )
 from backupd.core.names import escaped
-from backupd.core.records import Move, Result, Task
+from backupd.core.records import NO_ROOT, Move, Result, Task
 from backupd.core.stages import Stage, Status
 from backupd.ledger import reports
 
@@ -97,21 +98,26 @@ class FileLane:
     async def _tasks_of(self, files: Sequence[FileRecord]) -> list[Task]:
         """Add what the stage needs to know beside the file."""
         if self._stage is Stage.MANIFEST or not files:
-            return [Task(file=file, feed=self._shop.feeds[file.feed]) for file in files]
+            return [self._task(file) for file in files]
         ledger = self._shop.ledger
         firsts = [file.duplicate_of for file in files if file.duplicate_of]
         found = await ledger.ask(reports.by_ids, firsts) if firsts else []
         originals = {file.id: file for file in found}
         receipts = await ledger.receipts([file.duplicate_of or file.id for file in files])
         return [
-            Task(
-                file=file,
-                feed=self._shop.feeds[file.feed],
+            replace(
+                self._task(file),
                 receipt=receipts.get(file.duplicate_of or file.id),
                 original=originals.get(file.duplicate_of or ""),
             )
             for file in files
         ]
+
+    def _task(self, file: FileRecord) -> Task:
+        shop = self._shop
+        root = shop.roots().get(file.feed, NO_ROOT)  # it may have gone away since it was claimed
+        proven = self._stage is Stage.CLEANUP and shop.is_proven(file)
+        return Task(file=file, feed=shop.feeds[file.feed], root=root, is_proven=proven)
 
     def _start(self, group: asyncio.TaskGroup, task: Task) -> None:
         running = group.create_task(self._process(task))
@@ -162,7 +168,7 @@ class FileLane:
             if not isinstance(error, BackupdError):
                 log.exception("unexpected error", file=escaped(task.file.path))
             return moves.failed(task.file, error, self._shop.now(), self._shop.policy)
-        for dependency in self._leaned_on(task):
+        for dependency in self._leaned_on(task, result):
             await self._shop.breakers.succeeded(dependency)
         return moves.advance(task.file, result, self._shop.now())
 
@@ -175,10 +181,9 @@ class FileLane:
                 raise
             raise DependencyDownError(self._dependency, str(error), hint=error.hint) from error
 
-    def _leaned_on(self, task: Task) -> tuple[str, ...]:
+    def _leaned_on(self, task: Task, result: Result) -> tuple[str, ...]:
         """Return the dependencies that are up, as the file's success has shown."""
-        copy_was_seen = self._stage is Stage.CLEANUP and task.original is not None
-        return f"feed:{task.feed.name}", "archive" if copy_was_seen else self._dependency
+        return f"feed:{task.feed.name}", self._dependency, *result.leaned_on
 
     async def _record(self, move: Move) -> bool:
         ledger = self._shop.ledger

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from backupd.core.moves import RetryPolicy
-    from backupd.core.records import Feed
+    from backupd.core.records import Feed, FeedRoot, FileRecord
     from backupd.core.stages import Stage
     from backupd.ledger import Ledger
     from backupd.worker.breaker import Breakers
@@ -32,6 +32,7 @@ def _unmeasured(stage: Stage, *, is_last: bool) -> AbstractContextManager[None]:
     return nullcontext()
 
 
+PROOF_IS_FRESH_FOR = 60.0  # seconds
 _LOOK_AGAIN = 5.0  # seconds: the longest that a lane sleeps, should a wake-up ever be missed
 _LOOKS_APART = 0.05  # seconds: under load, what comes in between is taken together
 
@@ -40,23 +41,32 @@ _LOOKS_APART = 0.05  # seconds: under load, what comes in between is taken toget
 class Shop:
     """The ledger, the feeds of the config, how to retry, and what is down.
 
-    `away()` names the feeds whose directory is not there just now. `stop` ends all claiming:
-    set it, then wake all lanes.
+    `roots()` has the directories of the feeds that may be worked on just now, by feed. `stop` ends
+    all claiming: set it, then wake all lanes. `since` is when this process began (epoch seconds).
     """
 
     ledger: Ledger
     feeds: Mapping[str, Feed]
     policy: RetryPolicy
     breakers: Breakers
-    away: Callable[[], Mapping[str, str]]
+    roots: Callable[[], Mapping[str, FeedRoot]]
     now: Callable[[], float]
+    since: float
     stop: asyncio.Event
     measure: Measure = _unmeasured
 
     def open_feeds(self) -> list[str]:
         """Return the feeds whose files may be worked on."""
-        away = self.away()
-        return [name for name in self.feeds if name not in away]
+        roots = self.roots()
+        return [name for name in self.feeds if name in roots]
+
+    def is_proven(self, file: FileRecord) -> bool:
+        """Tell whether its row and its copy were seen just now, and nothing came in between."""
+        if file.proven_at is None or file.row_seen_at is None or file.duplicate_of is not None:
+            return False
+        oldest, newest = sorted((file.proven_at, file.row_seen_at))
+        now = self.now()
+        return self.since <= oldest and newest <= now < oldest + PROOF_IS_FRESH_FOR
 
     async def sleep(self, wake: asyncio.Event, due: float | None, looked_at: float) -> None:
         """Wait until `wake` is set or `due` (epoch seconds) has come.

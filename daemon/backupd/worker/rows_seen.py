@@ -1,0 +1,59 @@
+"""Before a removal: the file's row is seen in production, unless it was seen just now."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from backupd.core.errors import PermanentError
+from backupd.core.gathering import Gathering
+from backupd.stages import key_of
+from backupd.worker.batches import DEPENDENCY as WAREHOUSE
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from backupd.core.ports import RowKey, Warehouse
+    from backupd.core.records import Result, Task
+
+    Work = Callable[[Task], Awaitable[Result]]
+
+
+class RowsSeen:
+    """Looks for rows, those of many files at once."""
+
+    def __init__(self, warehouse: Warehouse) -> None:
+        self._warehouse = warehouse
+        self._looks: Gathering[RowKey, bool] = Gathering(self._look)
+
+    def seen_before(self, clean_up: Callable[[Task], Awaitable[Result]]) -> Work:
+        """Return `clean_up` so that it is done only where the row is there.
+
+        It raises PermanentError where the row is not, and what the warehouse raises.
+        """
+
+        async def work(task: Task) -> Result:
+            if task.is_proven or task.holder.row_seen_at is None:
+                return await clean_up(task)
+            await self._see(task)
+            result = await clean_up(task)
+            return replace(result, leaned_on=(*result.leaned_on, WAREHOUSE))
+
+        return work
+
+    async def aclose(self) -> None:
+        """Give up looks under way."""
+        await self._looks.aclose()
+
+    async def _see(self, task: Task) -> None:
+        if await self._looks.ask(key_of(task.holder)):
+            return
+        whose = "its row" if task.original is None else f"the row of {task.holder.id}"
+        raise PermanentError(
+            f"not deleted: {whose} is not in the production table any more",
+            hint=f"requeue {task.holder.id} from load: its row is made again",
+        )
+
+    async def _look(self, keys: list[RowKey]) -> dict[RowKey, bool]:
+        found = await self._warehouse.find(keys)
+        return {key: key.file_id in found for key in keys}
