@@ -111,9 +111,7 @@ class Cleanup:
         with ExitStack() as stack:
             try:
                 root = stack.enter_context(open_feed(task))
-            except (
-                LocalGoneError
-            ):  # safe in the archive, and in another feed's or nobody's directory
+            except LocalGoneError:  # the config has moved the feed: the file stays
                 return Removal.ELSEWHERE
             if task.file.tries > 1:
                 _put_leftovers_back(root, task.file)
