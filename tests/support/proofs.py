@@ -63,8 +63,11 @@ class Proofs:
         self._ledger_is_at_rest()
 
     def _in_the_archive(self) -> set[str]:
-        """Return the names of all files in the archive, but for its mark."""
-        return {name for name in files_below(self.archive) if not name.startswith(".backupd-id")}
+        """Return the names of all files in the archive, but for its mark and what is passing.
+
+        A server may still do what a killed process had asked for, after the next one has looked.
+        """
+        return {name for name in files_below(self.archive) if not name.startswith(".backupd-")}
 
     def _rows(self) -> Counter[tuple[object, ...]]:
         """Return the production rows, each once."""

@@ -154,7 +154,8 @@ class Service:
         wanted = dict.fromkeys(names, "cleanup done")
         self.box.until(lambda: self.files() == wanted, UNIT)
         archive = self.box.path("/var/lib/backupd/archive")
-        assert {path.name for path in _files(archive)} == {f"{name}.gz" for name in names}
+        shipped = {path.name for path in _files(archive)} - {".backupd-id"}
+        assert shipped == {f"{name}.gz" for name in names}
         assert not any(_files(self.box.path(INBOX)))
 
     # -- journal ---------------------------------------------------------------------------------

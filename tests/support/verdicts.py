@@ -26,7 +26,11 @@ if TYPE_CHECKING:
     from support.deliveries import Deliveries
 
 COLUMNS = ("lost", "doubled", "wrong", "left_over", "false_alarms")
-OURS_IN_THE_ARCHIVE = re.compile(r"\.backupd-id|\.backupd/.*")  # its mark, the ledger's snapshots
+# The mark, the ledger's snapshots; and files of a trial: a server may still make them for a killed
+# process after the next one has looked. They go when a later one looks.
+OURS_IN_THE_ARCHIVE = re.compile(
+    r"\.backupd-id|\.backupd/.*|\.backupd-[0-9a-f]{8}-\d+-[0-9a-f]{16}\.part"
+)
 KEPT = ".kept-by-backupd"  # what could not be put back, for its place was taken by then
 _VERSION = re.compile(r"\.[0-9a-f]{8}(\.gz)?$")
 Row = tuple[str, str, str, int, int]  # directory, name, sha256, bytes, records

@@ -55,7 +55,10 @@ class SftpArchive:
 
     async def identify(self, expected: str | None, witnesses: Sequence[Witness]) -> str:
         """See the port."""
-        return await self._mark.identify(expected, witnesses)
+        mark = await self._mark.identify(expected, witnesses)
+        # What is left to be done may need no name, and so no trial that would see to it.
+        await self._names.remove_leftovers(await self._links.take())
+        return mark
 
     async def mark(self) -> str:
         """See the port."""

@@ -60,6 +60,10 @@ class Names:
         # Shielded, since many wait for the same.
         return await asyncio.shield(trying)
 
+    async def remove_leftovers(self, link: Link) -> None:
+        """Remove what a killed process of this host left of a trial."""
+        await Trial(link, self._root, set()).remove_leftovers()
+
     async def take(self, link: Link, there: Place, part: str, owner: str) -> None:
         """Give the temporary file `part` its final name.
 

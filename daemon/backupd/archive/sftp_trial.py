@@ -53,6 +53,11 @@ class Trial:
             if not self._link.lost:
                 await self._remove_all()
 
+    async def remove_leftovers(self) -> None:
+        """Remove what an earlier process left, without a trial."""
+        await self._take_in_leftovers()
+        await self._remove_all()
+
     async def _take_in_leftovers(self) -> None:
         """Note what a process of this host left that is no more, to be removed with our own."""
         with contextlib.suppress(asyncssh.SFTPError):
