@@ -18,6 +18,7 @@ from backupd.archive.connection import CONNECTIONS
 from backupd.archive.sftp_trial import HOST
 from backupd.core.archive_names import versioned
 from backupd.core.errors import DependencyDownError, TransientError, UnknownOutcomeError
+from backupd.core.places import MARK_FILE
 from backupd.stages import Ship, ShipRules
 from support.archives import archive_section
 from support.files import registered, task_of
@@ -219,9 +220,10 @@ async def test_rclone_is_refused(tmp_path: Path) -> None:
 # -- trials ------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("moment", ["shipped", "identified"])
 @pytest.mark.parametrize("site", [kind for kind in KINDS if kind != "local"], indirect=True)
 async def test_what_the_trial_of_a_killed_process_left_is_removed(
-    site: Site, tmp_path: Path
+    site: Site, tmp_path: Path, moment: str
 ) -> None:
     gone = await asyncio.create_subprocess_exec("true")
     await gone.wait()
@@ -232,8 +234,12 @@ async def test_what_the_trial_of_a_killed_process_left_is_removed(
     ]
     for name in (f".backupd-{HOST}-{gone.pid}-{'0' * 16}.part", *kept):
         site.put_foreign(name, b"")
-    await ship(site.archive, source(tmp_path, "in/a.csv", b"content"))
-    assert set(site.files()) == {NAME, *kept}
+    if moment == "shipped":
+        await ship(site.archive, source(tmp_path, "in/a.csv", b"content"))
+        assert set(site.files()) == {NAME, *kept}
+    else:
+        await site.archive.identify(None, ())
+        assert set(site.files()) == {MARK_FILE, *kept}
 
 
 @pytest.mark.parametrize("links", ["real", "none"])
