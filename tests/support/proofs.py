@@ -67,7 +67,8 @@ class Proofs:
 
         A server may still do what a killed process had asked for, after the next one has looked.
         """
-        return {name for name in files_below(self.archive) if not name.startswith(".backupd-")}
+        passing = (".backupd-", "..backupd-id.")
+        return {name for name in files_below(self.archive) if not name.startswith(passing)}
 
     def _rows(self) -> Counter[tuple[object, ...]]:
         """Return the production rows, each once."""

@@ -27,9 +27,10 @@ if TYPE_CHECKING:
 
 COLUMNS = ("lost", "doubled", "wrong", "left_over", "false_alarms")
 # The mark, the ledger's snapshots; and files of a trial: a server may still make them for a killed
-# process after the next one has looked. They go when a later one looks.
+# process after the next one has looked (as the part of a mark). They go when a later one looks.
 OURS_IN_THE_ARCHIVE = re.compile(
     r"\.backupd-id|\.backupd/.*|\.backupd-[0-9a-f]{8}-\d+-[0-9a-f]{16}\.part"
+    r"|\.\.backupd-id\.mark\.[0-9a-f]{32}\.part"
 )
 KEPT = ".kept-by-backupd"  # what could not be put back, for its place was taken by then
 _VERSION = re.compile(r"\.[0-9a-f]{8}(\.gz)?$")

@@ -118,8 +118,8 @@ class Mark:
     async def _write(self, mark: str) -> str:
         text = mark_text(mark)
         try:
-            # Always the same temporary name: who comes next takes over what a kill left.
-            async with self._archive.upload(MARK_FILE, "mark", len(text)) as upload:
+            # One owner's name for all: who comes next takes over the claim that a kill left.
+            async with self._archive.upload(MARK_FILE, f"mark.{mark}", len(text)) as upload:
                 await upload.write(text)
                 await upload.publish()
         except NameTakenError:  # somebody else was quicker

@@ -32,6 +32,7 @@ CREATE = asyncssh.FXF_WRITE | asyncssh.FXF_CREAT | asyncssh.FXF_EXCL
 # The files of a trial say which process made them: what one left that was killed, the next removes.
 HOST = hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]
 _OURS = re.compile(rf"\.backupd-{HOST}-(\d+)-[0-9a-f]{{16}}\.part".encode())
+_MARK_PART = re.compile(rb"\.\.backupd-id\.mark\.[0-9a-f]{32}\.part")
 LOOKED_THROUGH = 1000  # names of the directory: a big one is not worth it
 
 
@@ -54,16 +55,16 @@ class Trial:
                 await self._remove_all()
 
     async def remove_leftovers(self) -> None:
-        """Remove what an earlier process left, without a trial."""
-        await self._take_in_leftovers()
+        """Remove what earlier processes left: of a trial, and of a mark that is there by now."""
+        await self._take_in_leftovers(_MARK_PART)
         await self._remove_all()
 
-    async def _take_in_leftovers(self) -> None:
+    async def _take_in_leftovers(self, others: re.Pattern[bytes] | None = None) -> None:
         """Note what a process of this host left that is no more, to be removed with our own."""
         with contextlib.suppress(asyncssh.SFTPError):
             for name in await self._link.ask(self._names()):
                 ours = _OURS.fullmatch(name)
-                if ours and not _lives(int(ours[1])):
+                if (ours and not _lives(int(ours[1]))) or (others and others.fullmatch(name)):
                     self._made.add(posixpath.join(self._directory, name.decode()))
 
     async def _names(self) -> list[bytes]:
