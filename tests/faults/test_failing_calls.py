@@ -31,7 +31,7 @@ def a_fault(campaign: Campaign, site: Site, deliveries: Deliveries) -> None:
         deliveries.some(campaign.rng.randint(3, 8))
         until = time.monotonic() + FOR_SO_LONG
         while time.monotonic() < until and site.is_running():
-            time.sleep(0.05)
+            time.sleep(0.05)  # calls fail meanwhile
     campaign.tried()
 
 

@@ -75,7 +75,7 @@ def goes_and_comes(campaign: Campaign, site: Site, shared: Share, verdict: Verdi
     shared.unmount()
     on_its_way: set[str] = set()
     if "sftp" in site.config.read_text():
-        time.sleep(ON_ITS_WAY)
+        time.sleep(ON_ITS_WAY)  # what the server had taken before arrives
         on_its_way = files_below(shared.place)
     if not site.is_running() or campaign.rng.random() < 0.3:
         site.stop()

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from backupd.archive.local_errors import explaining
 from backupd.archive.local_upload import LocalUpload
-from backupd.archive.marks import MOST, Mark
+from backupd.archive.marks import Mark
 from backupd.archive.naming import Place, place
 from backupd.archive.probing import probe_place
 from backupd.core.errors import PermanentError
@@ -21,6 +21,7 @@ from backupd.core.gathering import Gathering
 from backupd.core.places import MARK_FILE
 from backupd.core.ports import NOT_A_FILE, Checksum
 from backupd.localfs.directory import Directory
+from backupd.localfs.marks import read_mark
 
 if TYPE_CHECKING:
     from collections.abc import (
@@ -153,14 +154,14 @@ class LocalArchive:
             raise
         with root:
             if self._mark.is_expected:
-                self._mark.demand(_mark_below(root))
+                self._mark.demand(read_mark(root))
             yield root
 
     def _read_mark(self) -> bytes | None:
         with explaining("read", posixpath.join(self._root, MARK_FILE)):
             try:
                 with Directory(os.open(self._root, OPEN_ROOT)) as root:
-                    return _mark_below(root)
+                    return read_mark(root)
             except FileNotFoundError:
                 return None
 
@@ -244,17 +245,6 @@ class _NothingThereError(Exception):
 
 class _NotAFileError(Exception):
     """Something that is not a regular file stands under the name."""
-
-
-def _mark_below(root: Directory) -> bytes | None:
-    try:
-        descriptor = root.open(MARK_FILE)
-    except FileNotFoundError:
-        return None
-    try:
-        return os.read(descriptor, MOST)
-    finally:
-        os.close(descriptor)
 
 
 def _make_directory(directory: str) -> None:

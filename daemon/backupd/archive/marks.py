@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from backupd.core.errors import BackupdError, DependencyDownError, NameTakenError
 from backupd.core.gathering import Gathering
-from backupd.core.places import LONGEST_MARK, MARK_FILE, mark_in, mark_text, new_mark
+from backupd.core.places import MARK_FILE, mark_in, mark_text, mark_told, new_mark
 from backupd.core.ports import Archive, Probe
 
 if TYPE_CHECKING:
@@ -18,14 +18,13 @@ if TYPE_CHECKING:
 
 # Seconds for which a look is good before a file is sent: many small files need not look each.
 LOOK_KEPT = 1.0
-MOST = LONGEST_MARK + 1  # bytes to be read of the file: enough to see that it is too long
 
 
 class Markable(Archive, Protocol):
     """An archive whose mark can be read."""
 
     async def read_mark(self) -> bytes | None:
-        """Return up to `MOST` bytes of the file of the mark; None: there is none."""
+        """Return up to `places.MOST` bytes of the file of the mark; None: there is none."""
         ...
 
 
@@ -92,7 +91,7 @@ class Mark:
                 self._compare(text, expected)
         except BackupdError as error:
             return Probe(subject, ok=False, detail=str(error), hint=error.hint)
-        return Probe(subject, ok=True, detail=_told(text, expected))
+        return Probe(subject, ok=True, detail=mark_told(text, expected))
 
     async def aclose(self) -> None:
         """Give up a look that is under way."""
@@ -143,11 +142,3 @@ class Mark:
             hint=f"look whether its disk is mounted ({look}); if it was moved on"
             " purpose: backupd check --new-place",
         )
-
-
-def _told(text: bytes | None, expected: str | None) -> str:
-    if text is None:
-        return "no mark yet: it is written at the first use"
-    if expected is None:
-        return f"has a mark, {MARK_FILE}: it is taken over at the first use"
-    return f"its mark {MARK_FILE} is the one that this ledger knows"

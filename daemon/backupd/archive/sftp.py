@@ -10,7 +10,7 @@ import asyncssh
 
 from backupd.archive.connection import Links
 from backupd.archive.digest import sha256_of
-from backupd.archive.marks import MOST, Mark
+from backupd.archive.marks import Mark
 from backupd.archive.naming import Place, encode, place
 from backupd.archive.probing import probe_place
 from backupd.archive.remote_hash import RemoteHashes
@@ -22,7 +22,7 @@ from backupd.archive.sftp_probe import probe_server
 from backupd.archive.sftp_read import read_blocks, read_short
 from backupd.archive.sftp_upload import SftpUpload
 from backupd.core.errors import DependencyDownError, PermanentError, TransientError
-from backupd.core.places import MARK_FILE
+from backupd.core.places import MARK_FILE, MOST
 from backupd.core.ports import NOT_A_FILE, Checksum
 
 if TYPE_CHECKING:

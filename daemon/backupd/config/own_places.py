@@ -96,7 +96,8 @@ def _named(place: OwnPlace, directory: str) -> str:
 
 def _file(key: str, path: Path, mounts: Mounts) -> OwnPlace:
     real = os.path.realpath(path)
-    return OwnPlace(key, str(path), mounts.spot(os.path.dirname(real)), is_tree=False)  # noqa: PTH120
+    above = os.path.dirname(real)  # noqa: PTH120 -- a text, as realpath gives it
+    return OwnPlace(key, str(path), mounts.spot(above), is_tree=False)
 
 
 def _files(values: Mapping[str, Any]) -> Iterator[tuple[str, Path]]:

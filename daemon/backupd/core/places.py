@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 MARK_FILE = ".backupd-id"
 LONGEST_MARK = 100  # bytes; what is longer is none of ours
+MOST = LONGEST_MARK + 1  # bytes to be read of the file: enough to see that it is too long
 _MARK = re.compile(r"[0-9a-f]{32}")
 
 
@@ -38,3 +39,15 @@ def mark_in(text: bytes) -> str | None:
     """Return the mark that a file holds; None where it holds something else."""
     found = text.decode("ascii", "replace").strip()
     return found if _MARK.fullmatch(found) else None
+
+
+def mark_told(found: bytes | str | None, expected: str | None) -> str:
+    """Say how a place is marked that agrees with the expected mark, or of which none is expected.
+
+    `found` is its mark, or the text of its file; None: there is none.
+    """
+    if expected is not None:
+        return f"its mark {MARK_FILE} is the one that this ledger knows"
+    if found is None:
+        return "no mark yet: it is written at the first use"
+    return f"has a mark, {MARK_FILE}: it is taken over at the first use"

@@ -77,8 +77,8 @@ class FeedHealth:
 
     def close(self) -> None:
         """Let another daemon have the directories."""
-        with self._claims:
-            self.roots = {}
+        self.roots = {}
+        self._claims.close()
 
     def _look(self) -> dict[str, str]:
         self._claims.answer()

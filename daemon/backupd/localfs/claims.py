@@ -70,6 +70,10 @@ class Claims:
 
     def __exit__(self, *_: object) -> None:
         """Release all of them."""
+        self.close()
+
+    def close(self) -> None:
+        """Release all of them."""
         while self._held:
             self._held.popitem()[1].release()
 

@@ -46,8 +46,7 @@ def remove(
     """Remove an open file if it is still what `identity` says and nobody writes to it.
 
     `aside` is the hidden name that it gets on the way. Without `ask_writers` it may be open for
-    writing. Raises OSError, and KeptAsideError where it
-    had to be put back and could not.
+    writing. Raises OSError, and KeptAsideError where it had to be put back and could not.
     """
     with leased(opened.fd, ask=ask_writers) as lease:
         if lease.writers is Writers.SOME:

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
 _LOOKED_AT = 1000  # entries of a directory
 _CAP_LEASE = 28  # capabilities(7); the number is from include/uapi/linux/capability.h
-
-
 _OTHERS_MAY_WRITE = 0o022  # of a directory's mode
 
 

@@ -30,6 +30,7 @@ from backupd.core.errors import (
     RewindError,
     TransientError,
 )
+from backupd.core.places import mark_told
 from backupd.core.ports import Probe, RowKey
 from backupd.core.stages import Stage
 from backupd.localfs.directory import CREATE
@@ -38,7 +39,7 @@ from backupd.warehouse.columns import PARTITION
 from backupd.warehouse.disk import move, remove_tree, sorted_names
 from backupd.warehouse.parquet import encode, file_ids
 from backupd.warehouse.partitions import by_date, probe_row
-from backupd.warehouse.roots import OwnRoot, Root, VisitedRoot, mark_of, told
+from backupd.warehouse.roots import OwnRoot, Root, VisitedRoot, mark_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Sequence
@@ -267,7 +268,7 @@ class EmbeddedWarehouse:
 
     def _try_place(self) -> str:
         with self._opened() as root:
-            return told(mark_of(root), self._mark)
+            return mark_told(mark_of(root), self._mark)
 
     def _try_staging(self) -> str:
         now = time.time()

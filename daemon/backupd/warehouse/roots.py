@@ -10,10 +10,11 @@ import os
 from typing import TYPE_CHECKING, Protocol
 
 from backupd.core.errors import BackupdError, DependencyDownError
-from backupd.core.places import LONGEST_MARK, MARK_FILE, mark_in, mark_text, new_mark
+from backupd.core.places import MARK_FILE, mark_in, mark_text, mark_told, new_mark
 from backupd.core.ports import Probe
 from backupd.localfs.claims import ClaimedError, Claims
 from backupd.localfs.directory import Directory
+from backupd.localfs.marks import read_mark
 from backupd.localfs.whole import directory_at, write_whole
 
 if TYPE_CHECKING:
@@ -85,8 +86,7 @@ class OwnRoot:
 
     def close(self) -> None:
         """Let others use it."""
-        with self._claims:
-            """Its end releases them."""
+        self._claims.close()
 
     def _compare(self, root: Directory) -> None:
         found = mark_of(root)
@@ -139,12 +139,8 @@ def made(path: Path) -> Directory:
 
 def mark_of(root: Directory) -> str | None:
     """Return a root's mark; None: it has none. "" for a file that holds no mark of ours."""
-    try:
-        descriptor = root.open(MARK_FILE)
-    except FileNotFoundError:
-        return None
-    with os.fdopen(descriptor, "rb") as file:
-        return mark_in(file.read(LONGEST_MARK + 1)) or ""
+    text = read_mark(root)
+    return None if text is None else mark_in(text) or ""
 
 
 def taken_over(root: Directory) -> str:
@@ -182,16 +178,7 @@ def look(path: Path, expected: str | None) -> Probe:
         return Probe("warehouse place", ok=False, detail=str(error))
     if expected is not None and found != expected:
         return Probe("warehouse place", ok=False, detail=str(_another(path)))
-    return Probe("warehouse place", ok=True, detail=told(found, expected))
-
-
-def told(found: str | None, expected: str | None) -> str:
-    """Say how a root is marked that was opened as one with this mark."""
-    if expected is not None:
-        return f"its mark {MARK_FILE} is the one that this ledger knows"
-    if found is None:
-        return "no mark yet: it is written at the first use"
-    return f"has a mark, {MARK_FILE}: it is taken over at the first use"
+    return Probe("warehouse place", ok=True, detail=mark_told(found, expected))
 
 
 def _another(path: Path) -> DependencyDownError:
