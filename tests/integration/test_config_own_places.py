@@ -34,17 +34,20 @@ MAIL: Changes = {
     "alerts.smtp_password_file": '"TMP/ours/password"',
     "alerts.from": '"a@b"',
 }
-FILES: dict[str, Changes] = {
+APART: dict[str, Changes] = {
     "ledger.url": {"ledger.url": '"sqlite:///TMP/ours/ledger.db"'},
-    "control.socket": {"control.socket": '"TMP/ours/socket"'},
-    "status_file.path": {"status_file.path": '"TMP/ours/status"'},
-    "alerts.hook": {"alerts.hook": '"TMP/ours/hook"'},
     "archive.known_hosts_file": SFTP,
     "archive.identity_file": SFTP,
     "archive.password_file": SFTP,
     "warehouse.hive.password_file": HIVE,
     "alerts.smtp_password_file": MAIL,
 }
+AMONG_OTHERS: dict[str, Changes] = {
+    "control.socket": {"control.socket": '"TMP/ours/socket"'},
+    "status_file.path": {"status_file.path": '"TMP/ours/status"'},
+    "alerts.hook": {"alerts.hook": '"TMP/ours/hook"'},
+}
+FILES = APART | AMONG_OTHERS
 TREES: dict[str, Changes] = {
     "archive.url": {"archive.url": '"file://TMP/ours"'},
     "warehouse.embedded.root": {"warehouse.embedded.root": '"TMP/ours"'},
@@ -124,9 +127,52 @@ def test_a_feed_in_or_around_a_directory_of_ours(
 def test_a_feed_beside_what_is_ours_is_fine(tmp_path: Path, ours: Path, key: str) -> None:
     assert ours.exists()
     changes = {**FILES, **TREES}[key]
-    for directory in ("TMP/in/a", "TMP/ours/sub" if key in FILES else "TMP/in/b"):
+    for directory in ("TMP/in/a", "TMP/ours/sub" if key in AMONG_OTHERS else "TMP/in/b"):
         for recursive in (False, True):
             assert loaded(tmp_path, changes | traffic(directory, recursive=recursive))
+
+
+@pytest.mark.parametrize("recursive", [False, True])
+@pytest.mark.parametrize("key", APART)
+def test_a_feed_below_the_directory_of_a_file_of_ours(
+    tmp_path: Path, ours: Path, key: str, recursive: bool
+) -> None:
+    changes = APART[key] | traffic("TMP/ours/sub", recursive=recursive)
+    (problem,) = problems(tmp_path, changes, key)
+    assert problem.startswith(f"names {ours}/sub, which lies in the directory of {ours}/")
+    assert "by a link" not in problem
+
+
+@pytest.mark.parametrize("deep", ["", "a/b"])
+def test_a_feed_below_the_directory_of_the_config(tmp_path: Path, deep: str) -> None:
+    place = tmp_path / "etc" / deep
+    place.mkdir(parents=True)
+    config = write(tmp_path, traffic(f"TMP/etc/{deep}".rstrip("/") + "/in"))
+    (place / "in").mkdir()
+    assert load(config, environ={})
+    (link := tmp_path / "etc" / "config.toml").symlink_to(config)
+    moved = config.rename(tmp_path / "etc" / "real.toml")
+    config.symlink_to(moved)
+    for each in (moved, link, config):
+        with pytest.raises(ConfigMistakes) as caught:
+            load(each, environ={})
+        assert {told.key for told in caught.value.mistakes} == {"feeds.traffic.directory"}
+        assert f"lies in the directory of {each}" in caught.value.mistakes[0].problem
+
+
+@pytest.mark.parametrize("key", ["archive.url", "ledger.url", "warehouse.embedded.root"])
+def test_feeds_may_lie_in_one_directory_with_all_the_rest(tmp_path: Path, key: str) -> None:
+    home, apart = tmp_path / "home", tmp_path / "apart"
+    apart.mkdir()
+    all_apart: Changes = {
+        "archive.url": f'"file://{apart}/archive"',
+        "ledger.url": f'"sqlite:///{apart}/ledger.db"',
+        "warehouse.embedded.root": f'"{apart}/warehouse"',
+    }
+    (only,) = mistakes(home, all_apart)
+    assert f"lies in the directory of {home}/config.toml" in only.problem
+    here = (all_apart[key] or "").replace(str(apart), "TMP")
+    assert loaded(home, all_apart | {key: here})
 
 
 def test_a_feed_with_the_config_itself(tmp_path: Path) -> None:
@@ -159,10 +205,11 @@ def test_a_ledger_that_is_a_link_lies_where_it_leads(tmp_path: Path, ours: Path)
     assert "by a link or a bind mount" in problem
 
 
+@pytest.mark.parametrize("below", ["", "/sub"])
 @pytest.mark.parametrize("how", ["link", "bind"])
 @pytest.mark.parametrize("key", ["ledger.url", "archive.url", "warehouse.embedded.root"])
-def test_a_feed_by_another_path(
-    tmp_path: Path, ours: Path, mount: Callable[..., None], key: str, how: str
+def test_a_feed_by_another_path(  # noqa: PLR0913, PLR0917 -- three ways to vary it
+    tmp_path: Path, ours: Path, mount: Callable[..., None], key: str, how: str, below: str
 ) -> None:
     alias = tmp_path / "alias"
     if how == "link":
@@ -171,7 +218,7 @@ def test_a_feed_by_another_path(
         alias.mkdir()
         mount("--bind", ours, alias)
     changes = {**FILES, **TREES}[key]
-    (problem,) = problems(tmp_path, changes | traffic("TMP/alias"), key)
+    (problem,) = problems(tmp_path, changes | traffic(f"TMP/alias{below}"), key)
     assert problem.endswith(f"({key}), by a link or a bind mount")
     assert loaded(tmp_path, changes | traffic("TMP/in/a"))
 

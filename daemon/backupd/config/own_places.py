@@ -1,9 +1,14 @@
-"""Finds feeds that could take what is backupd's own: its ledger, its keys, its archive."""
+"""Finds feeds that could take what is backupd's own: its ledger, its keys, its archive.
+
+The directory that holds the ledger, the config or a secret is backupd's own, with all below it.
+Where the config lies in one directory with the ledger, the archive or the warehouse, as in a demo,
+that directory holds everything, the feeds too: there the file alone is backupd's own.
+"""
 
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -25,6 +30,7 @@ _FILES = (
     ("status_file", "path"),
     ("alerts", "hook"),
 )
+_AMONG_OTHERS = {"control.socket", "status_file.path", "alerts.hook"}  # often where others' lie
 _SECRETS = (
     ("archive", "identity_file"),
     ("archive", "known_hosts_file"),
@@ -33,37 +39,57 @@ _SECRETS = (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class OwnPlace:
-    """What no feed may take files of."""
+    """What no feed may take files of: a directory, or a file and the directory that it is in."""
 
     key: str
     path: str
-    spot: Spot  # of the directory; of a file, the one that it is in
-    is_tree: bool  # all below it is backupd's
+    spot: Spot  # of the directory
+    is_file: bool = False
+    is_tree: bool = True  # all below the directory is backupd's
 
     def trouble(self, feed: Spot, *, recursive: bool) -> str | None:
         """Tell how a feed's directory reaches it, to be read on from the directory's name."""
-        if self.is_tree and feed.is_same(self.spot):
-            return "is"
+        if feed.is_same(self.spot):
+            return "holds" if self.is_file else "is"
         if self.is_tree and feed.lies_in(self.spot):
-            return "lies in"
+            return "lies in the directory of" if self.is_file else "lies in"
         if recursive and self.spot.lies_in(feed):
             return "contains"
-        if not self.is_tree and feed.is_same(self.spot):
-            return "holds"
         return None
+
+    def is_shown_by(self, directory: str, trouble: str) -> bool:
+        """Tell whether the paths alone show that trouble with a feed's directory."""
+        if trouble in {"is", "holds", "contains"}:
+            return Path(self.path).is_relative_to(directory)
+        own = Path(self.path).parent if self.is_file else self.path
+        return Path(directory).is_relative_to(own)
 
 
 def own_places(
     config: Path, values: Mapping[str, Any], environ: Mapping[str, str], mounts: Mounts
 ) -> list[OwnPlace]:
     """Return what this config makes backupd's own. Only what could be read is looked at."""
-    files = [(str(config), config), *_files(values), *_secrets(values, environ)]
+    trees = [OwnPlace(key=key, path=root, spot=mounts.spot(root)) for key, root in _trees(values)]
+    of_config = _file(str(config), config, mounts)
+    named = [*_files(values), *_secrets(values, environ)]
+    files = [*of_config, *(place for each in named for place in _file(*each, mounts))]
+    data = [*trees, *(place for place in files if place.key == "ledger.url")]
     return [
-        *(_file(key, path, mounts) for key, path in files),
-        *(OwnPlace(key, root, mounts.spot(root), is_tree=True) for key, root in _trees(values)),
+        *(replace(each, is_tree=_is_apart(each, of_config, data)) for each in files),
+        *trees,
     ]
+
+
+def _is_apart(place: OwnPlace, of_config: Sequence[OwnPlace], data: Sequence[OwnPlace]) -> bool:
+    """Tell whether a file's directory is there for backupd alone."""
+    if place.key in _AMONG_OTHERS:
+        return False
+    holds_both = all(
+        any(each.spot.lies_in(place.spot) for each in places) for places in (of_config, data)
+    )
+    return not holds_both
 
 
 def check_own_places(
@@ -76,7 +102,7 @@ def check_own_places(
     spots = [(each, mounts.spot(each)) for each in dict.fromkeys(directories)]
     for place in places:
         problems = [
-            f"names {directory}, which {trouble} {_named(place, directory)}"
+            f"names {directory}, which {trouble} {_named(place, directory, trouble)}"
             for directory, spot in spots
             if (trouble := place.trouble(spot, recursive=values["recursive"]))
         ]
@@ -85,19 +111,18 @@ def check_own_places(
             yield Mistake(f"feeds.{file_type}.directory", problems[0] + more, _APART)
 
 
-def _named(place: OwnPlace, directory: str) -> str:
+def _named(place: OwnPlace, directory: str, trouble: str) -> str:
     """Name a place; say so where the paths do not show how it is reached."""
-    one, other = Path(directory), Path(place.path)
-    is_shown = one.is_relative_to(other) or other.is_relative_to(one)
-    by = "" if is_shown else ", by a link or a bind mount"
+    by = "" if place.is_shown_by(directory, trouble) else ", by a link or a bind mount"
     of = "" if place.key == place.path else f" ({place.key})"
     return f"{place.path}{of}{by}"
 
 
-def _file(key: str, path: Path, mounts: Mounts) -> OwnPlace:
-    real = os.path.realpath(path)
-    above = os.path.dirname(real)  # noqa: PTH120 -- a text, as realpath gives it
-    return OwnPlace(key, str(path), mounts.spot(above), is_tree=False)
+def _file(key: str, path: Path, mounts: Mounts) -> list[OwnPlace]:
+    """Return where a file is: of a link, where it leads too."""
+    paths = (str(path), os.path.realpath(path))
+    spots = dict.fromkeys(mounts.spot(str(Path(each).parent)) for each in paths)
+    return [OwnPlace(key=key, path=str(path), spot=spot, is_file=True) for spot in spots]
 
 
 def _files(values: Mapping[str, Any]) -> Iterator[tuple[str, Path]]:
