@@ -70,6 +70,17 @@ def test_a_companion_that_never_ends_is_read_up_to_the_bound(data: Path, compani
     assert len(found.text) == MAX_BYTES
 
 
+def test_a_companion_whose_reading_fails_may_be_read_later() -> None:
+    """The kernel answers EIO to whoever reads a process's memory at address 0."""
+    file = a_settling_file(relative_path="stat", companion_path=f"/proc/{os.getpid()}/mem")
+    with Directory.at(f"/proc/{os.getpid()}") as root:
+        look = look_at(root, file)
+    assert look is not None
+    assert look.companion is not None
+    assert look.companion.problem == "cannot be read: Input/output error"
+    assert look.companion.may_pass
+
+
 @pytest.mark.parametrize("kind", ["a symbolic link", "a FIFO", "a directory"])
 def test_a_companion_that_is_no_regular_file_is_told_of(
     data: Path, companion: Path, kind: str

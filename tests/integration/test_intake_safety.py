@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import mmap
+import os
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,6 +13,7 @@ from structlog.testing import capture_logs
 
 from backupd.core.names import aside_name
 from backupd.core.stages import Stage, Status
+from backupd.intake import settling
 from support.intake import a_feed, watching
 
 if TYPE_CHECKING:
@@ -117,6 +120,21 @@ async def test_a_file_that_is_open_for_writing_is_not_complete(
         assert (waiting.stage, waiting.status) == (Stage.SETTLE, Status.WAITING)
         close()
         await watched.reaches("eLUX_1.csv", Stage.MANIFEST, Status.WAITING)
+
+
+async def test_a_file_whose_writers_cannot_be_asked_for_is_not_complete(
+    tmp_path: Path, feed: Feed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object) -> bool:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    with (tmp_path / "feed" / "eLUX_1.csv").open("a"), monkeypatch.context() as failing:
+        failing.setattr(settling, "is_open_for_writing", fails)
+        async with watching(tmp_path, [feed], rescan_every=0.1) as watched:
+            told = "cannot be looked at: Too many open files"
+            await watched.until_one("eLUX_1.csv", lambda file: file.reason == told)
+            failing.undo()
+            await watched.until_one("eLUX_1.csv", lambda file: file.reason == WRITTEN)
 
 
 async def test_the_config_may_have_it_taken_all_the_same(tmp_path: Path, feed: Feed) -> None:

@@ -175,6 +175,28 @@ def test_a_companion_that_cannot_be_read_is_a_fault() -> None:
     assert verdict.reason == "its companion eLUX_1.cksum is a symbolic link"
 
 
+@pytest.mark.parametrize(
+    ("failing_for", "look_again_in"), [(None, 1.0), (0, 1.0), (80, 20.0), (599, 60.0), (601, None)]
+)
+def test_a_companion_whose_reading_fails_is_refused_only_after_long(
+    failing_for: float | None, look_again_in: float | None
+) -> None:
+    """However old the two are: that a look at them failed says nothing about them."""
+    problem = "cannot be read: Input/output error"
+    companion = CompanionLook(identity=at(0), text="", problem=problem, may_pass=True)
+    record = seen(at(0), 0.0)
+    if failing_for is not None:
+        key = disagreement_key(at(0), at(0), "")
+        record = seen(at(0), NOW - failing_for, disagreement=key)
+    verdict = judged(record, Look(identity=at(0), companion=companion), required=True)
+    if look_again_in is None:
+        assert isinstance(verdict, Refused)
+    else:
+        assert isinstance(verdict, NotYet)
+        assert verdict.look_again_at == NOW + look_again_in
+    assert verdict.reason == f"its companion eLUX_1.cksum {problem}"
+
+
 def test_on_a_remote_file_system_a_fault_must_be_seen_twice() -> None:
     old, text = at(0), "garbage"
     first = judged(seen(old, 0.0), with_companion(old, old, text), required=True, times_tell=False)

@@ -45,12 +45,15 @@ def _companion_at(root: Directory, name: str) -> CompanionLook | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        problem = _problem(error, found)
-        return CompanionLook(identity=Identity.of(found), text="", problem=problem)
+        return _unread(error, found)
     return CompanionLook(identity=identity, text=companions.decode(text))
 
 
-def _problem(error: OSError, found: os.stat_result) -> str:
-    if isinstance(error, NotRegularError) or not stat.S_ISREG(found.st_mode):
-        return f"is {kind(found.st_mode)}"
-    return f"cannot be read: {error.strerror}"
+def _unread(error: OSError, found: os.stat_result) -> CompanionLook:
+    is_regular = stat.S_ISREG(found.st_mode) and not isinstance(error, NotRegularError)
+    return CompanionLook(
+        identity=Identity.of(found),
+        text="",
+        problem=f"cannot be read: {error.strerror}" if is_regular else f"is {kind(found.st_mode)}",
+        may_pass=is_regular and not isinstance(error, PermissionError),
+    )

@@ -15,15 +15,21 @@ AWAITS_COMPANION = "companion"
 AWAITS_WRITER = "writer"
 _SOON = 1.0  # seconds
 _LONG_OPEN = 600.0  # seconds: a single pass waits no longer for who keeps a file open
+_LONG_UNREADABLE = 600.0  # seconds: no passing trouble any more
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CompanionLook:
-    """A companion as found. `problem` says why its text could not be read; "" when it was."""
+    """A companion as found. `problem` says why its text could not be read; "" when it was.
+
+    `may_pass`: what went wrong says nothing about the companion, as a failing disk or too many open
+    files; it may be read the next time.
+    """
 
     identity: Identity
     text: str
     problem: str = ""
+    may_pass: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,15 +120,19 @@ def still_written(record: FileRecord, ready: Ready, rules: Rules, now: float) ->
     It is looked at again soon, and less often the longer it has been unchanged.
     """
     unchanged_for = now - ready.unchanged_since
-    pause = min(max(unchanged_for / 4, _SOON), max(rules.look_every, _SOON))
     return NotYet(
         reason="some process has it open for writing",
-        look_again_at=now + pause,
+        look_again_at=_ever_later(ready.unchanged_since, rules, now),
         identity=ready.identity,
         unchanged_since=ready.unchanged_since,
         disagreement=record.disagreement,
         awaits=AWAITS_WRITER if unchanged_for > _LONG_OPEN else "",
     )
+
+
+def _ever_later(since: float, rules: Rules, now: float) -> float:
+    """Return when to look at what may end at any moment, but did not since then."""
+    return now + min(max((now - since) / 4, _SOON), max(rules.look_every, _SOON))
 
 
 def first_wait(identity: Identity, rules: Rules, now: float) -> NotYet | None:
@@ -187,6 +197,8 @@ class _Pair:
         if self.record.disagreement == self.key:
             # The manifest stage notes the pair and sends the file back: `stage_since` is when.
             observed = min(now, max(self.record.unchanged_since, self.record.stage_since))
+        if self.companion.may_pass:
+            return observed
         if _tells(self.identity, rules, now) and _tells(self.companion.identity, rules, now):
             changed_at = max(_changed_at(self.identity), _changed_at(self.companion.identity))
             return min(observed, changed_at)
@@ -200,11 +212,14 @@ def _by_companion(pair: _Pair, fault: str | None, rules: Rules, now: float) -> V
         return Ready(identity=pair.identity, unchanged_since=since)
     reason = fault or pair.record.reason  # the manifest stage told what each of them says
     since = pair.unchanged_since(rules, now)
-    if now - since >= rules.settle_for:
+    look_again_at, patience = since + rules.settle_for, rules.settle_for
+    if pair.companion.may_pass:
+        look_again_at, patience = _ever_later(since, rules, now), _LONG_UNREADABLE
+    if now - since >= patience:
         return Refused(reason=reason, hint=_HINT)
     return NotYet(
         reason=reason,
-        look_again_at=since + rules.settle_for,
+        look_again_at=look_again_at,
         identity=pair.identity,
         unchanged_since=since,
         disagreement=pair.key,

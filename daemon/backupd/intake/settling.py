@@ -138,8 +138,11 @@ def _judged(record: FileRecord, root: Directory, rules: Rules, now: float) -> Ve
 
 
 def _is_written(root: Directory, record: FileRecord) -> bool:
-    """Tell whether some process writes to it. One that cannot be opened is for manifest to tell."""
-    with suppress(OSError):
+    """Tell whether some process writes to it. One that may not be read is for manifest to tell.
+
+    Raises OSError when it cannot be opened just now.
+    """
+    with suppress(PermissionError):
         return is_open_for_writing(root, record.relative_path)
     return False
 
