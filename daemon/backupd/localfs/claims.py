@@ -88,12 +88,6 @@ class Claims:
         for held in self._held.values():
             held.answer()
 
-    def drop(self, directory_dev: int, directory_ino: int, what: str) -> None:
-        """Release one of them; no error where this owner does not have it."""
-        held = self._held.pop((what, directory_dev, directory_ino), None)
-        if held is not None:
-            held.release()
-
 
 def claim(directory_dev: int, directory_ino: int, what: str) -> Claim:
     """Claim a directory; `what` it is to us: "feed", "archive" or "warehouse".
