@@ -98,7 +98,11 @@ def test_the_archive_directory_may_be_the_root(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("text", "seconds"),
-    [("500ms", 0.5), ("0s", 0), ("5s", 5), ("10m", 600), ("24h", 86400), ("1d", 86400)],
+    [
+        *[("500ms", 0.5), ("0s", 0), ("5s", 5), ("10m", 600), ("24h", 86400), ("1d", 86400)],
+        *[("1.5s", 1.5), ("1.1s", 1.1), ("0.25ms", 0.00025), ("1.5h", 5400), ("2w", 1209600)],
+        *[("1h30m", 5400), ("1m30s", 90), ("1s500ms", 1.5), ("1d2h3m4.5s", 93784.5)],
+    ],
 )
 def test_durations(tmp_path: Path, text: str, seconds: float) -> None:
     assert loaded(tmp_path, {"intake.settle_for": f'"{text}"'}).intake.settle_for == seconds

@@ -2,31 +2,28 @@
 
 from __future__ import annotations
 
-import re
 import time
-from datetime import UTC, datetime, timedelta
+from contextlib import suppress
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import click
 
-from backupd.core.times import iso, moment, span
+from backupd.core.times import duration, iso, moment, span
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 __all__ = ["iso", "moment", "parse_since", "since_option", "span"]
 
-_AGO = re.compile(r"([0-9]{1,9})([smhdw])")
-_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
-
 
 def parse_since(text: str, now: float) -> float:
-    """Read `2h`, `3d`, `2026-11-23` or `2026-11-23T08:15:00Z`; without a zone it is UTC.
+    """Read `2h`, `1d12h`, `2026-11-23` or `2026-11-23T08:15:00Z`; without a zone it is UTC.
 
     Raises ValueError for anything else.
     """
-    if match := _AGO.fullmatch(text.strip()):
-        return now - timedelta(**{_UNITS[match[2]]: int(match[1])}).total_seconds()
+    with suppress(ValueError):
+        return now - duration(text.strip())
     moment = datetime.fromisoformat(text.strip())
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 

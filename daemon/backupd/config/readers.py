@@ -6,11 +6,12 @@ BadValueError.
 
 from __future__ import annotations
 
-import re
 import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from backupd.core import times
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,8 +27,6 @@ _KINDS: dict[type, str] = {
     list: "a list",
     dict: "a table",
 }
-_DURATION = re.compile(r"([0-9]{1,12})(ms|s|m|h|d)")
-_MILLISECONDS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 _LONGEST = "3650d"  # beyond ten years a number is a slip, and sleeping for it overflows timers
 
 T = TypeVar("T")
@@ -88,12 +87,12 @@ def absolute_path(value: object) -> Path:
 
 
 def seconds(value: object) -> float:
-    """Read a duration such as "500ms" or "24h" into seconds."""
+    """Read a duration into seconds."""
     text = expect(value, str)
-    match = _DURATION.fullmatch(text)
-    if match is None:
-        raise BadValueError(f"is {text!r}, which is no duration")
-    return int(match[1]) * _MILLISECONDS[match[2]] / 1000
+    try:
+        return times.duration(text)
+    except ValueError:
+        raise BadValueError(f"is {text!r}, which is not a duration") from None
 
 
 def text(*, default: object = REQUIRED, allowed: str = "text that is not empty") -> Key:
@@ -143,5 +142,4 @@ def duration(*, at_least: str = "0s", default: object = REQUIRED) -> Key:
             raise BadValueError(f"is {value!r}, which is out of range")
         return number
 
-    forms = 'a whole number and ms, s, m, h or d, such as "500ms" or "24h"'
-    return Key(read, f"{at_least} to {_LONGEST}: {forms}", default)
+    return Key(read, f"{at_least} to {_LONGEST}: {times.DURATION_FORMS}", default)

@@ -1,12 +1,33 @@
-"""Times as people read them. Inside, all are seconds since the epoch, UTC."""
+"""Times and durations as people write and read them.
+
+Inside, times are seconds since the epoch, UTC, and durations are seconds.
+"""
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
+from decimal import Decimal
 from math import isinf
 
+DURATION_FORMS = 'numbers with w, d, h, m, s or ms, such as "500ms", "1.5s" or "1h30m"'
+_MILLISECONDS = {"w": 604_800_000, "d": 86_400_000, "h": 3_600_000, "m": 60_000, "s": 1000, "ms": 1}
+_NUMBER = r"[0-9]{1,12}(?:\.[0-9]{1,6})?"
+_DURATION = re.compile("".join(f"(?:(?P<{unit}>{_NUMBER}){unit})?" for unit in _MILLISECONDS))
 _MINUTE, _HOUR, _DAY = 60, 3600, 86_400
 _EXACT_BELOW = 10  # seconds: beyond, fractions of a second only distract
+
+
+def duration(text: str) -> float:
+    """Read a duration in DURATION_FORMS, the largest unit first, into seconds.
+
+    Raises ValueError for anything else.
+    """
+    match = _DURATION.fullmatch(text)
+    if not text or match is None:
+        raise ValueError(f"{text!r} is not a duration: {DURATION_FORMS}")
+    numbers = ((Decimal(number), unit) for unit, number in match.groupdict("0").items())
+    return float(sum(number * _MILLISECONDS[unit] for number, unit in numbers) / 1000)
 
 
 def iso(at: float | None) -> str | None:
