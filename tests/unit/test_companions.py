@@ -4,13 +4,25 @@ from __future__ import annotations
 
 import itertools
 import subprocess
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backupd.core.companions import Claim, checker, decode, disagreement_key, parse, path_of
+from backupd.core.companions import (
+    Claim,
+    checker,
+    decode,
+    disagreement_key,
+    parse,
+    path_of,
+    unreadable,
+)
 from support.intake import an_identity
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 ALGORITHMS = {"cksum": "cksum", "md5": "md5sum", "sha256": "sha256sum"}
 
@@ -68,6 +80,39 @@ def test_a_line_of_cksum_is_read(text: str) -> None:
 @pytest.mark.parametrize(("algorithm", "digits"), [("md5", 32), ("sha256", 64)])
 def test_a_line_of_a_hash_program_is_read(text: str, algorithm: str, digits: int) -> None:
     assert parse(text.format("Ab" * (digits // 2)), algorithm) == Claim("ab" * (digits // 2), None)
+
+
+@pytest.mark.parametrize("name", ["eLUX_1.csv", "a (1) = b.csv", "back\\slash", "line\nbreak"])
+@pytest.mark.parametrize("algorithm", ["md5", "sha256"])
+def test_what_the_real_program_prints_with_tag_is_read(
+    tmp_path: Path, algorithm: str, name: str
+) -> None:
+    (tmp_path / name).write_bytes(b"rows")
+    command = [ALGORITHMS[algorithm], "--tag", name]
+    printed = subprocess.run(command, cwd=tmp_path, capture_output=True, check=True).stdout
+    computed = checker(algorithm)
+    computed.update(b"rows")
+    assert parse(decode(printed), algorithm) == Claim(computed.claim().digest, None)
+
+
+def test_a_tag_of_another_program_is_no_claim() -> None:
+    tagged = f"SHA256 (x) = {'ab' * 32}"
+    assert parse(tagged, "md5") is None
+    assert parse(tagged.replace("SHA256", "MD5"), "sha256") is None
+
+
+@pytest.mark.parametrize(
+    ("text", "likely"),
+    [
+        (f"SHA256 (x) = {'ab' * 32}", "sha256"),
+        (f"{'ab' * 16}  x", "md5"),
+        ("1234 5 x", "cksum"),
+    ],
+)
+def test_a_line_of_another_algorithm_says_which(text: str, likely: str) -> None:
+    for algorithm in ALGORITHMS.keys() - {likely}:
+        assert f'companion_algorithm = "{likely}"' in unreadable(text, algorithm)
+    assert "companion_algorithm" not in unreadable("garbage", "md5")
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)

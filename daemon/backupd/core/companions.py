@@ -1,7 +1,7 @@
 """Companions: what the checksum file beside a data file claims, and whether the data agrees.
 
-Formats: the lines that POSIX `cksum` and GNU `md5sum` and `sha256sum` print. What `cksum` computes
-is told by POSIX.1-2017, utilities, cksum.
+Formats: the lines that POSIX `cksum` and GNU `md5sum` and `sha256sum` print, those of the latter
+two with `--tag` as well. What `cksum` computes is told by POSIX.1-2017, utilities, cksum.
 """
 
 from __future__ import annotations
@@ -27,9 +27,12 @@ _EXPECTED = {
 }
 # md5sum and sha256sum start the line with a backslash where they escaped the name.
 _LINES = {
-    "cksum": re.compile(r"(?P<digest>[0-9]{1,10})[ \t]+(?P<size>[0-9]{1,19})(?:[ \t].*)?"),
+    "cksum": [re.compile(r"(?P<digest>[0-9]{1,10})[ \t]+(?P<size>[0-9]{1,19})(?:[ \t].*)?")],
     **{
-        name: re.compile(rf"\\?(?P<digest>[0-9a-fA-F]{{{digits}}})(?:[ \t].*)?")
+        name: [
+            re.compile(rf"\\?(?P<digest>[0-9a-fA-F]{{{digits}}})(?:[ \t].*)?"),
+            re.compile(rf"\\?{name.upper()} \(.*\) ?= ?(?P<digest>[0-9a-fA-F]{{{digits}}})"),
+        ]
         for name, digits in _HEX_DIGITS.items()
     },
 }
@@ -78,7 +81,8 @@ def parse(text: str, algorithm: str) -> Claim | None:
     lines = [line for line in text.split("\n") if line.strip()]
     if len(lines) != 1:
         return None
-    match = _LINES[algorithm].fullmatch(lines[0].strip())
+    matches = (form.fullmatch(lines[0].strip()) for form in _LINES[algorithm])
+    match = next(filter(None, matches), None)
     if match is None:
         return None
     if algorithm == "cksum":
@@ -88,7 +92,7 @@ def parse(text: str, algorithm: str) -> Claim | None:
 
 def unreadable(text: str, algorithm: str) -> str:
     """Say what was found instead of a claim and what is expected, for people."""
-    return f"{_found(text)}; expected: {_EXPECTED[algorithm]}"
+    return f"{_found(text)}; expected: {_EXPECTED[algorithm]}{_likely(text)}"
 
 
 def _found(text: str) -> str:
@@ -96,6 +100,12 @@ def _found(text: str) -> str:
         return "it is empty"
     more = "…" if len(text) > _SHOWN else ""
     return f"it holds {text[:_SHOWN]!a}{more}"
+
+
+def _likely(text: str) -> str:
+    """Name the algorithm whose line it is."""
+    fitting = [name for name in _LINES if parse(text, name)]
+    return f' (it reads as companion_algorithm = "{fitting[0]}")' if fitting else ""
 
 
 def disagreement_key(identity: Identity, companion_identity: Identity, text: str) -> str:
