@@ -88,6 +88,7 @@ def test_a_wrong_variable_is_a_mistake_of_its_own(tmp_path: Path, wrong: str) ->
         ("archive.compression_level", "10", "is 10, which is out of range"),
         ("cleanup.keep_for", '"soon"', "is 'soon', which is not a duration"),
         ("control.socket", '""', "is empty"),
+        ("control.socket", f'"/{"é" * 54}"', "is 109 bytes long, too long for a socket"),
         ("feeds.traffic.customers", None, "is missing"),
         ("feeds.traffic.customers", "[]", "is an empty list"),
         ("feeds.traffic.customers", '["a", ""]', "is empty"),
@@ -219,6 +220,7 @@ def test_an_empty_config_lacks_an_archive_and_feeds(tmp_path: Path) -> None:
         (b"a = 1\nb = = 2\n", "line 2"),
         (b'a = 1\n\nb = "\xff"\n', "is not UTF-8 text (line 3)"),
         (b"a = 1\na = 2\n", "line 2"),
+        (b"\xef\xbb\xbfa = 1\n", "begins with a byte order mark"),
     ],
 )
 def test_a_file_that_is_no_toml_names_the_line(

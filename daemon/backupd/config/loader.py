@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from codecs import BOM_UTF8
 from typing import TYPE_CHECKING, Any
 
 from backupd.config.alerts import check_alerts
@@ -84,8 +85,10 @@ def load_places(path: Path) -> tuple[LedgerSection, ControlSection]:
 
 def _parse(path: Path) -> Values:
     try:
-        with path.open("rb") as file:
-            return tomllib.load(file)
+        content = path.read_bytes()
+        if not content.startswith(BOM_UTF8):
+            return tomllib.loads(content.decode())
+        problem, allowed = "begins with a byte order mark (BOM)", "TOML, in UTF-8 without one"
     except OSError as error:
         problem = f"cannot be read: {error.strerror}"
         allowed = "a file named by --config or $BACKUPD_CONFIG, else /etc/backupd/config.toml"

@@ -6,6 +6,7 @@ BadValueError.
 
 from __future__ import annotations
 
+import os
 import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,7 @@ _KINDS: dict[type, str] = {
     dict: "a table",
 }
 _LONGEST = "3650d"  # beyond ten years a number is a slip, and sleeping for it overflows timers
+_LONGEST_SOCKET = 107  # bytes: sun_path has 108, the last one is NUL
 
 T = TypeVar("T")
 
@@ -103,6 +105,18 @@ def text(*, default: object = REQUIRED, allowed: str = "text that is not empty")
 def path(*, default: object = REQUIRED) -> Key:
     """Make a key for an absolute path."""
     return Key(absolute_path, "an absolute path", default)
+
+
+def socket_path(*, default: object = REQUIRED) -> Key:
+    """Make a key for the absolute path of a Unix socket, which the kernel keeps short: unix(7)."""
+
+    def read(value: object) -> Path:
+        path = absolute_path(value)
+        if (length := len(os.fsencode(path))) > _LONGEST_SOCKET:
+            raise BadValueError(f"is {length} bytes long, too long for a socket")
+        return path
+
+    return Key(read, f"an absolute path of at most {_LONGEST_SOCKET} bytes", default)
 
 
 def boolean(*, default: object = REQUIRED) -> Key:

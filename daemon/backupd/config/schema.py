@@ -16,6 +16,7 @@ from backupd.config.readers import (
     integer,
     path,
     plain_text,
+    socket_path,
     text,
     texts,
 )
@@ -150,7 +151,7 @@ ALERTS = Table(
 LEDGER = Table({
     "url": Key(ledger_path, "sqlite:////absolute/path", "sqlite:////var/lib/backupd/ledger.db"),
 })  # fmt: skip
-CONTROL = Table({"socket": path(default="/run/backupd/control.sock")})
+CONTROL = Table({"socket": socket_path(default="/run/backupd/control.sock")})
 
 ENVIRONMENT = choice("prod", "dev", default="prod")
 
