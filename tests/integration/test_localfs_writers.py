@@ -10,8 +10,9 @@ import pytest
 
 from backupd.cli.untold import open_file_warnings
 from backupd.localfs import leases, writers
+from backupd.localfs.capabilities import Capability, has
 from backupd.localfs.leases import Writers
-from backupd.localfs.writers import has_cap_lease, why_untold
+from backupd.localfs.writers import why_untold
 from support.configs import loaded
 from support.mounts import mounting
 
@@ -25,7 +26,7 @@ NOBODY = 65534
 @contextmanager
 def without_cap_lease(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     with monkeypatch.context() as patch:
-        patch.setattr(writers, "has_cap_lease", lambda: False)
+        patch.setattr(writers, "has", lambda _: False)
         yield
 
 
@@ -42,12 +43,13 @@ def test_nor_against_a_tmpfs(tmp_path: Path) -> None:
         assert why_untold(str(tmp_path)) is None
 
 
-def test_root_has_the_capability_and_who_gave_it_up_has_not() -> None:
-    assert has_cap_lease()
+@pytest.mark.parametrize("capability", Capability)
+def test_root_has_a_capability_and_who_gave_it_up_has_not(capability: Capability) -> None:
+    assert has(capability)
     child = os.fork()
     if child == 0:
         os.setresuid(NOBODY, NOBODY, NOBODY)
-        os._exit(int(has_cap_lease()))
+        os._exit(int(has(capability)))
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 

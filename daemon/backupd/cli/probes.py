@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import secrets
 import sqlite3
 import tempfile
 from contextlib import closing, suppress
@@ -16,10 +15,11 @@ from rich.text import Text
 
 from backupd.archive import open_archive
 from backupd.cli import render
+from backupd.cli.feed_probes import probe_feed
+from backupd.cli.listening_probes import listening_probes
 from backupd.core.errors import BackupdError
 from backupd.core.ports import Probe
 from backupd.ledger import LedgerReader, lock, reports
-from backupd.localfs.directory import CREATE, Directory
 from backupd.localfs.filesystems import is_directory
 from backupd.warehouse import open_refresher, open_warehouse
 
@@ -30,11 +30,10 @@ if TYPE_CHECKING:
     from backupd.core.records import Feed
 
 PLACES = ("archive", "warehouse")  # as the ledger names them
-_CONTENT = b"backupd was here\n"
 
 
 async def all_probes(config: Config) -> list[Probe]:
-    """Try the ledger, each feed's directory, the warehouse, Impala and the archive.
+    """Try the ledger, the sockets, each feed's directory, the warehouse, Impala and the archive.
 
     Directories that had to be made for it are removed: where root tries, they would be root's, and
     keep out the daemon, which makes its own.
@@ -135,8 +134,8 @@ def show(probes: Sequence[Probe]) -> None:
 
 def _local_probes(config: Config) -> list[Probe]:
     deletes = config.cleanup.action == "delete" and config.environment != "dev"
-    feeds = [_probe_feed(feed, deletes=deletes) for feed in config.feeds]
-    return [_probe_ledger(config.ledger.path), *feeds]
+    feeds = [probe_feed(feed, deletes=deletes) for feed in config.feeds]
+    return [_probe_ledger(config.ledger.path), *listening_probes(config), *feeds]
 
 
 def _probe_ledger(path: Path) -> Probe:
@@ -161,31 +160,3 @@ def _write_a_database(directory: Path) -> None:
         database.execute("PRAGMA journal_mode = WAL")
         database.execute("CREATE TABLE probe AS SELECT 1 AS one")
         database.execute("SELECT one FROM probe").fetchone()
-
-
-def _probe_feed(feed: Feed, *, deletes: bool) -> Probe:
-    subject = f"feed {feed.name}"
-    try:
-        with Directory.at(os.path.realpath(feed.directory)) as directory:
-            next(directory.names(), None)
-            if not deletes:
-                return Probe(subject, ok=True, detail=f"{feed.directory}: listed")
-            _write_and_remove(directory)
-    except OSError as error:
-        return Probe(
-            subject,
-            ok=False,
-            detail=f"{feed.directory}: {error.strerror}",
-            hint=f"let user {os.geteuid()} read and write it",
-        )
-    return Probe(subject, ok=True, detail=f"{feed.directory}: listed, written, removed")
-
-
-def _write_and_remove(directory: Directory) -> None:
-    name = f".backupd-probe-{secrets.token_hex(4)}.tmp"
-    descriptor = directory.open(name, CREATE)
-    try:
-        os.write(descriptor, _CONTENT)
-    finally:
-        os.close(descriptor)
-        directory.unlink(name)

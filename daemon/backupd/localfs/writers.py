@@ -11,6 +11,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from backupd.localfs.capabilities import Capability, has
 from backupd.localfs.directory import Directory
 from backupd.localfs.filesystems import NETWORK_FILESYSTEMS, filesystem_type
 from backupd.localfs.leases import Writers, writers_of
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 _LOOKED_AT = 1000  # entries of a directory
-_CAP_LEASE = 28  # capabilities(7); the number is from include/uapi/linux/capability.h
 _OTHERS_MAY_WRITE = 0o022  # of a directory's mode
 
 
@@ -34,7 +34,7 @@ def why_untold(directory: str) -> str | None:
     with Directory.at(os.path.realpath(directory)) as opened:
         found = islice(opened.names(), _LOOKED_AT)
         files = [each for each in found if each.is_file(follow_symlinks=False)]
-        if not has_cap_lease() and not _all_ours(opened, files):
+        if not has(Capability.LEASE) and not _all_ours(opened, files):
             return (
                 f"user {os.geteuid()}, who asks here, does not own all that comes there and lacks"
                 " the capability CAP_LEASE (the systemd unit gives it to the service)"
@@ -42,15 +42,6 @@ def why_untold(directory: str) -> str | None:
         if _lease_on_any(opened, files) is Writers.NOT_TOLD:
             return f"the file system ({kind}) gives no leases"
     return None
-
-
-def has_cap_lease() -> bool:
-    """Tell whether this process may ask for a lease on files of other owners."""
-    with suppress(OSError, ValueError):
-        status = Path("/proc/self/status").read_text()
-        effective = int(status.partition("\nCapEff:")[2].split()[0], 16)
-        return bool(effective >> _CAP_LEASE & 1)
-    return os.geteuid() == 0
 
 
 def _all_ours(directory: Directory, files: Iterable[os.DirEntry[str]]) -> bool:
