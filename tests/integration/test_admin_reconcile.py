@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import sqlite3
+from contextlib import closing
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -69,6 +71,31 @@ def test_doubled_rows_are_told(config: Path) -> None:
     file = parquet(config)[0]
     shutil.copy(file, file.with_name("copy.parquet"))
     assert {kind for kind, _ in differences(config)} == {"row-doubled"}
+
+
+@pytest.mark.parametrize("place", range(16))
+def test_a_flipped_bit_anywhere_in_a_file_of_rows_is_told(config: Path, place: int) -> None:
+    file = parquet(config)[0]
+    content = bytearray(file.read_bytes())
+    content[place * len(content) // 16] ^= 1 << place % 8
+    file.write_bytes(content)
+    answer = admin(config, "reconcile")
+    assert answer.exit_code == 1
+    assert f"rows-damaged\t{file.stem}\t" in answer.stdout
+
+
+def test_rows_that_cannot_be_read_hide_nothing_else(config: Path) -> None:
+    parquet(config)[0].write_bytes(b"no Parquet")
+    archived(config, "a_2.csv").unlink()
+    told = differences(config)
+    assert [kind for kind, _ in told if kind.startswith("rows")] == ["rows-damaged", "rows-unread"]
+    assert ("copy-missing", "a_2.csv") in told
+
+
+def test_files_of_rows_that_an_older_version_wrote_are_no_difference(config: Path) -> None:
+    with closing(sqlite3.connect(config.parent / "ledger.db")) as ledger, ledger:
+        ledger.execute("DELETE FROM warehouse_files")
+    assert differences(config) == []
 
 
 def test_rows_of_files_that_the_ledger_does_not_know_are_told(

@@ -62,6 +62,7 @@ ASKED: dict[str, tuple[Callable[..., Any], tuple[Any, ...], set[str]]] = {
     "parked": (reports.select, (PARKED,), {"files_open"}),
     "witnesses": (reports.witnesses, (10,), {"sqlite_autoindex_receipts_1"}),
     "row_witnesses": (reports.row_witnesses, (10,), {"sqlite_autoindex_files_1"}),
+    "warehouse_sums": (reports.warehouse_sums, (["a"],), {"sqlite_autoindex_warehouse_files_1"}),
     "receipts": (reports.receipts_of, (["a"],), {"sqlite_autoindex_receipts_1"}),
     "done": (reports.done, (FEEDS[0], NOW, NOW), {"files_done"}),
     "last_done": (reports.last_done, (FEEDS,), {"files_done"}),

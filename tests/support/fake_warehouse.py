@@ -61,6 +61,10 @@ class FakeWarehouse:
             if key.file_date in dates:
                 yield key
 
+    async def file_sums(self, date: str) -> dict[str, str]:
+        del date
+        return {}
+
     async def discard(self, batch_id: str) -> None:
         self._answer()
         self.staged.pop(batch_id, None)

@@ -53,6 +53,7 @@ class Comparison:
         self._archive = archive
         self._all_feeds = all_feeds
         self._seen_dates: set[str] = set()
+        self._unread_dates: set[str] = set()
         self._rows: dict[str, Counter[str]] = {}
         self._turns = asyncio.Semaphore(_CHECKSUMS)
 
@@ -70,6 +71,12 @@ class Comparison:
     # -- rows ------------------------------------------------------------------------------------
 
     async def _rows_of(self, date: str, files: Sequence[FileRecord]) -> AsyncIterator[Difference]:
+        if date not in self._seen_dates:
+            self._seen_dates.add(date)
+            async for difference in self._table_of(date):
+                yield difference
+        if date in self._unread_dates:
+            return
         rows = await self._load(date)
         missing = [file for file in files if file.id not in rows]
         # Looked for anew: the rows of this date may have been read before the file was merged.
@@ -82,10 +89,30 @@ class Comparison:
             if rows[file.id] > 1:
                 detail = f"{rows[file.id]} rows in production under {date}"
                 yield Difference(kind="row-doubled", id=file.id, file=file, detail=detail)
-        if self._all_feeds and date not in self._seen_dates:
+
+    async def _table_of(self, date: str) -> AsyncIterator[Difference]:
+        """Yield what is wrong with a date, whichever files are asked for."""
+        async for difference in self._damaged(date):
+            yield difference
+        try:
+            rows = await self._load(date)
+        except TransientError as error:
+            self._unread_dates.add(date)
+            yield Difference(kind="rows-unread", id=date, file=None, detail=str(error))
+            return
+        if self._all_feeds:
             for difference in self._unknown(date, rows):
                 yield difference
-        self._seen_dates.add(date)
+
+    async def _damaged(self, date: str) -> AsyncIterator[Difference]:
+        """Yield the files of the table that are not as they were written."""
+        found = await self._warehouse.file_sums(date)
+        written = self._reader.ask(reports.warehouse_sums, list(found))
+        for name, sha256 in found.items():
+            if sha256 != written.get(name, sha256):  # older versions kept no sums
+                detail = f"{name} has the SHA-256 {sha256}, it was written with {written[name]}"
+                batch_id = name.rpartition("/")[2].removesuffix(".parquet")
+                yield Difference(kind="rows-damaged", id=batch_id, file=None, detail=detail)
 
     async def _load(self, date: str) -> Counter[str]:
         """Return how many rows each id has under a date."""

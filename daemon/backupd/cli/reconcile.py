@@ -51,6 +51,8 @@ def reconcile(places: Places, *, feed: str | None, since: float | None, as_json:
     row-missing     registered, but without a row in production
     row-doubled     more than one row
     row-unknown     a row of no known file (only looked for without --feed)
+    rows-damaged    a Parquet file of ours is not as it was written
+    rows-unread     a date whose rows cannot be read
     copy-missing    shipped, but not in the archive
     copy-differs    the archive's copy is not what the receipt says
     copy-unchecked  the archive's copy could not be looked at

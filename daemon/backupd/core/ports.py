@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from collections import Counter
-    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Sequence
+    from collections.abc import (
+        AsyncGenerator,
+        AsyncIterator,
+        Callable,
+        Collection,
+        Mapping,
+        Sequence,
+    )
     from contextlib import AbstractAsyncContextManager
 
     from backupd.core.places import Witness
@@ -100,6 +107,13 @@ class Warehouse(Protocol):
         """Yield every row of these partitions, doubled ones as often as they are there."""
         ...
 
+    async def file_sums(self, date: str) -> dict[str, str]:
+        """Return the SHA-256 of each file of a partition, by name; none where the disk keeps them.
+
+        They are those that `PlaceMemory.remember_files` was given, unless something was damaged.
+        """
+        ...
+
     async def discard(self, batch_id: str) -> None:
         """Remove what is staged for a batch. Nothing staged is no error; production stays."""
         ...
@@ -148,7 +162,7 @@ class StatementLog(Protocol):
 
 
 class PlaceMemory(Protocol):
-    """Remembers which mark a place bears, over the death of the process: see `core.places`.
+    """Remembers a place's mark (see `core.places`), and what is in it, over the process's death.
 
     Its methods block: they are for the threads of adapters.
     """
@@ -159,6 +173,10 @@ class PlaceMemory(Protocol):
 
     def remember(self, mark: str) -> None:
         """Have it durable that the place bears this mark."""
+        ...
+
+    def remember_files(self, sums: Mapping[str, str]) -> None:
+        """Have the SHA-256 of files durable, by their names in the table."""
         ...
 
     def row_witnesses(self) -> list[RowKey]:

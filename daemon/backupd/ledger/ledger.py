@@ -39,7 +39,7 @@ from backupd.ledger.soundness import LateCheck, is_read_first
 from backupd.ledger.writer import Writer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
     from pathlib import Path
 
     from backupd.core.incidents import Case, Incident, Notice, Outage, Troubles
@@ -258,6 +258,10 @@ class Ledger:
     async def remember_place(self, name: str, mark: str, now: float) -> None:
         """Write the mark of a place, over what was known of it."""
         await self._writer.apply(place_verbs.remember, [(name, mark, now)])
+
+    async def remember_files(self, sums: Mapping[str, str]) -> None:
+        """Write the SHA-256 of files of the embedded warehouse, by their names there."""
+        await self._writer.apply(place_verbs.remember_files, list(sums.items()))
 
     # -- batches -------------------------------------------------------------------------------
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
-from backupd.ledger.schema import places
+from backupd.ledger.schema import places, warehouse_files
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,3 +17,10 @@ def remember(connection: sa.Connection, found: Sequence[tuple[str, str, float]])
     rows = [{"name": name, "mark": mark, "known_since": now} for name, mark, now in found]
     connection.execute(sa.insert(places).prefix_with("OR REPLACE"), rows)
     return [None] * len(found)
+
+
+def remember_files(connection: sa.Connection, sums: Sequence[tuple[str, str]]) -> list[None]:
+    """Write which SHA-256 each file has, over what was known: items are (name, sha256)."""
+    rows = [{"name": name, "sha256": sha256} for name, sha256 in sums]
+    connection.execute(sa.insert(warehouse_files).prefix_with("OR REPLACE"), rows)
+    return [None] * len(sums)

@@ -22,6 +22,7 @@ from backupd.ledger.schema import (
     files,
     places,
     receipts,
+    warehouse_files,
 )
 
 if TYPE_CHECKING:
@@ -356,6 +357,15 @@ def place(connection: sa.Connection, name: str) -> str | None:
     query = sa.select(places.c.mark).where(places.c.name == name)
     found = connection.execute(query).scalar_one_or_none()
     return found if found is None else str(found)
+
+
+def warehouse_sums(connection: sa.Connection, names: Iterable[str]) -> dict[str, str]:
+    """Return the SHA-256 that these files of the warehouse were written with, where it is known."""
+    found: dict[str, str] = {}
+    for some in in_chunks(names, _AT_ONCE):
+        query = sa.select(warehouse_files).where(warehouse_files.c.name.in_(some))
+        found.update((row.name, row.sha256) for row in connection.execute(query))
+    return found
 
 
 def witnesses(connection: sa.Connection, limit: int) -> list[Witness]:

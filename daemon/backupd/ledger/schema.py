@@ -250,6 +250,14 @@ places = sa.Table(
     *_times("known_since"),
 )
 
+# The files of the embedded warehouse, below its production directory, as they were written.
+warehouse_files = sa.Table(
+    "warehouse_files",
+    metadata,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("sha256", sa.Text, nullable=False),
+)
+
 
 # Step N, the file `migrations/000N.sql`, brings a ledger of version N - 1 to version N. It is never
 # changed once released. The order of its indexes counts: SQLite's planner breaks ties by it.

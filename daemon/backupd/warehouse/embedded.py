@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import hashlib
 import os
 import re
 import secrets
@@ -88,6 +89,7 @@ class EmbeddedWarehouse:
         A visitor without a mark goes by the directory's name alone.
         """
         self._path = section.embedded_root
+        self._memory = memory
         self._mark = mark
         self._root: Root = VisitedRoot(self._path, mark)
         if memory is not None:
@@ -115,6 +117,13 @@ class EmbeddedWarehouse:
             for name in await self._run(self._files, date):
                 for file_id in await self._run(self._ids_of, name):
                     yield RowKey(file_id, date)
+
+    async def file_sums(self, date: str) -> dict[str, str]:
+        """Read each file of the partition."""
+        names = await self._run(self._files, date)
+        return {
+            name.removeprefix(f"{_PRODUCTION}/"): await self._run(self._sum, name) for name in names
+        }
 
     async def discard(self, batch_id: str) -> None:
         """Remove the batch's staging directory."""
@@ -169,6 +178,7 @@ class EmbeddedWarehouse:
             yield root
 
     def _load(self, batch_id: str, rows: Sequence[ProductionRow]) -> str:
+        sums: dict[str, str] = {}
         with self._opened() as root, root.directory(_STAGING) as staging:
             remove_tree(staging, batch_id)
             with staging.make(batch_id) as staged:
@@ -176,6 +186,10 @@ class EmbeddedWarehouse:
                     with staged.make(self._partition(date)) as partition:
                         content = encode(rows_of_date, self._columns)
                         write_whole(partition, f"{batch_id}.parquet", content)
+                    name = f"{self._partition(date)}/{batch_id}.parquet"
+                    sums[name] = hashlib.sha256(content).hexdigest()
+        if self._memory is not None:
+            self._memory.remember_files(sums)
         return f"{self._path}/{_STAGING}/{batch_id}"
 
     def _merge(self, batch_id: str, rows: Sequence[ProductionRow]) -> Counter[str]:
@@ -236,6 +250,10 @@ class EmbeddedWarehouse:
         with root.directory(_PRODUCTION) as production:
             names = sorted_names(production, partition)
         return [f"{_PRODUCTION}/{partition}/{name}" for name in names if name.endswith(".parquet")]
+
+    def _sum(self, name: str) -> str:
+        with self._opened() as root, os.fdopen(root.open(name), "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
 
     def _ids_of(self, name: str) -> list[str]:
         with self._opened() as root:

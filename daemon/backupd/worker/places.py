@@ -1,4 +1,4 @@
-"""The mark of a place that the ledger remembers, for an adapter's thread."""
+"""What the ledger remembers of a place, for an adapter's thread."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from backupd.ledger import reports
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Coroutine, Mapping
 
     from backupd.core.ports import RowKey
     from backupd.ledger import Ledger
@@ -38,6 +38,10 @@ class LedgerPlace:
     def remember(self, mark: str) -> None:
         """Write it into the ledger."""
         self._wait(self._ledger.remember_place(self._name, mark, time.time()))
+
+    def remember_files(self, sums: Mapping[str, str]) -> None:
+        """Write them into the ledger."""
+        self._wait(self._ledger.remember_files(sums))
 
     def row_witnesses(self) -> list[RowKey]:
         """Return the last rows that the ledger knows to be in the table."""
