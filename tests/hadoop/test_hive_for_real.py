@@ -255,8 +255,9 @@ async def test_a_folder_that_hive_may_not_enter_fails_the_probe(
     hadoop.hdfs("SETPERMISSION", "/user/backupd/closed", user="backupd", permission="700")
     url = hadoop.staging_url.replace("/staging", "/closed")
     warehouse, _ = opened(staging_url=url)
-    table, stage, move = await warehouse.probe()
+    table, stage, move, clock = await warehouse.probe()
     assert table.ok
     assert stage.ok
+    assert clock.ok
     assert not move.ok
     assert "docs/hive.md" in move.hint

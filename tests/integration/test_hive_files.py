@@ -182,6 +182,19 @@ async def test_a_missing_table_is_told_by_the_probe(
     assert "Table not found" in first.detail
 
 
+@pytest.mark.parametrize(
+    ("ahead", "ok", "told"),
+    [(0, True, " s "), (-50, True, "s behind"), (7200, False, "s ahead of"), (-90, False, "s beh")],
+)
+async def test_hives_clock_is_compared_with_ours(
+    server: HiveServer, warehouse: Warehouse, ahead: float, ok: bool, told: str
+) -> None:
+    server.tables.clock_ahead = ahead
+    clock = (await warehouse.probe())[-1]
+    assert (clock.subject, clock.ok) == ("Hive's clock", ok)
+    assert told in clock.detail
+
+
 async def test_the_sweep_leaves_what_is_not_ours(server: HiveServer, warehouse: Warehouse) -> None:
     batch, rows = new_batch()
     await warehouse.load(batch, rows)

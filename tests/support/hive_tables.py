@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import shutil
 import threading
+import time
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -62,10 +63,12 @@ class HiveTables:
         self.directory = directory
         self.tables: dict[str, HiveTable] = {}
         self.refreshed: list[str] = []
+        self.clock_ahead = 0.0  # seconds
         self._lock = threading.Lock()
         self._known: dict[str, Callable[..., Rows]] = {
             r"USE `(?P<database>\w+)`": self._use,
             r"SELECT 1": self._one,
+            r"SELECT unix_timestamp\(current_timestamp\(\)\)": self._now,
             rf"DESCRIBE FORMATTED {_NAME}(?: {_DATE})?": self._describe,
             rf"ALTER TABLE {_NAME} ADD IF NOT EXISTS (?P<specs>PARTITION .+)": self._add,
             rf"LOAD DATA INPATH '(?P<path>[^']+)' INTO TABLE {_NAME}(?: {_DATE})?": self._load,
@@ -116,6 +119,9 @@ class HiveTables:
 
     def _one(self) -> Rows:
         return [("1",)]
+
+    def _now(self) -> Rows:
+        return [(str(int(time.time() + self.clock_ahead)),)]
 
     def _describe(self, table: str, date: str | None) -> Rows:
         found = self._table(table)

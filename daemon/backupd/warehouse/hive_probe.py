@@ -11,6 +11,7 @@ from contextlib import suppress
 from io import BytesIO
 from typing import TYPE_CHECKING
 
+from backupd.core.clocks import compared
 from backupd.core.errors import BackupdError, DependencyDownError
 from backupd.core.ports import Probe
 from backupd.warehouse.hive_sql import (
@@ -18,13 +19,14 @@ from backupd.warehouse.hive_sql import (
     insert_probe,
     load_probe,
     make_probe,
+    now_probe,
     select_probe,
 )
 from backupd.warehouse.parquet import encode, file_ids
 from backupd.warehouse.partitions import probe_row
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from backupd.core.records import ProductionRow
     from backupd.warehouse.folders import BatchFolders
@@ -47,7 +49,7 @@ def probe_files(merge: FilesMerge) -> list[Probe]:
         tried.append(_tried("Hive's LOAD DATA", done, lambda: _move(merge, row)))
     with suppress(BackupdError):
         merge.discard(row.batch_id)
-    return tried
+    return [*tried, *_clock(merge.connection)]
 
 
 def probe_insert(merge: InsertMerge) -> list[Probe]:
@@ -65,7 +67,14 @@ def probe_insert(merge: InsertMerge) -> list[Probe]:
             merge.discard(row.batch_id)
     with suppress(BackupdError):
         merge.folders.discard(row.batch_id)
-    return tried
+    return [*tried, *_clock(merge.connection)]
+
+
+def _clock(connection: Connection) -> Iterator[Probe]:
+    """Compare it with ours, where Hive answers: that it does not has been told by then."""
+    with suppress(BackupdError):
+        ((told,),) = connection.run(now_probe())
+        yield compared("Hive's", float(told), time.time())
 
 
 def _tried(subject: str, done: str, attempt: Callable[[], None]) -> Probe:

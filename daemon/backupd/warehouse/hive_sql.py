@@ -159,6 +159,11 @@ def insert_probe(table: str, staging: StagingSql, column: str, batch_id: str) ->
     return f"INSERT INTO TABLE {identifier(table)} {staging.select_ids(column, batch_id)}"
 
 
+def now_probe() -> str:
+    """Return the statement for the server's time, in seconds since the epoch; it needs no job."""
+    return "SELECT unix_timestamp(current_timestamp())"
+
+
 def select_probe(table: str, column: str) -> str:
     """Read it."""
     return f"SELECT {identifier(column)} FROM {identifier(table)}"
