@@ -97,6 +97,7 @@ def test_counts_the_records_of_odd_but_legal_files(tmp_path: Path) -> None:
         "binary.csv": bytes(range(256)) * 64,
         "crlf.csv": b"A;B\r\n1;2\r\n",
         "empty.csv": b"",
+        "gzipped.csv.GZ": gzip.compress(b"A;B\n1;2\n"),
         "gzipped.csv.gz": gzip.compress(b"A;B\n1;2\n3;4\n"),
         "header.csv": b"A;B\n",
         "long_line.csv": b"A;B\n" + b"x" * 10_000_000,
@@ -113,6 +114,7 @@ def test_counts_the_records_of_odd_but_legal_files(tmp_path: Path) -> None:
         "binary.csv": 64,
         "crlf.csv": 1,
         "empty.csv": 0,
+        "gzipped.csv.GZ": 1,
         "gzipped.csv.gz": 2,
         "header.csv": 0,
         "long_line.csv": 1,
@@ -120,7 +122,8 @@ def test_counts_the_records_of_odd_but_legal_files(tmp_path: Path) -> None:
         "unended.csv": 1,
     }
     assert host.archived()["a/empty.csv.gz"] == b""
-    assert (host.archive / "a/gzipped.csv.gz").read_bytes() == contents["gzipped.csv.gz"]
+    for name in ("gzipped.csv.GZ", "gzipped.csv.gz"):
+        assert (host.archive / "a" / name).read_bytes() == contents[name]
 
 
 def test_parks_a_bad_file_and_lets_all_others_pass(tmp_path: Path) -> None:

@@ -72,13 +72,16 @@ def test_a_sparse_file_is_read_whole(tmp_path: Path) -> None:
     assert changes["sha256"] == hashlib.sha256(b"id\n1\n2\n".ljust(10 << 20, b"\0")).hexdigest()
 
 
-def test_of_a_gz_the_lines_of_its_text_are_counted_and_the_file_is_hashed(tmp_path: Path) -> None:
+@pytest.mark.parametrize("ending", [".gz", ".GZ", ".Gz"])
+def test_of_a_gz_the_lines_of_its_text_are_counted_and_the_file_is_hashed(
+    tmp_path: Path, ending: str
+) -> None:
     whole = gzip.compress(b"id\n1\n2\n")
-    path = a_real_file(tmp_path, whole, NAME + ".gz")
+    path = a_real_file(tmp_path, whole, NAME + ending)
     changes = read(task_of(path)).changes
     assert changes["record_count"] == 2
     assert changes["sha256"] == hashlib.sha256(whole).hexdigest()
-    assert changes["archive_name"] == f"eLUX/traffic/{NAME}.gz"
+    assert changes["archive_name"] == f"eLUX/traffic/{NAME}{ending}"
 
 
 @pytest.mark.parametrize("content", [b"", b"no gzip", gzip.compress(b"id\n1\n" * 99)[:-9]])

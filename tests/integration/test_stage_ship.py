@@ -90,8 +90,9 @@ async def test_what_arrives_is_what_was_there(path: Path, content: bytes, compre
     assert (gzip.decompress(stored) if compress else stored) == content
 
 
-async def test_a_gz_is_sent_as_it_is(path: Path) -> None:
-    gz = path.with_name("eLUX_1.csv.gz")
+@pytest.mark.parametrize("ending", [".gz", ".GZ", ".gZ"])
+async def test_a_gz_is_sent_as_it_is(path: Path, ending: str) -> None:
+    gz = path.with_name(f"eLUX_1.csv{ending}")
     gz.write_bytes(gzip.compress(CONTENT))
     archive = FakeArchive()
     await ship(archive, registered(gz, archive_name=NAME))

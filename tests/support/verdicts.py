@@ -33,7 +33,7 @@ OURS_IN_THE_ARCHIVE = re.compile(
     r"|\.\.backupd-id\.mark\.[0-9a-f]{32}\.part"
 )
 KEPT = ".kept-by-backupd"  # what could not be put back, for its place was taken by then
-_VERSION = re.compile(r"\.[0-9a-f]{8}(\.gz)?$")
+_VERSION = re.compile(r"\.[0-9a-f]{8}(\.[gG][zZ])?$")
 Row = tuple[str, str, str, int, int]  # directory, name, sha256, bytes, records
 Rows = Counter[Row]
 Key = tuple[str, str]  # a path below the feeds, and the SHA-256 of what stood there
@@ -311,7 +311,7 @@ class Reader:
 
 def _why_refused(path: str) -> str:
     """Return what the reason must say of a file that `Deliveries` made unfit."""
-    return "decompress" if path.endswith(".gz") else "companion|checksum|cksum"
+    return "decompress" if path.lower().endswith(".gz") else "companion|checksum|cksum"
 
 
 def files_below(directory: Path) -> set[str]:

@@ -54,7 +54,7 @@ def why_refused(path: bytes) -> str:
         return "not UTF-8"
     if any(unicodedata.category(char) == "Cc" for char in text):
         return "control character"
-    if len(name) + len(b".gz") * (not name.endswith(b".gz")) > MAX_BYTES:
+    if len(name) + len(b".gz") * (not name.lower().endswith(b".gz")) > MAX_BYTES:
         return "longer than 255"
     return ""
 
@@ -65,7 +65,7 @@ def text_for(name: bytes, rng: random.Random) -> tuple[bytes, bytes, str]:
     Of what is called `.gz` one in four is none.
     """
     text = records(rng, 400)
-    if not name.endswith(b".gz"):
+    if not name.lower().endswith(b".gz"):
         return text, text, ""
     if rng.random() < 0.25:
         return text, text, "does not decompress"

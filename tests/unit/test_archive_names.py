@@ -22,7 +22,9 @@ SHA = "0123456789abcdef" * 4
         ("eLUX/traffic/", "sub/dir/a.csv", True, "eLUX/traffic/sub/dir/a.csv.gz"),
         ("", "a.csv", True, "a.csv.gz"),
         (".", "a.csv", True, "a.csv.gz"),
-        ("x", "a.csv.GZ", True, "x/a.csv.GZ.gz"),
+        ("x", "a.csv.GZ", True, "x/a.csv.GZ"),
+        ("x", "a.csv.Gz", True, "x/a.csv.Gz"),
+        ("x", "a.GZ/b.csv", True, "x/a.GZ/b.csv.gz"),
         ("x", "-rf $(a) 'b';.csv", True, "x/-rf $(a) 'b';.csv.gz"),
     ],
 )
@@ -35,6 +37,7 @@ def test_the_name_of_a_file(directory: str, relative_path: str, compress: bool, 
     ("name", "other"),
     [
         ("x/a.csv.gz", "x/a.csv.01234567.gz"),
+        ("x/a.csv.GZ", "x/a.csv.01234567.GZ"),
         ("x/a.csv", "x/a.csv.01234567"),
         ("x.gz/a", "x.gz/a.01234567"),
     ],

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from backupd.config.globs import common_name, without_ending
 from backupd.config.mistakes import Mistake
 from backupd.config.overlap import all_of, plainly_apart, shared_name
+from backupd.core.archive_names import GZIP
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from backupd.config.overlap import Claim
     from backupd.config.urls import ArchiveUrl
 
-_GZIP = ".gz"  # added to a name that does not end with it: core.archive_names
+_GZIP_ENDINGS = {".gz", ".gZ", ".Gz", ".GZ"}  # a name with one of them is kept as it is
 _APART = "an archive directory of its own for each, or patterns that cannot meet there"
 
 
@@ -62,20 +63,20 @@ def _names(one: Claim, other: Claim, *, compress: bool) -> tuple[str, str] | Non
     if not compress:
         return None
     if plain := _plain_name(one, other):
-        return plain, plain + _GZIP
+        return plain, plain + GZIP
     if plain := _plain_name(other, one):
-        return plain + _GZIP, plain
+        return plain + GZIP, plain
     return None
 
 
 def _plain_name(plain: Claim, packed: Claim) -> str | None:
     """Return a name that one feed takes, and the other one with .gz after it."""
-    endings = {_GZIP, plain.suffix or _GZIP}
-    if packed.suffix == _GZIP:
+    endings = {*_GZIP_ENDINGS, plain.suffix or GZIP}
+    if packed.suffix == GZIP:
         return None  # it takes no such name
-    if packed.suffix is not None and packed.suffix.endswith(_GZIP):
-        endings.add(packed.suffix.removesuffix(_GZIP))
-    for pattern in sorted(without_ending(packed.pattern, _GZIP)):
+    if packed.suffix is not None and packed.suffix.endswith(GZIP):
+        endings.add(packed.suffix.removesuffix(GZIP))
+    for pattern in sorted(without_ending(packed.pattern, GZIP)):
         if not plainly_apart(plain.pattern, pattern):
             name = common_name((plain.pattern, pattern), endings)
             if name is not None:

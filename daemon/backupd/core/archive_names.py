@@ -10,14 +10,17 @@ if TYPE_CHECKING:
     from backupd.core.records import Feed
 
 
+GZIP = ".gz"
+
+
 def is_gzip_name(name: str) -> bool:
-    """Tell whether a file is sent as it is because it is gzip already."""
-    return name.endswith(".gz")
+    """Tell whether a file is sent as it is because it is gzip already: `.gz`, `.GZ`, `.Gz`."""
+    return name.lower().endswith(GZIP)
 
 
 def archive_name(feed: Feed, relative_path: str, *, compress: bool) -> str:
     """Return `<archive_directory>/<relative path>[.gz]`, relative to the archive's root."""
-    suffix = ".gz" if compress and not is_gzip_name(relative_path) else ""
+    suffix = GZIP if compress and not is_gzip_name(relative_path) else ""
     directory = feed.archive_directory.strip("/")
     prefix = f"{directory}/" if directory not in {"", "."} else ""
     return f"{prefix}{relative_path}{suffix}"
@@ -29,7 +32,7 @@ def versioned(name: str, sha256: str) -> str:
     The first 8 hex digits of the content's SHA-256 go before `.gz`, at the end where there is none.
     """
     if is_gzip_name(name):
-        return f"{name.removesuffix('.gz')}.{sha256[:8]}.gz"
+        return f"{name[: -len(GZIP)]}.{sha256[:8]}{name[-len(GZIP) :]}"
     return f"{name}.{sha256[:8]}"
 
 
