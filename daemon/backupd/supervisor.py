@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from backupd.alerts import Alerts
+from backupd.alerts import Alerts, Book
 from backupd.carrier import Carrier, Orders
 from backupd.config import ConfigMistakes, Mistake
 from backupd.control import ControlServer
@@ -131,7 +131,8 @@ class Supervisor:
         """Work until told to stop or, with `once`, until nothing is left to be done.
 
         Returns whether every file is done, as far as can be told: a feed that is unavailable may
-        have more. Raises LedgerError, or what ended a part of the house.
+        have more, and what cannot be taken has no row. Raises LedgerError, or what ended a part of
+        the house.
         """
         async with AsyncExitStack() as stack:
             self._listen_to_signals(stack)  # to the very end, when a successor may stand ready
@@ -139,7 +140,8 @@ class Supervisor:
             if self._status_file:
                 await self._status_file.write()
             all_done = await self._ledger.ask(reports.not_done) == 0
-            return all_done and not self._intake.health.away
+            left = self._intake.health.away or any(self._intake.untaken().values())
+            return all_done and not left
 
     async def _live(self, *, once: bool) -> None:
         async with AsyncExitStack() as stack:
@@ -317,7 +319,8 @@ class Supervisor:
     def _alerts(self) -> Alerts:
         config = self._config
         is_dev = config.environment == "dev"
-        return Alerts(config.alerts, self._ledger, self._feeds_away, dev=is_dev)
+        book = Book(self._ledger, self._feeds_away, self._intake.untaken)
+        return Alerts(config.alerts, self._ledger, book, dev=is_dev)
 
     def _feeds_away(self) -> Mapping[str, str] | None:
         health = self._intake.health

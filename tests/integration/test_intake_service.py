@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import socket
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -160,29 +159,6 @@ async def test_a_file_that_vanishes_is_parked_and_its_return_is_a_new_file(
         path.write_text("b\n")
         await watched.until(lambda files: len(files) == 2)
         assert gone.id == first.id
-
-
-async def test_what_is_no_regular_file_is_left_alone_and_reported_once(
-    tmp_path: Path, feed_dir: Path
-) -> None:
-    (feed_dir / "eLUX_link.csv").symlink_to("/etc/passwd")
-    os.mkfifo(feed_dir / "eLUX_fifo.csv")
-    (feed_dir / "eLUX_dir.csv").mkdir()
-    with socket.socket(socket.AF_UNIX) as server, capture_logs() as logs:
-        server.bind(str(feed_dir / "eLUX_socket.csv"))
-        async with watching(tmp_path, [a_feed(feed_dir)], rescan_every=0.05) as watched:
-            (feed_dir / "eLUX_late.csv").mkdir()
-            (feed_dir / "eLUX_1.csv").write_text("a\n")
-            await watched.reaches("eLUX_1.csv", *MANIFEST)
-            assert len(await watched.files()) == 1
-    told = [(entry["file"].rpartition("/")[2], entry["why"]) for entry in logs if "why" in entry]
-    assert sorted(told) == [
-        ("eLUX_dir.csv", "it is a directory"),
-        ("eLUX_fifo.csv", "it is a FIFO"),
-        ("eLUX_late.csv", "it is a directory"),
-        ("eLUX_link.csv", "it is a symbolic link"),
-        ("eLUX_socket.csv", "it is a socket"),
-    ]
 
 
 async def test_files_in_many_new_directories_are_all_found_by_events(

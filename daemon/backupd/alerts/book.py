@@ -1,30 +1,35 @@
 """The book of incidents: opens them when a cause shows, closes them when it is gone.
 
 What is down, or doubled, is noted by who tried it (the workers, the notifier). The book looks for
-the rest:
-parked files, which the ledger knows, and feeds' directories, which intake watches.
+the rest: parked files, which the ledger knows, and feeds' directories, which intake watches, with
+what stands in them and cannot be taken.
 """
 
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import structlog
 
-from backupd.core.incidents import Incident, Kind, feed_cause, parked_cause
+from backupd.core.incidents import Incident, Kind, feed_cause, parked_cause, untaken_cause
 from backupd.core.records import new_id
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from backupd.alerts.ports import AlertLedger
     from backupd.core.incidents import Troubles
+    from backupd.core.untaken import Untaken
 
     Away = Mapping[str, str]
+    Untakens = Mapping[str, Sequence[Untaken] | None]
 
 log = structlog.get_logger()
+
+_NOTHING: Untakens = {}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,15 +38,25 @@ class Changes:
 
     opened: Sequence[Incident]
     closed: Sequence[Incident]
+    renewed: Sequence[Incident]  # open ones with newer words
 
 
 class Book:
     """Keeps the ledger's incidents true, and tells the log what begins and ends."""
 
-    def __init__(self, ledger: AlertLedger, away: Callable[[], Away | None]) -> None:
-        """`away()` maps the feeds whose directory is away to the reasons; None: not looked yet."""
+    def __init__(
+        self,
+        ledger: AlertLedger,
+        away: Callable[[], Away | None],
+        untaken: Callable[[], Untakens] = dict,
+    ) -> None:
+        """`away()` maps the feeds whose directory is away to the reasons; None: not looked yet.
+
+        `untaken()` maps every feed to what it does not take; None: not looked yet.
+        """
         self._ledger = ledger
         self._away = away
+        self._untaken = untaken
         self._known: dict[str, Incident] = {}  # by id, as last seen open
 
     async def open(self) -> None:
@@ -55,11 +70,13 @@ class Book:
         """Look once, write what changed."""
         now = time.time()
         troubles = await self._ledger.troubles()
-        found = changes(troubles, self._away(), now)
+        found = changes(troubles, self._away(), now, self._untaken())
         if found.opened:
             await self._ledger.open_incidents(found.opened)
         if found.closed:
             await self._ledger.close_incidents([each.cause for each in found.closed], now)
+        for each in found.renewed:
+            await self._ledger.note_incident(each)
         closed = {each.id for each in found.closed}
         still = [each for each in troubles.open if each.id not in closed]
         self._tell([*still, *found.opened], now)
@@ -75,19 +92,32 @@ class Book:
             log.info("incident closed", **_facts(each), lasted_s=lasted)
 
 
-def changes(troubles: Troubles, away: Mapping[str, str] | None, now: float) -> Changes:
+def changes(
+    troubles: Troubles, away: Away | None, now: float, untaken: Untakens = _NOTHING
+) -> Changes:
     """Compare the open incidents with what is so. Pure.
 
     Parked files open an incident at once; it stays open until all of them went on, also while they
     are tried again. `away` None leaves the feeds' incidents as they are.
     """
-    known = {each.cause for each in troubles.open}
-    opened = [each for each in _found(troubles, away or {}, now) if each.cause not in known]
-    closed = [each for each in troubles.open if _is_over(each, troubles, away)]
-    return Changes(opened=opened, closed=closed)
+    known = {each.cause: each for each in troubles.open}
+    found = [*_found(troubles, away or {}, now), *_found_untaken(untaken, now)]
+    return Changes(
+        opened=[each for each in found if each.cause not in known],
+        closed=[each for each in troubles.open if _is_over(each, troubles, away, untaken)],
+        renewed=list(_renewed(known, found)),
+    )
 
 
-def _found(troubles: Troubles, away: Mapping[str, str], now: float) -> Iterator[Incident]:
+def _renewed(known: Mapping[str, Incident], found: Iterable[Incident]) -> Iterator[Incident]:
+    """Yield the open incidents that name other paths by now, or another number."""
+    for each in found:
+        before = known.get(each.cause) if each.kind is Kind.UNTAKEN else None
+        if before and before.reason != each.reason:
+            yield replace(before, reason=each.reason)
+
+
+def _found(troubles: Troubles, away: Away, now: float) -> Iterator[Incident]:
     for group in troubles.parked:
         yield Incident(
             id=new_id(now),
@@ -110,12 +140,30 @@ def _found(troubles: Troubles, away: Mapping[str, str], now: float) -> Iterator[
         )
 
 
-def _is_over(incident: Incident, troubles: Troubles, away: Mapping[str, str] | None) -> bool:
+def _found_untaken(untaken: Untakens, now: float) -> Iterator[Incident]:
+    for each in chain.from_iterable(some or () for some in untaken.values()):
+        yield Incident(
+            id=new_id(now),
+            kind=Kind.UNTAKEN,
+            cause=untaken_cause(each.feed, each.trouble.what),
+            feed=each.feed,
+            trouble=each.trouble.what,
+            reason=each.reason,
+            opened_at=now,
+        )
+
+
+def _is_over(incident: Incident, troubles: Troubles, away: Away | None, untaken: Untakens) -> bool:
     match incident.kind:
         case Kind.PARKED:
             return (incident.feed, incident.trouble) not in troubles.lasting
         case Kind.FEED:
             return away is not None and incident.feed not in away
+        case Kind.UNTAKEN:
+            there = untaken.get(incident.feed, ())  # a feed that is not in the config has nothing
+            return there is not None and incident.trouble not in {
+                each.trouble.what for each in there
+            }
         case Kind.DEPENDENCY | Kind.DOUBLED:
             return False
 

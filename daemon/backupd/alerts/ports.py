@@ -29,6 +29,10 @@ class AlertLedger(Protocol):
         """Write incidents; one whose cause has an open one already is left out."""
         ...
 
+    async def note_incident(self, incident: Incident) -> None:
+        """Write an incident, or newer words in the open one of its cause."""
+        ...
+
     async def note_outage(self, outage: Outage) -> None:
         """Write that something is down: a new incident, or newer words in the open one."""
         ...

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from backupd.alerts.book import Book
 from backupd.alerts.notifier import Notifier
 from backupd.core.errors import LedgerError
 from backupd.core.incidents import Way
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Collection, Mapping
+    from collections.abc import Awaitable, Callable, Collection
 
+    from backupd.alerts.book import Book
     from backupd.alerts.ports import AlertLedger
     from backupd.config.sections import AlertsSection
 
@@ -36,13 +36,12 @@ class Alerts:
         self,
         section: AlertsSection | None,
         ledger: AlertLedger,
-        away: Callable[[], Mapping[str, str] | None],
+        book: Book,
         *,
         dev: bool,
     ) -> None:
-        """`away()` maps feeds whose directory is away to the reasons; None: not looked yet."""
         self._ledger = ledger
-        self._book = Book(ledger, away)
+        self._book = book
         self._notifier = Notifier(section, ledger, dev=dev) if section else None
 
     async def run(self, stop: asyncio.Event) -> None:

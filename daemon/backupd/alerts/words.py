@@ -27,6 +27,10 @@ _FEED_MEANING = (
     "Its files cannot be reached: they wait, and none is taken for gone. They go on by themselves"
     " once the directory is back."
 )
+_UNTAKEN_MEANING = (
+    "It stays where it is, neither registered nor shipped; all others go on. This ends by itself"
+    " once a look at the directory finds nothing of the kind any more."
+)
 _DOUBLED_MEANING = (
     "Files go on, but whoever counts rows counts these files more than once. It does not mend by"
     " itself; it is looked at again every ten minutes, and at each start."
@@ -44,6 +48,8 @@ def meaning(incident: Incident) -> str:
             return _PARKED_MEANING
         case Kind.DOUBLED:
             return _DOUBLED_MEANING
+        case Kind.UNTAKEN:
+            return _UNTAKEN_MEANING
         case Kind.FEED:
             return _FEED_MEANING
         case Kind.DEPENDENCY:
@@ -54,6 +60,8 @@ def next_command(incident: Incident) -> str:
     """Return what to type next."""
     if incident.kind is Kind.PARKED:
         return f"backupd-admin list --status parked --feed {shlex.quote(incident.feed)}"
+    if incident.kind is Kind.UNTAKEN:
+        return "ls -l there, mend it as told, then: backupd-admin incidents"
     if incident.kind is Kind.DOUBLED:
         return f"stop backupd, run in beeline, start backupd: {incident.trouble}"
     if incident.cause in {Way.MAIL, Way.HOOK}:

@@ -37,8 +37,8 @@ _MANY_FILES = 65_536
 @click.command(
     epilog="""\
 \b
-Exit: 0 stopped, or all done; 1 with --once, a file is parked or still fails; 2 config;
-      3 another process holds the ledger.
+Exit: 0 stopped, or all done; 1 with --once, a file is parked, still fails or cannot be taken;
+      2 config; 3 another process holds the ledger.
 
 \b
 Examples:

@@ -28,6 +28,7 @@ class Kind(StrEnum):
 
     DEPENDENCY = "dependency"  # it worked again, when a file (or a mail) tried it
     FEED = "feed"  # the feed's directory is there again
+    UNTAKEN = "untaken"  # a scan of the feed finds nothing more of the kind
     DOUBLED = "doubled"  # the production table has one row of each file again
     PARKED = "parked"  # the files were requeued, released or delivered again, and went on
 
@@ -64,10 +65,12 @@ class Incident:
 
     id: str
     kind: Kind
-    cause: str  # "archive", "feed:<feed>", "parked:<feed>:<trouble>", "doubled rows"; one open each
+    # "archive", "feed:<feed>", "parked:<feed>:<trouble>", "untaken:<feed>:<trouble>",
+    # "doubled rows"; one open each:
+    cause: str
     feed: str  # "" for a dependency
-    trouble: str  # of parked files: their reason without what is one file's own; of doubled rows:
-    # the statements that repair them; else ""
+    trouble: str  # of parked files: their reason without what is one file's own; of what is not
+    # taken: what is wrong with it; of doubled rows: the statements that repair them; else ""
     reason: str  # in plain words; of parked files that of one of them
     opened_at: float
     closed_at: float | None = None
@@ -82,6 +85,8 @@ class Incident:
                 return f"the directory of feed {self.feed} is unavailable"
             case Kind.PARKED:
                 return f"files of feed {self.feed} are parked"
+            case Kind.UNTAKEN:
+                return f"feed {self.feed} has what cannot be taken"
             case Kind.DOUBLED:
                 return "files have more than one row in the production table"
             case _:
@@ -173,6 +178,11 @@ def feed_cause(feed: str) -> str:
 def parked_cause(feed: str, trouble: str) -> str:
     """Return the cause of an incident with parked files."""
     return f"parked:{feed}:{trouble}"
+
+
+def untaken_cause(feed: str, trouble: str) -> str:
+    """Return the cause of an incident with what a feed cannot take."""
+    return f"untaken:{feed}:{trouble}"
 
 
 _OWN = re.compile(

@@ -52,6 +52,12 @@ def is_kept(name: str) -> bool:
     return name.endswith(_KEPT)
 
 
+def name_before(kept: str) -> str:
+    """Return the name of a backup file that was moved or kept aside, as far as it is known."""
+    parsed = parse_aside(f".{kept.removesuffix(_KEPT)}{_ASIDE}" if is_kept(kept) else kept)
+    return parsed[0] if parsed else kept
+
+
 def refusal(relative_path: str) -> str | None:
     """Return why no file can be registered under this name; None: it can."""
     if not relative_path.isascii() and any(_is_raw_byte(char) for char in relative_path):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from backupd.core.names import aside_name, escaped, parse_aside, was_shortened
+from backupd.intake.oddities import KEPT, unseen
 from backupd.localfs import removal
 from backupd.localfs.removal import KeptAsideError
 from backupd.localfs.roots import open_root
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from backupd.core.records import FileRecord
+    from backupd.core.untaken import Trouble
     from backupd.intake.scan import Entry, Tree
 
 log = structlog.get_logger()
@@ -26,25 +28,26 @@ def id_of_aside(aside: str) -> str:
     return parsed[1] if parsed else ""
 
 
-def put_back(tree: Tree, entry: Entry, file: FileRecord | None) -> str:
+def put_back(tree: Tree, entry: Entry, file: FileRecord | None) -> Trouble | None:
     """Give it its name back: it is then seen like any other file. Blocking.
 
-    `file` is what the ledger knows of it. Where its name is taken, or not known any more, it stays
-    with a name that says so. Returns why it could not be put back; "" where it was, or is gone.
+    `file` is what the ledger knows of it. Where its name is taken, it gets one that says so, which
+    the next scan finds. Returns why it stays as it is; None: it does not.
     """
     name = next(_names(entry.name, file), None)
     if name is None:
-        return "it was moved aside to be removed, and its name is not known"
+        return KEPT
     try:
         with open_root(tree.feed_root) as top, top.directory(entry.below) as directory:
             if removal.put_back(directory, entry.name, name):
                 path = escaped(tree.path(entry.below, entry.name))
                 log.warning("put back what a removal left aside", file=path, name=escaped(name))
     except KeptAsideError as kept:
-        return f"it was moved aside to be removed, and its name is taken: it is {kept.name} now"
+        path = escaped(tree.path(entry.below, kept.name))
+        log.warning("kept what a removal left aside", file=path, why="its name is taken")
     except OSError as error:
-        return f"it was moved aside to be removed, and cannot be put back: {error.strerror}"
-    return ""
+        return unseen("cannot be put back to its name", error)
+    return None
 
 
 def _names(aside: str, file: FileRecord | None) -> Iterator[str]:

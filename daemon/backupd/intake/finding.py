@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 from backupd.core.records import Seen
 from backupd.core.stages import Stage, Status
 from backupd.intake.asides import id_of_aside, put_back
-from backupd.intake.scan import CHUNK, Tree
+from backupd.intake.oddities import Oddities, Tally
+from backupd.intake.scan import CHUNK, Tree, feed_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
@@ -36,6 +37,7 @@ class Finder:
         self, ledger: IntakeLedger, health: FeedHealth, scanner: Scanner, settling: Settling
     ) -> None:
         self.found: Counter[str] = Counter()
+        self.oddities = Oddities()
         self._ledger = ledger
         self._health = health
         self._scanner = scanner
@@ -48,10 +50,12 @@ class Finder:
         come; a scan has to where events were lost.
         """
         for tree in self.trees(roots):
-            async for chunk in _chunks(self._scanner.walk(tree)):
+            odd = self.oddities.begin(tree.root.directory)
+            async for chunk in _chunks(self._scanner.walk(tree, odd)):
                 if not companions:
                     chunk.companions.clear()
                 await self._take(tree, chunk, source)
+            self.oddities.end(tree.root.directory, odd)
 
     async def follow(self, hints: Hints, feeds: FeedMap) -> None:
         """Look where events pointed: at names first, then at all that is in new directories."""
@@ -62,10 +66,11 @@ class Finder:
 
     def trees(self, roots: Iterable[Root]) -> Iterator[Tree]:
         """Yield those of the feed directories that are there."""
+        all_roots = {(each.dev, each.ino): each.path for each in self._health.roots.values()}
         for root in roots:
             feed_root = self._health.roots.get(root.matchers[0].feed.name)
             if feed_root is not None:
-                yield Tree(root, feed_root)
+                yield Tree(root, feed_root, all_roots)
 
     async def _follow_names(self, directory: str, names: list[str], feeds: FeedMap) -> None:
         for tree in self.trees(feeds.roots_of(directory)):
@@ -74,18 +79,18 @@ class Finder:
                 some = names[start : start + CHUNK]
                 chunk = await asyncio.to_thread(self._scanner.look, tree, below, some)
                 await self._take(tree, chunk, "events")
+                self.oddities.add(tree.root.directory, chunk.odd)
 
     async def _follow_tree(self, directory: str, feeds: FeedMap) -> None:
         parent, name = posixpath.split(directory)
-        roots = [root for root in feeds.roots_of(parent) if root.recursive]
-        if not roots:  # a directory where files belong: it can only be an oddity
-            await self._follow_names(parent, [name], feeds)
-        elif not name.startswith("."):
-            for tree in self.trees(roots):
-                below = tree.below(directory)
-                async for chunk in _chunks(self._scanner.walk(tree, below)):
-                    chunk.companions.clear()  # later ones come as events of their own
-                    await self._take(tree, chunk, "events")
+        if name.startswith("."):
+            return
+        for tree in self.trees([root for root in feeds.roots_of(parent) if root.recursive]):
+            odd, below = Tally(), tree.below(directory)
+            async for chunk in _chunks(self._scanner.walk(tree, odd, below)):
+                chunk.companions.clear()  # later ones come as events of their own
+                await self._take(tree, chunk, "events")
+            self.oddities.add(tree.root.directory, odd)
 
     async def _take(self, tree: Tree, chunk: Chunk, source: str) -> None:
         """Make rows for the files that the ledger does not know as they are."""
@@ -99,7 +104,7 @@ class Finder:
         if chunk.companions:
             await self._settling.companions_came(chunk.companions)
         for aside in chunk.asides:
-            await self._see_to(tree, aside)
+            await self._see_to(tree, aside, chunk.odd)
 
     async def _see(
         self, tree: Tree, candidates: Sequence[Candidate], source: str
@@ -128,13 +133,14 @@ class Finder:
         self.found[source] += seen.count(Seen.NEW)
         return [each for each, answer in zip(there, seen, strict=True) if answer is Seen.LOOK_AGAIN]
 
-    async def _see_to(self, tree: Tree, entry: Entry) -> None:
+    async def _see_to(self, tree: Tree, entry: Entry, odd: Tally) -> None:
         """Put back what a cleanup has moved aside and left, unless it will go on with it itself."""
         file = await self._ledger.file(id_of_aside(entry.name))
         if file is None or file.stage is not Stage.CLEANUP or file.status not in _GOES_ON:
-            why_not = await asyncio.to_thread(put_back, tree, entry, file)
-            if why_not:
-                self._scanner.oddities.report(tree.path(entry.below, entry.name), why_not)
+            trouble = await asyncio.to_thread(put_back, tree, entry, file)
+            if trouble:
+                feed = feed_of(tree.root.at(entry.below), entry.name)
+                odd.add(feed, trouble, tree.path(entry.below, entry.name))
 
 
 def _sighting(candidate: Candidate, known: Known | None, now: float) -> Sighting:

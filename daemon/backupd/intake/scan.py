@@ -5,26 +5,25 @@ Entries come in chunks, so that memory does not depend on the size of a director
 
 from __future__ import annotations
 
-import errno
 import stat
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
-from backupd.core.names import is_kept, parse_aside
+from backupd.core.names import is_kept, name_before, parse_aside
 from backupd.core.records import Identity
+from backupd.core.untaken import Trouble
 from backupd.intake.matching import is_companion, match
-from backupd.intake.oddities import kind
-from backupd.localfs.directory import NOTHING_THERE
+from backupd.intake.oddities import KEPT, Tally, not_regular
 from backupd.localfs.roots import open_root
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from backupd.core.records import FeedRoot
     from backupd.intake.matching import Matcher, Root
-    from backupd.intake.oddities import Oddities
     from backupd.localfs.directory import Directory
 
 CHUNK = 1_000  # entries looked at, at once
@@ -49,9 +48,11 @@ class Entry(NamedTuple):
 class Chunk:
     """What was found among some entries; `companions` are paths.
 
-    `asides` are files that a cleanup moved aside, to remove them.
+    `asides` are files that a cleanup moved aside, to remove them. `odd` counts what cannot be
+    taken; where many chunks come of one look, they share it.
     """
 
+    odd: Tally
     candidates: list[Candidate] = field(default_factory=list)
     companions: list[str] = field(default_factory=list)
     asides: list[Entry] = field(default_factory=list)
@@ -59,10 +60,14 @@ class Chunk:
 
 @dataclass(frozen=True, slots=True)
 class Tree:
-    """A feed directory: which feeds live in it, and which directory it is just now."""
+    """A feed directory: which feeds live in it, and which directory it is just now.
+
+    `all_roots` has the real paths of all feed directories by device and inode.
+    """
 
     root: Root
     feed_root: FeedRoot
+    all_roots: Mapping[tuple[int, int], str]
 
     def path(self, below: str, name: str = "") -> str:
         """Return the absolute path of a name in a directory below this one ("" is itself)."""
@@ -76,73 +81,70 @@ class Tree:
 class Scanner:
     """Looks at directories and names. `watch` is called for a directory before it is listed."""
 
-    def __init__(self, watch: Callable[[Root, str, Directory], None], oddities: Oddities) -> None:
+    def __init__(self, watch: Callable[[Root, str, Directory], None]) -> None:
         self._watch = watch
-        self.oddities = oddities
 
-    def walk(self, tree: Tree, below: str = "") -> Iterator[Chunk]:
+    def walk(self, tree: Tree, odd: Tally, below: str = "") -> Iterator[Chunk]:
         """Yield what stands in a directory of the tree, and below it where that is recursive.
 
-        Symbolic links and hidden directories are not followed.
+        Symbolic links and hidden directories are not followed. What cannot be taken is counted in
+        `odd`.
         """
-        chunk, count = Chunk(), 0
-        for directory, entry in self._entries(tree, below):
+        chunk, count = Chunk(odd), 0
+        for directory, entry in self._entries(tree, below, odd):
             lstat = partial(entry.stat, follow_symlinks=False)
             self._note(tree, Entry(directory, entry.name), lstat, chunk)
             count += 1
             if count == CHUNK:
                 yield chunk
-                chunk, count = Chunk(), 0
+                chunk, count = Chunk(odd), 0
         yield chunk
 
     def look(self, tree: Tree, below: str, names: Iterable[str]) -> Chunk:
         """Return what became of names in a directory of the tree, as a hint told."""
-        chunk = Chunk()
+        chunk = Chunk(Tally())
         try:
             with open_root(tree.feed_root) as top, top.directory(below) as directory:
                 for name in names:
                     self._note(tree, Entry(below, name), partial(directory.stat, name), chunk)
         except OSError as error:
-            self._report_unlisted(tree.path(below), error)
+            _add_unlisted(tree, below, error, chunk.odd)
         return chunk
 
     def look_again(self, tree: Tree, candidates: Iterable[Candidate]) -> list[Candidate]:
         """Return those that are still there, as they are now."""
-        chunk = Chunk()
-        try:
-            with open_root(tree.feed_root) as top:
-                for each in candidates:
-                    lstat = partial(top.stat, tree.below(each.path))
-                    self._take(each.path, lstat, each.matcher, chunk)
-        except OSError as error:
-            self._report_unlisted(tree.root.directory, error)
+        chunk = Chunk(Tally())  # what is odd was counted at the first look, or is by the next
+        with suppress(OSError), open_root(tree.feed_root) as top:
+            for each in candidates:
+                lstat = partial(top.stat, tree.below(each.path))
+                _take(each.path, lstat, each.matcher, chunk)
         return chunk.candidates
 
-    def _entries(self, tree: Tree, below: str) -> Iterator[tuple[str, os.DirEntry[str]]]:
+    def _entries(
+        self, tree: Tree, below: str, odd: Tally
+    ) -> Iterator[tuple[str, os.DirEntry[str]]]:
         """Yield the entries of a tree, but not the directories that it goes into."""
         pending = [below]
         while pending:
             directory = pending.pop()
-            for entry in self._listed(tree, directory):
+            for entry in self._listed(tree, directory, odd):
                 if not (tree.root.recursive and _is_directory(entry)):
                     yield directory, entry
                 elif not entry.name.startswith("."):
                     pending.append("/".join(filter(None, (directory, entry.name))))
 
-    def _listed(self, tree: Tree, below: str) -> Iterator[os.DirEntry[str]]:
+    def _listed(self, tree: Tree, below: str, odd: Tally) -> Iterator[os.DirEntry[str]]:
         """Yield a directory's entries, watching it first: what comes later comes as a hint."""
         path = tree.path(below)
         try:
             with open_root(tree.feed_root) as top, top.directory(below) as directory:
+                if below and (owner := _listed_elsewhere(tree, below, directory)):
+                    odd.add(_feed_at(tree, below), _twice(owner), path)
+                    return
                 self._watch(tree.root, path, directory)
                 yield from directory.names()
         except OSError as error:
-            self._report_unlisted(path, error)
-
-    def _report_unlisted(self, path: str, error: OSError) -> None:
-        """What is gone is no news: a root that is gone, or another one, is the feed's health."""
-        if error.errno not in {*NOTHING_THERE, errno.ESTALE}:
-            self.oddities.report(path, f"cannot be listed: {error.strerror}")
+            _add_unlisted(tree, below, error, odd)
 
     def _note(
         self, tree: Tree, at: Entry, lstat: Callable[[], os.stat_result], chunk: Chunk
@@ -151,29 +153,62 @@ class Scanner:
         matcher = match(matchers, at.name)
         path = tree.path(at.below, at.name)
         if matcher:
-            self._take(path, lstat, matcher, chunk)
+            _take(path, lstat, matcher, chunk)
         elif is_companion(matchers, at.name):
             chunk.companions.append(path)
         elif parse_aside(at.name):
             chunk.asides.append(at)
         elif is_kept(at.name):
-            self.oddities.report(path, "it could not be put back to its name: look at it")
+            chunk.odd.add(feed_of(matchers, at.name), KEPT, path)
 
-    def _take(
-        self, path: str, lstat: Callable[[], os.stat_result], matcher: Matcher, chunk: Chunk
-    ) -> None:
-        """Add a regular file to the chunk; what is no such file is never opened."""
-        try:
-            found = lstat()
-        except OSError as error:
-            if error.errno in NOTHING_THERE:
-                return
-            self.oddities.report(path, f"cannot be looked at: {error.strerror}")
-            return
-        if stat.S_ISREG(found.st_mode):
-            chunk.candidates.append(Candidate(path, Identity.of(found), matcher))
-        else:
-            self.oddities.report(path, f"it is {kind(found.st_mode)}")
+
+def feed_of(matchers: Sequence[Matcher], aside: str) -> str:
+    """Return the feed of a file that was moved or kept aside."""
+    owner = match(matchers, name_before(aside))
+    return (owner or matchers[0]).feed.name
+
+
+def _take(path: str, lstat: Callable[[], os.stat_result], matcher: Matcher, chunk: Chunk) -> None:
+    """Add a regular file to the chunk; what is no such file is never opened.
+
+    A directory may have any name: it is the sender's business, or a recursive feed's.
+    """
+    feed = matcher.feed.name
+    try:
+        found = lstat()
+    except OSError as error:
+        chunk.odd.add_error(feed, "cannot be looked at", error, path)
+        return
+    if stat.S_ISREG(found.st_mode):
+        chunk.candidates.append(Candidate(path, Identity.of(found), matcher))
+    elif not stat.S_ISDIR(found.st_mode):
+        chunk.odd.add(feed, not_regular(found.st_mode), path)
+
+
+def _add_unlisted(tree: Tree, below: str, error: OSError, odd: Tally) -> None:
+    """Count a directory. What is wrong with the feed's own one is told by its health."""
+    if below:
+        odd.add_error(_feed_at(tree, below), "cannot be listed", error, tree.path(below))
+    else:
+        odd.is_whole = False
+
+
+def _feed_at(tree: Tree, below: str) -> str:
+    """Return a feed that a directory belongs to: what is wrong with it is told once."""
+    return tree.root.at(below)[0].feed.name
+
+
+def _listed_elsewhere(tree: Tree, below: str, directory: Directory) -> str | None:
+    """Return where this very directory is a feed's own, by another path; None: nowhere."""
+    about = directory.stat()
+    owner = tree.all_roots.get((about.st_dev, about.st_ino))
+    return None if owner == f"{tree.feed_root.path}/{below}" else owner
+
+
+def _twice(owner: str) -> Trouble:
+    return Trouble(
+        f"it is the directory {owner} of a feed once more, by a bind mount", "unmount it"
+    )
 
 
 def _is_directory(entry: os.DirEntry[str]) -> bool:

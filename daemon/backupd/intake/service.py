@@ -18,7 +18,6 @@ from backupd.intake.finding import Finder
 from backupd.intake.health import FeedHealth
 from backupd.intake.hints import PendingHints
 from backupd.intake.matching import FeedMap
-from backupd.intake.oddities import Oddities
 from backupd.intake.readiness import Rules
 from backupd.intake.scan import Scanner
 from backupd.intake.settling import AT_ONCE, Settling
@@ -26,10 +25,11 @@ from backupd.intake.watcher import Watcher
 
 if TYPE_CHECKING:
     from collections import Counter
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from backupd.config.sections import IntakeSection
     from backupd.core.records import Feed
+    from backupd.core.untaken import Untaken
     from backupd.intake.matching import Root
     from backupd.intake.ports import IntakeLedger
     from backupd.intake.scan import Tree
@@ -67,13 +67,16 @@ class Intake:
         self._asking: ThreadPoolExecutor | None = None
         self.health = FeedHealth(self._feeds.feeds.values(), ledger, self._start_anew)
         self._settling = Settling(ledger, self.health, self)
-        scanner = Scanner(self._watch, Oddities())
-        self._finder = Finder(ledger, self.health, scanner, self._settling)
+        self._finder = Finder(ledger, self.health, Scanner(self._watch), self._settling)
 
     @property
     def found(self) -> Counter[str]:
         """New files so far by what found them: `events`, `start`, `rescan`, `poll`."""
         return self._finder.found
+
+    def untaken(self) -> Mapping[str, list[Untaken] | None]:
+        """Return what each feed does not take; None where its directory was not scanned yet."""
+        return self._finder.oddities.of(self._feeds.roots)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Run until `stop` is set. Whatever fails in here ends it: raises an ExceptionGroup."""

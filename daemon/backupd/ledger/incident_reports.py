@@ -227,8 +227,8 @@ def _held_by(incident: Incident) -> list[sa.ColumnElement[bool]]:
                 files.c.stage.in_(_NEEDED_BY.get(incident.cause, ())),
                 files.c.status == _WAITING,
             ]
-        case Kind.DOUBLED:
-            return [sa.false()]  # they go on
+        case Kind.DOUBLED | Kind.UNTAKEN:
+            return [sa.false()]  # they go on; it has no row
 
 
 def _incident_of(row: sa.Row[Any]) -> Incident:

@@ -1,0 +1,94 @@
+"""What lies in a feed and cannot be taken, as an operator hears of it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from typing import TYPE_CHECKING, Any
+
+from support.daemon import PATIENCE, PROGRAMS, Host, log_of, until
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from support.configs import Changes
+
+RESCANNING: Changes = {"intake.rescan_every": '"1s"'}
+
+
+def incidents(host: Host, *options: str) -> list[dict[str, Any]]:
+    shown = host.admin("incidents", "--json", *options).stdout
+    return [json.loads(line) for line in shown.splitlines()]
+
+
+def test_run_once_says_why_it_is_not_through_and_ends_with_1(tmp_path: Path) -> None:
+    host = Host(tmp_path)
+    host.deliver("one.csv")
+    (host.inbox / "two.csv").symlink_to(tmp_path / "elsewhere")
+
+    run = host.once()
+
+    assert run.returncode == 1
+    assert host.standing() == {"one.csv": "cleanup done"}
+    (told,) = [line for line in log_of(run.stderr) if line["event"] == "incident opened"]
+    assert told["reason"].startswith(f"{host.inbox}/two.csv: it is a symbolic link (")
+    assert host.once().returncode == 1
+    (host.inbox / "two.csv").unlink()
+    assert host.once().returncode == 0
+    (over,) = incidents(host, "--all")
+    assert over["kind"] == "untaken"
+    assert over["until"] is not None
+
+
+def test_a_directory_that_cannot_be_listed_is_told_of(tmp_path: Path) -> None:
+    host = Host(tmp_path, {"feeds.traffic.recursive": "true"})
+    for name, mode in (("unlisted", 0o300), ("closed", 0o000), ("unentered", 0o600)):
+        (host.inbox / name).mkdir()
+        (host.inbox / name / "one.csv").write_text("A;B\n1;2\n")
+        (host.inbox / name).chmod(mode)
+
+    run = _as_root_without_its_rights(host)
+
+    assert run.returncode == 1
+    assert sorted(each["reason"].split(" (")[0] for each in incidents(host)) == [
+        f"{host.inbox}/closed: it cannot be listed: Permission denied, and 1 more like it",
+        f"{host.inbox}/unentered/one.csv: it cannot be looked at: Permission denied",
+    ]
+    for directory in host.inbox.iterdir():
+        directory.chmod(0o700)
+    assert _as_root_without_its_rights(host).returncode == 0
+    assert incidents(host) == []
+    assert len(host.files()) == 3
+
+
+def _as_root_without_its_rights(host: Host) -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run(
+        [
+            *("setpriv", "--bounding-set=-dac_override,-dac_read_search"),
+            *(PROGRAMS / "backupd", "run", "--once", "--config", host.config),
+        ],
+        capture_output=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+
+
+def test_the_daemon_keeps_it_over_a_restart_and_ends_it_when_it_is_gone(tmp_path: Path) -> None:
+    host = Host(tmp_path, RESCANNING)
+    link = host.inbox / "one.csv"
+    with host.daemon() as daemon:
+        link.symlink_to("nowhere")
+        daemon.tells("incident opened", kind="untaken")
+        (first,) = incidents(host)
+        assert daemon.stop() == 0
+    with host.daemon() as daemon:
+        daemon.tells("incident still open", kind="untaken")
+        assert incidents(host) == [first]
+        status = host.admin("status").stdout
+        assert "feed traffic/a has what cannot be taken" in status
+        assert "it is a symbolic link" in " ".join(status.split())
+        link.unlink()
+        daemon.tells("incident closed", kind="untaken")
+        host.deliver("one.csv")
+        until(lambda: host.standing() == {"one.csv": "cleanup done"}, lambda: str(host.standing()))
+        assert incidents(host) == []
