@@ -273,6 +273,19 @@ def test_two_feeds_on_one_directory_by_a_bind_mount(
     assert only.key == "feeds.tolling.pattern"
 
 
+def test_one_directory_under_two_paths_is_refused_whatever_the_feeds_take_there(
+    tmp_path: Path, mount: Callable[..., None]
+) -> None:
+    write(tmp_path, {})
+    both = one_traffic_feed("*.csv") | feed("tolling", "*.txt", "TMP/in/b")
+    assert loaded(tmp_path, both)
+    mount("--bind", tmp_path / "in" / "a", tmp_path / "in" / "b")
+    (only,) = mistakes(tmp_path, both)
+    assert only.key == "feeds.tolling.directory"
+    assert f"{tmp_path}/in/b is the same directory as {tmp_path}/in/a of traffic/a" in only.problem
+    assert loaded(tmp_path, one_traffic_feed("*.csv") | feed("tolling", "*.txt"))
+
+
 def test_two_recursive_feeds_that_share_a_mount_below(
     tmp_path: Path, mount: Callable[..., None]
 ) -> None:

@@ -14,6 +14,7 @@ from backupd.core.stages import Stage, Status
 from backupd.intake.health import FeedHealth, mount_point
 from backupd.ledger.ledger import Ledger
 from support.intake import a_feed, a_rule, watching
+from support.mounts import mounting
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
@@ -223,5 +224,46 @@ async def test_two_daemons_do_not_work_on_one_directory(
 
 async def test_two_feeds_of_one_daemon_may_share_a_directory(feed: Feed, made: Made) -> None:
     health = made(feed, replace(feed, customer="SKYROAM"))
+    await health.check()
+    assert health.away == {}
+
+
+@pytest.mark.parametrize("first", [0, 1], ids=["the first one", "the second one"])
+@pytest.mark.parametrize("disk", ["same", "other"])
+async def test_a_directory_that_is_mounted_on_another_feeds_is_refused_there(
+    tmp_path: Path, feed: Feed, made: Made, disk: str, first: int
+) -> None:
+    feeds = (feed, a_feed(tmp_path / "other", customer="SKYROAM", pattern="SKYROAM_*.csv"))
+    (tmp_path / "other").mkdir()
+    source, target = feeds[first], feeds[1 - first]
+    with mounting() as mount:
+        if disk == "other":
+            mount("-t", "tmpfs", "tmpfs", source.directory)
+        health = made(*feeds)
+        await health.check()
+        assert health.away == {}
+        with mounting() as bind:
+            bind("--bind", source.directory, target.directory)
+            for _ in range(2):
+                await health.check()
+                assert health.away.keys() == {target.name}
+                assert f"it is the same directory as {source.directory}" in health.away[target.name]
+        await health.check()
+        assert health.away == {}
+        health.close()
+
+
+async def test_of_two_paths_to_one_directory_at_the_start_the_first_is_taken(
+    tmp_path: Path, feed: Feed, ledger: Ledger, made: Made
+) -> None:
+    other = a_feed(tmp_path / "other", customer="SKYROAM")
+    (tmp_path / "other").mkdir()
+    with mounting() as mount:
+        mount("--bind", feed.directory, other.directory)
+        health = made(feed, other)
+        await health.check()
+        assert health.away.keys() == {other.name}
+        assert other.name not in health.roots
+        assert other.name not in await ledger.feed_mounts()
     await health.check()
     assert health.away == {}

@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 
     from backupd.localfs.nesting import Mounts, Spot
 
+_ALLOWED = {
+    "pattern": "patterns or directories that leave each file to one feed",
+    "directory": "one path for one directory",
+}
 _NEEDED = {"customers", "directory", "pattern", "recursive", "companion_suffix"}
 
 
@@ -69,15 +73,26 @@ def _archive(file_type: str, customer: str, values: Mapping[str, Any]) -> str | 
 
 def check_overlaps(all_claims: Iterable[Claim]) -> Iterator[Mistake]:
     """Yield one mistake for each two sections (or one with itself) whose feeds get in the way."""
-    found: dict[tuple[str, str], list[str]] = {}
+    found: dict[tuple[str, str, str], list[str]] = {}
     for one, other in combinations(all_claims, 2):
         if one.meets(other):
-            problem = _conflict(one, other)
-            if problem is not None:
-                found.setdefault((one.key, other.key), []).append(problem)
-    allowed = "patterns or directories that leave each file to one feed"
-    for (_, key), problems in found.items():
-        yield Mistake(f"{key}.pattern", all_of(problems), allowed)
+            if problem := _conflict(one, other):
+                found.setdefault((one.key, other.key, "pattern"), []).append(problem)
+            elif problem := _mounted_twice(one, other):
+                found.setdefault((one.key, other.key, "directory"), []).append(problem)
+    for (_, section, key), problems in found.items():
+        yield Mistake(f"{section}.{key}", all_of(problems), _ALLOWED[key])
+
+
+def _mounted_twice(one: Claim, other: Claim) -> str | None:
+    """Say so where one directory has two paths: a daemon could not tell which of them to believe.
+
+    A link is no second path: it leads to the first one.
+    """
+    here, there = one.directory, other.directory
+    if here.path == there.path or not here.is_same(there):
+        return None
+    return f"of {other.feed}: {there.path} is the same directory as {here.path} of {one.feed}"
 
 
 def all_of(problems: Sequence[str]) -> str:

@@ -4,7 +4,8 @@ An unmounted disk leaves an empty directory behind. So the mount point of each f
 and a feed whose mount point is none any more is unavailable for as long as it has files there. The
 directory may also have been replaced, by a link or by another one: whoever may write to the one
 above it can do that. Then the feed is unavailable until its directory is back, or the config is
-read anew.
+read anew. So is one whose directory is another feed's by a bind mount: its files
+would be taken twice.
 """
 
 from __future__ import annotations
@@ -59,6 +60,7 @@ class FeedHealth:
         self._remembered: dict[str, FeedMount] | None = None  # by feed, as the ledger has it
         self._good: dict[str, _Sight] = {}
         self._claims = Claims()
+        self._paths: dict[tuple[int, int], str] = {}  # of the directories found in this look
 
     async def check(self) -> None:
         """Look at every feed, and report when one went away or came back."""
@@ -82,25 +84,47 @@ class FeedHealth:
 
     def _look(self) -> dict[str, str]:
         self._claims.answer()
-        reasons = {feed.name: self._why_away(feed) for feed in self._feeds}
+        self._paths = {}
+        # What is as it was comes first: of two paths to one directory, the newer one is refused.
+        others = [feed for feed in self._feeds if not self._is_as_before(feed)]
+        reasons = {feed.name: self._why_away(feed) for feed in others}
         return {name: reason for name, reason in reasons.items() if reason}
+
+    def _is_as_before(self, feed: Feed) -> bool:
+        """Tell whether the feed's directory is as it was when all was well."""
+        good = self._good.get(feed.name)
+        try:
+            if good is None or good.stat != _stat(feed.directory):
+                return False
+        except OSError:
+            return False
+        return self._mounted_twice(good.root) is None
 
     def _why_away(self, feed: Feed) -> str | None:
         """Look now, and say why the feed's files cannot be reached; None: they can. Blocking."""
         try:
             found = _stat(feed.directory)
-            good = self._good.get(feed.name)
-            if good and good.stat == found:
-                return None
             root = find_root(feed.directory)
             sight = _Sight(found, root, mount_point(root.path))
         except OSError as error:
             return unavailable(feed.directory, error)
-        reason = self._unmounted(feed) or self._replaced(feed, sight) or self._claimed(root)
+        reason = (
+            self._mounted_twice(root)
+            or self._unmounted(feed)
+            or self._replaced(feed, sight)
+            or self._claimed(root)
+        )
         if reason is None:
             self._good[feed.name] = sight
             return None
         return f"the feed's directory {feed.directory} is unavailable: {reason}"
+
+    def _mounted_twice(self, root: FeedRoot) -> str | None:
+        """Say so where it is the directory of a feed that was looked at before, by another path."""
+        path = self._paths.setdefault((root.dev, root.ino), root.path)
+        if path == root.path:
+            return None
+        return f"it is the same directory as {path}, by a bind mount (unmount one of the two)"
 
     def _unmounted(self, feed: Feed) -> str | None:
         """Say so where the disk that the feed's files were seen on is not mounted."""
