@@ -7,10 +7,12 @@ import hashlib
 import os
 import re
 import subprocess
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
+from backupd.core.records import Identity
 from support.daemon import (
     PROGRAMS,
     Host,
@@ -311,6 +313,25 @@ def test_gives_up_on_an_archive_that_stays_down(tmp_path: Path) -> None:
     assert {file.attempts for file in host.files()} == {0}
     down = [line for line in log_of(run.stderr) if line["event"] == "dependency down"]
     assert [line["dependency"] for line in down] == ["archive"]
+
+
+@pytest.mark.parametrize("changes", [{"cleanup.action": '"keep"'}, {"environment": '"dev"'}])
+def test_a_kept_file_whose_rights_change_is_the_same_file(
+    tmp_path: Path, changes: dict[str, str]
+) -> None:
+    host = Host(tmp_path, changes)
+    path = host.deliver("one.csv")
+    assert host.once().returncode == 0
+    (before,) = host.files()
+    path.chmod(0o400)
+    assert host.once().returncode == 0
+    (after,) = host.files()
+    assert after == replace(before, identity=Identity.of(path.stat()))
+    path.chmod(0o600)
+    path.write_bytes(b"A;B\n3;4\n")
+    os.utime(path, ns=(0, before.identity.mtime_ns))
+    assert host.once().returncode == 0
+    assert [file.local for file in host.files()] == [False, True]
 
 
 def test_skips_what_leaves_traces_elsewhere_in_dev(tmp_path: Path) -> None:

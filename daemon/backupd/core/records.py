@@ -168,6 +168,7 @@ class Known(NamedTuple):
 
     last_id: str  # names its newest row and whether that is local: only to be compared
     identity: Identity | None  # of the local file there; None: no row is local
+    stays: bool = False  # that one is done, or held by hand
 
 
 class Seen(Enum):

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING
 from backupd.core.records import Seen
 from backupd.core.stages import Stage, Status
 from backupd.intake.asides import id_of_aside, put_back
+from backupd.intake.kept import KeptFiles
 from backupd.intake.oddities import Oddities, Tally
 from backupd.intake.scan import CHUNK, Tree, feed_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+    from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 
     from backupd.core.records import Known, Sighting
     from backupd.intake.health import FeedHealth
@@ -38,6 +39,7 @@ class Finder:
     ) -> None:
         self.found: Counter[str] = Counter()
         self.oddities = Oddities()
+        self.kept = KeptFiles(ledger, self._take_changed)
         self._ledger = ledger
         self._health = health
         self._scanner = scanner
@@ -112,7 +114,7 @@ class Finder:
         """Make rows for what is new; return what has to be looked at again.
 
         Files are looked at once more after the ledger was: what cleanup has removed meanwhile would
-        be taken for new otherwise.
+        be taken for new otherwise. Of kept files, those with other content are taken later.
         """
         known = await self._ledger.known([each.path for each in candidates])
         unknown = [
@@ -120,8 +122,18 @@ class Finder:
             for each in candidates
             if each.path not in known or known[each.path].identity != each.identity
         ]
-        if not unknown:
-            return []
+        new = [each for each in unknown if not self.kept.put_off(tree, each, known.get(each.path))]
+        return await self._make_rows(tree, new, known, source) if new else []
+
+    async def _take_changed(self, tree: Tree, candidate: Candidate) -> None:
+        """Make a row for a kept file whose content is another one by now."""
+        known = await self._ledger.known([candidate.path])
+        await self._make_rows(tree, [candidate], known, "rescan")
+
+    async def _make_rows(
+        self, tree: Tree, unknown: Sequence[Candidate], known: Mapping[str, Known], source: str
+    ) -> list[Candidate]:
+        """Make rows for what is still there; return what has to be looked at again."""
         there = await asyncio.to_thread(self._scanner.look_again, tree, unknown)
         now = time.time()
         seen = await self._ledger.see(

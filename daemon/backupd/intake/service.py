@@ -84,7 +84,10 @@ class Intake:
         self._asking = ThreadPoolExecutor(1, thread_name_prefix="sign-of-life")
         await self._start_anew()
         await self.health.check()
-        parts = (self._scans, self._polls, self._events, self._checks, self._settles)
+        parts = (
+            *(self._scans, self._polls, self._events, self._checks, self._settles),
+            self._finder.kept.run,
+        )
         try:
             async with asyncio.TaskGroup() as group:
                 tasks = [group.create_task(part(), name=part.__name__) for part in parts]
@@ -106,6 +109,7 @@ class Intake:
         """Make rows for all that lies in the directories, without watching them."""
         await self.health.check()
         await self._finder.scan(self._feeds.roots, "start", companions=True)
+        await self._finder.kept.compare()
 
     async def settle_once(self) -> None:
         """Look at every file that is due in settle."""

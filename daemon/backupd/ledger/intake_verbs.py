@@ -30,10 +30,10 @@ _LOOKUPS = 500  # paths a query: SQLite's own bound on parameters is far above
 def known(connection: sa.Connection, paths: Sequence[str]) -> dict[str, Known]:
     """Return what the ledger holds of these paths: what a scan compares."""
     return {
-        os.fsdecode(path): Known(id_, identity_of(identity))
-        if local
-        else Known(_without_file(id_), None)
-        for path, id_, identity, local, *_ in _newest_rows(connection, paths)
+        path: Known(newest.token, identity_of(newest.identity), newest.stays)
+        if newest.local
+        else Known(newest.token, None)
+        for path, newest in _newest(connection, paths).items()
     }
 
 
@@ -45,19 +45,22 @@ class _Newest(NamedTuple):
     local: bool
     stage: str
     status: str
+    awaits: str
 
     @property
     def token(self) -> str:
         """Return what is another one when the path has a newer row, or its file is gone."""
-        return self.id if self.local else _without_file(self.id)
+        return self.id if self.local else f"{self.id} gone"
 
     @property
     def is_open(self) -> bool:
         return self.status in {Status.WAITING, Status.RUNNING}
 
-
-def _without_file(id_: str) -> str:
-    return f"{id_} gone"
+    @property
+    def stays(self) -> bool:
+        """Tell whether it is done, or held by hand."""
+        is_held = self.status == Status.PARKED and self.awaits == "release"
+        return is_held or self.status == Status.DONE
 
 
 def _newest(connection: sa.Connection, paths: Sequence[str]) -> dict[str, _Newest]:
@@ -88,7 +91,9 @@ def _at(
 # The newest is the one that was written last: ids follow a clock, which can be set back.
 _PATHS = tuple(f"path_{number}" for number in range(_LOOKUPS))
 _WANTED: list[sa.BindParameter[Any]] = [sa.bindparam(name) for name in _PATHS]
-_COLUMNS = [files.c[name] for name in ("path", "id", "identity", "local", "stage", "status")]
+_COLUMNS = [
+    files.c[name] for name in ("path", "id", "identity", "local", "stage", "status", "awaits")
+]
 _LOCAL = Prepared(sa.select(*_COLUMNS).where(files.c.path.in_(_WANTED), files.c.local))
 _OF_PATH = files.alias("of_path")
 _LAST: sa.Select[Any] = (
