@@ -6,7 +6,6 @@ import asyncio
 import os
 import random
 import signal
-import threading
 import time
 from collections import Counter
 from contextlib import AsyncExitStack
@@ -244,13 +243,7 @@ class Supervisor:
     def _metrics_server(self, stack: AsyncExitStack, section: MetricsSection) -> MetricsServer:
         reader = LedgerReader(self._config.ledger.path)
         stack.callback(reader.close)
-        one_at_a_time = threading.Lock()
-
-        def look() -> Snapshot:
-            with one_at_a_time:
-                return self._snapshot(reader)
-
-        return MetricsServer(section, self._meter, look)
+        return MetricsServer(section, self._meter, partial(self._snapshot, reader))
 
     def _snapshot(self, reader: LedgerReader) -> Snapshot:
         kinds = Counter(each.kind for each in reader.ask(incident_reports.open_incidents))

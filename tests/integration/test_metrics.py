@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import threading
 import urllib.request
 from typing import TYPE_CHECKING
 
@@ -119,3 +120,41 @@ async def test_a_port_that_is_taken_is_told() -> None:
         with pytest.raises(BackupdError, match="cannot listen on "):
             async with MetricsServer(section, Meter(), lambda: NOTHING):
                 pass
+
+
+@pytest.mark.parametrize(
+    ("request_", "status"),
+    [
+        (b"GET /anything HTTP/1.0\r\n\r\n", b"200 OK"),
+        (b"HEAD /metrics HTTP/1.1\r\nHost: x\r\n\r\n", b"200 OK"),
+        (b"POST /metrics HTTP/1.1\r\nHost: x\r\n\r\n", b"405 Method Not Allowed"),
+        (b"\xff\x00\r\n\r\n", b"405 Method Not Allowed"),
+        (b"GET / HTTP/1.1\r\nX: " + b"x" * 20_000, b"431 Request Header Fields Too Large"),
+    ],
+    ids=["a path", "head", "another method", "no HTTP", "too long"],
+)
+async def test_any_request_is_answered(request_: bytes, status: bytes) -> None:
+    section = MetricsSection(host="127.0.0.1", port=free_port())
+    async with MetricsServer(section, Meter(), lambda: NOTHING):
+        reader, writer = await asyncio.open_connection(section.host, section.port)
+        writer.write(request_)
+        head = await reader.readuntil(b"\r\n\r\n")
+        writer.close()
+    assert head.startswith(b"HTTP/1.1 " + status)
+
+
+async def test_a_scrape_that_takes_its_time_holds_nothing_else_up() -> None:
+    go = threading.Event()
+
+    def slow() -> Snapshot:
+        go.wait()
+        return NOTHING
+
+    section = MetricsSection(host="127.0.0.1", port=free_port())
+    async with MetricsServer(section, Meter(), slow):
+        url = f"http://127.0.0.1:{section.port}/metrics"
+        scrape = asyncio.create_task(asyncio.to_thread(_get, url))
+        done, _ = await asyncio.wait([scrape], timeout=0.1)  # the event loop goes on meanwhile
+        assert not done
+        go.set()
+        assert "backupd_files" in await scrape

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import struct
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,9 @@ from backupd.core.errors import BackupdError
 if TYPE_CHECKING:
     from pathlib import Path
 
-_DEADLINE = 120.0  # seconds: a requeue of very many files takes its time
+LONGEST_REQUEST = 256 * 1024  # bytes: thousands of ids fit
+_DEADLINE = 120  # seconds: a requeue of very many files takes its time
+_SECONDS = struct.Struct("ll")  # and microseconds: socket(7), SO_SNDTIMEO
 
 
 class DaemonAbsentError(BackupdError):
@@ -22,10 +25,17 @@ class DaemonAbsentError(BackupdError):
 def ask_daemon(path: Path, request: dict[str, Any]) -> dict[str, Any]:
     """Ask the daemon, return its answer.
 
-    Raises DaemonAbsentError when none listens, BackupdError when it refuses or does not answer.
+    Raises DaemonAbsentError when none listens, BackupdError when it refuses or does not answer, or
+    would not hear a request so long.
     """
+    line = json.dumps(request).encode() + b"\n"
+    if len(line) > LONGEST_REQUEST:
+        raise BackupdError(
+            f"the request has {len(line):,} bytes, the daemon hears {LONGEST_REQUEST:,} at most",
+            hint="ask for fewer files at once, or give a shorter reason",
+        )
     try:
-        answer = _exchange(path, request)
+        answer = _exchange(path, line)
     except (FileNotFoundError, ConnectionRefusedError) as error:
         raise DaemonAbsentError(f"no daemon listens on {path}") from error
     except PermissionError as error:
@@ -40,12 +50,14 @@ def ask_daemon(path: Path, request: dict[str, Any]) -> dict[str, Any]:
     return answer
 
 
-def _exchange(path: Path, request: dict[str, Any]) -> dict[str, Any]:
+def _exchange(path: Path, request: bytes) -> dict[str, Any]:
     with socket.socket(socket.AF_UNIX) as connection:
-        connection.settimeout(_DEADLINE)
+        # Not yet settimeout: a connect that may not block fails where others stand in the queue.
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _SECONDS.pack(_DEADLINE, 0))
         connection.connect(str(path))
+        connection.settimeout(_DEADLINE)
         with suppress(BrokenPipeError):  # refused unheard: the answer says why
-            connection.sendall(json.dumps(request).encode() + b"\n")
+            connection.sendall(request)
         with connection.makefile("rb") as answers:
             line = answers.readline()
     answer: dict[str, Any] = json.loads(line)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import errno
 import grp
 import json
@@ -18,15 +17,17 @@ from typing import TYPE_CHECKING, Any, Self
 import structlog
 
 from backupd.control import actions
+from backupd.control.client import LONGEST_REQUEST
 from backupd.core.errors import BackupdError
 from backupd.core.stages import Stage
+from backupd.ops.bounded_server import BoundedServer, Bounds
 
 if TYPE_CHECKING:
     from backupd.ledger import Ledger
 
 log = structlog.get_logger()
 
-_LONGEST_LINE = 64 * 1024 * 1024  # bytes: a requeue of a million ids still fits
+_CONNECTIONS = 32
 _GROUP = "backupd"  # its members may use backupd-admin
 _CREDENTIALS = struct.Struct("3i")  # pid, uid, gid: socket(7), SO_PEERCRED
 _SO_PEERGROUPS = 59  # asm-generic/socket.h; the socket module does not name it
@@ -46,15 +47,15 @@ class ControlServer:
         self._ledger = ledger
         self._since = time.time()
         self._group = _group_let_in()
+        bounds = Bounds(end=b"\n", longest=LONGEST_REQUEST, connections=_CONNECTIONS)
+        self._server = BoundedServer(bounds, self)
 
     async def __aenter__(self) -> Self:
         """Listen. Raises BackupdError where the socket cannot be made or another daemon has it."""
         try:
             self._path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
             self._clear_the_way()
-            self._server = await asyncio.start_unix_server(
-                self._serve, sock=_bound(self._path, self._group), limit=_LONGEST_LINE
-            )
+            await self._server.listen(_bound(self._path, self._group))
         except OSError as error:
             raise BackupdError(
                 f"cannot listen on the control socket {self._path}: {error.strerror or error}",
@@ -64,7 +65,7 @@ class ControlServer:
 
     async def __aexit__(self, *_: object) -> None:
         """Listen no more."""
-        self._server.close()
+        await self._server.close()
         self._path.unlink(missing_ok=True)
 
     def _clear_the_way(self) -> None:
@@ -86,26 +87,21 @@ class ControlServer:
             hint="give each daemon a control.socket of its own",
         )
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            answer = await self._answer_to(reader, writer)
-            writer.write(json.dumps(answer).encode() + b"\n")
-            await writer.drain()
-        except ConnectionError:
-            pass  # whoever asked is gone: nobody is left to be told
-        finally:
-            writer.close()
+    async def answer(self, request: bytes, peer: socket.socket) -> bytes:
+        """Return the answer to a request's line."""
+        return _line(await self._answer_to(request, peer))
 
-    async def _answer_to(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-    ) -> dict[str, Any]:
-        uid, groups = _credentials_of(writer)
+    def refusal(self, why: str) -> bytes:
+        """Return the answer to a line that was not heard to its end."""
+        return _line({"error": f"not understood: the request is {why}"})
+
+    async def _answer_to(self, request: bytes, peer: socket.socket) -> dict[str, Any]:
+        uid, groups = _credentials_of(peer)
         if uid not in {0, os.geteuid()} and self._group not in groups:
             log.info("control request refused", uid=uid)
             return {"error": f"user {uid} may not control this daemon"}
         try:
-            request = json.loads(await reader.readline())
-            return await self._obey(request)
+            return await self._obey(json.loads(request))
         except (ValueError, KeyError, TypeError) as error:
             return {"error": f"not understood: {error!r}"}
         except BackupdError as error:
@@ -135,6 +131,10 @@ class ControlServer:
             case verb:
                 return {"error": f"no such verb: {verb}"}
         return {"answers": [asdict(answer) for answer in answers]}
+
+
+def _line(answer: dict[str, Any]) -> bytes:
+    return json.dumps(answer).encode() + b"\n"
 
 
 def _group_let_in() -> int | None:
@@ -179,9 +179,8 @@ def _let_in(path: Path, group: int) -> None:
         os.close(descriptor)
 
 
-def _credentials_of(writer: asyncio.StreamWriter) -> tuple[int, set[int]]:
+def _credentials_of(peer: socket.socket) -> tuple[int, set[int]]:
     """Return the user who asks, and all of their groups, as they were when they connected."""
-    peer: socket.socket = writer.get_extra_info("socket")
     raw = peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
     _, uid, gid = _CREDENTIALS.unpack(raw)
     return uid, {gid, *_other_groups(peer)}

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from email import message_from_string
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Self
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
-from prometheus_client.exposition import start_http_server
+from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
 from backupd.core.errors import (
@@ -22,6 +26,7 @@ from backupd.core.errors import (
     TransientError,
     UnknownOutcomeError,
 )
+from backupd.ops.bounded_server import BoundedServer, Bounds
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -31,6 +36,7 @@ if TYPE_CHECKING:
     from backupd.config.sections import MetricsSection
     from backupd.core.stages import Stage
 
+_BOUNDS = Bounds(end=b"\r\n\r\n", longest=16 * 1024, connections=16)
 _SECONDS = (0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100, 300, 1000, 3000)
 _KINDS = (  # in this order: an unknown outcome is transient too
     (UnknownOutcomeError, "unknown_outcome"),
@@ -109,7 +115,7 @@ def kind_of(error: Exception) -> str:
 
 
 class _Now(Collector):
-    """Shows a snapshot at each scrape. Called in the server's threads."""
+    """Shows a snapshot at each scrape. Called in the server's thread."""
 
     def __init__(self, look: Callable[[], Snapshot]) -> None:
         self._look = look
@@ -154,16 +160,18 @@ class MetricsServer:
     """Serves the figures over HTTP while entered as an async context manager."""
 
     def __init__(self, section: MetricsSection, meter: Meter, look: Callable[[], Snapshot]) -> None:
-        """`look` is called in threads, by several at once."""
+        """`look` is called in a thread, never twice at a time."""
         self._section = section
         self._registry = meter.registry
         self._registry.register(_Now(look))
+        self._server = BoundedServer(_BOUNDS, self)
+        self._looking = ThreadPoolExecutor(1, thread_name_prefix="metrics")
 
     async def __aenter__(self) -> Self:
         """Listen. Raises BackupdError where that cannot be."""
         host, port = self._section.host, self._section.port
         try:
-            self._server, self._thread = start_http_server(port, host, self._registry)
+            await self._server.listen(_bound(host, port))
         except OSError as error:
             raise BackupdError(
                 f"cannot listen on {host}:{port} for metrics: {error.strerror}",
@@ -173,6 +181,36 @@ class MetricsServer:
 
     async def __aexit__(self, *_: object) -> None:
         """Listen no more."""
-        await asyncio.to_thread(self._server.shutdown)
-        self._server.server_close()
-        await asyncio.to_thread(self._thread.join)
+        await self._server.close()
+        await asyncio.to_thread(self._looking.shutdown)
+
+    async def answer(self, request: bytes, peer: socket.socket) -> bytes:
+        """Return the answer to a request's head, whatever its path."""
+        del peer
+        line, _, fields = request.decode("latin-1").partition("\r\n")
+        method = line.partition(" ")[0]
+        if method not in {"GET", "HEAD"}:
+            return _http(HTTPStatus.METHOD_NOT_ALLOWED, "text/plain", b"")
+        accept = message_from_string(fields).get("Accept", "")
+        encode, content_type = choose_encoder(accept)
+        loop = asyncio.get_running_loop()
+        figures = await loop.run_in_executor(self._looking, encode, self._registry)
+        return _http(HTTPStatus.OK, content_type, figures, body=method == "GET")
+
+    def refusal(self, why: str) -> bytes:
+        """Return the answer to a head that was not heard to its end."""
+        text = f"the request is {why}\n".encode()
+        return _http(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "text/plain", text)
+
+
+def _bound(host: str, port: int) -> socket.socket:
+    family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    return socket.create_server(address[:2], family=family)
+
+
+def _http(status: HTTPStatus, content_type: str, content: bytes, *, body: bool = True) -> bytes:
+    head = (
+        f"HTTP/1.1 {status.value} {status.phrase}\r\nContent-Type: {content_type}\r\n"
+        f"Content-Length: {len(content)}\r\nConnection: close\r\n\r\n"
+    )
+    return head.encode() + (content if body else b"")
