@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import subprocess
 from typing import TYPE_CHECKING
 
-from support.daemon import Host, over_sftp
+import pytest
+
+from support.daemon import PROGRAMS, Host, over_sftp
 from support.sshd import SshServer
 
 if TYPE_CHECKING:
@@ -54,6 +57,20 @@ def test_names_all_mistakes_each_with_its_key(tmp_path: Path) -> None:
         ):
             assert [line for line in check.stderr.splitlines() if f"{key} " in line], key
         assert "secret" not in check.stderr
+
+
+@pytest.mark.parametrize(("ship", "said"), [(1, False), (32, True), (1024, True)])
+def test_says_when_too_few_files_may_be_open(tmp_path: Path, ship: int, said: bool) -> None:
+    host = Host(tmp_path, {"concurrency.ship": str(ship)})
+    command = ["prlimit", "--nofile=400:400", str(PROGRAMS / "backupd")]
+    check = subprocess.run(
+        [*command, "check", "--config", str(host.config)],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=True,
+    )
+    assert ("a process here may open 400 files, and this config may need" in check.stderr) is said
 
 
 def test_says_which_sections_are_not_acted_on(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from backupd.cli.descriptors import limit_warnings
 from backupd.cli.errors import FAILED
 from backupd.cli.options import config_option, load_config
 from backupd.cli.untold import open_file_warnings
@@ -80,7 +81,7 @@ def _tell_valid(config: Config) -> None:
     for feed in config.feeds:
         if not Path(feed.directory).is_dir():
             click.echo(f"warning: the directory of feed {feed.name} is unavailable", err=True)
-    for warning in open_file_warnings(config):
+    for warning in (*open_file_warnings(config), *limit_warnings(config)):
         click.echo(f"warning: {warning}", err=True)
     for section in config.inactive:
         click.echo(f"warning: [{section}] is not acted on", err=True)

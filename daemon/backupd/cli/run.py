@@ -6,7 +6,6 @@ import asyncio
 import faulthandler
 import logging
 import os
-import resource
 import sys
 from contextlib import nullcontext
 from functools import partial
@@ -16,6 +15,7 @@ import click
 import structlog
 
 from backupd.cli import progress
+from backupd.cli.descriptors import limit_warnings, raise_limit
 from backupd.cli.errors import FAILED, LOCKED, fail
 from backupd.cli.options import config_option, load_config, read_config
 from backupd.config import find
@@ -30,8 +30,6 @@ if TYPE_CHECKING:
     from backupd.config.sections import Config
 
 log = structlog.get_logger()
-
-_MANY_FILES = 65_536
 
 
 @click.command(
@@ -58,21 +56,15 @@ def run(config_path: Path | None, once: bool) -> None:
     path = find(config_path, os.environ).absolute()
     config = load_config(path)
     bars = once and sys.stderr.isatty()
-    _raise_file_limit()
+    raise_limit()
     faulthandler.enable()  # an abort (systemd's watchdog) leaves every thread's stack on stderr
     logs.set_up(logging.WARNING if bars else logging.INFO)  # bars take the place of the lines
     for section in config.inactive:
         log.warning("section not acted on", section=section)
+    for warning in limit_warnings(config):
+        log.warning("too few files may be open at once", why=warning)
     all_done = finished(_run(config, partial(read_config, path), once=once, bars=bars))
     sys.exit(FAILED if once and not all_done else 0)
-
-
-def _raise_file_limit() -> None:
-    """Use the descriptors that we may have: the usual first limit is too low for many feeds."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = _MANY_FILES if hard == resource.RLIM_INFINITY else min(hard, _MANY_FILES)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def finished(running: Coroutine[Any, Any, bool]) -> bool:
