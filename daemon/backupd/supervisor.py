@@ -20,6 +20,7 @@ from backupd.config import ConfigMistakes, Mistake
 from backupd.control import ControlServer
 from backupd.core import moves
 from backupd.core.errors import DependencyDownError
+from backupd.core.host import HOST
 from backupd.core.incidents import Kind
 from backupd.core.moves import RetryPolicy
 from backupd.core.records import Result
@@ -44,6 +45,7 @@ from backupd.worker import (
     ClockWatch,
     DoublesLane,
     FileLane,
+    HostWatch,
     LedgerPlace,
     LedgerStatements,
     RefreshLane,
@@ -99,7 +101,7 @@ class Supervisor:
         self._meter = Meter()
         self._breakers = Breakers(ledger, self._policy, time.time)
         self._status_file = self._status_file_of(config)
-        self._intake = Intake(config.intake, config.feeds, ledger)
+        self._intake = Intake(config.intake, config.feeds, ledger, self._breakers.failed)
         self._systemd = Manager(os.environ)
         self._signs_of_life: dict[str, Callable[[], Awaitable[None]]] = {
             "the ledger's writer": ledger.sign_of_life,
@@ -261,7 +263,7 @@ class Supervisor:
 
     def _dependencies(self) -> list[str]:
         impala = [IMPALA] if self._config.warehouse.impala else []
-        return [ARCHIVE, WAREHOUSE, *impala]
+        return [ARCHIVE, WAREHOUSE, *impala, HOST]
 
     # -- work ----------------------------------------------------------------------------------
 
@@ -286,6 +288,7 @@ class Supervisor:
             BatchLane(shop, Stage.LOAD, warehouse).run(),
             BatchLane(shop, Stage.MERGE, warehouse, refresher.table if refresher else "").run(),
             DoublesLane(shop, warehouse).run(),
+            HostWatch(self._breakers, self._stop).run(),
             ClockWatch(self._ledger, self._longest_pause(), self._stop).run(),
             FileLane(shop, Stage.SHIP, work[Stage.SHIP], in_ship, ARCHIVE).run(),
             FileLane(shop, Stage.CLEANUP, self._counted(work[Stage.CLEANUP]), _CLEANUPS).run(),
@@ -398,6 +401,8 @@ class Supervisor:
         # Impala holds nothing up: what it is owed is paid by the next daemon.
         if any(outage.name != "impala" for outage in self._breakers.exhausted()):
             return True
+        if self._breakers.is_down(HOST):  # it may be over soon, and has to be seen to be
+            return False
         return not await self._ledger.ask(reports.any_unfinished, self._shop.open_feeds())
 
     async def _nothing_can_join(self) -> bool:

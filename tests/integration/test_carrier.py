@@ -98,6 +98,7 @@ async def test_a_carrier_that_dies_is_told_of_and_started_anew(
 ) -> None:
     shipping = carrier.stage(Stage.SHIP)
     (pid,) = carriers()
+    await carrier.sign_of_life()
     os.kill(pid, signal.SIGSTOP)  # so that the file is surely in its hands
     in_hand = asyncio.ensure_future(shipping(task))
     await asyncio.sleep(0)

@@ -19,6 +19,9 @@ _MEANING = {
     " themselves once it works again; no attempt is lost meanwhile.",
     "impala": "Files go on, but Impala does not see the newest rows. It is told of them once it"
     " works again.",
+    "host": "backupd has run out of what this host gives it: descriptors, threads or memory. Files"
+    " go on one at a time; no attempt is lost meanwhile. It is over when nothing has run into it"
+    " for a minute, or for longer where it came back.",
     "mail": "Files go on, but nobody is told of incidents by mail. What is owed is sent once the"
     " mail server takes it.",
     "hook": "Files go on, but the hook program is not told of incidents. It is tried again.",
@@ -66,7 +69,7 @@ def next_command(incident: Incident) -> str:
         return f"stop backupd, run in beeline, start backupd: {incident.trouble}"
     if incident.cause in {Way.MAIL, Way.HOOK}:
         return "backupd-admin test-alert"
-    return "backupd check --probe"
+    return "backupd check" if incident.cause == "host" else "backupd check --probe"
 
 
 _OUTCOMES = {

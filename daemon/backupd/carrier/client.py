@@ -21,6 +21,7 @@ from backupd.core.errors import (
     TransientError,
     WorkerDiedError,
 )
+from backupd.core.host import cannot_start
 from backupd.core.places import MARK_FILE
 
 if TYPE_CHECKING:
@@ -64,8 +65,11 @@ class Carrier:
         self._started_at = -_PAUSE
 
     async def __aenter__(self) -> Self:
-        """Start it: it takes its time until the first file comes."""
-        await self._living()
+        """Start it: it takes its time until the first file comes, which tries again if need be."""
+        try:
+            await self._living()
+        except DependencyDownError as error:
+            log.warning("the carrier process is not started yet", reason=str(error))
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -118,9 +122,21 @@ def _cannot_be_marked(error: BackupdError) -> DependencyDownError:
 
 async def _start(orders: Orders, place: Place) -> _Child:
     """Start a process. The orders go over the socket: they may hold a secret."""
-    ours, theirs = socket.socketpair()
-    with theirs:
-        process = await asyncio.create_subprocess_exec(
+    try:
+        ours, theirs = socket.socketpair()
+        with theirs:
+            process = await _spawned(ours, theirs)
+    except (OSError, RuntimeError, MemoryError) as error:
+        raise cannot_start(error) from error
+    reader, writer = await asyncio.open_unix_connection(sock=ours)
+    child = _Child(process, reader, writer, place)
+    child.outbox.put(orders)
+    return child
+
+
+async def _spawned(ours: socket.socket, theirs: socket.socket) -> asyncio.subprocess.Process:
+    try:
+        return await asyncio.create_subprocess_exec(
             sys.executable,
             "-P",  # without it, `-m` imports from the working directory first, whoever writes there
             "-m",
@@ -130,10 +146,9 @@ async def _start(orders: Orders, place: Place) -> _Child:
             pass_fds=[theirs.fileno()],
             stdin=asyncio.subprocess.DEVNULL,
         )
-    reader, writer = await asyncio.open_unix_connection(sock=ours)
-    child = _Child(process, reader, writer, place)
-    child.outbox.put(orders)
-    return child
+    except BaseException:
+        ours.close()
+        raise
 
 
 class _Child:
@@ -149,6 +164,7 @@ class _Child:
         self._process = process
         self._place = place
         self._identifying = asyncio.Lock()
+        self._has_begun = False
         self._is_identified = False  # whether the archive is known to be the one that is meant
         self._writer = writer
         self.outbox = Outbox(writer)
@@ -159,6 +175,7 @@ class _Child:
 
     async def do(self, stage: Stage, task: Task) -> Result:
         """Have one file done. Raises what the stage raises, or WorkerDiedError."""
+        await self._begin()
         try:
             if not task.is_proven:
                 await self._identify()
@@ -166,6 +183,15 @@ class _Child:
         except DependencyDownError:
             self._is_identified = False  # when it is back, it may be another place
             raise
+
+    async def _begin(self) -> None:
+        """Wait until it is at work. What ends it before that is no file's fault."""
+        if self._has_begun:
+            return
+        try:
+            await self.answer()
+        except WorkerDiedError as error:
+            raise cannot_start(error) from error
 
     async def _identify(self) -> None:
         """Have the archive identified, once."""
@@ -184,6 +210,7 @@ class _Child:
     async def answer(self) -> None:
         """Return once the process has answered; nothing is done there. Raises WorkerDiedError."""
         await self._ask(None, None)
+        self._has_begun = True
 
     async def _ask(self, stage: Stage | None, task: Task | Identify | None) -> Outcome | None:
         number = next(self._numbers)

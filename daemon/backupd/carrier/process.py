@@ -20,6 +20,7 @@ from backupd.archive import open_archive
 from backupd.carrier.wire import Identify, Outbox, receive
 from backupd.carrier.works import works
 from backupd.core.errors import BackupdError, TransientError
+from backupd.core.host import host_fault
 from backupd.core.moves import explained
 from backupd.localfs.syscalls import die_with_parent
 from backupd.ops import collector, logs
@@ -81,14 +82,16 @@ async def _serve(pair: socket.socket, first: int) -> NoReturn:
 
 
 async def _answer(outbox: Outbox, number: int, work: Awaitable[Result | str]) -> None:
+    """Send what came of it. What led to an error does not go along: it is looked at here."""
     outcome: Result | str | BackupdError
     try:
         outcome = await work
     except BackupdError as error:
-        outcome = error
+        outcome = host_fault(error) or error
     except Exception as error:  # one file's fault, or ours, must not stop others
-        log.exception("unexpected error")
-        outcome = TransientError(explained(error))
+        outcome = host_fault(error) or TransientError(explained(error))
+        if isinstance(outcome, TransientError):
+            log.exception("unexpected error")
     outbox.put((number, outcome))
 
 

@@ -65,7 +65,7 @@ class LocalGoneError(PermanentError):
 class DependencyDownError(BackupdError):
     """A dependency, not the file, is at fault.
 
-    `dependency` is "archive", "warehouse", "impala" or "feed:<name>".
+    `dependency` is "archive", "warehouse", "impala", "host" or "feed:<name>".
     """
 
     def __init__(self, dependency: str, message: str, *, hint: str = "") -> None:

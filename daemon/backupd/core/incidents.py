@@ -19,7 +19,11 @@ if TYPE_CHECKING:
 
 FEED_PREFIX = "feed:"
 DOUBLED_CAUSE = "doubled rows"
-_TITLES = {"mail": "mail cannot be sent", "hook": "the hook program fails"}
+_TITLES = {
+    "host": "this host is at its limits",
+    "mail": "mail cannot be sent",
+    "hook": "the hook program fails",
+}
 _LONGEST_TROUBLE = 200  # characters: what differs only behind them is the same trouble
 
 
@@ -65,7 +69,7 @@ class Incident:
 
     id: str
     kind: Kind
-    # "archive", "feed:<feed>", "parked:<feed>:<trouble>", "untaken:<feed>:<trouble>",
+    # "archive", "host", "feed:<feed>", "parked:<feed>:<trouble>", "untaken:<feed>:<trouble>",
     # "doubled rows"; one open each:
     cause: str
     feed: str  # "" for a dependency

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from backupd.core.host import host_fault
 from backupd.core.records import FeedMount
 from backupd.localfs.claims import ClaimedError, Claims
 from backupd.localfs.roots import find_root, unavailable
@@ -107,6 +108,8 @@ class FeedHealth:
             root = find_root(feed.directory)
             sight = _Sight(found, root, mount_point(root.path))
         except OSError as error:
+            if host_fault(error):
+                raise
             return unavailable(feed.directory, error)
         reason = (
             self._mounted_twice(root)
@@ -166,6 +169,8 @@ class FeedHealth:
         except ClaimedError as error:
             return f"{error} ({error.hint})"
         except OSError as error:
+            if host_fault(error):
+                raise
             log.warning("a feed's directory cannot be claimed", path=root.path, why=error.strerror)
         return None
 

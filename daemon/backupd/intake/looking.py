@@ -6,6 +6,7 @@ import stat
 from typing import TYPE_CHECKING
 
 from backupd.core import companions
+from backupd.core.host import host_fault
 from backupd.core.records import Identity
 from backupd.intake.oddities import kind
 from backupd.intake.readiness import CompanionLook, Look
@@ -45,6 +46,8 @@ def _companion_at(root: Directory, name: str) -> CompanionLook | None:
     except FileNotFoundError:
         return None
     except OSError as error:
+        if host_fault(error):
+            raise
         return _unread(error, found)
     return CompanionLook(identity=identity, text=companions.decode(text))
 

@@ -12,6 +12,7 @@ import stat
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from backupd.core.host import host_fault
 from backupd.core.names import escaped
 from backupd.core.untaken import Trouble, Untaken
 from backupd.localfs.directory import NOTHING_THERE
@@ -30,8 +31,6 @@ _KINDS = {
     stat.S_IFBLK: "a device",
 }
 _GONE = NOTHING_THERE - {errno.ENAMETOOLONG}
-# Our own limits, or the feed's directory is another one: tells nothing of what was to be seen.
-_NOT_SEEN = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ESTALE}
 _NO_RIGHT = {errno.EACCES, errno.EPERM}
 _FILES_ONLY = "have the file itself delivered, or this removed: only regular files are taken"
 KEPT = Trouble(
@@ -74,8 +73,10 @@ class Tally:
         self.found[feed, trouble] = number + 1, min(example, path)  # in whatever order they come
 
     def add_error(self, feed: str, cannot: str, error: OSError, path: str) -> None:
-        """Count what could not be seen. What is gone is no news."""
-        if error.errno in _NOT_SEEN:
+        """Count what could not be seen. What is gone is no news, our own limits are raised."""
+        if host_fault(error):
+            raise error
+        if error.errno == errno.ESTALE:  # the feed's directory is another one: tells nothing of it
             self.is_whole = False
         elif error.errno not in _GONE:
             self.add(feed, unseen(cannot, error), path)

@@ -22,8 +22,8 @@ _LONG_UNREADABLE = 600.0  # seconds: no passing trouble any more
 class CompanionLook:
     """A companion as found. `problem` says why its text could not be read; "" when it was.
 
-    `may_pass`: what went wrong says nothing about the companion, as a failing disk or too many open
-    files; it may be read the next time.
+    `may_pass`: what went wrong says nothing about the companion, as a failing disk; it may be read
+    the next time.
     """
 
     identity: Identity

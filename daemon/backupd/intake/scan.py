@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
+from backupd.core.host import host_fault
 from backupd.core.names import is_kept, name_before, parse_aside
 from backupd.core.records import Identity
 from backupd.core.untaken import Trouble
@@ -186,8 +187,11 @@ def _take(path: str, lstat: Callable[[], os.stat_result], matcher: Matcher, chun
 
 
 def _add_unlisted(tree: Tree, below: str, error: OSError, odd: Tally) -> None:
-    """Count a directory. What is wrong with the feed's own one is told by its health."""
-    if below:
+    """Count a directory. What is wrong with the feed's own one is told by its health.
+
+    Our own limits are raised.
+    """
+    if below or host_fault(error):
         odd.add_error(_feed_at(tree, below), "cannot be listed", error, tree.path(below))
     else:
         odd.is_whole = False

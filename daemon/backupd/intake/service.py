@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from backupd.core.host import host_fault
 from backupd.intake.finding import Finder
 from backupd.intake.health import FeedHealth
 from backupd.intake.hints import PendingHints
@@ -25,9 +26,10 @@ from backupd.intake.watcher import Watcher
 
 if TYPE_CHECKING:
     from collections import Counter
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Awaitable, Callable, Iterable, Mapping
 
     from backupd.config.sections import IntakeSection
+    from backupd.core.errors import DependencyDownError
     from backupd.core.records import Feed
     from backupd.core.untaken import Untaken
     from backupd.intake.matching import Root
@@ -45,6 +47,10 @@ _TELL_EVERY = 60.0  # seconds between lines on the observer's death
 _LONGEST_PAUSE = 60.0  # seconds: a clock that was set must not leave anything waiting for long
 
 
+async def _untold(_: DependencyDownError) -> None:
+    """Nobody is to be told."""
+
+
 class Intake:
     """The watching part of the daemon.
 
@@ -52,7 +58,15 @@ class Intake:
     files can be reached just now.
     """
 
-    def __init__(self, section: IntakeSection, feeds: Iterable[Feed], ledger: IntakeLedger) -> None:
+    def __init__(
+        self,
+        section: IntakeSection,
+        feeds: Iterable[Feed],
+        ledger: IntakeLedger,
+        hampered: Callable[[DependencyDownError], Awaitable[object]] = _untold,
+    ) -> None:
+        """`hampered` is told when the host gives too little to look at anything."""
+        self._hampered = hampered
         self.ready = asyncio.Event()
         self._section = section
         self._feeds = FeedMap(feeds)
@@ -82,15 +96,16 @@ class Intake:
         """Run until `stop` is set. Whatever fails in here ends it: raises an ExceptionGroup."""
         self._loop = asyncio.get_running_loop()
         self._asking = ThreadPoolExecutor(1, thread_name_prefix="sign-of-life")
-        await self._start_anew()
-        await self.health.check()
+        await self._enduring(self._begin)
         parts = (
             *(self._scans, self._polls, self._events, self._checks, self._settles),
             self._finder.kept.run,
         )
         try:
             async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(part(), name=part.__name__) for part in parts]
+                tasks = [
+                    group.create_task(self._enduring(part), name=part.__name__) for part in parts
+                ]
                 await stop.wait()
                 for task in tasks:
                     task.cancel()
@@ -107,9 +122,7 @@ class Intake:
 
     async def scan_once(self) -> None:
         """Make rows for all that lies in the directories, without watching them."""
-        await self.health.check()
-        await self._finder.scan(self._feeds.roots, "start", companions=True)
-        await self._finder.kept.compare()
+        await self._enduring(self._scan_all)
 
     async def settle_once(self) -> None:
         """Look at every file that is due in settle."""
@@ -136,6 +149,27 @@ class Intake:
 
     # -- the parts that run side by side ---------------------------------------------------------
 
+    async def _enduring(self, part: Callable[[], Awaitable[None]]) -> None:
+        """Run a part. What the host's limits cut short begins anew, and all is looked at again."""
+        while True:
+            try:
+                return await part()
+            except Exception as error:
+                if (fault := host_fault(error)) is None:
+                    raise
+                await self._hampered(fault)
+            self._rescan.set()
+            await asyncio.sleep(CHECK_EVERY)
+
+    async def _begin(self) -> None:
+        await self._start_anew()
+        await self.health.check()
+
+    async def _scan_all(self) -> None:
+        await self.health.check()
+        await self._finder.scan(self._feeds.roots, "start", companions=True)
+        await self._finder.kept.compare()
+
     async def _scans(self) -> None:
         """Watch, then scan: at the start, whenever events may have been lost, and regularly."""
         source, lost = "start", True
@@ -144,7 +178,11 @@ class Intake:
                 self._watch_anew, lost = False, True
                 self._rescan.clear()
                 directories = [root.directory for root in self._feeds.roots]
-                await asyncio.to_thread(self._watcher.start, self._trees(), directories)
+                try:
+                    await asyncio.to_thread(self._watcher.start, self._trees(), directories)
+                except Exception:
+                    self._watch_anew = True
+                    raise
             await self._finder.scan(self._to_rescan(source), source, companions=lost)
             await asyncio.to_thread(self._watcher.forget_gone)
             self.ready.set()

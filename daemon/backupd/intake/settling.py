@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import structlog
 
 from backupd.core import moves
+from backupd.core.host import host_fault
 from backupd.core.names import escaped
 from backupd.core.records import NO_ROOT, Move
 from backupd.core.stages import Stage, Status
@@ -68,6 +69,7 @@ class Settling:
     health: FeedHealth
     settings: Settings
     _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _shortage: OSError | None = None  # what the host did not give in this pass
 
     def first_sight(self, sighting: Sighting) -> Sighting:
         """Say when a new file is to be looked at: not before it can be complete."""
@@ -77,7 +79,10 @@ class Settling:
         return replace(sighting, reason=wait.reason, look_at=wait.look_again_at)
 
     async def run_pass(self) -> int:
-        """Look at the files that are due, some of them at a time; return how many were."""
+        """Look at the files that are due, some of them at a time; return how many were.
+
+        Raises OSError when the host gave too little to look at some of them: they are put off.
+        """
         async with self._turn:
             now = time.time()
             due = await self.ledger.due_settle(now, AT_ONCE)
@@ -85,6 +90,7 @@ class Settling:
             applied = await self.ledger.move(decided)
         for move in compress(decided, applied):
             _tell(move)
+        self._raise_shortage()
         return len(due)
 
     async def companions_came(self, paths: Sequence[str]) -> None:
@@ -95,6 +101,11 @@ class Settling:
         """
         async with self._turn:
             await self.ledger.wake_companions(paths, time.time())
+
+    def _raise_shortage(self) -> None:
+        shortage, self._shortage = self._shortage, None
+        if shortage is not None:
+            raise shortage
 
     def _judge_all(self, due: Sequence[FileRecord], now: float) -> list[Move]:
         with OpenRoots() as roots:
@@ -110,13 +121,19 @@ class Settling:
         try:
             root = roots.at(self.health.roots.get(feed.name, NO_ROOT))
         except OSError as error:
+            self._note(error)
             away = self.health.away.get(feed.name) or unavailable(feed.directory, error)
             return _put_off(record, away, now + rules.look_every)
         try:
             return _judged(record, root, rules, now)
         except OSError as error:
+            self._note(error)
             reason = f"cannot be looked at: {error.strerror}"
             return _put_off(record, reason, now + rules.look_every)
+
+    def _note(self, error: OSError) -> None:
+        if host_fault(error):
+            self._shortage = error
 
     def _move(self, record: FileRecord, verdict: Verdict, now: float) -> Move:
         if isinstance(verdict, Refused):

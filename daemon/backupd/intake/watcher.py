@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Literal
 
 import structlog
 
+from backupd.core.host import host_fault
 from backupd.intake.observer import Observer
 from backupd.localfs.filesystems import NETWORK_FILESYSTEMS, filesystem_type
+from backupd.localfs.limits import try_limits
 from backupd.localfs.roots import open_root
 
 if TYPE_CHECKING:
@@ -126,6 +128,7 @@ class Watcher:
                 self._observer = None
 
     def _observe(self, directories: Collection[str]) -> None:
+        try_limits()  # where these are reached, inotify is not to blame
         try:
             self._observer = Observer(self._hints)
         except OSError as error:
@@ -156,5 +159,7 @@ def _is_remote(directory: str) -> bool:
     try:
         return filesystem_type(Path(directory)) in NETWORK_FILESYSTEMS
     except OSError as error:
+        if host_fault(error):
+            raise
         log.warning("file system type unknown, taken for remote", directory=directory, why=error)
         return True

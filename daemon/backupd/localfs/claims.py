@@ -49,7 +49,7 @@ class Claim:
 
     def answer(self) -> None:
         """Let go of those who asked whose it is: else they would fill the queue in time."""
-        with suppress(BlockingIOError):
+        with suppress(OSError):  # nobody is left, or no descriptor: they wait
             while True:
                 self._socket.accept()[0].close()
 

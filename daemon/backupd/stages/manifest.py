@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from backupd.core import companions
 from backupd.core.archive_names import archive_name, is_gzip_name, too_long
 from backupd.core.errors import LocalGoneError, PermanentError, RewindError
+from backupd.core.host import host_fault
 from backupd.core.names import escaped
 from backupd.core.records import Result
 from backupd.core.stages import Stage
@@ -158,7 +159,9 @@ def _companion_of(file: FileRecord, feed: Feed, directory: Directory) -> _Compan
         return None
     try:
         found = read_small(directory, file.companion_path.rpartition("/")[2], companions.MAX_BYTES)
-    except OSError:
+    except OSError as error:
+        if host_fault(error):
+            raise
         if feed.companion.required:
             raise RewindError(Stage.SETTLE, "its companion went away: waits for it") from None
         return None

@@ -10,6 +10,7 @@ from backupd.worker.breaker import Breakers
 from backupd.worker.clock import ClockWatch
 from backupd.worker.doubles import DoublesLane
 from backupd.worker.files import FileLane
+from backupd.worker.host import HostWatch
 from backupd.worker.places import LedgerPlace
 from backupd.worker.refresh import DEPENDENCY as IMPALA
 from backupd.worker.refresh import RefreshLane
@@ -28,6 +29,7 @@ __all__ = [
     "ClockWatch",
     "DoublesLane",
     "FileLane",
+    "HostWatch",
     "LedgerPlace",
     "LedgerStatements",
     "RefreshLane",

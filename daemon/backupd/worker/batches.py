@@ -13,6 +13,7 @@ import structlog
 
 from backupd.core import moves
 from backupd.core.errors import BackupdError, DependencyDownError, LedgerError
+from backupd.core.host import host_fault
 from backupd.core.ports import RowKey
 from backupd.core.records import RowCount, TouchedTable
 from backupd.core.stages import Stage, Status
@@ -89,7 +90,7 @@ class BatchLane:
                 await self._shop.sleep(self._wake, await self._due(), looked_at)
 
     async def _claim(self) -> Batch | None:
-        if self._shop.now() < self._shop.breakers.opens_at(DEPENDENCY):
+        if self._shop.breakers.is_paused(DEPENDENCY):
             return None
         return await self._shop.ledger.claim_batch(self._stage, self._shop.now())
 
@@ -115,11 +116,12 @@ class BatchLane:
             with self._shop.measure(self._stage, is_last=is_last):
                 move = await self._work(batch)
         except DependencyDownError as error:
-            due = await self._shop.breakers.failed(error)
-            return moves.batch_given_back(batch, moves.explained(error), self._shop.now(), due)
+            return await self._given_back(batch, error)
         except LedgerError:
             raise
         except Exception as error:
+            if down := host_fault(error):
+                return await self._given_back(batch, down)
             if not isinstance(error, BackupdError):
                 log.exception("unexpected error", batch=batch.id)
             return await self._failed(batch, error)
@@ -157,6 +159,11 @@ class BatchLane:
         ]
         return tuple(count for count in counts if count.due_at is not None)
 
+    async def _given_back(self, batch: Batch, down: DependencyDownError) -> BatchMove:
+        """What is down is not the batch's fault."""
+        due = await self._shop.breakers.failed(down)
+        return moves.batch_given_back(batch, moves.explained(down), self._shop.now(), due)
+
     async def _failed(self, batch: Batch, error: Exception) -> BatchMove:
         """A batch that is split or parked leaves nothing staged."""
         move = moves.batch_failed(batch, error, self._shop.now(), self._shop.policy)
@@ -182,5 +189,5 @@ class BatchLane:
         """Parked files need a person; of what is down, the breaker tells, once for all batches."""
         if move.file_status is Status.PARKED:
             return logging.WARNING
-        is_held_up = not moved_on and self._shop.breakers.is_down(DEPENDENCY)
+        is_held_up = not moved_on and self._shop.breakers.is_trying(DEPENDENCY)
         return logging.DEBUG if is_held_up else logging.INFO

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from backupd.core.host import HOST, host_fault
 from backupd.core.incidents import Outage
 from backupd.core.moves import explained
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 _LONGEST_PAUSE = 60.0  # seconds: what came back is noticed within it, whatever `retry.cap` is
 
-_TRIED_BY_WORKERS = {"archive", "warehouse", "impala"}
+_TRIED_BY_WORKERS = {"archive", "warehouse", "impala", HOST}
 
 log = structlog.get_logger()
 
@@ -29,7 +30,8 @@ class Breakers:
 
     A failure counts as a trial only once its pause is over: of many files that fail at the same
     moment, one does. The ledger has an incident for each that is open; those of a feed's directory
-    are written by who watches the directories.
+    are written by who watches the directories. While the host is at its limits all wait with it,
+    and go on one at a time until `HostWatch` sees that it is well again.
     """
 
     def __init__(self, ledger: Ledger, policy: RetryPolicy, now: Callable[[], float]) -> None:
@@ -45,7 +47,18 @@ class Breakers:
                 self.open[outage.name] = replace(outage, trials=0, next_try_at=self._now())
 
     def opens_at(self, dependency: str) -> float:
-        """Return when it may be tried again; 0 while it is up."""
+        """Return when it, and the host, may be tried again; 0 while they are up."""
+        return max(self._opens_at(dependency), self._opens_at(HOST))
+
+    def is_paused(self, dependency: str) -> bool:
+        """Tell whether it, or the host, may not be tried just now."""
+        return self._now() < self.opens_at(dependency)
+
+    def is_trying(self, dependency: str) -> bool:
+        """Tell whether it, or the host, was down when last tried: one trial at a time then."""
+        return self.is_down(dependency) or self.is_down(HOST)
+
+    def _opens_at(self, dependency: str) -> float:
         outage = self.open.get(dependency)
         at = outage.next_try_at or 0.0 if outage else 0.0
         return at if at <= self._now() + _LONGEST_PAUSE else 0.0  # else the clock was set back
@@ -59,10 +72,11 @@ class Breakers:
         return [item for item in self.open.values() if item.trials >= self.policy.attempts]
 
     async def failed(self, error: DependencyDownError) -> float:
-        """Note that it is down; return when it may be tried again."""
+        """Note that it is down, or the host behind it; return when it may be tried again."""
+        error = host_fault(error) or error
         now = self._now()
         outage = self.open.get(error.dependency)
-        if now < self.opens_at(error.dependency):
+        if now < self._opens_at(error.dependency):
             return self.opens_at(error.dependency)
         if outage is None:
             outage = Outage(name=error.dependency, since=now, reason="", trials=0, next_try_at=now)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from backupd.core.errors import BackupdError, LedgerError
+from backupd.core.host import host_fault
 from backupd.core.incidents import DOUBLED_CAUSE, Incident, Kind
 from backupd.core.records import RowCount, new_id
 from backupd.core.stages import Stage
@@ -52,13 +53,18 @@ class DoublesLane:
             self._told = doubled
 
     async def _count(self, keys: Sequence[RowKey]) -> None:
-        if not keys or self._shop.breakers.is_down(DEPENDENCY):
+        breakers = self._shop.breakers
+        if not keys or breakers.is_down(DEPENDENCY) or breakers.is_paused(DEPENDENCY):
             return
         try:
             rows = Counter([key async for key in self._warehouse.rows({k.file_date for k in keys})])
         except LedgerError:
             raise
-        except BackupdError as error:
+        except Exception as error:
+            if down := host_fault(error):
+                await breakers.failed(down)
+            elif not isinstance(error, BackupdError):
+                raise
             log.warning("rows could not be counted again", rows=len(keys), reason=str(error))
             return
         later = self._shop.now() + LATE

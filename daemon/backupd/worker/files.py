@@ -17,6 +17,7 @@ from backupd.core.errors import (
     LedgerError,
     UnknownOutcomeError,
 )
+from backupd.core.host import HOST, host_fault
 from backupd.core.names import escaped
 from backupd.core.records import NO_ROOT, Move, Result, Task
 from backupd.core.stages import Stage, Status
@@ -56,6 +57,7 @@ class FileLane:
         self._work = work
         self._places = asyncio.Semaphore(places)
         self._capacity = max(_CLAIMED, _CLAIMED_A_PLACE * places)
+        self._at_work = 0
         self._tasks: set[asyncio.Task[None]] = set()
         self._wake = shop.ledger.wakes(stage)
 
@@ -75,12 +77,11 @@ class FileLane:
     def _free(self) -> int:
         """Return how many files may be claimed now; 0 until it is worth a transaction."""
         free = self._capacity - len(self._tasks)
-        if self._shop.breakers.is_down(self._dependency):
-            return int(not self._is_paused() and not self._tasks)  # a single trial
+        if self._shop.breakers.is_trying(self._dependency):
+            return int(
+                not self._shop.breakers.is_paused(self._dependency) and not self._tasks
+            )  # a single trial
         return free if free * _REFILL >= self._capacity else 0
-
-    def _is_paused(self) -> bool:
-        return self._shop.now() < self._shop.breakers.opens_at(self._dependency)
 
     async def _claim(self, free: int) -> list[FileRecord]:
         feeds = self._shop.open_feeds()
@@ -90,7 +91,7 @@ class FileLane:
 
     async def _due(self) -> float | None:
         breakers = self._shop.breakers
-        if self._tasks and (breakers.is_down(self._dependency) or not self._free()):
+        if self._tasks and (breakers.is_trying(self._dependency) or not self._free()):
             return None  # a file that ends wakes the lane
         due = await self._shop.ledger.due(self._stage, self._shop.open_feeds())
         return due if due is None else max(due, breakers.opens_at(self._dependency))
@@ -147,13 +148,21 @@ class FileLane:
 
     def _held_off(self, file: FileRecord) -> Move:
         """The dependency went down after the file was claimed: it is spared a try of its own."""
-        due = self._shop.breakers.opens_at(self._dependency)
-        return moves.given_back(file, f"the {self._dependency} is down", self._shop.now(), due)
+        breakers = self._shop.breakers
+        at_limits = breakers.is_down(HOST)
+        why = "this host is at its limits" if at_limits else f"the {self._dependency} is down"
+        due = breakers.opens_at(self._dependency)
+        return moves.given_back(file, why, self._shop.now(), due)
+
+    def _has_to_wait(self) -> bool:
+        breakers = self._shop.breakers
+        alone = not self._at_work or not breakers.is_trying(self._dependency)
+        return breakers.is_paused(self._dependency) or not alone
 
     async def _attempt(self, task: Task) -> Move:
         if self._shop.stop.is_set():
             return self._untouched(task.file)
-        if self._is_paused():
+        if self._has_to_wait():
             return self._held_off(task.file)
         try:
             is_last = task.file.attempts >= self._shop.policy.attempts
@@ -173,13 +182,22 @@ class FileLane:
         return moves.advance(task.file, result, self._shop.now())
 
     async def _run(self, task: Task) -> Result:
-        """Run the stage. A lost answer is the dependency's fault: it burns no attempt either."""
+        """Run the stage. What is not the file's fault is told as whose it is."""
+        self._at_work += 1
         try:
             return await self._work(task)
-        except UnknownOutcomeError as error:
-            if not self._dependency:
-                raise
-            raise DependencyDownError(self._dependency, str(error), hint=error.hint) from error
+        except Exception as error:
+            if down := host_fault(error) or self._lost_answer(error):
+                raise down from error
+            raise
+        finally:
+            self._at_work -= 1
+
+    def _lost_answer(self, error: Exception) -> DependencyDownError | None:
+        """A lost answer is the dependency's fault: it burns no attempt either."""
+        if not (self._dependency and isinstance(error, UnknownOutcomeError)):
+            return None
+        return DependencyDownError(self._dependency, str(error), hint=error.hint)
 
     def _leaned_on(self, task: Task, result: Result) -> tuple[str, ...]:
         """Return the dependencies that are up, as the file's success has shown."""
@@ -208,7 +226,7 @@ class FileLane:
         if move.status is Status.PARKED:
             return logging.WARNING
         is_down = self._shop.breakers.is_down
-        held_up = is_down(self._dependency) or is_down(f"feed:{move.file.feed}")
+        held_up = any(map(is_down, (HOST, self._dependency, f"feed:{move.file.feed}")))
         return logging.DEBUG if held_up and move.stage is self._stage else logging.INFO
 
 

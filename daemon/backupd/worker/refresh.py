@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from backupd.core.errors import DependencyDownError
+from backupd.core.host import host_fault
 from backupd.core.stages import Stage
 
 if TYPE_CHECKING:
@@ -38,12 +39,14 @@ class RefreshLane:
 
     async def _pay(self) -> None:
         for owed in await self._shop.ledger.owed_refreshes():
-            if self._shop.now() < self._shop.breakers.opens_at(DEPENDENCY):
+            if self._shop.breakers.is_paused(DEPENDENCY):
                 return
             try:
                 await self._refresher.refresh(owed.name, owed.dates)
-            except DependencyDownError as error:
-                await self._shop.breakers.failed(error)
+            except Exception as error:
+                if not isinstance(down := host_fault(error) or error, DependencyDownError):
+                    raise
+                await self._shop.breakers.failed(down)
                 return
             await self._shop.breakers.succeeded(DEPENDENCY)
             await self._shop.ledger.refreshed([owed])

@@ -1,0 +1,63 @@
+"""The host's own incident: ends once nothing has run into our limits for a while."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from backupd.core.host import HOST, host_fault
+from backupd.localfs.limits import try_limits
+
+if TYPE_CHECKING:
+    from backupd.worker.breaker import Breakers
+
+_EVERY = 0.5  # seconds
+_QUIET = 60.0  # seconds; no longer than the longest pause between two tries
+_LONGEST_QUIET = 3600.0  # seconds
+
+
+class HostWatch:
+    """Looks while the host is at its limits.
+
+    Full work that runs into them again and again would be one short incident after the other, of
+    which nobody is told: so each time that it comes back soon, it has to be quiet for longer.
+    """
+
+    def __init__(self, breakers: Breakers, stop: asyncio.Event) -> None:
+        self._breakers = breakers
+        self._stop = stop
+        self._first = self._quiet = min(_QUIET, breakers.policy.cap)
+        self._ended_at = -_LONGEST_QUIET
+
+    async def run(self) -> None:
+        """Look now and then until told to stop."""
+        while not self._stop.is_set():
+            if self._breakers.is_down(HOST):
+                await self._outlast()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._stop.wait(), _EVERY)
+
+    async def _outlast(self) -> None:
+        """Wait until all has been well for long enough, or for the stop."""
+        again_so_soon = time.monotonic() < self._ended_at + self._quiet
+        self._quiet = min(2 * self._quiet, _LONGEST_QUIET) if again_so_soon else self._first
+        well_since = time.monotonic()
+        while time.monotonic() < well_since + self._quiet:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._stop.wait(), min(_EVERY, self._quiet))
+                return
+            await self._try()
+            if self._breakers.is_paused(HOST):
+                well_since = time.monotonic()
+        await self._breakers.succeeded(HOST)
+        self._ended_at = time.monotonic()
+
+    async def _try(self) -> None:
+        try:
+            try_limits()
+        except Exception as error:
+            if (fault := host_fault(error)) is None:
+                raise
+            await self._breakers.failed(fault)

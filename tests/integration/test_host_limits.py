@@ -1,0 +1,258 @@
+"""Who runs into the limits of this host waits, and is not at fault."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import pytest
+
+from backupd.carrier import Carrier, Orders
+from backupd.config.sections import BatchSection
+from backupd.core.errors import DependencyDownError, PermanentError, TransientError
+from backupd.core.host import HOST, host_fault
+from backupd.core.records import Result
+from backupd.core.stages import Stage, Status
+from backupd.intake.service import Intake
+from backupd.ledger import incident_reports
+from backupd.stages import CleanupRules, ShipRules
+from backupd.worker import BatchFormer, BatchLane, FileLane, HostWatch
+from support.archives import FirstUse, archive_section
+from support.fake_warehouse import FakeWarehouse
+from support.files import NOW, a_file, registered, task_of
+from support.intake import a_feed, a_section, eventually
+from support.ledgers import Bench, files_of, numbered, opened, plant
+from support.limits import descriptors_left
+from support.processes import descendants
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+    from pathlib import Path
+    from typing import Any
+
+    from backupd.core.incidents import Incident
+    from backupd.core.records import Batch, FileRecord, ProductionRow, Task
+
+WELL = Result(changes={}, detail="well")
+COUNTED: dict[str, Any] = {
+    "size_bytes": 10,
+    "record_count": 1,
+    "sha256": "ab" * 32,
+    "file_timestamp": NOW,
+    "archive_name": "eLUX/x.gz",
+}
+
+
+def exhausted() -> Exception:
+    """Return what an adapter makes of it."""
+    error = PermanentError("cannot be opened")
+    error.__cause__ = OSError(errno.EMFILE, "Too many open files")
+    return error
+
+
+@pytest.fixture
+async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
+    async with opened(tmp_path / "ledger.db") as ledger:
+        yield Bench(ledger=ledger, feeds=[a_feed("/feed")])
+
+
+async def incidents(bench: Bench) -> list[Incident]:
+    return await bench.ledger.ask(incident_reports.open_incidents)
+
+
+def watching(bench: Bench) -> HostWatch:
+    return HostWatch(bench.shop.breakers, bench.shop.stop)
+
+
+class Short:
+    """A stage that runs into limits so many times; `most` were at it at once, once it had."""
+
+    def __init__(self, bench: Bench, times: int, error: Exception) -> None:
+        self.breakers = bench.shop.breakers
+        self.times, self.error = times, error
+        self.trials, self.most = 0, 0
+
+    async def __call__(self, _: Task) -> Result:
+        is_trial = self.breakers.is_down(HOST)
+        self.trials += is_trial
+        self.most = max(self.most, self.trials)
+        try:
+            await asyncio.sleep(0.001)
+            if self.times:
+                self.times -= 1
+                raise self.error
+            return WELL
+        finally:
+            self.trials -= is_trial
+
+
+class ShortWarehouse(FakeWarehouse):
+    """A warehouse whose calls run into limits so many times, by verb."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.short_for: Counter[str] = Counter()
+
+    async def load(self, batch: Batch, rows: Sequence[ProductionRow]) -> str:
+        self._run_into_limits("load")
+        return await super().load(batch, rows)
+
+    async def merge(self, batch: Batch, rows: Sequence[ProductionRow]) -> Counter[str]:
+        self._run_into_limits("merge")
+        return await super().merge(batch, rows)
+
+    def _run_into_limits(self, verb: str) -> None:
+        if self.short_for[verb]:
+            self.short_for[verb] -= 1
+            raise exhausted()
+
+
+@pytest.mark.parametrize("stage", [Stage.MANIFEST, Stage.SHIP, Stage.CLEANUP])
+@pytest.mark.parametrize(
+    "error", [MemoryError(), RuntimeError("can't start new thread"), exhausted()], ids=repr
+)
+async def test_a_file_waits_until_the_host_is_well_again(
+    bench: Bench, stage: Stage, error: Exception
+) -> None:
+    await plant(bench.ledger, *numbered(a_file(stage), 16))
+    work = Short(bench, 12, error)
+    dependency = "archive" if stage is Stage.SHIP else ""
+    lane = FileLane(bench.shop, stage, work, 8, dependency)
+    async with bench.at_work(lane.run()):
+        files = await bench.until(
+            lambda files: all(f.stage is not stage or f.status is Status.DONE for f in files)
+        )
+        (incident,) = await incidents(bench)
+    assert {file.status for file in files} <= {Status.WAITING, Status.DONE}
+    assert {file.attempts for file in files} <= {0, 1}  # 1: of the try that went well
+    assert (incident.cause, incident.title) == (HOST, "this host is at its limits")
+    assert work.most == 1
+
+
+@pytest.mark.parametrize("verb", ["load", "merge"])
+async def test_a_batch_waits_until_the_host_is_well_again(bench: Bench, verb: str) -> None:
+    await plant(bench.ledger, *numbered(a_file(Stage.LOAD, **COUNTED), 3))
+    warehouse = ShortWarehouse()
+    warehouse.short_for[verb] = 9
+    section = BatchSection(max_files=3, max_wait=3600)
+
+    async def no() -> bool:
+        return False
+
+    parts = [
+        BatchFormer(bench.shop, section, no).run(),
+        BatchLane(bench.shop, Stage.LOAD, warehouse).run(),
+        BatchLane(bench.shop, Stage.MERGE, warehouse).run(),
+    ]
+    async with bench.at_work(*parts):
+        await bench.until(lambda files: all(file.stage is Stage.SHIP for file in files))
+        assert [each.cause for each in await incidents(bench)] == [HOST]
+
+
+async def test_the_incident_ends_by_itself_when_nothing_runs_into_limits(bench: Bench) -> None:
+    fault = host_fault(exhausted())
+    assert fault is not None
+
+    async def over() -> bool:
+        return not await incidents(bench)
+
+    async with bench.at_work(watching(bench).run()):
+        await bench.shop.breakers.failed(fault)
+        assert [each.cause for each in await incidents(bench)] == [HOST]
+        await eventually(over, lambda: "it is not over")
+    assert not bench.shop.breakers.is_down(HOST)
+
+
+async def test_the_incident_lasts_while_this_process_has_nothing_left(bench: Bench) -> None:
+    fault = host_fault(exhausted())
+    assert fault is not None
+    breakers = bench.shop.breakers
+
+    async def tried_often() -> bool:
+        return breakers.open[HOST].trials > 5
+
+    async def over() -> bool:
+        return not breakers.is_down(HOST)
+
+    async with bench.at_work(watching(bench).run()):
+        await breakers.failed(fault)
+        with descriptors_left(0):
+            await eventually(tried_often, lambda: str(breakers.open))
+        await eventually(over, lambda: str(breakers.open))
+
+
+async def test_limits_of_the_carrier_are_no_files_fault(tmp_path: Path) -> None:
+    path = tmp_path / "eLUX_1.csv"
+    path.write_bytes(b"A;B\n1;2\n")
+    task = task_of(registered(path))
+    async with Carrier(_orders(tmp_path), FirstUse()) as carrier:
+        ship = carrier.stage(Stage.SHIP)
+        await carrier.sign_of_life()
+        (pid,) = descendants(os.getpid())
+        with descriptors_left(1, pid), pytest.raises(DependencyDownError) as raised:
+            await ship(task)
+        assert raised.value.dependency == HOST
+        assert (await ship(task)).receipt is not None
+
+
+async def test_a_carrier_that_cannot_be_started_is_started_later(tmp_path: Path) -> None:
+    path = tmp_path / "eLUX_1.csv"
+    path.write_bytes(b"A;B\n1;2\n")
+    task = task_of(registered(path))
+    with descriptors_left(3):
+        carrier = await Carrier(_orders(tmp_path), FirstUse()).__aenter__()
+    try:
+        result = await carrier.stage(Stage.SHIP)(task)
+        assert result.receipt is not None
+    finally:
+        await carrier.__aexit__(None, None, None)
+
+
+def _orders(directory: Path) -> Orders:
+    section = archive_section(directory / "archive")
+    return Orders(archive=section, ship=ShipRules(compress=True), cleanup=CleanupRules(delete=True))
+
+
+@pytest.mark.parametrize("left", [0, 1, 2, 3, 5])
+async def test_intake_takes_up_what_it_could_not_look_at(tmp_path: Path, left: int) -> None:
+    directory = tmp_path / "in"
+    directory.mkdir()
+    told: list[DependencyDownError] = []
+
+    async def hampered(fault: DependencyDownError) -> None:
+        told.append(fault)
+
+    async with opened(tmp_path / "ledger.db") as ledger:
+        section = a_section(settle_for=0.02)
+        intake = Intake(section, [a_feed(directory)], ledger, hampered)
+        stop = asyncio.Event()
+
+        async def settled() -> bool:
+            files: list[FileRecord] = await files_of(ledger)
+            return [file.stage for file in files] == [Stage.MANIFEST]
+
+        running = asyncio.create_task(intake.run(stop))
+        with descriptors_left(left):
+            (directory / "eLUX_1.csv").write_bytes(b"A\n1\n")
+            await _told_or_settled(told, settled)
+        await eventually(settled, lambda: str(told))
+        stop.set()
+        await running
+    assert {fault.dependency for fault in told} <= {HOST}
+
+
+async def _told_or_settled(told: list[DependencyDownError], settled: Any) -> None:  # noqa: ANN401 - a condition
+    async def either() -> bool:
+        return bool(told) or await settled()
+
+    await eventually(either, lambda: "nothing happened")
+
+
+async def test_a_transient_error_still_counts(bench: Bench) -> None:
+    await plant(bench.ledger, a_file(Stage.SHIP))
+    work = Short(bench, 3, TransientError("slow"))
+    async with bench.at_work(FileLane(bench.shop, Stage.SHIP, work, 8, "archive").run()):
+        await bench.until(lambda files: files[0].status is Status.PARKED)
