@@ -24,6 +24,7 @@ from backupd.core.host import HOST
 from backupd.core.incidents import Kind
 from backupd.core.moves import RetryPolicy
 from backupd.core.records import Result
+from backupd.core.shares import Shares
 from backupd.core.stages import BATCHED, Stage, Status
 from backupd.intake.service import Intake
 from backupd.ledger import Ledger, LedgerReader, incident_reports, reports
@@ -89,6 +90,7 @@ class Supervisor:
         self._reread = reread
         self._config = config
         self._ledger = ledger
+        self._reading = Shares(config.concurrency.manifest)
         self._stop = asyncio.Event()
         self.ready = asyncio.Event()  # recovered, watching, scanned once, answering
         retry = config.retry
@@ -277,13 +279,13 @@ class Supervisor:
     ) -> list[Coroutine[Any, Any, None]]:
         """Return all that runs side by side until the stop."""
         config, shop = self._config, self._shop
-        concurrency = config.concurrency
-        in_ship = _VERIFYING * concurrency.ship
+        in_ship = Shares(_VERIFYING * config.concurrency.ship)
+        in_cleanup = Shares(_CLEANUPS)
         former = BatchFormer(shop, config.batch, self._nothing_can_join if once else _never)
         parts = [
             self._intake.run(self._stop),
             self._alerts().run(self._stop),
-            FileLane(shop, Stage.MANIFEST, work[Stage.MANIFEST], concurrency.manifest).run(),
+            FileLane(shop, Stage.MANIFEST, work[Stage.MANIFEST], self._reading).run(),
             former.run(),
             BatchLane(shop, Stage.LOAD, warehouse).run(),
             BatchLane(shop, Stage.MERGE, warehouse, refresher.table if refresher else "").run(),
@@ -291,7 +293,7 @@ class Supervisor:
             HostWatch(self._breakers, self._stop).run(),
             ClockWatch(self._ledger, self._longest_pause(), self._stop).run(),
             FileLane(shop, Stage.SHIP, work[Stage.SHIP], in_ship, ARCHIVE).run(),
-            FileLane(shop, Stage.CLEANUP, self._counted(work[Stage.CLEANUP]), _CLEANUPS).run(),
+            FileLane(shop, Stage.CLEANUP, self._counted(work[Stage.CLEANUP]), in_cleanup).run(),
         ]
         if self._status_file:
             parts.append(self._status_file.run(self._stop))

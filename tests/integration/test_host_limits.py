@@ -15,6 +15,7 @@ from backupd.config.sections import BatchSection
 from backupd.core.errors import DependencyDownError, PermanentError, TransientError
 from backupd.core.host import HOST, host_fault
 from backupd.core.records import Result
+from backupd.core.shares import Shares
 from backupd.core.stages import Stage, Status
 from backupd.intake.service import Intake
 from backupd.ledger import incident_reports
@@ -120,7 +121,7 @@ async def test_a_file_waits_until_the_host_is_well_again(
     await plant(bench.ledger, *numbered(a_file(stage), 16))
     work = Short(bench, 12, error)
     dependency = "archive" if stage is Stage.SHIP else ""
-    lane = FileLane(bench.shop, stage, work, 8, dependency)
+    lane = FileLane(bench.shop, stage, work, Shares(8), dependency)
     async with bench.at_work(lane.run()):
         files = await bench.until(
             lambda files: all(f.stage is not stage or f.status is Status.DONE for f in files)
@@ -254,5 +255,5 @@ async def _told_or_settled(told: list[DependencyDownError], settled: Any) -> Non
 async def test_a_transient_error_still_counts(bench: Bench) -> None:
     await plant(bench.ledger, a_file(Stage.SHIP))
     work = Short(bench, 3, TransientError("slow"))
-    async with bench.at_work(FileLane(bench.shop, Stage.SHIP, work, 8, "archive").run()):
+    async with bench.at_work(FileLane(bench.shop, Stage.SHIP, work, Shares(8), "archive").run()):
         await bench.until(lambda files: files[0].status is Status.PARKED)

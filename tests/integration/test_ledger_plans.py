@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 FEEDS = ["traffic/eLUX", "traffic/SKYROAM"]
-CLAIM = verbs.Claim(stage=Stage.SHIP, limit=10, now=NOW, feeds=tuple(FEEDS))
+CLAIM = verbs.Claim(stage=Stage.SHIP, limit=10, now=NOW, feeds=tuple(FEEDS), each=5)
 FORM = batch_verbs.FormBatch(max_files=10, now=NOW)
 PARKED = reports.Wanted(status=Status.PARKED, limit=10)
 FILE = a_file(Stage.MANIFEST)
@@ -34,8 +34,8 @@ INCIDENT = Incident(
 
 # What is asked -> the indexes that may answer it.
 ASKED: dict[str, tuple[Callable[..., Any], tuple[Any, ...], set[str]]] = {
-    "claim": (verbs.claim, ([CLAIM],), {"files_due", "sqlite_autoindex_files_1"}),
-    "next_due": (reports.next_due, (Stage.SHIP, FEEDS), {"files_due"}),
+    "claim": (verbs.claim, ([CLAIM],), {"files_due_by_feed"}),
+    "next_due": (reports.next_due, (Stage.SHIP, FEEDS), {"files_due_by_feed"}),
     "due_settle": (reports.due_settle, (NOW, 10), {"files_due"}),
     "next_settle": (reports.next_due, (Stage.SETTLE, None), {"files_due"}),
     "unbatched": (reports.unbatched, (10,), {"files_unbatched"}),
@@ -74,7 +74,7 @@ ASKED: dict[str, tuple[Callable[..., Any], tuple[Any, ...], set[str]]] = {
     "standing": (
         incident_reports.standing,
         (),
-        {"files_due", "files_open", "incidents_open", "notices_at"},
+        {"files_due_by_feed", "files_open", "incidents_open", "notices_at"},
     ),
     "last_mail": (incident_reports.last_mail, (), {"notices_at"}),
     "delivered_again": (
@@ -91,7 +91,7 @@ ASKED: dict[str, tuple[Callable[..., Any], tuple[Any, ...], set[str]]] = {
         for kind, cause, index in (
             (Kind.PARKED, "parked", "files_trouble"),
             (Kind.FEED, "feed", "files_open"),
-            (Kind.DEPENDENCY, "archive", "files_due"),
+            (Kind.DEPENDENCY, "archive", "files_due_by_feed"),
         )
     },
     "history": (reports.history, ("a",), {"events_file"}),

@@ -18,6 +18,7 @@ from backupd.core.errors import (
     UnknownOutcomeError,
 )
 from backupd.core.records import Result
+from backupd.core.shares import Shares
 from backupd.core.stages import Stage, Status
 from backupd.ledger import incident_reports, reports
 from backupd.worker import FileLane
@@ -74,9 +75,15 @@ class Held:
             raise self.error
         return WELL
 
+    async def are_called(self, count: int) -> None:
+        async def look() -> bool:
+            return len(self.calls) >= count
+
+        await eventually(look, lambda: str(self.calls))
+
 
 def shipping(bench: Bench, work: Callable[[Task], object], places: int = 4) -> FileLane:
-    return FileLane(bench.shop, Stage.SHIP, work, places, "archive")  # type: ignore[arg-type] # both are stages
+    return FileLane(bench.shop, Stage.SHIP, work, Shares(places), "archive")  # type: ignore[arg-type] # both are stages
 
 
 def all_at(stage: Stage, status: Status = Status.WAITING) -> Callable[[list[FileRecord]], bool]:
@@ -234,7 +241,7 @@ async def test_a_duplicate_whose_copy_was_seen_shows_that_the_archive_is_up(benc
     first = a_file(Stage.CLEANUP, Status.DONE, id="f0", path="/feed/0", done_at=1.0)
     await plant(bench.ledger, first, a_file(Stage.CLEANUP, duplicate_of="f0"))
     work = Work(DOWN, result=replace(WELL, leaned_on=("archive",)))
-    lane = FileLane(bench.shop, Stage.CLEANUP, work, 4)
+    lane = FileLane(bench.shop, Stage.CLEANUP, work, Shares(4))
     async with bench.at_work(lane.run()):
         await bench.until(all_at(Stage.CLEANUP, Status.DONE))
         await eventually(lambda: _true(not bench.shop.breakers.open), lambda: "still down")
@@ -335,7 +342,7 @@ async def test_a_file_that_waits_out_its_keep_time_counts_as_unfinished_once_it_
 ) -> None:
     await plant(bench.ledger, a_file(Stage.CLEANUP, awaits="keep"))
     assert await bench.ledger.ask(reports.not_done) == 0
-    lane = FileLane(bench.shop, Stage.CLEANUP, Work(PermanentError("no proof")), 4)
+    lane = FileLane(bench.shop, Stage.CLEANUP, Work(PermanentError("no proof")), Shares(4))
     async with bench.at_work(lane.run()):
         await bench.until(all_at(Stage.CLEANUP, Status.PARKED))
     assert await bench.ledger.ask(reports.not_done) == 1
@@ -343,3 +350,44 @@ async def test_a_file_that_waits_out_its_keep_time_counts_as_unfinished_once_it_
 
 async def _true(value: object) -> object:
     return value
+
+
+# -- feeds share what is claimed ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("stage", [Stage.MANIFEST, Stage.SHIP, Stage.CLEANUP])
+async def test_a_backlog_that_does_not_move_keeps_no_other_feeds_file_unclaimed(
+    bench: Bench, stage: Stage
+) -> None:
+    backlog = numbered(a_file(stage, feed=FEED.name), 1_000)
+    work = Held()
+    async with bench.at_work(FileLane(bench.shop, stage, work, Shares(2)).run()):
+        await plant(bench.ledger, *backlog)
+        await work.are_called(2)
+        later = a_file(stage, feed=OTHER.name, next_attempt_at=bench.now())
+        (file,) = await plant(bench.ledger, replace(later, id="f" * 20, path="/other/later"))
+        files = await bench.until(lambda files: file.id in _running(files))
+        assert len(_running(files)) < 300
+        work.go.set()
+        await work.are_called(10)
+        assert file.id in work.calls[:5], "it has its turn as soon as there is a place"
+
+
+def _running(files: list[FileRecord]) -> set[str]:
+    return {file.id for file in files if file.status is Status.RUNNING}
+
+
+async def test_many_feeds_with_a_backlog_go_on_side_by_side(bench: Bench) -> None:
+    feeds = [a_feed(f"/feed{number}", customer=f"c{number}") for number in range(20)]
+    bench = Bench(ledger=bench.ledger, feeds=feeds)
+    files = [
+        replace(file, id=f"{number:03x}{file.id[3:]}", feed=feed.name, path=f"{feed.directory}/{n}")
+        for number, feed in enumerate(feeds)
+        for n, file in enumerate(numbered(a_file(Stage.SHIP, next_attempt_at=float(number)), 50))
+    ]
+    work = Work()
+    async with bench.at_work(shipping(bench, work, places=4).run()):
+        await plant(bench.ledger, *files)
+        await bench.until(all_at(Stage.CLEANUP))
+    feed_of = {file.id: file.feed for file in files}
+    assert len({feed_of[called] for called in work.calls[:60]}) == 20

@@ -158,10 +158,18 @@ class Ledger:
     # -- files ---------------------------------------------------------------------------------
 
     async def claim(
-        self, stage: Stage, limit: int, now: float, feeds: Collection[str]
+        self,
+        stage: Stage,
+        limit: int,
+        now: float,
+        feeds: Collection[str],
+        *,
+        each: int | None = None,
     ) -> list[FileRecord]:
-        """Make up to `limit` due files of a stage and of these feeds running."""
-        wish = verbs.Claim(stage=stage, limit=limit, now=now, feeds=tuple(feeds))
+        """Make up to `limit` due files of a stage running, up to `each` of each of these feeds."""
+        wish = verbs.Claim(
+            stage=stage, limit=limit, now=now, feeds=tuple(feeds), each=each or limit
+        )
         (claimed,) = await self._writer.apply(verbs.claim, [wish])
         return list(claimed)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -268,12 +269,17 @@ def next_due(
     connection: sa.Connection, stage: Stage, feeds: Collection[str] | None
 ) -> float | None:
     """Return when the next waiting file of a stage (and of these feeds) is due; None: none."""
-    query = sa.select(files.c.next_attempt_at).where(
-        files.c.stage == stage, files.c.status == _WAITING
+    query = (
+        sa.select(files.c.next_attempt_at)
+        .where(files.c.stage == stage, files.c.status == _WAITING)
+        .order_by(files.c.next_attempt_at)
+        .limit(1)
     )
     if feeds is not None:
-        query = query.where(files.c.feed.in_(feeds))
-    query = query.order_by(files.c.next_attempt_at).limit(1)
+        # Looked up for each feed: no other one's backlog is gone through.
+        wanted = sa.func.json_each(json.dumps(tuple(feeds))).table_valued("value", name="wanted")
+        first = query.where(files.c.feed == wanted.c.value).correlate(wanted).scalar_subquery()
+        query = sa.select(sa.func.min(first)).select_from(wanted)
     return _time(connection.execute(query).scalar_one_or_none())
 
 

@@ -68,6 +68,13 @@ sa.Index(
     sqlite_where=files.c.status == sa.literal_column("'waiting'"),
 )
 sa.Index(
+    "files_due_by_feed",
+    files.c.stage,
+    files.c.feed,
+    files.c.next_attempt_at,
+    sqlite_where=files.c.status == sa.literal_column("'waiting'"),
+)
+sa.Index(
     "files_open",
     files.c.status,
     files.c.feed,

@@ -6,6 +6,7 @@ still stands as the mover saw it.
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
 from dataclasses import dataclass, replace
 from functools import cache
@@ -28,12 +29,13 @@ _AT_ONCE = 500
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claim:
-    """Ask for up to `limit` due files of a stage, oldest due time first."""
+    """Ask for up to `limit` due files of a stage, up to `each` of a feed, oldest due time first."""
 
     stage: Stage
     limit: int
     now: float
     feeds: tuple[str, ...]  # those of the config that are not paused
+    each: int
 
 
 def move(connection: sa.Connection, moves: Sequence[Move]) -> list[bool]:
@@ -217,7 +219,8 @@ def _claim(connection: sa.Connection, item: Claim) -> list[FileRecord]:
     wish = {
         "of_stage": item.stage,
         "by": item.now,
-        "feeds": item.feeds,
+        "feeds": json.dumps(item.feeds),
+        "each": item.each,
         "at_most": item.limit,
     }
     claimed = [file_of(row) for row in connection.execute(_CLAIM, wish)]
@@ -225,22 +228,36 @@ def _claim(connection: sa.Connection, item: Claim) -> list[FileRecord]:
     return claimed
 
 
-_DUE = (
-    sa.select(files.c.id)
+# Each feed's first ones are looked up by themselves: that is a look into the index, however many of
+# another feed wait.
+_wanted = sa.func.json_each(sa.bindparam("feeds")).table_valued("value", name="wanted")
+_first = files.alias("first")
+_due = files.alias("due")
+_FIRST_OF_FEED: sa.Select[Any] = (
+    sa.select(sa.literal_column("first.rowid"))
+    .select_from(_first)
     .where(
-        files.c.stage == sa.bindparam("of_stage"),
-        files.c.status == sa.literal_column("'waiting'"),
-        files.c.next_attempt_at <= sa.bindparam("by"),
-        files.c.feed.in_(sa.bindparam("feeds", expanding=True)),
+        _first.c.stage == sa.bindparam("of_stage"),
+        _first.c.status == sa.literal_column("'waiting'"),
+        _first.c.feed == _wanted.c.value,
+        _first.c.next_attempt_at <= sa.bindparam("by"),
     )
-    .order_by(files.c.next_attempt_at)
+    .order_by(_first.c.next_attempt_at)
+    .limit(sa.bindparam("each"))
+    .correlate(_wanted)
+)
+_DUE: sa.Select[Any] = (
+    sa.select(sa.literal_column("due.rowid"))
+    .select_from(_wanted)
+    .join(_due, sa.literal_column("due.rowid").in_(_FIRST_OF_FEED))
+    .order_by(_due.c.next_attempt_at)
     .limit(sa.bindparam("at_most"))
 )
 
 # Built once: to build it takes longer than to run it.
 _CLAIM = (
     sa.update(files)
-    .where(files.c.id.in_(_DUE))
+    .where(sa.literal_column("files.rowid").in_(_DUE))
     .values(
         status=Status.RUNNING,
         attempts=files.c.attempts + 1,

@@ -22,21 +22,20 @@ from backupd.core.names import escaped
 from backupd.core.records import NO_ROOT, Move, Result, Task
 from backupd.core.stages import Stage, Status
 from backupd.ledger import reports
+from backupd.worker.in_hand import InHand, Wish
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     from backupd.core.records import FileRecord
+    from backupd.core.shares import Shares
     from backupd.worker.shop import Shop
 
 log = structlog.get_logger()
 
-# Many files are claimed in one transaction, more than are worked on at once, and again when a half
-# of them is through: while these are claimed, and what became of others is written, the rest of
-# them keeps all places busy.
+# Files in hand, more than are worked on at once.
 _CLAIMED = 256
 _CLAIMED_A_PLACE = 6
-_REFILL = 2
 
 
 class FileLane:
@@ -47,18 +46,17 @@ class FileLane:
         shop: Shop,
         stage: Stage,
         work: Callable[[Task], Awaitable[Result]],
-        places: int,
+        places: Shares,
         dependency: str = "",
     ) -> None:
-        """`places` files at once; the lane pauses while `dependency` is down."""
+        """As many files at once as there are places; it pauses while `dependency` is down."""
         self._shop = shop
         self._stage = stage
         self._dependency = dependency
         self._work = work
-        self._places = asyncio.Semaphore(places)
-        self._capacity = max(_CLAIMED, _CLAIMED_A_PLACE * places)
+        self._places = places
+        self._in_hand = InHand(max(_CLAIMED, _CLAIMED_A_PLACE * places.places))
         self._at_work = 0
-        self._tasks: set[asyncio.Task[None]] = set()
         self._wake = shop.ledger.wakes(stage)
 
     async def run(self) -> None:
@@ -67,33 +65,34 @@ class FileLane:
             while not self._shop.stop.is_set():
                 looked_at = time.monotonic()
                 self._wake.clear()
-                free = self._free()
-                claimed = await self._claim(free)
+                wish = self._wish()
+                claimed = await self._claim(wish)
                 for task in await self._tasks_of(claimed):
                     self._start(group, task)
-                if not claimed or len(claimed) < free:
+                if not claimed or len(claimed) < wish.limit:
                     await self._shop.sleep(self._wake, await self._due(), looked_at)
 
-    def _free(self) -> int:
-        """Return how many files may be claimed now; 0 until it is worth a transaction."""
-        free = self._capacity - len(self._tasks)
-        if self._shop.breakers.is_trying(self._dependency):
-            return int(
-                not self._shop.breakers.is_paused(self._dependency) and not self._tasks
-            )  # a single trial
-        return free if free * _REFILL >= self._capacity else 0
+    def _wish(self) -> Wish:
+        """Return which files may be claimed now; none until it is worth a transaction."""
+        breakers, feeds = self._shop.breakers, self._shop.open_feeds()
+        if breakers.is_trying(self._dependency):
+            may_try = not breakers.is_paused(self._dependency) and not self._in_hand.total
+            return Wish(feeds, 1, int(may_try))  # a single trial
+        return self._in_hand.wish(feeds)
 
-    async def _claim(self, free: int) -> list[FileRecord]:
-        feeds = self._shop.open_feeds()
-        if not free or not feeds:
+    async def _claim(self, wish: Wish) -> list[FileRecord]:
+        if not wish.limit or not wish.feeds:
             return []
-        return await self._shop.ledger.claim(self._stage, free, self._shop.now(), feeds)
+        now = self._shop.now()
+        return await self._shop.ledger.claim(
+            self._stage, wish.limit, now, wish.feeds, each=wish.each
+        )
 
     async def _due(self) -> float | None:
-        breakers = self._shop.breakers
-        if self._tasks and (breakers.is_trying(self._dependency) or not self._free()):
+        breakers, feeds = self._shop.breakers, self._wish().feeds
+        if not feeds or (self._in_hand.total and breakers.is_trying(self._dependency)):
             return None  # a file that ends wakes the lane
-        due = await self._shop.ledger.due(self._stage, self._shop.open_feeds())
+        due = await self._shop.ledger.due(self._stage, feeds)
         return due if due is None else max(due, breakers.opens_at(self._dependency))
 
     async def _tasks_of(self, files: Sequence[FileRecord]) -> list[Task]:
@@ -121,18 +120,18 @@ class FileLane:
         return Task(file=file, feed=shop.feeds[file.feed], root=root, is_proven=proven)
 
     def _start(self, group: asyncio.TaskGroup, task: Task) -> None:
+        self._in_hand.add(task.feed.name)
         running = group.create_task(self._process(task))
-        self._tasks.add(running)
-        running.add_done_callback(self._ended)
+        running.add_done_callback(lambda _: self._ended(task.feed.name))
 
-    def _ended(self, running: asyncio.Task[None]) -> None:
-        self._tasks.discard(running)
+    def _ended(self, feed: str) -> None:
+        self._in_hand.remove(feed)
         self._wake.set()
 
     async def _process(self, task: Task) -> None:
         """Run the stage on one file and record what came of it, also when told to stop."""
         try:
-            async with self._places:
+            async with self._places.place(task.feed.name):
                 began = time.monotonic()
                 move = await self._attempt(task)
                 seconds = time.monotonic() - began
