@@ -26,6 +26,7 @@ from backupd.core.moves import RetryPolicy
 from backupd.core.records import Result
 from backupd.core.shares import Shares
 from backupd.core.stages import BATCHED, Stage, Status
+from backupd.core.threads import DirectoryThreads
 from backupd.intake.service import Intake
 from backupd.ledger import Ledger, LedgerReader, incident_reports, reports
 from backupd.ops import collector, status_line
@@ -330,7 +331,9 @@ class Supervisor:
         """Return who does each stage: the carrier what leaves this host, this process the rest."""
         section, cleanup = self._config.archive, self._config.cleanup
         compress = section.compression == "gzip"
-        manifest = Manifest(compress=compress)
+        threads = DirectoryThreads("manifest")
+        stack.callback(threads.close)
+        manifest = Manifest(self._reading, threads, compress=compress)
         if self._config.environment == "dev":
             return {Stage.MANIFEST: manifest, Stage.SHIP: _skipped, Stage.CLEANUP: _skipped}
         at_once = self._config.concurrency.ship

@@ -265,15 +265,14 @@ import asyncio, os, sys
 sys.path.insert(0, sys.argv[2])
 from pathlib import Path
 from backupd.core.errors import BackupdError
-from backupd.stages import Manifest
-from support.manifests import task_of
+from support.manifests import reading, task_of
 task = task_of(Path(sys.argv[1]))
 if os.geteuid() == 0:
     os.setgroups([])
     os.setgid(int(sys.argv[3]))
     os.setuid(int(sys.argv[3]))
 try:
-    asyncio.run(Manifest(compress=True)(task))
+    asyncio.run(reading(task))
 except BackupdError as error:
     print(type(error).__name__, error, error.hint, sep=";")
 """

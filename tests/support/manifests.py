@@ -6,7 +6,9 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 from backupd.core.records import Identity
+from backupd.core.shares import Shares
 from backupd.core.stages import Stage
+from backupd.core.threads import DirectoryThreads
 from backupd.stages import Manifest
 from support import files
 from support.files import a_running_file
@@ -42,7 +44,16 @@ def task_of(path: Path, file: FileRecord | None = None, **feed: object) -> Task:
 
 
 def read(task: Task, *, compress: bool = True) -> Result:
-    return asyncio.run(Manifest(compress=compress)(task))
+    return asyncio.run(reading(task, compress=compress))
+
+
+async def reading(task: Task, *, compress: bool = True) -> Result:
+    places, threads = Shares(1), DirectoryThreads("manifest")
+    try:
+        async with places.place(task.feed.name):
+            return await Manifest(places, threads, compress=compress)(task)
+    finally:
+        threads.close()
 
 
 def a_real_file(directory: Path, content: bytes = b"id\n1\n2\n", name: str = NAME) -> Path:

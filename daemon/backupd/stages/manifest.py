@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import os
 import re
@@ -14,22 +13,36 @@ from typing import TYPE_CHECKING, Any
 
 from backupd.core import companions
 from backupd.core.archive_names import archive_name, is_gzip_name, too_long
-from backupd.core.errors import LocalGoneError, PermanentError, RewindError
+from backupd.core.errors import (
+    DependencyDownError,
+    LocalGoneError,
+    PermanentError,
+    RewindError,
+)
 from backupd.core.host import host_fault
 from backupd.core.names import escaped
 from backupd.core.records import Result
 from backupd.core.stages import Stage
+from backupd.core.threads import DirectoryThreads, DoesNotAnswerError
 from backupd.localfs.files import read_small
+from backupd.localfs.roots import unavailable
 from backupd.stages.counting import GzipLineCounter, LineCounter
 from backupd.stages.local import open_local, unreadable
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from backupd.core.records import Feed, FileRecord, Identity, Task
+    from backupd.core.shares import Shares
     from backupd.localfs.directory import Directory
     from backupd.localfs.files import OpenFile
 
 _TICK = 0.02  # seconds: a kernel that runs at 100 Hz gives a file two ticks' time at most
 _CHUNK = 256 * 1024  # bytes; fits the second-level cache, through which all the passes go
+# Of a .gz: it may hold a thousand times as much text, or so many empty members that each costs more
+# than its bytes.
+_GZIP_CHUNK = 32 * 1024
+_STEP = 0.2  # seconds: so long a file is read until another feed may have its place
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,8 +55,10 @@ class _Companion:
 class Manifest:
     """Reads a file once, and says what its row and its shipment need to know."""
 
-    def __init__(self, *, compress: bool) -> None:
-        """`compress`: files are shipped as gzip."""
+    def __init__(self, places: Shares, threads: DirectoryThreads, *, compress: bool) -> None:
+        """`compress`: files are shipped as gzip. It is called by who holds one of the `places`."""
+        self._places = places
+        self._threads = threads
         self._compress = compress
 
     async def __call__(self, task: Task) -> Result:
@@ -52,9 +67,22 @@ class Manifest:
         Raises RewindError to settle when it changed or disagrees with its companion,
         PermanentError when it can never be registered as it is.
         """
-        return await asyncio.to_thread(self._read, task)
+        steps = self._read(task)
+        while (result := await self._step(steps, task.feed)) is None:
+            await self._places.take_turns(task.feed.name)
+        return result
 
-    def _read(self, task: Task) -> Result:
+    async def _step(self, steps: Iterator[Result | None], feed: Feed) -> Result | None:
+        """Read on for a while. Where that hangs, only this feed has to wait."""
+        try:
+            lent = self._places.lent()
+            return await self._threads.run_while(lent, feed.directory, next, steps)
+        except DoesNotAnswerError as error:
+            reason = unavailable(feed.directory, error)
+            raise DependencyDownError(f"feed:{feed.name}", reason) from error
+
+    def _read(self, task: Task) -> Iterator[Result | None]:
+        """Read in steps, each of which ends with None, the last one with what was found."""
         file, feed = task.file, task.feed
         name = archive_name(feed, file.relative_path, compress=self._compress)
         if too_long(name):
@@ -67,7 +95,7 @@ class Manifest:
             _let_a_tick_pass(opened.identity)
             companion = _companion_of(file, feed, opened.directory)
             sums = _Sums(file, feed)
-            sums.read(file, opened)
+            yield from sums.read(file, opened)
         _refuse_changed(opened.identity, sums.identity_after)
         if companion is not None:
             _refuse_disagreement(sums, companion)
@@ -82,7 +110,7 @@ class Manifest:
             "companion_text": companion.text if companion else None,
             "archive_name": file.archive_name if file.row_seen_at else name,
         }
-        return Result(changes=changes, detail=f"{records} records, {opened.identity.size} bytes")
+        yield Result(changes=changes, detail=f"{records} records, {opened.identity.size} bytes")
 
 
 class _Sums:
@@ -90,14 +118,20 @@ class _Sums:
 
     def __init__(self, file: FileRecord, feed: Feed) -> None:
         self.sha256 = hashlib.sha256()
-        self._lines = GzipLineCounter() if is_gzip_name(file.file_name) else LineCounter()
+        is_gzip = is_gzip_name(file.file_name)
+        self._lines = GzipLineCounter() if is_gzip else LineCounter()
+        self._chunk = _GZIP_CHUNK if is_gzip else _CHUNK
         self._checker = companions.checker(feed.companion.algorithm) if feed.companion else None
 
-    def read(self, file: FileRecord, opened: OpenFile) -> None:
-        """Read the open file to its end."""
+    def read(self, file: FileRecord, opened: OpenFile) -> Iterator[None]:
+        """Read the open file to its end, in steps."""
+        step_ends = time.monotonic() + _STEP
         try:
-            while chunk := os.read(opened.fd, _CHUNK):
+            while chunk := os.read(opened.fd, self._chunk):
                 self._add(chunk)
+                if time.monotonic() >= step_ends:
+                    yield
+                    step_ends = time.monotonic() + _STEP
         except OSError as error:
             raise unreadable(file, error) from error
         self.identity_after = opened.identity_now()

@@ -1,0 +1,116 @@
+"""Calls into directories: one that hangs is left behind, and keeps nobody but its directory."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+
+from backupd.core.threads import DirectoryThreads, DoesNotAnswerError
+from support.intake import eventually
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+FROZEN, OTHER = "/frozen", "/other"
+
+
+class Frozen:
+    """A call that hangs until the thaw."""
+
+    def __init__(self) -> None:
+        self.thaw = threading.Event()
+        self.begun = 0
+        self.error: Exception | None = None
+
+    def __call__(self) -> str:
+        self.begun += 1
+        self.thaw.wait()
+        if self.error:
+            raise self.error
+        return "thawed"
+
+
+@pytest.fixture
+def threads() -> Iterator[DirectoryThreads]:
+    made = DirectoryThreads("test", slow=0.01, patience=0.05)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def frozen() -> Iterator[Frozen]:
+    made = Frozen()
+    yield made
+    made.thaw.set()
+
+
+async def test_it_returns_and_raises_what_the_call_does(threads: DirectoryThreads) -> None:
+    assert await threads.run(OTHER, "a,b".split, ",") == ["a", "b"]
+    with pytest.raises(ZeroDivisionError):
+        await threads.run(OTHER, lambda: 1 // 0)
+
+
+async def test_a_call_that_hangs_is_left_and_further_ones_fail_at_once(
+    threads: DirectoryThreads, frozen: Frozen
+) -> None:
+    calls = (threads.run(FROZEN, frozen) for _ in range(3))
+    got = await asyncio.gather(*calls, return_exceptions=True)
+    assert [type(error) for error in got] == [DoesNotAnswerError] * 3
+    for _ in range(5):
+        with pytest.raises(OSError, match="does not answer"):
+            await threads.run(FROZEN, frozen)
+    assert frozen.begun == 3, "no more threads hang"
+    assert await threads.run(OTHER, lambda: "well") == "well"
+
+
+@pytest.mark.parametrize("error", [None, OSError("gone")], ids=repr)
+async def test_it_is_called_again_once_all_that_hung_has_come_back(
+    threads: DirectoryThreads, frozen: Frozen, error: Exception | None
+) -> None:
+    frozen.error = error
+    with pytest.raises(DoesNotAnswerError):
+        await threads.run(FROZEN, frozen)
+    frozen.thaw.set()
+
+    async def answers() -> bool:
+        try:
+            return await threads.run(FROZEN, lambda: True)
+        except DoesNotAnswerError:
+            return False
+
+    await eventually(answers, lambda: "it was never called again")
+
+
+async def test_who_is_slow_is_known_while_it_lasts(frozen: Frozen) -> None:
+    threads = DirectoryThreads("test", slow=0.01, patience=30)
+    happened: list[str] = []
+
+    @contextmanager
+    def slow() -> Iterator[None]:
+        happened.append("slow")
+        frozen.thaw.set()
+        yield
+        happened.append("came on")
+
+    assert await threads.run_while(slow(), FROZEN, frozen) == "thawed"
+    assert happened == ["slow", "came on"]
+    threads.close()
+
+
+async def test_who_is_cancelled_waits_no_longer(frozen: Frozen) -> None:
+    threads = DirectoryThreads("test", patience=30)
+    waiting = asyncio.create_task(threads.run(FROZEN, frozen))
+
+    async def began() -> int:
+        return frozen.begun
+
+    await eventually(began, lambda: "never called")
+    waiting.cancel()
+    async with asyncio.timeout(30):
+        await asyncio.wait([waiting])
+    assert waiting.cancelled()
+    threads.close()
