@@ -25,7 +25,7 @@ from backupd.core.incidents import Kind
 from backupd.core.moves import RetryPolicy
 from backupd.core.records import Result
 from backupd.core.shares import Shares
-from backupd.core.stages import BATCHED, Stage, Status
+from backupd.core.stages import Stage
 from backupd.core.threads import DirectoryThreads
 from backupd.intake.service import Intake
 from backupd.ledger import Ledger, LedgerReader, incident_reports, reports
@@ -183,16 +183,14 @@ class Supervisor:
         ledger, now = self._ledger, time.time()
         await ledger.set_right(now)
         self._breakers.resume(await ledger.ask(incident_reports.outages))
-        running = await ledger.ask(reports.running)
-        files = [file for file in running if file.stage not in BATCHED]
+        files = await ledger.ask(reports.running)
         await ledger.move([moves.interrupted(file, now, self._policy) for file in files])
-        batches = await ledger.ask(reports.open_batches)
-        interrupted = [batch for batch in batches if batch.status is Status.RUNNING]
-        for batch in interrupted:
+        batches = await ledger.ask(reports.running_batches)
+        for batch in batches:
             await ledger.move_batch(moves.batch_interrupted(batch, now, self._policy))
-        log.info("started", interrupted_files=len(files), interrupted_batches=len(interrupted))
+        log.info("started", interrupted_files=len(files), interrupted_batches=len(batches))
         try:
-            await warehouse.sweep([batch.id for batch in await ledger.ask(reports.open_batches)])
+            await warehouse.sweep(await ledger.ask(reports.open_batches))
         except DependencyDownError as error:
             await self._breakers.failed(error)
         else:

@@ -138,11 +138,11 @@ async def test_rows_of_a_merge_that_was_tried_twice_are_counted_again_later(benc
     await DoublesLane(bench.shop, warehouse).run()
     (incident,) = await incidents(bench)
     assert incident.reason.startswith(f"file ids {rows[0].file_id}, {rows[1].file_id} in")
-    assert await bench.ledger.due_row_counts(bench.now()) == []
+    assert await bench.ledger.due_row_counts(bench.now(), 1) == []
 
 
 async def test_rows_of_a_merge_that_went_through_are_not_counted_again(bench: Bench) -> None:
     await plant(bench.ledger, *numbered(a_file(Stage.LOAD, **COUNTED), 8))
     async with bench.at_work(*lanes(bench, FakeWarehouse())):
         await bench.until(lambda files: all(file.stage is Stage.SHIP for file in files))
-    assert await bench.ledger.due_row_counts(bench.now() + LATE) == []
+    assert await bench.ledger.due_row_counts(bench.now() + LATE, 1) == []

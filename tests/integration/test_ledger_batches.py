@@ -13,7 +13,7 @@ from backupd.core.errors import PermanentError, RewindError, TransientError
 from backupd.core.stages import Stage, Status
 from backupd.ledger import Ledger, reports
 from support.files import NOW, POLICY, a_file
-from support.ledgers import files_of, numbered, opened, plant, story
+from support.ledgers import files_of, numbered, open_batches, opened, plant, story
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -158,7 +158,7 @@ async def test_a_refused_batch_becomes_two_with_the_same_members(ledger: Ledger)
     refused = moves.batch_failed(batch, PermanentError("bad row"), NOW, POLICY)
     assert await ledger.move_batch(refused)
     assert (await stored(ledger, batch.id)).status is Status.DONE
-    parts = await ledger.ask(reports.open_batches)
+    parts = await open_batches(ledger)
     assert {part.members for part in parts} == set(refused.parts)
     assert await standing(ledger) == {(Stage.LOAD, Status.WAITING)}
     owner = {file.id: file.batch_id for file in await files_of(ledger)}
@@ -204,7 +204,7 @@ async def test_an_interrupted_batch_waits_again_with_its_members(tmp_path: Path)
     async with opened(tmp_path / "ledger.db") as ledger:
         await a_loading_batch(ledger)
     async with opened(tmp_path / "ledger.db") as ledger:
-        (batch,) = await ledger.ask(reports.open_batches)
+        (batch,) = await ledger.ask(reports.running_batches)
         assert batch.status is Status.RUNNING
         assert await ledger.move_batch(moves.batch_interrupted(batch, NOW, POLICY))
         assert await standing(ledger) == {(Stage.LOAD, Status.WAITING)}

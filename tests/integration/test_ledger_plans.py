@@ -51,6 +51,12 @@ ASKED: dict[str, tuple[Callable[..., Any], tuple[Any, ...], set[str]]] = {
     "wake_companions": (intake_verbs.wake_companions, ([("/a", NOW)],), {"files_companion"}),
     "oldest_open": (reports.oldest_open, (), {"files_open"}),
     "running": (reports.running, (), {"files_open"}),
+    "running_batches": (
+        reports.running_batches,
+        (),
+        {"batches_open", "sqlite_autoindex_batch_members_1"},
+    ),
+    "open_batches": (reports.open_batches, (), {"batches_open"}),
     "any_unfinished": (
         reports.any_unfinished,
         (FEEDS,),

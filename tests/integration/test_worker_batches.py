@@ -17,7 +17,17 @@ from backupd.worker import BatchFormer, BatchLane
 from support.fake_warehouse import FakeWarehouse
 from support.files import NOW, a_file
 from support.intake import a_feed
-from support.ledgers import QUICK, Bench, files_of, numbered, one, opened, plant, story
+from support.ledgers import (
+    QUICK,
+    Bench,
+    files_of,
+    numbered,
+    one,
+    open_batches,
+    opened,
+    plant,
+    story,
+)
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -212,7 +222,7 @@ async def test_a_batch_that_is_cancelled_is_given_back(bench: Bench) -> None:
     lane.cancel()
     with pytest.raises(asyncio.CancelledError):
         await lane
-    (batch,) = await bench.ledger.ask(reports.open_batches)
+    (batch,) = await open_batches(bench.ledger)
     assert (batch.status, batch.attempts) == (Status.WAITING, 0)
     assert {(f.status, f.attempts) for f in await files_of(bench.ledger)} == {(Status.WAITING, 0)}
 
@@ -227,7 +237,7 @@ async def test_a_small_batch_waits_for_company_until_its_time_is_over(bench: Ben
         bench.ahead = 3601
         bench.ledger.wake(Stage.LOAD)
         await bench.until(lambda files: all(file.batch_id for file in files))
-    (batch,) = await bench.ledger.ask(reports.open_batches)
+    (batch,) = await open_batches(bench.ledger)
     assert len(batch.members) == 3
 
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
     from pathlib import Path
 
-    from backupd.core.records import Event, Feed, FileRecord, Seen, Sighting
+    from backupd.core.records import Batch, Event, Feed, FileRecord, Seen, Sighting
 
 FEED = a_feed("/feed")
 OTHER = a_feed("/other", customer="SKYROAM")
@@ -79,6 +79,13 @@ async def one(ledger: Ledger, file_id: str) -> FileRecord:
     """Return the file of this id."""
     (file,) = await ledger.ask(reports.by_ids, [file_id])
     return file
+
+
+async def open_batches(ledger: Ledger) -> list[Batch]:
+    """Return every batch that is not done."""
+    ids = await ledger.ask(reports.open_batches)
+    found = [await ledger.ask(reports.batch, batch_id) for batch_id in ids]
+    return [batch for batch in found if batch is not None]
 
 
 async def story(ledger: Ledger, file_id: str) -> list[tuple[str, str, str]]:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from backupd.cli.tally import Tally
 from backupd.core.errors import PermanentError, TransientError
 from backupd.core.names import escaped
 from backupd.core.ports import RowKey
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from backupd.ledger import LedgerReader
 
 _CHECKSUMS = 32  # at once: an archive answers many together faster than one by one
+_PART = 5_000  # rows of a date that are looked up in the ledger at once
 _DATES = 4  # whose rows are kept in memory: files come roughly in the order of their dates
 
 
@@ -54,7 +55,7 @@ class Comparison:
         self._all_feeds = all_feeds
         self._seen_dates: set[str] = set()
         self._unread_dates: set[str] = set()
-        self._rows: dict[str, Counter[str]] = {}
+        self._rows: dict[str, Tally] = {}
         self._turns = asyncio.Semaphore(_CHECKSUMS)
 
     async def page(self, files: Sequence[FileRecord]) -> AsyncIterator[Difference]:
@@ -71,14 +72,13 @@ class Comparison:
     # -- rows ------------------------------------------------------------------------------------
 
     async def _rows_of(self, date: str, files: Sequence[FileRecord]) -> AsyncIterator[Difference]:
-        if date not in self._seen_dates:
-            self._seen_dates.add(date)
-            async for difference in self._table_of(date):
+        if date not in self._rows and date not in self._unread_dates:
+            async for difference in self._first_look(date):
                 yield difference
         if date in self._unread_dates:
             return
-        rows = await self._load(date)
-        missing = [file for file in files if file.id not in rows]
+        rows = self._rows[date]
+        missing = [file for file in files if not rows[file.id]]
         # Looked for anew: the rows of this date may have been read before the file was merged.
         there = await self._warehouse.find([RowKey(file.id, date) for file in missing])
         for file in missing:
@@ -90,19 +90,19 @@ class Comparison:
                 detail = f"{rows[file.id]} rows in production under {date}"
                 yield Difference(kind="row-doubled", id=file.id, file=file, detail=detail)
 
-    async def _table_of(self, date: str) -> AsyncIterator[Difference]:
-        """Yield what is wrong with a date, whichever files are asked for."""
-        async for difference in self._damaged(date):
-            yield difference
+    async def _first_look(self, date: str) -> AsyncIterator[Difference]:
+        """Yield what is wrong with a date, whichever files are asked for; count its rows."""
+        is_new = date not in self._seen_dates
+        self._seen_dates.add(date)
+        if is_new:
+            async for difference in self._damaged(date):
+                yield difference
         try:
-            rows = await self._load(date)
+            async for difference in self._load(date, tells_unknown=is_new and self._all_feeds):
+                yield difference
         except TransientError as error:
             self._unread_dates.add(date)
             yield Difference(kind="rows-unread", id=date, file=None, detail=str(error))
-            return
-        if self._all_feeds:
-            for difference in self._unknown(date, rows):
-                yield difference
 
     async def _damaged(self, date: str) -> AsyncIterator[Difference]:
         """Yield the files of the table that are not as they were written."""
@@ -114,19 +114,24 @@ class Comparison:
                 batch_id = name.rpartition("/")[2].removesuffix(".parquet")
                 yield Difference(kind="rows-damaged", id=batch_id, file=None, detail=detail)
 
-    async def _load(self, date: str) -> Counter[str]:
-        """Return how many rows each id has under a date."""
-        if date not in self._rows:
-            while len(self._rows) >= _DATES:
-                del self._rows[next(iter(self._rows))]
-            self._rows[date] = Counter([key.file_id async for key in self._warehouse.rows([date])])
-        return self._rows[date]
+    async def _load(self, date: str, *, tells_unknown: bool) -> AsyncIterator[Difference]:
+        """Count the rows of a date; yield what the ledger does not know, once for each row."""
+        while len(self._rows) >= _DATES:
+            del self._rows[next(iter(self._rows))]
+        rows = Tally()
+        async for ids in _in_parts(self._warehouse.rows([date])):
+            rows.add(ids)
+            for difference in self._unknown(date, ids) if tells_unknown else ():
+                yield difference
+        rows.sort()
+        self._rows[date] = rows
 
-    def _unknown(self, date: str, rows: Counter[str]) -> Iterator[Difference]:
-        known = self._reader.ask(reports.known_ids, list(rows))
-        for file_id in sorted(rows.keys() - known):
-            detail = f"a row in production under {date} of a file that the ledger does not know"
-            yield Difference(kind="row-unknown", id=file_id, file=None, detail=detail)
+    def _unknown(self, date: str, ids: Sequence[str]) -> Iterator[Difference]:
+        known = self._reader.ask(reports.known_ids, ids)
+        for file_id in ids:
+            if file_id not in known:
+                detail = f"a row in production under {date} of a file that the ledger does not know"
+                yield Difference(kind="row-unknown", id=file_id, file=None, detail=detail)
 
     # -- archive -----------------------------------------------------------------------------------
 
@@ -159,6 +164,17 @@ class Comparison:
             detail = f"{name} is {what}, its receipt says {receipt.remote_sha256}"
             return Difference(kind="copy-differs", id=file.id, file=file, detail=detail)
         return None
+
+
+async def _in_parts(rows: AsyncIterator[RowKey]) -> AsyncIterator[list[str]]:
+    """Yield the rows' ids, some at a time."""
+    ids: list[str] = []
+    async for key in rows:
+        ids.append(key.file_id)
+        if len(ids) == _PART:
+            yield ids
+            ids = []
+    yield ids
 
 
 def _by_date(files: Sequence[FileRecord]) -> dict[str, list[FileRecord]]:

@@ -317,9 +317,9 @@ class Ledger:
         """Write whose rows are to be counted again, and when."""
         await self._writer.apply(row_count_verbs.note, counts)
 
-    async def due_row_counts(self, now: float) -> list[RowKey]:
-        """Return the rows that are to be counted by now."""
-        return await self.ask(row_count_verbs.due_at, now)
+    async def due_row_counts(self, now: float, limit: int) -> list[RowKey]:
+        """Return rows that are to be counted by now, those of a date together."""
+        return await self.ask(row_count_verbs.due_at, now, limit)
 
     async def doubled_rows(self) -> list[RowKey]:
         """Return the files that were last seen with more than one row."""

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from backupd.core.places import Witness
 from backupd.core.ports import RowKey
 from backupd.core.records import FeedMount, first_id
-from backupd.core.stages import ORDER, Stage, Status
+from backupd.core.stages import BATCHED, ORDER, Stage, Status
 from backupd.ledger.batch_verbs import members_of
 from backupd.ledger.rows import batch_of, event_of, file_of, in_chunks, receipt_of
 from backupd.ledger.schema import (
@@ -35,6 +35,8 @@ _AT_ONCE = 500
 # Written out, not bound, so that SQLite sees that its partial indexes fit.
 _WAITING: sa.ColumnElement[str] = sa.literal_column("'waiting'")
 _DONE: sa.ColumnElement[str] = sa.literal_column("'done'")
+# So that SQLite does not go through all the batches that there ever were.
+_IN_A_STAGE = batches.c.stage.in_([sa.literal_column(f"'{stage}'") for stage in BATCHED])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -226,9 +228,17 @@ def batch(connection: sa.Connection, batch_id: str) -> Batch | None:
     return batch_of(row, members_of(connection, batch_id)) if row else None
 
 
-def open_batches(connection: sa.Connection) -> list[Batch]:
-    """Return the batches that are not done."""
-    query = sa.select(batches).where(batches.c.done_at.is_(None)).order_by(batches.c.id)
+def open_batches(connection: sa.Connection) -> list[str]:
+    """Return the ids of the batches that are not done: these may be many, with many members."""
+    query = sa.select(batches.c.id).where(batches.c.done_at.is_(None), _IN_A_STAGE)
+    return list(connection.execute(query).scalars())
+
+
+def running_batches(connection: sa.Connection) -> list[Batch]:
+    """Return the batches that are running: one a stage."""
+    query = sa.select(batches).where(
+        batches.c.done_at.is_(None), _IN_A_STAGE, batches.c.status == Status.RUNNING
+    )
     rows = connection.execute(query).all()
     return [batch_of(row, members_of(connection, row.id)) for row in rows]
 
@@ -245,8 +255,12 @@ def been_in_batches(connection: sa.Connection, file_ids: Sequence[str], but: str
 
 
 def running(connection: sa.Connection) -> list[FileRecord]:
-    """Return the files that are running."""
-    query = sa.select(files).where(files.c.status != _DONE, files.c.status == Status.RUNNING)
+    """Return the files that are running, each by itself: a batch runs as a whole."""
+    query = sa.select(files).where(
+        files.c.status != _DONE,
+        files.c.status == Status.RUNNING,
+        files.c.stage.not_in(BATCHED),
+    )
     return [file_of(row) for row in connection.execute(query)]
 
 

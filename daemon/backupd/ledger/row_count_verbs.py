@@ -39,9 +39,9 @@ def note(connection: sa.Connection, counts: Sequence[RowCount]) -> list[None]:
     return [None] * len(counts)
 
 
-def due_at(connection: sa.Connection, now: float) -> list[RowKey]:
-    """Return the rows that are to be counted by now."""
-    query = sa.select(due).where(due.c.due_at <= now)
+def due_at(connection: sa.Connection, now: float, limit: int) -> list[RowKey]:
+    """Return rows that are to be counted by now, those of a date together."""
+    query = sa.select(due).where(due.c.due_at <= now).limit(limit)
     return _keys(connection, query)
 
 

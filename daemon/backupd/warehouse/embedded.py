@@ -23,6 +23,7 @@ from collections import Counter, defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
+from itertools import islice
 from typing import TYPE_CHECKING, TypeVar
 
 from backupd.core.errors import (
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 ANSWER_WITHIN = 120.0  # seconds; a disk that takes longer for a step is down
+_AT_ONCE = 10_000  # ids of a file that are given out together
 _STAGING, _PRODUCTION = "staging", "production"
 _ID = re.compile(r"[0-9a-f]{20}")  # core.records.new_id
 _CREATE_TO_READ = CREATE & ~os.O_WRONLY | os.O_RDWR
@@ -112,11 +114,13 @@ class EmbeddedWarehouse:
         return await self._run(self._find, keys)
 
     async def rows(self, dates: Collection[str]) -> AsyncIterator[RowKey]:
-        """Yield every row of these partitions, a file at a time."""
+        """Yield every row of these partitions, a part of a file at a time."""
         for date in sorted(set(dates)):
             for name in await self._run(self._files, date):
-                for file_id in await self._run(self._ids_of, name):
-                    yield RowKey(file_id, date)
+                ids = self._ids_of(name)
+                while part := await self._run(_some, ids):
+                    for file_id in part:
+                        yield RowKey(file_id, date)
 
     async def file_sums(self, date: str) -> dict[str, str]:
         """Read each file of the partition."""
@@ -255,13 +259,13 @@ class EmbeddedWarehouse:
         with self._opened() as root, os.fdopen(root.open(name), "rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
 
-    def _ids_of(self, name: str) -> list[str]:
+    def _ids_of(self, name: str) -> Iterator[str]:
         with self._opened() as root:
-            return self._ids(root, name)
+            yield from self._ids(root, name)
 
-    def _ids(self, root: Directory, name: str) -> list[str]:
+    def _ids(self, root: Directory, name: str) -> Iterator[str]:
         with os.fdopen(root.open(name), "rb") as file:
-            return list(file_ids(file, self._columns["file_id"], f"{self._path}/{name}"))
+            yield from file_ids(file, self._columns["file_id"], f"{self._path}/{name}")
 
     def _discard(self, batch_id: str) -> None:
         with self._opened() as root:
@@ -297,7 +301,7 @@ class EmbeddedWarehouse:
         with self._opened() as root:
             try:
                 self._load(row.batch_id, [row])
-                if self._ids(root, written) != [row.file_id]:
+                if list(self._ids(root, written)) != [row.file_id]:
                     raise TransientError(_NOT_READ_BACK)
             finally:
                 self._discard_in(root, row.batch_id)
@@ -342,6 +346,10 @@ class EmbeddedWarehouse:
             message = f"the warehouse at {self._path} cannot be used: {error}"
             hint = _HINTS.get(error.errno or 0, "see that its file system is mounted and has it")
             raise DependencyDownError("warehouse", message, hint=hint) from error
+
+
+def _some(ids: Iterator[str]) -> list[str]:
+    return list(islice(ids, _AT_ONCE))
 
 
 def _likely_first(names: list[str], keys: Iterable[RowKey]) -> list[str]:

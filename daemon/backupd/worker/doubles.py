@@ -16,13 +16,14 @@ from backupd.core.stages import Stage
 from backupd.worker.batches import DEPENDENCY, LATE
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from backupd.core.ports import RowKey, Warehouse
     from backupd.worker.shop import Shop
 
 log = structlog.get_logger()
 
+_AT_ONCE = 5_000  # files whose rows are counted in one reading of their partitions
 _NAMED = 5  # files, and statements, in the incident's words
 
 
@@ -46,18 +47,21 @@ class DoublesLane:
         await self._look()
 
     async def _look(self) -> None:
-        await self._count(await self._shop.ledger.due_row_counts(self._shop.now()))
+        due = self._shop.ledger.due_row_counts
+        while (keys := await due(self._shop.now(), _AT_ONCE)) and await self._count(keys):
+            pass
         doubled = await self._shop.ledger.doubled_rows()
         if doubled != self._told:
             await self._tell(doubled)
             self._told = doubled
 
-    async def _count(self, keys: Sequence[RowKey]) -> None:
+    async def _count(self, keys: Sequence[RowKey]) -> bool:
+        """Count the rows of these files; tell whether that could be done."""
         breakers = self._shop.breakers
         if not keys or breakers.is_down(DEPENDENCY) or breakers.is_paused(DEPENDENCY):
-            return
+            return False
         try:
-            rows = Counter([key async for key in self._warehouse.rows({k.file_date for k in keys})])
+            rows = await self._rows_of(frozenset(keys))
         except LedgerError:
             raise
         except Exception as error:
@@ -66,13 +70,22 @@ class DoublesLane:
             elif not isinstance(error, BackupdError):
                 raise
             log.warning("rows could not be counted again", rows=len(keys), reason=str(error))
-            return
+            return False
         later = self._shop.now() + LATE
         counts = [
             RowCount(key=key, doubled=rows[key] > 1, due_at=later if rows[key] > 1 else None)
             for key in keys
         ]
         await self._shop.ledger.note_row_counts(counts)
+        return True
+
+    async def _rows_of(self, keys: Collection[RowKey]) -> Counter[RowKey]:
+        """Count: of the others in their partitions, which may be millions, nothing is kept."""
+        rows: Counter[RowKey] = Counter()
+        async for key in self._warehouse.rows({key.file_date for key in keys}):
+            if key in keys:
+                rows[key] += 1
+        return rows
 
     async def _tell(self, doubled: Sequence[RowKey]) -> None:
         now = self._shop.now()
