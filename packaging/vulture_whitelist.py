@@ -5,7 +5,7 @@ from impala.hiveserver2 import HiveServer2Cursor
 from backupd.cli.admin import LazyGroup
 from backupd.core.ports import Totals
 from backupd.core.records import ProductionRow
-from backupd.intake.observer import _Directory
+from backupd.intake.observer import _Reader
 from backupd.ops.journal import JournalLogger
 from backupd.ops.metrics import _Now
 from backupd.warehouse.hive_connection import ImpatientCursor
@@ -19,9 +19,7 @@ LazyGroup.get_command
 LazyGroup.format_commands
 LazyGroup.context.obj  # click hands it to the commands
 
-_Directory.on_event  # watchdog calls these in its thread
-_Directory.on_watch_deleted
-_Directory.on_queue_overflow
+_Reader.handle_event  # watchdog calls it in its thread
 
 _Now.collect  # prometheus-client calls it at each scrape
 

@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 from structlog.testing import capture_logs
-from watchdog.observers.inotify_c import InotifyFD
 
 from backupd.core.stages import Stage, Status
 from backupd.intake.hints import PendingHints
-from backupd.intake.observer import Observer
+from backupd.intake.observer import Observer, _Reader
 from backupd.localfs.directory import Directory
 from support.intake import a_feed, watching
 
@@ -79,6 +78,34 @@ def test_a_directory_is_watched_once_and_anew_when_it_is_another(
     watch.names("a")
 
 
+def test_a_directory_that_has_two_paths_is_told_under_both(watch: Watch, tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").symlink_to(tmp_path / "a")
+    watch.at(str(tmp_path / "a"))
+    with Directory.at(str(tmp_path / "a")) as directory:
+        assert watch.observer.watch(str(tmp_path / "b"), directory)
+    (tmp_path / "a" / "x").touch()
+    assert watch.came.wait(10)
+    deadline = time.monotonic() + 30
+    told: set[str] = set()
+    while len(told) < 2 and time.monotonic() < deadline:
+        told |= watch.pending.take().names.keys()
+    assert told == {str(tmp_path / "a"), str(tmp_path / "b")}
+
+
+def test_a_directory_that_was_removed_is_watched_anew_when_it_is_back(
+    watch: Watch, tmp_path: Path
+) -> None:
+    directory = tmp_path / "d"
+    for name in ("a", "b"):
+        directory.mkdir()
+        assert watch.at(str(directory))
+        (directory / name).touch()
+        watch.names(name)
+        (directory / name).unlink()
+        directory.rmdir()
+
+
 def test_a_new_directory_is_told_as_a_tree(watch: Watch, tmp_path: Path) -> None:
     watch.at(str(tmp_path))
     (tmp_path / "new").mkdir()
@@ -128,7 +155,7 @@ async def test_without_watches_to_be_had_a_feed_is_polled(
     def no_more(*_: object) -> int:
         raise OSError(errno.ENOSPC, "inotify watch limit reached")
 
-    monkeypatch.setattr(InotifyFD, "add_callback", no_more)
+    monkeypatch.setattr(_Reader, "add", no_more)
     (tmp_path / "feed").mkdir()
     with capture_logs() as logs:
         async with watching(tmp_path, [a_feed(tmp_path / "feed")], rescan_every=0.1) as watched:

@@ -12,7 +12,10 @@ from backupd.cli.comparing import Comparison
 from backupd.core.ports import RowKey
 from backupd.core.records import RowCount
 from backupd.core.stages import Stage, Status
+from backupd.intake.hints import PendingHints
+from backupd.intake.observer import Observer
 from backupd.ledger import LedgerReader, schema
+from backupd.localfs.directory import Directory
 from backupd.supervisor import Supervisor
 from backupd.worker import DoublesLane
 from support.configs import loaded
@@ -79,6 +82,18 @@ async def test_reconcile_keeps_a_few_bytes_of_each_row_of_a_partition(tmp_path: 
         assert [each async for each in comparison.page([file])] == []
     reader.close()
     assert taken.peak / Full.COUNT < 30  # bytes
+
+
+def test_a_watched_directory_takes_little(tmp_path: Path) -> None:
+    directories = [tmp_path / f"exchange_{number:06d}" for number in range(10_000)]
+    observer = Observer(PendingHints(lambda: None))
+    with measured() as taken:
+        for directory in directories:
+            directory.mkdir()
+            with Directory.at(str(directory)) as opened_one:
+                assert observer.watch(str(directory), opened_one)
+    observer.stop()
+    assert taken.kept / len(directories) < 600  # bytes
 
 
 def _batches_of_500(connection: sa.Connection, numbers: Sequence[int]) -> list[None]:

@@ -84,8 +84,7 @@ async def test_the_observer_gives_a_sign_unless_it_hangs(tmp_path: Path) -> None
         await lives(watched.intake.sign_of_life)
         observer = watched.intake._watcher._observer
         assert observer is not None
-        (known,) = observer._watched.values()
-        known.on_event = lambda _: go_on.wait(PATIENCE)  # type: ignore[method-assign, assignment]
+        observer._hints.add = lambda *_: go_on.wait(PATIENCE)  # type: ignore[method-assign, assignment]
         (directory / "eLUX_1.csv").touch()
         waiting = await hangs(watched.intake.sign_of_life)
         go_on.set()

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
     from pathlib import Path
 
-PATIENCE = 20.0  # seconds until a condition that does not come true fails its test
+PATIENCE = 60.0  # seconds until a condition that does not come true fails its test
 
 
 def a_feed(directory: Path | str, **changes: object) -> Feed:

@@ -8,28 +8,27 @@ Sub-directories are watched by the scan, just before it lists them, so that none
 
 from __future__ import annotations
 
-import errno
-import itertools
+import ctypes
 import os
 import tempfile
 import threading
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import structlog
 from watchdog.observers.inotify_c import (
-    CallbackId,
     InotifyConstants,
     InotifyEvent,
     InotifyFD,
     Mask,
     WatchDescriptor,
+    inotify_add_watch,
+    inotify_rm_watch,
 )
 
-from backupd.core.names import escaped
-
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from backupd.intake.hints import PendingHints
     from backupd.localfs.directory import Directory
 
@@ -47,7 +46,6 @@ _SIGN_MASK = Mask(
     InotifyConstants.IN_OPEN | InotifyConstants.IN_ONLYDIR | InotifyConstants.IN_ONESHOT
 )
 _JOIN_SECONDS = 5.0
-_ids = itertools.count()
 
 
 class Observer:
@@ -56,9 +54,12 @@ class Observer:
     def __init__(self, hints: PendingHints) -> None:
         """Raise OSError (EMFILE) when there are no more inotify instances to be had."""
         self._hints = hints
-        self._reader = InotifyFD()
+        self._reader = _Reader(self._on_event)
         self._watched: dict[str, _Directory] = {}
-        self._lock = threading.Lock()  # two scans may come to the same directory at once
+        self._by_descriptor: dict[WatchDescriptor, _Directory] = {}
+        self._signs: dict[WatchDescriptor, threading.Event] = {}
+        # Two scans may come to the same directory at once, and an event before a watch is noted.
+        self._lock = threading.Lock()
         self._own: tempfile.TemporaryDirectory[str] | None = None
         self._reader.start()
 
@@ -77,19 +78,21 @@ class Observer:
             if self.watches(path, found.st_dev, found.st_ino):
                 return False
             self._forget(path)
-            watched = _Directory(path, (found.st_dev, found.st_ino), self._hints, self._watched)
             # By its descriptor: the path may lead elsewhere by now.
-            self._add(watched, f"/proc/self/fd/{directory.descriptor}")
+            wd = self._reader.add(f"/proc/self/fd/{directory.descriptor}", _MASK)
+            known = self._by_descriptor.setdefault(wd, _Directory(wd, found.st_dev, found.st_ino))
+            known.paths += (path,)
+            self._watched[path] = known
         return True
 
     def watches(self, path: str, dev: int, ino: int) -> bool:
         """Tell whether this very directory is watched under this path."""
         known = self._watched.get(path)
-        return known is not None and known.inode == (dev, ino)
+        return known is not None and (known.dev, known.ino) == (dev, ino)
 
     def forget_gone(self) -> None:
         """Give back the watches of directories that are no longer where they were."""
-        gone = [path for path, known in list(self._watched.items()) if not known.in_place()]
+        gone = [path for path in list(self._watched) if not self._is_in_place(path)]
         with self._lock:
             for path in gone:
                 self._forget(path)
@@ -101,11 +104,12 @@ class Observer:
         """
         if self._own is None:
             self._own = tempfile.TemporaryDirectory(prefix="backupd-")
-        sign = _Sign()
         path = self._own.name
-        self._reader.add_callback(os.fsencode(path), _SIGN_MASK, sign, CallbackId(next(_ids)))
+        with self._lock:
+            sign = threading.Event()
+            self._signs[self._reader.add(path, _SIGN_MASK)] = sign
         os.close(os.open(path, os.O_RDONLY | os.O_DIRECTORY))
-        return sign.seen
+        return sign
 
     def stop(self) -> None:
         """End the thread and give the watches back."""
@@ -114,85 +118,99 @@ class Observer:
         if self._own is not None:
             self._own.cleanup()
 
-    def _add(self, directory: _Directory, place: str) -> None:
-        directory.wd = self._reader.add_callback(place.encode(), _MASK, directory, directory.id)
-        if directory.wd < 0:  # watchdog's way to say EACCES
-            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), directory.path)
-        self._watched[directory.path] = directory
-
-    def _forget(self, path: str) -> None:
-        directory = self._watched.pop(path, None)
-        if directory:
-            self._reader.remove_callbacks([(directory.wd, directory.id)])
-
-
-@dataclass(eq=False)
-class _Directory:
-    """One watched directory. The reader's thread calls its methods.
-
-    An exception here would end that thread, and with it all sight: so none gets out. The id is
-    its own, since a directory that was renamed is watched twice for a while, by one descriptor.
-    """
-
-    path: str
-    inode: tuple[int, int]
-    hints: PendingHints
-    watched: dict[str, _Directory]
-
-    def __post_init__(self) -> None:
-        self.id = CallbackId(next(_ids))
-        self.wd = WatchDescriptor(-1)
-
-    def in_place(self) -> bool:
-        """Tell whether this directory, and no other, still stands at its path."""
+    def _is_in_place(self, path: str) -> bool:
+        """Tell whether the directory that is watched, and no other, still stands at its path."""
         try:
-            return _inode(self.path) == self.inode
+            found = Path(path).stat()
         except OSError:
             return False
+        return self.watches(path, found.st_dev, found.st_ino)
 
-    def on_event(self, event: InotifyEvent) -> None:
+    def _forget(self, path: str) -> None:
+        known = self._watched.pop(path, None)
+        if known is None:
+            return
+        known.paths = tuple(each for each in known.paths if each != path)
+        if not known.paths:
+            del self._by_descriptor[known.wd]
+            self._reader.remove(known.wd)
+
+    # ------------------------------------------------------------------ in the reader's thread
+
+    def _on_event(self, event: InotifyEvent) -> None:
+        """An exception here would end the thread, and with it all sight: so none gets out."""
         try:
-            if not event.name:
-                return  # about the directory itself: the check each second sees to it
-            if event.name.startswith(b"."):
-                return  # never taken; our own removals come by here too
+            self._take(event)
+        except Exception:
+            log.exception("an event could not be handled, looking everywhere")
+            self._hints.request_rescan()
+
+    def _take(self, event: InotifyEvent) -> None:
+        if event.is_queue_overflow:  # the kernel dropped events, of whatever directory
+            self._signs.clear()  # they are asked for again
+            self._hints.request_rescan()
+            return
+        for path in self._paths_of(event):
             name = os.fsdecode(event.name)
             if event.is_directory:
-                self.hints.add_tree(f"{self.path}/{name}")
+                self._hints.add_tree(f"{path}/{name}")
             else:
-                self.hints.add(self.path, name)
-        except Exception:
-            log.exception(
-                "an event could not be handled, looking everywhere", directory=escaped(self.path)
-            )
-            self.hints.request_rescan()
+                self._hints.add(path, name)
 
-    def on_watch_deleted(self, wd: WatchDescriptor) -> None:
+    def _paths_of(self, event: InotifyEvent) -> tuple[str, ...]:
+        """Return the directories in whose names something happened."""
+        with self._lock:
+            if sign := self._signs.pop(event.wd, None):
+                sign.set()
+            if event.is_ignored:
+                self._end(event.wd)
+            known = self._by_descriptor.get(event.wd)
+            # Without a name it is the directory itself: the check each second sees to it. Hidden
+            # files are never taken; our own removals come by here too.
+            if known is None or not event.name or event.name.startswith(b"."):
+                return ()
+            return known.paths
+
+    def _end(self, wd: WatchDescriptor) -> None:
         """The directory was removed or unmounted. Should it come back, it is watched anew."""
-        if self.watched.get(self.path) is self and wd == self.wd:
-            self.watched.pop(self.path, None)
-
-    def on_queue_overflow(self) -> None:
-        """The kernel dropped events, of whatever directory."""
-        self.hints.request_rescan()
+        known = self._by_descriptor.pop(wd, None)
+        for path in known.paths if known else ():
+            self._watched.pop(path, None)
 
 
-class _Sign:
-    """Is called by the reader's thread when something has happened."""
+class _Directory:
+    """One watched directory. There may be very many, so it is small.
 
-    def __init__(self) -> None:
-        self.seen = threading.Event()
+    One that was renamed is watched under two paths for a while, by one descriptor.
+    """
 
-    def on_event(self, _: InotifyEvent) -> None:
-        self.seen.set()
+    __slots__ = ("dev", "ino", "paths", "wd")
 
-    def on_watch_deleted(self, _: WatchDescriptor) -> None:
-        self.seen.set()
+    def __init__(self, wd: WatchDescriptor, dev: int, ino: int) -> None:
+        self.wd = wd
+        self.dev = dev
+        self.ino = ino
+        self.paths: tuple[str, ...] = ()
 
-    def on_queue_overflow(self) -> None:
-        """The kernel may have dropped it: it is asked for again."""
 
+class _Reader(InotifyFD):
+    """watchdog's thread that reads events. What it would keep of each watch is left out."""
 
-def _inode(path: str) -> tuple[int, int]:
-    found = Path(path).stat()
-    return found.st_dev, found.st_ino
+    def __init__(self, take: Callable[[InotifyEvent], None]) -> None:
+        super().__init__()
+        self._take = take
+
+    def handle_event(self, event: InotifyEvent) -> None:
+        self._take(event)
+
+    def add(self, path: str, mask: Mask) -> WatchDescriptor:
+        """Watch a directory, or find that it is watched. Raises OSError."""
+        wd = inotify_add_watch(self._inotify_fd, os.fsencode(path), mask)
+        if wd < 0:
+            error = ctypes.get_errno()
+            raise OSError(error, os.strerror(error), path)
+        return wd
+
+    def remove(self, wd: WatchDescriptor) -> None:
+        """Watch it no more. One that is gone has taken its watch along."""
+        inotify_rm_watch(self._inotify_fd, wd)
