@@ -40,6 +40,22 @@ def test_run_once_says_why_it_is_not_through_and_ends_with_1(tmp_path: Path) -> 
     assert over["until"] is not None
 
 
+def test_a_companion_that_comes_after_its_file_was_done_is_told_of(tmp_path: Path) -> None:
+    late: Changes = {
+        "feeds.traffic.companion_suffix": '".cksum"',
+        "feeds.traffic.companion_required": "false",
+    }
+    host = Host(tmp_path, late)
+    host.deliver("one.csv")
+    assert host.once().returncode == 0
+    companion = host.deliver("one.cksum", b"1 2\n")
+    assert host.once().returncode == 1
+    (only,) = incidents(host)
+    assert only["reason"].startswith(f"{companion}: it is a companion that came after its file")
+    companion.unlink()
+    assert host.once().returncode == 0
+
+
 def test_a_directory_that_cannot_be_listed_is_told_of(tmp_path: Path) -> None:
     host = Host(tmp_path, {"feeds.traffic.recursive": "true"})
     for name, mode in (("unlisted", 0o300), ("closed", 0o000), ("unentered", 0o600)):

@@ -47,6 +47,7 @@ ASKED: dict[str, tuple[Callable[..., Any], tuple[Any, ...], set[str]]] = {
     ),
     "next_due_batch": (reports.next_due_batch, (Stage.LOAD,), {"batches_open"}),
     "known": (intake_verbs.known, (["/a", "/b"],), {"files_local", "files_path"}),
+    "late_companions": (intake_verbs.late_companions, ({"/a.cksum": "/a"},), {"files_path"}),
     "twins": (intake_verbs._twins, ([FILE],), {"files_twins"}),
     "wake_companions": (intake_verbs.wake_companions, ([("/a", NOW)],), {"files_companion"}),
     "oldest_open": (reports.oldest_open, (), {"files_open"}),

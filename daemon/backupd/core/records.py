@@ -171,6 +171,14 @@ class Known(NamedTuple):
     stays: bool = False  # that one is done, or held by hand
 
 
+class DoneFile(NamedTuple):
+    """What is known of a file that is done, and gone from its feed."""
+
+    feed: str
+    size_bytes: int | None
+    sha256: str | None
+
+
 class Seen(Enum):
     """What became of a sighting."""
 

@@ -13,6 +13,7 @@ from backupd.core.records import Seen
 from backupd.core.stages import Stage, Status
 from backupd.intake.asides import id_of_aside, put_back
 from backupd.intake.kept import KeptFiles
+from backupd.intake.late import LateCompanions
 from backupd.intake.oddities import Oddities, Tally
 from backupd.intake.scan import CHUNK, Tree, feed_of
 
@@ -40,6 +41,7 @@ class Finder:
         self.found: Counter[str] = Counter()
         self.oddities = Oddities()
         self.kept = KeptFiles(ledger, self._take_changed)
+        self._late = LateCompanions(ledger, settling.settings)
         self._ledger = ledger
         self._health = health
         self._scanner = scanner
@@ -54,6 +56,7 @@ class Finder:
         for tree in self.trees(roots):
             odd = self.oddities.begin(tree.root.directory)
             async for chunk in _chunks(self._scanner.walk(tree, odd)):
+                await self._late.count(tree, chunk)
                 if not companions:
                     chunk.companions.clear()
                 await self._take(tree, chunk, source)

@@ -8,9 +8,9 @@ from backupd.core.records import Seen, Sighting
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
-    from backupd.core.records import FeedMount, FileRecord, Known, Move
+    from backupd.core.records import DoneFile, FeedMount, FileRecord, Known, Move
 
 __all__ = ["IntakeLedger", "Seen", "Sighting"]
 
@@ -58,6 +58,14 @@ class IntakeLedger(Protocol):
 
     async def wake_companions(self, paths: Sequence[str], now: float) -> None:
         """Make the files that wait in settle and expect their companion at these paths due now."""
+        ...
+
+    async def late_companions(self, stems: Mapping[str, str]) -> dict[str, DoneFile]:
+        """Return which of these companions no file needs any more, with the last that did.
+
+        `stems` maps the paths of companions to what they share with the path of their file: all
+        but the last extension.
+        """
         ...
 
     async def feed_mounts(self) -> dict[str, FeedMount]:

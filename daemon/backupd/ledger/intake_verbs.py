@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from backupd.core.archive_names import versioned
 from backupd.core.moves import NEVER, closed, requeued
-from backupd.core.records import Event, FileRecord, Known, Move, Seen, Sighting, new_id
+from backupd.core.records import DoneFile, Event, FileRecord, Known, Move, Seen, Sighting, new_id
 from backupd.core.stages import Stage, Status
 from backupd.ledger import verbs
 from backupd.ledger.prepared import Prepared
@@ -204,6 +204,32 @@ def wake_companions(connection: sa.Connection, wakes: Sequence[tuple[str, float]
         [{"companion": os.fsencode(path), "now": now} for path, now in wakes],
     )
     return [None] * len(wakes)
+
+
+def late_companions(connection: sa.Connection, stems: Mapping[str, str]) -> dict[str, DoneFile]:
+    """Return the companions all of whose files are done and gone, with the newest of these."""
+    found: dict[str, DoneFile] = {}
+    for path, stem in stems.items():
+        values = {"companion": path, "stem": stem, "low": f"{stem}.", "high": f"{stem}/"}
+        encoded = {name: os.fsencode(value) for name, value in values.items()}
+        rows = _OF_COMPANION.run(connection, encoded).all()
+        if rows and all(row.status == Status.DONE and not row.local for row in rows):
+            found[path] = DoneFile(rows[0].feed, rows[0].size_bytes, rows[0].sha256)
+    return found
+
+
+# By the path, which has an index: it is the companion's but for the last extension.
+_OF_COMPANION = Prepared(
+    sa.select(*(files.c[name] for name in ("feed", "size_bytes", "sha256", "status", "local")))
+    .where(
+        sa.or_(
+            files.c.path == sa.bindparam("stem"),
+            sa.and_(files.c.path >= sa.bindparam("low"), files.c.path < sa.bindparam("high")),
+        ),
+        files.c.companion_path == sa.bindparam("companion"),
+    )
+    .order_by(sa.literal_column("files.rowid").desc())
+)
 
 
 def remember_roots(connection: sa.Connection, roots: Sequence[tuple[str, FeedMount]]) -> list[None]:

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
     from backupd.core.incidents import Case, Incident, Notice, Outage, Troubles
     from backupd.core.ports import RowKey
-    from backupd.core.records import FeedMount, OwedRefresh, RowCount, Statement
+    from backupd.core.records import DoneFile, FeedMount, OwedRefresh, RowCount, Statement
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -248,6 +248,10 @@ class Ledger:
             items = [(path, now) for path in paths]
             await self._writer.apply(intake_verbs.wake_companions, items)
             self.wake(Stage.SETTLE)
+
+    async def late_companions(self, stems: Mapping[str, str]) -> dict[str, DoneFile]:
+        """Return which of these companions no file needs any more, with the last that did."""
+        return await self.ask(intake_verbs.late_companions, stems)
 
     async def feed_mounts(self) -> dict[str, FeedMount]:
         """Return where each feed was last seen, for feeds whose files may be missed."""
