@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -217,6 +218,22 @@ async def test_a_trial_that_takes_long_holds_up_nothing_else(bench: Bench) -> No
         assert await bench.take_turns() <= 2
         trial.go.set()
         await bench.until(all_at(Stage.CLEANUP))
+
+
+@pytest.mark.parametrize("turns", range(5))
+async def test_a_sleeping_lane_that_is_woken_and_ended_at_once_ends(
+    bench: Bench, turns: int
+) -> None:
+    wake, looked_at = asyncio.Event(), time.monotonic() + 3600
+    sleeping = asyncio.create_task(bench.shop.sleep(wake, None, looked_at))
+    for _ in range(5):  # until it sleeps
+        await asyncio.sleep(0)
+    wake.set()
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    sleeping.cancel()
+    await asyncio.wait([sleeping], timeout=5)
+    assert sleeping.cancelled()
 
 
 async def test_a_lane_sleeps_while_its_dependency_is_down_and_nothing_is_due(

@@ -79,5 +79,7 @@ class Shop:
             await asyncio.sleep(0)  # the others have their turn, however much is due
             return
         with suppress(TimeoutError):
-            await asyncio.wait_for(wake.wait(), pause)
+            # Not `wait_for`: before Python 3.12 it loses a cancellation that comes with a wake-up.
+            async with asyncio.timeout(pause):
+                await wake.wait()
             await asyncio.sleep(looked_at + _LOOKS_APART - time.monotonic())
