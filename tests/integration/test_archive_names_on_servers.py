@@ -14,13 +14,12 @@ from typing import TYPE_CHECKING, NamedTuple
 import pytest
 
 from backupd.archive import SendStream, open_archive
-from backupd.archive.connection import CONNECTIONS
 from backupd.archive.sftp_trial import HOST
 from backupd.core.archive_names import versioned
 from backupd.core.errors import DependencyDownError, TransientError, UnknownOutcomeError
 from backupd.core.places import MARK_FILE
 from backupd.stages import Ship, ShipRules
-from support.archives import archive_section
+from support.archives import CONNECTIONS, archive_section
 from support.files import registered, task_of
 from support.odd_sftp import ROOMY, OddServer, serving
 from support.sftp_servers import SftpServer, running_dropbear, running_proftpd, running_rclone

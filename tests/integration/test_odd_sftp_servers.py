@@ -9,6 +9,7 @@ import pytest
 
 from backupd.archive import connection, open_archive
 from backupd.core.errors import DependencyDownError, TransientError, UnknownOutcomeError
+from support.archives import CONNECTIONS
 from support.odd_sftp import ROOMY, OddServer, serving
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ async def put(archive: Archive, name: str = "d/a.csv", part_id: str = "1") -> Pu
 
 async def met(archive: Archive) -> None:
     """Have each connection made, and its server tried, before it becomes odd."""
-    for number in range(2 * connection.CONNECTIONS):
+    for number in range(2 * CONNECTIONS):
         await put(archive, f"met/{number}.csv")
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from backupd.archive import connection, open_archive
+from backupd.archive import login, open_archive
 from backupd.core.errors import (
     BackupdError,
     DependencyDownError,
@@ -16,7 +16,7 @@ from backupd.core.errors import (
     TransientError,
     UnknownOutcomeError,
 )
-from support.archives import archive_section
+from support.archives import CONNECTIONS, archive_section
 from support.proxy import running_proxy
 from support.sshd import SshServer, running_sshd
 
@@ -119,7 +119,7 @@ async def test_a_cut_while_many_files_are_under_way_fails_none_for_good(
         proxy.cut_after_more(5_000_000)
         await asyncio.gather(*(ship_stubbornly(archive, name) for name in names))
         assert all([await holds(archive, name) for name in names])
-        assert proxy.connections <= 2 * connection.CONNECTIONS
+        assert proxy.connections <= 2 * CONNECTIONS
         await archive.aclose()
     assert files_below(tmp_path / "root") == sorted(names)
 
@@ -127,11 +127,11 @@ async def test_a_cut_while_many_files_are_under_way_fails_none_for_good(
 async def test_a_frozen_server_is_noticed_and_used_again_when_it_thaws(
     archive: Archive, server: SshServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connection, "KEEPALIVE_EVERY", 0.1)
-    monkeypatch.setattr(connection, "LOGIN_WITHIN", 0.5)
+    monkeypatch.setattr(login, "KEEPALIVE_EVERY", 0.1)
+    monkeypatch.setattr(login, "LOGIN_WITHIN", 0.5)
     await put(archive, "a.csv")
     server.freeze()
-    for _ in range(connection.CONNECTIONS + 1):
+    for _ in range(CONNECTIONS + 1):
         with pytest.raises(DependencyDownError):
             await put(archive, "b.csv")
     server.thaw()
@@ -142,7 +142,7 @@ async def test_a_frozen_server_is_noticed_and_used_again_when_it_thaws(
 async def test_a_silent_network_is_noticed(
     server: SshServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connection, "KEEPALIVE_EVERY", 0.5)
+    monkeypatch.setattr(login, "KEEPALIVE_EVERY", 0.5)
     async with running_proxy(server.host, server.port) as proxy:
         server.trust_also(proxy.port)
         archive = open_archive(archive_section(tmp_path / "root", server, port=proxy.port))
@@ -184,7 +184,7 @@ async def test_a_changed_host_key_is_never_accepted(archive: Archive, server: Ss
     server.stop()
     server.new_host_key()
     server.start()
-    for _ in range(connection.CONNECTIONS + 1):
+    for _ in range(CONNECTIONS + 1):
         with pytest.raises(DependencyDownError) as caught:
             await put(archive, "b.csv")
     assert "host key" in str(caught.value)

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from support.sftp_servers import SftpServer
     from support.sshd import SshServer
 
+CONNECTIONS = 2  # as the config has it by default
+
 # The kinds that the contract suite tries, beside the fake.
 REAL_ARCHIVES = ("local", "sftp", "sftp-only", "dropbear", "proftpd", "replacing")
 
@@ -37,6 +39,7 @@ def archive_section(
         known_hosts_file=None if server is None else server.known_hosts,
         compression="gzip",
         compression_level=1,
+        connections=CONNECTIONS,
         verify=verify,
     )
 

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, ClassVar
 import asyncssh
 
 from backupd.config.sections import ArchiveSection
+from support.archives import CONNECTIONS
+from support.sftp_servers import write_secret
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable
@@ -86,10 +88,15 @@ class OddServer(asyncssh.SFTPServer):
 
 
 @contextlib.asynccontextmanager
-async def serving(directory: Path, odd: type[OddServer]) -> AsyncIterator[ArchiveSection]:
-    """Serve the whole host by `odd`; yield the section of an archive below `directory`."""
+async def serving(
+    directory: Path, odd: type[OddServer], **options: object
+) -> AsyncIterator[ArchiveSection]:
+    """Serve the whole host by `odd`; yield the section of an archive below `directory`.
+
+    `options` are more of asyncssh's.
+    """
     host_key, user_key = (asyncssh.generate_private_key("ssh-ed25519") for _ in range(2))
-    user_key.write_private_key(directory / "identity")
+    write_secret(directory / "identity", user_key.export_private_key())
     user_key.write_public_key(directory / "authorized")
     server = await asyncssh.listen(
         "127.0.0.1",
@@ -98,12 +105,15 @@ async def serving(directory: Path, odd: type[OddServer]) -> AsyncIterator[Archiv
         authorized_client_keys=str(directory / "authorized"),
         sftp_factory=odd,
         allow_scp=False,
+        **options,
     )
     known = f"[127.0.0.1]:{server.get_port()} {host_key.export_public_key().decode()}"
     (directory / "known_hosts").write_text(known)
-    yield _section(directory, server.get_port())
-    server.close()
-    await server.wait_closed()
+    try:
+        yield _section(directory, server.get_port())
+    finally:
+        server.close()
+        await server.wait_closed()
 
 
 def _section(directory: Path, port: int) -> ArchiveSection:
@@ -118,5 +128,6 @@ def _section(directory: Path, port: int) -> ArchiveSection:
         known_hosts_file=directory / "known_hosts",
         compression="none",
         compression_level=1,
+        connections=CONNECTIONS,
         verify="readback",
     )

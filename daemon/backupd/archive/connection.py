@@ -1,44 +1,35 @@
-"""Connections to an SFTP server: few of them, shared by many files, built up again when lost."""
+"""One connection to an SFTP server: what is asked on it, and when it counts as lost."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
 import time
 from typing import TYPE_CHECKING, TypeVar
 
 import asyncssh
-from asyncssh.constants import MSG_IGNORE
+from asyncssh.constants import OPEN_CONNECT_FAILED
 
 from backupd.core.errors import DependencyDownError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
 
-    from asyncssh.packet import SSHPacketLogger
-
-    from backupd.config.sections import ArchiveSection
-
 T = TypeVar("T")
 
-# Two keep two server processes busy: one hashes or flushes while the other writes. More gained
-# nothing, since on this side one thread encrypts for all of them.
-CONNECTIONS = 2
-CONNECT_WITHIN = 15.0  # seconds for TCP
-LOGIN_WITHIN = 30.0  # seconds more for key exchange and login, which name service may slow down
-# A server that froze, or a network that swallows packets, is noticed after about 40 s.
-KEEPALIVE_EVERY = 10.0
-KEEPALIVE_MISSED = 3
 # For one answer. Not shorter: sftp-server does one thing after another, and the flush of some GiB
 # to a slow disk holds up all else on the connection for minutes.
 ANSWER_WITHIN = 300.0
 CLOSE_WITHIN = 5.0
 LOOK_EVERY = 1.0  # seconds between looks whether an answer is overdue
+# Servers, and what lies between, close what is idle, and do not always say so: after so many
+# seconds without a request a connection is tried by a small one before it is used.
+RESTED_AFTER = 1.0
+GREETED_WITHIN = 10.0
 # Written but not answered yet, on one connection: 4 MiB with OpenSSH. Enough for 160 MB/s over
 # 50 ms on both, and little enough that the last of them is answered in time on a slow line.
 BLOCKS_IN_FLIGHT = 16
-# In hardware on both sides, and the MAC comes with it: twice the speed of the default.
-CIPHERS = "^aes128-gcm@openssh.com"
 
 GONE = (
     asyncssh.SFTPConnectionLost,
@@ -63,6 +54,9 @@ class Link:
         self._watching: asyncio.TimerHandle | None = None
         self._silent = False
         self._given_up = False
+        self._last_answer_at = time.monotonic()
+        self._greeting: asyncio.Task[None] | None = None
+        self._ending = asyncio.create_task(self._notice_the_end())
 
     @property
     def lost(self) -> bool:
@@ -90,9 +84,48 @@ class Link:
             raise self._gone(error) from error
         finally:
             del self._answer_by[asked]
+            self._rest()
         if self._silent:  # what came when it was given up is no answer
             raise self._did_not_answer()
         return answer
+
+    async def answers(self) -> bool:
+        """Tell whether it can be used. After a rest it is tried, once for all who come then."""
+        if self._greeting is None and self._has_rested():
+            self._greeting = asyncio.create_task(self._greet())
+        if self._greeting is not None:
+            await asyncio.shield(self._greeting)
+        return not self.lost
+
+    def _rest(self) -> None:
+        if self._answer_by:
+            return
+        self._last_answer_at = time.monotonic()
+        if self._given_up:  # soon: who got an answer may go on asking
+            asyncio.get_running_loop().call_soon(self._close_at_rest)
+
+    def _close_at_rest(self) -> None:
+        if not self._answer_by:
+            self._connection.abort()
+
+    def _has_rested(self) -> bool:
+        return not self._answer_by and time.monotonic() - self._last_answer_at > RESTED_AFTER
+
+    async def _greet(self) -> None:
+        try:
+            with contextlib.suppress(asyncssh.SFTPError, DependencyDownError):
+                await self.ask(self.sftp.realpath(b"."), within=GREETED_WITHIN)
+        finally:
+            self._greeting = None
+
+    async def _notice_the_end(self) -> None:
+        """Use it no more when the server ends the SFTP session, perhaps alone.
+
+        A command that still takes sums on the connection comes to its end.
+        """
+        await self.sftp.wait_closed()
+        self._given_up = True
+        self._rest()
 
     def _watch(self) -> None:
         """Look after the requests until all are answered: one timer for many of them."""
@@ -107,15 +140,13 @@ class Link:
             self.abort()
         self._watch()
 
-    async def start(self, command: str) -> asyncssh.SSHClientProcess[bytes] | None:
-        """Start a command, its errors thrown away; None where the server runs none for us."""
+    async def start(self, command: str) -> asyncssh.SSHClientProcess[bytes]:
+        """Start a command, its errors thrown away.
+
+        Raises asyncssh.ChannelOpenError where the server runs none for us.
+        """
         starting = self._connection.create_process(command, encoding=None, stderr=asyncssh.DEVNULL)
-        try:
-            return await self.ask(starting)
-        except asyncssh.ChannelOpenError as error:
-            if self.lost:
-                raise self._gone(error) from error
-            return None
+        return await self.ask(begun(self._connection, starting))
 
     def abort(self) -> None:
         """Give it up at once; whoever waits for an answer is told."""
@@ -145,123 +176,23 @@ class Link:
         try:
             async with asyncio.timeout(CLOSE_WITHIN):
                 await self._connection.wait_closed()
+                await self._ending
         except TimeoutError:
             self.abort()
 
 
-class Links:
-    """The connections of one archive. Made when first needed, and again after a loss."""
+async def begun(connection: asyncssh.SSHClientConnection, session: Awaitable[T]) -> T:
+    """Return the session. asyncssh.ConnectionLost where the connection was closed meanwhile.
 
-    def __init__(self, section: ArchiveSection) -> None:
-        """Nothing is connected yet."""
-        self._section = section
-        self._opening: list[asyncio.Task[Link] | None] = [None] * CONNECTIONS
-        self._next = 0
-
-    async def take(self) -> Link:
-        """Return a link that stands, each in its turn. DependencyDownError when there is none."""
-        self._next = (self._next + 1) % CONNECTIONS
-        opening = self._opening[self._next]
-        if opening is None or _failed(opening):
-            opening = asyncio.create_task(connect(self._section))
-            self._opening[self._next] = opening
-        # Shielded, since many wait for the same: all of them get the link, or its error.
-        return await asyncio.shield(opening)
-
-    async def aclose(self) -> None:
-        """Close them all, those too that are still being made."""
-        tasks = [task for task in self._opening if task is not None]
-        self._opening = [None] * CONNECTIONS
-        await asyncio.gather(*(_close(task) for task in tasks))
-
-
-def _failed(opening: asyncio.Task[Link]) -> bool:
-    if not opening.done():
-        return False
-    return opening.cancelled() or opening.exception() is not None or opening.result().lost
-
-
-async def _close(opening: asyncio.Task[Link]) -> None:
-    opening.cancel()
-    await asyncio.wait([opening])
-    if not _failed(opening):
-        await opening.result().aclose()
-
-
-async def connect(section: ArchiveSection) -> Link:
-    """Log in and begin SFTP. The host key is always checked.
-
-    Raises DependencyDownError, with what to do, for whatever stands in the way.
+    asyncssh tells that a moment later than it refuses the session, and stumbles over one that is
+    closed while it begins.
     """
-    address = f"{section.username}@{section.host}:{section.port}"
     try:
-        connection = await asyncssh.connect(
-            section.host,
-            section.port,
-            username=section.username,
-            password=section.password,
-            client_keys=[str(section.identity_file)] if section.identity_file else None,
-            known_hosts=str(section.known_hosts_file),
-            config=[],  # nobody's ~/.ssh/config may change where or how we connect
-            agent_path=None,
-            encryption_algs=CIPHERS,
-            compression_algs=["none"],  # what we send is compressed already
-            connect_timeout=CONNECT_WITHIN,
-            login_timeout=LOGIN_WITHIN,
-            keepalive_interval=KEEPALIVE_EVERY,
-            keepalive_count_max=KEEPALIVE_MISSED,
-        )
-    except (OSError, ValueError, asyncssh.Error) as error:
-        raise _cannot_connect(section, address, error) from error
-    _spare_empty_packets(connection)
-    return await _begin_sftp(connection, address)
-
-
-def _spare_empty_packets(connection: asyncssh.SSHClientConnection) -> None:
-    """Have no empty packet sent before each packet.
-
-    asyncssh sends them against an attack on CBC (RFC 4251, 9.3.1), which it does not offer by
-    itself; with many small files they are a seventh of the work, and a fifth of the server's.
-    """
-    send = connection.send_packet
-
-    def send_packet(pkttype: int, *args: bytes, handler: SSHPacketLogger | None = None) -> None:
-        if pkttype != MSG_IGNORE:
-            send(pkttype, *args, handler=handler)
-
-    connection.send_packet = send_packet  # type: ignore[method-assign]  # it has no switch for it
-
-
-async def _begin_sftp(connection: asyncssh.SSHClientConnection, address: str) -> Link:
-    try:
-        async with asyncio.timeout(LOGIN_WITHIN):
-            return Link(connection, await connection.start_sftp_client(), address)
-    except (OSError, asyncssh.Error) as error:
-        connection.abort()
-        raise DependencyDownError(
-            "archive",
-            f"{address} lets us in but offers no SFTP: {error or type(error).__name__}",
-            hint="look for `Subsystem sftp` in the sshd_config of the archive host",
-        ) from error
-    except BaseException:
-        connection.abort()
-        raise
-
-
-def _cannot_connect(section: ArchiveSection, address: str, error: Exception) -> DependencyDownError:
-    """Say what stands in the way of a connection, and what to do about it."""
-    message = f"cannot connect to {address}: {error or type(error).__name__}"
-    hint = "look whether the archive host and its sshd are up"
-    if isinstance(error, asyncssh.HostKeyNotVerifiable):
-        message = f"the host key of {section.host}:{section.port} is not the one we know: {error}"
-        hint = (
-            f"compare it with the host's own; if it was changed on purpose, put the new one into "
-            f"{section.known_hosts_file} (ssh-keyscan -p {section.port} {section.host})"
-        )
-    elif isinstance(error, asyncssh.PermissionDenied):
-        message = f"{address} refuses our login: {error}"
-        hint = f"add the public half of {section.identity_file} to its authorized_keys"
-    elif isinstance(error, FileNotFoundError | PermissionError | ValueError):
-        message = f"the key or known_hosts file for {address} cannot be used: {error}"
-        hint = f"look at {section.identity_file} and {section.known_hosts_file}"
-    return DependencyDownError("archive", message, hint=hint)
+        return await session
+    except (asyncssh.ChannelOpenError, AttributeError) as error:
+        await asyncio.sleep(0)
+        if connection.is_closed():
+            raise asyncssh.ConnectionLost("closed as a session began") from error
+        if isinstance(error, asyncssh.ChannelOpenError):
+            raise
+        raise asyncssh.ChannelOpenError(OPEN_CONNECT_FAILED, "closed as it began") from error

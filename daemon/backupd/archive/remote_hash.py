@@ -9,16 +9,16 @@ import re
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
-from backupd.archive.connection import CONNECTIONS
+import asyncssh
+
 from backupd.archive.naming import encode
 from backupd.core.gathering import Gathering
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    import asyncssh
-
-    from backupd.archive.connection import Link, Links
+    from backupd.archive.connection import Link
+    from backupd.archive.links import Links
 
     Process = asyncssh.SSHClientProcess[bytes]
 
@@ -41,11 +41,11 @@ _UNESCAPED = {b"\\": b"\\", b"n": b"\n", b"r": b"\r"}
 class RemoteHashes:
     """Asks for sums by path, on all connections."""
 
-    def __init__(self, links: Links) -> None:
+    def __init__(self, links: Links, at_once: int) -> None:
         """Nothing is tried yet."""
         self._links = links
         # As many calls as connections: one big file does not hold up all small ones.
-        self._gathering: Gathering[str, str | None] = Gathering(self._hash_all, at_once=CONNECTIONS)
+        self._gathering: Gathering[str, str | None] = Gathering(self._hash_all, at_once=at_once)
         self._summers: WeakKeyDictionary[Link, Summer] = WeakKeyDictionary()
 
     async def of(self, path: str) -> str | None:
@@ -87,7 +87,8 @@ class Summer:
     async def _sum_batch(self, link: Link, paths: list[bytes]) -> dict[bytes, str]:
         fresh = self._process is None
         if fresh and not self._refused:
-            self._process = await link.start(COMMAND)
+            with contextlib.suppress(asyncssh.ChannelOpenError):
+                self._process = await link.start(COMMAND)
         if self._process is None:
             return {}
         canaries = BATCH - len(paths)

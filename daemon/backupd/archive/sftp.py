@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import asyncssh
 
-from backupd.archive.connection import Links
 from backupd.archive.digest import sha256_of
+from backupd.archive.links import Links
 from backupd.archive.marks import Mark
 from backupd.archive.naming import Place, encode, place
 from backupd.archive.probing import probe_place
@@ -48,7 +48,7 @@ class SftpArchive:
         self._mark = Mark(self, section.root, f"{section.username}@{section.host}:{section.port}")
         self._directories = Directories(self._links, section.root, self._mark.look)
         self._names = Names(section.root)
-        self._hashes = RemoteHashes(self._links)
+        self._hashes = RemoteHashes(self._links, section.connections)
         self._just_named: set[str] = set()  # paths that were not verified yet
         self._free: int | None = None
         self._free_asked_at = float("-inf")

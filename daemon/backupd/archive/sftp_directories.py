@@ -18,7 +18,8 @@ from backupd.core.gathering import Gathering
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
 
-    from backupd.archive.connection import Link, Links
+    from backupd.archive.connection import Link
+    from backupd.archive.links import Links
 
 
 DIRECTORY = asyncssh.FILEXFER_TYPE_DIRECTORY

@@ -11,7 +11,8 @@ from backupd.core.errors import BackupdError
 from backupd.core.ports import Probe
 
 if TYPE_CHECKING:
-    from backupd.archive.connection import Link, Links
+    from backupd.archive.connection import Link
+    from backupd.archive.links import Links
     from backupd.archive.remote_hash import RemoteHashes
 
 CONNECTION = "archive connection"
@@ -23,6 +24,7 @@ async def probe_server(links: Links, hashes: RemoteHashes, root: str) -> list[Pr
         link = await links.take()
         return [
             Probe(CONNECTION, ok=True, detail=f"logged in as {link.address}, host key as known"),
+            Probe("archive connections", ok=True, detail=await links.borne()),
             Probe("archive free space", ok=True, detail=await _free_space(link, root)),
             Probe("archive checksums", ok=True, detail=await _checksums(hashes)),
         ]

@@ -97,6 +97,7 @@ def _archive(values: Mapping[str, Any], secrets: Mapping[str, Any]) -> ArchiveSe
         username=url.username,
         compression=values["compression"],
         compression_level=values["compression_level"],
+        connections=values["connections"],
         verify=values["verify"],
         **secrets,
     )

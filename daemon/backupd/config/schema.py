@@ -128,6 +128,7 @@ ARCHIVE = Table({
     "known_hosts_file": text(default=None, allowed=_FILE),
     "compression": choice("gzip", "none", default="gzip"),
     "compression_level": integer(1, 9, default=1),
+    "connections": integer(1, 32, default=2),
     "verify": choice("auto", "remote-sha256", "readback", default="auto"),
 })  # fmt: skip
 

@@ -112,6 +112,7 @@ class ArchiveSection:
     known_hosts_file: Path | None  # always there for sftp
     compression: Literal["gzip", "none"]
     compression_level: int
+    connections: int  # to the server, as far as it bears them
     verify: Literal["auto", "remote-sha256", "readback"]
 
 
