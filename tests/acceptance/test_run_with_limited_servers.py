@@ -53,6 +53,8 @@ def went_well(host: Host, told: list[dict[str, Any]]) -> None:
         {"most": 1, "beyond": "another is closed"},
         {"drops": 2},
         {"drops": 2, "dropped": "after login"},
+        {"commands": "end"},
+        {"commands": "Welcome!\n"},
     ],
     ids=str,
 )

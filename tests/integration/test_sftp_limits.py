@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import asyncssh
 import pytest
 
-from backupd.archive import connection, links, login, open_archive
+from backupd.archive import connection, links, login, open_archive, remote_hash, sftp
 from backupd.archive.connection import begun
 from backupd.core.errors import BackupdError, DependencyDownError
 from support.archives import archive_section
@@ -196,7 +196,53 @@ async def test_sums_that_are_being_taken_survive_the_end_of_an_idle_session(
         assert (await summing).how == "remote-sha256", await told(archive, "archive checksums")
 
 
-# -- sessions ----------------------------------------------------------------------------------
+# -- commands ----------------------------------------------------------------------------------
+
+WITHOUT_SUMS = {
+    "hang": "no answer within",
+    "swallowed": "no answer within",
+    "end": "SFTP alone",
+    "Welcome!\n": "'Welcome!",
+    "Last login: \x1b[1mnow\x1b[0m ": "'Last login",
+    "d" * 10_000 + "\n": "'ddd",
+}
+
+
+@pytest.mark.parametrize("commands", WITHOUT_SUMS)
+async def test_where_commands_give_no_sums_files_are_read_back(
+    tmp_path: Path, commands: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(remote_hash, "CANARIES_WITHIN", 0.5)
+    async with limited(tmp_path, commands=commands) as limits, opened(limits) as archive:
+        await put_all(archive)
+        verdicts = await asyncio.gather(*(verified(archive, name) for name in NAMES))
+        assert {verdict.how for verdict in verdicts} == {"readback"}
+        asked, logins = limits.asked_for_sums, limits.logins
+        line = await told(archive, "archive checksums")
+        assert (limits.asked_for_sums, limits.logins) == (asked, logins)
+    assert "read back" in line
+    assert WITHOUT_SUMS[commands] in line
+
+
+async def test_a_host_that_takes_sums_again_is_asked_after_a_while(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sftp, "REFUSAL_KEPT", 0.0)
+    async with limited(tmp_path, commands="end") as limits, opened(limits) as archive:
+        await put(archive)
+        assert (await verified(archive)).how == "readback"
+        limits.commands = "work"
+        assert (await verified(archive)).how == "remote-sha256"
+        assert "takes them itself" in await told(archive, "archive checksums")
+
+
+async def test_a_server_with_one_session_a_connection_tells_why_it_reads_back(
+    tmp_path: Path,
+) -> None:
+    with running_sshd(tmp_path / "sshd", extra="MaxSessions 1") as server:
+        archive = open_archive(archive_section(tmp_path / "root", server))
+        assert "beside SFTP" in await told(archive, "archive checksums")
+        await archive.aclose()
 
 
 async def test_a_connection_that_breaks_as_a_command_begins_is_an_outage(tmp_path: Path) -> None:

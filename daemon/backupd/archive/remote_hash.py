@@ -6,10 +6,12 @@ import asyncio
 import contextlib
 import os
 import re
+import time
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
 import asyncssh
+import structlog
 
 from backupd.archive.naming import encode
 from backupd.core.gathering import Gathering
@@ -32,39 +34,64 @@ COMMAND = f"xargs -0 -n {BATCH} sha256sum --"
 CANARY = b"/dev/null"
 CANARY_LINE = b"e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855  /dev/null\n"
 BATCH_WITHIN = 1800.0  # seconds; about 300 GiB are hashed in it
+# A batch of canaries goes first: it finds out whether commands answer at all.
+CANARIES_WITHIN = 20.0
+REFUSAL_KEPT = 3600.0  # seconds until a host that took no sums for us is asked again
+
+log = structlog.get_logger()
 
 _LINE = re.compile(rb"(\\?)([0-9a-f]{64}) [ *](.+)\n")
 _ESCAPED = re.compile(rb"\\([\\nr])")
 _UNESCAPED = {b"\\": b"\\", b"n": b"\n", b"r": b"\r"}
 
 
+class NoSumsError(Exception):
+    """The host takes no sums for us. The message says why."""
+
+
 class RemoteHashes:
     """Asks for sums by path, on all connections."""
 
-    def __init__(self, links: Links, at_once: int) -> None:
-        """Nothing is tried yet."""
+    def __init__(self, links: Links, at_once: int, refusal_kept: float) -> None:
+        """Nothing is tried yet. A refusal is believed for `refusal_kept` seconds."""
         self._links = links
         # As many calls as connections: one big file does not hold up all small ones.
         self._gathering: Gathering[str, str | None] = Gathering(self._hash_all, at_once=at_once)
         self._summers: WeakKeyDictionary[Link, Summer] = WeakKeyDictionary()
+        self._refusal_kept = refusal_kept
+        self._refused_until = float("-inf")  # time.monotonic
+        self._why_not = ""
 
     async def of(self, path: str) -> str | None:
         """Return the hex digest; None where the host gives none, for whatever reason."""
         return await self._gathering.ask(path)
 
-    async def available(self) -> bool:
-        """Tell whether the host takes sums for us."""
-        return await self.of(os.fsdecode(CANARY)) is not None
+    async def why_not(self) -> str:
+        """Tell why the host takes no sums for us; "" where it does."""
+        await self.of(os.fsdecode(CANARY))
+        return self._why_not
 
     async def aclose(self) -> None:
         """Give up what is under way."""
         await self._gathering.aclose()
 
     async def _hash_all(self, paths: list[str]) -> dict[str, str | None]:
-        link = await self._links.take()
-        summer = self._summers.setdefault(link, Summer())
-        sums = await summer.sums(link, [encode(path) for path in paths])
+        sums: dict[bytes, str] = {}
+        if time.monotonic() >= self._refused_until:
+            link = await self._links.take()
+            summer = self._summers.setdefault(link, Summer())
+            try:
+                sums = await summer.sums(link, [encode(path) for path in paths])
+                self._why_not = ""
+            except NoSumsError as error:
+                self._refuse(str(error))
         return {path: sums.get(encode(path)) for path in paths}
+
+    def _refuse(self, why: str) -> None:
+        if why != self._why_not:
+            log.info("the archive host takes no sums for us", reason=why)
+        self._why_not = why
+        self._refused_until = time.monotonic() + self._refusal_kept
 
 
 class Summer:
@@ -74,10 +101,12 @@ class Summer:
         """Not started yet."""
         self._turn = asyncio.Lock()
         self._process: Process | None = None
-        self._refused = False
 
     async def sums(self, link: Link, paths: list[bytes]) -> dict[bytes, str]:
-        """Return the sums of those paths that can be read, as sha256sum gives them."""
+        """Return the sums of those paths that can be read, as sha256sum gives them.
+
+        Raises NoSumsError where the host takes none.
+        """
         found: dict[bytes, str] = {}
         async with self._turn:
             for start in range(0, len(paths), BATCH - 1):
@@ -85,27 +114,60 @@ class Summer:
         return found
 
     async def _sum_batch(self, link: Link, paths: list[bytes]) -> dict[bytes, str]:
-        fresh = self._process is None
-        if fresh and not self._refused:
-            with contextlib.suppress(asyncssh.ChannelOpenError):
-                self._process = await link.start(COMMAND)
+        rested = self._process is not None
+        lines = await self._answer(link, paths)
+        if rested and self._process is None:  # it was ended while there was nothing to do
+            lines = await self._answer(link, paths)
+        return parse_sums(lines)
+
+    async def _answer(self, link: Link, paths: list[bytes]) -> list[bytes]:
         if self._process is None:
-            return {}
+            self._process = await _begin(link)
         canaries = BATCH - len(paths)
         asking = _exchange(self._process, [*paths, *[CANARY] * canaries], canaries)
         lines = await link.ask(asking, within=BATCH_WITHIN)
         if lines.count(CANARY_LINE) < canaries:
-            # It ended. Had it never worked, it will not do so next time either.
             self._process = None
-            self._refused = fresh
-        return parse_sums(lines)
+        return lines
+
+
+async def _begin(link: Link) -> Process:
+    """Start the command, and see that it takes sums."""
+    try:
+        async with asyncio.timeout(CANARIES_WITHIN):
+            process = await link.start(COMMAND)
+            try:
+                await link.ask(_demand_canaries(process), within=BATCH_WITHIN)
+            except BaseException:
+                process.close()
+                raise
+            return process
+    except TimeoutError:
+        raise NoSumsError(f"a command gave no answer within {CANARIES_WITHIN:g} s") from None
+    except asyncssh.ChannelOpenError as error:
+        raise NoSumsError(f"no command can be run beside SFTP: {error.reason}") from error
+
+
+async def _demand_canaries(process: Process) -> None:
+    _hand_over(process, [CANARY] * BATCH)
+    for _ in range(BATCH):
+        line = await process.stdout.readline()
+        if not line:
+            raise NoSumsError("the command ended without a sum: the account may be for SFTP alone")
+        if line != CANARY_LINE:
+            said = ascii(line[:60].decode(errors="replace"))
+            raise NoSumsError(f"{said} came in place of a sum: its login shell may say too much")
+
+
+def _hand_over(process: Process, batch: list[bytes]) -> None:
+    with contextlib.suppress(BrokenPipeError):  # it has ended: so does what is read of it
+        process.stdin.write(b"".join(path + b"\0" for path in batch))
 
 
 async def _exchange(process: Process, batch: list[bytes], canaries: int) -> list[bytes]:
     """Write a batch of names; return the lines up to the last canary, or to the command's end."""
+    _hand_over(process, batch)
     lines: list[bytes] = []
-    with contextlib.suppress(BrokenPipeError):
-        process.stdin.write(b"".join(path + b"\0" for path in batch))
     while lines.count(CANARY_LINE) < canaries:
         line = await process.stdout.readline()
         if not line.endswith(b"\n"):

@@ -13,7 +13,7 @@ from backupd.archive.links import Links
 from backupd.archive.marks import Mark
 from backupd.archive.naming import Place, encode, place
 from backupd.archive.probing import probe_place
-from backupd.archive.remote_hash import RemoteHashes
+from backupd.archive.remote_hash import REFUSAL_KEPT, RemoteHashes
 from backupd.archive.sftp_directories import Directories
 from backupd.archive.sftp_errors import explaining
 from backupd.archive.sftp_look import look, size_of_file
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 # Seconds for which an answer about free space is good: many small files need not ask each.
 FREE_SPACE_KEPT = 1.0
+INSISTING = 10.0  # seconds between tries of a host that has to take the sums
 
 
 class SftpArchive:
@@ -48,7 +49,9 @@ class SftpArchive:
         self._mark = Mark(self, section.root, f"{section.username}@{section.host}:{section.port}")
         self._directories = Directories(self._links, section.root, self._mark.look)
         self._names = Names(section.root)
-        self._hashes = RemoteHashes(self._links, section.connections)
+        # Where nothing else will do, files wait for it: what was mended is noticed soon.
+        kept = INSISTING if section.verify == "remote-sha256" else REFUSAL_KEPT
+        self._hashes = RemoteHashes(self._links, section.connections, kept)
         self._just_named: set[str] = set()  # paths that were not verified yet
         self._free: int | None = None
         self._free_asked_at = float("-inf")
@@ -165,7 +168,7 @@ class SftpArchive:
         shows_up: Callable[[str], str | None] | None = None,
     ) -> list[Probe]:
         """See the port."""
-        server = await probe_server(self._links, self._hashes, self._root)
+        server = await probe_server(self._links, self._hashes, self._root, self._verify)
         if not all(line.ok for line in server):
             return server
         marked = await self._mark.probe(expected)
@@ -222,10 +225,11 @@ class SftpArchive:
         return None
 
     async def _no_remote_sum(self, there: Place) -> DependencyDownError | TransientError:
-        if await self._hashes.available():
+        why_not = await self._hashes.why_not()
+        if not why_not:
             return TransientError(f"sha256sum on the archive host cannot read {there.path}")
         return DependencyDownError(
             "archive",
-            "the archive host does not run sha256sum for us",
+            f"the archive host does not run sha256sum for us: {why_not}",
             hint='let the account run commands, or set verify = "readback" in [archive]',
         )

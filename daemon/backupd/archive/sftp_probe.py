@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 CONNECTION = "archive connection"
 
 
-async def probe_server(links: Links, hashes: RemoteHashes, root: str) -> list[Probe]:
+async def probe_server(links: Links, hashes: RemoteHashes, root: str, verify: str) -> list[Probe]:
     """Log in and ask. Where that fails, one line says why; lacking extensions are no failure."""
     try:
         link = await links.take()
@@ -26,7 +26,7 @@ async def probe_server(links: Links, hashes: RemoteHashes, root: str) -> list[Pr
             Probe(CONNECTION, ok=True, detail=f"logged in as {link.address}, host key as known"),
             Probe("archive connections", ok=True, detail=await links.borne()),
             Probe("archive free space", ok=True, detail=await _free_space(link, root)),
-            Probe("archive checksums", ok=True, detail=await _checksums(hashes)),
+            Probe("archive checksums", ok=True, detail=await _checksums(hashes, verify)),
         ]
     except BackupdError as error:
         return [Probe(CONNECTION, ok=False, detail=str(error), hint=error.hint)]
@@ -44,7 +44,10 @@ async def _free_space(link: Link, root: str) -> str:
     return f"{disk.bavail * disk.frsize / 1e9:.1f} GB under {root}"
 
 
-async def _checksums(hashes: RemoteHashes) -> str:
-    if await hashes.available():
-        return "the host takes them itself (sha256sum)"
-    return "the host runs no commands for us: files are read back"
+async def _checksums(hashes: RemoteHashes, verify: str) -> str:
+    if verify == "readback":
+        return "files are read back, as configured"
+    why_not = await hashes.why_not()
+    if not why_not:
+        return "the host takes them itself (sha256sum, beside SFTP on the same connection)"
+    return f"the host takes none for us, files are read back: {why_not}"
