@@ -82,10 +82,10 @@ async def test_a_server_is_content_with_fewer_connections(
         limits.section = replace(limits.section, connections=wanted)
         async with opened(limits) as archive:
             await put(archive, "first.csv")
-            logins = limits.logins
+            knocked = limits.knocked
             await put_all(archive)
             assert [await archive.size(name) for name in NAMES] == [7] * len(NAMES)
-            assert limits.logins <= logins + 1
+            assert limits.knocked == knocked
             assert len(limits.connections) <= most
             line = await told(archive, "archive connections")
     assert line.startswith(f"{most} at once, of {wanted} that are configured: ")
@@ -183,6 +183,27 @@ async def test_what_the_server_closes_while_idle_is_opened_again(
         assert not limits.breaks_when_asked
 
 
+async def test_what_the_server_bears_is_still_known_when_it_closed_what_was_idle(
+    tmp_path: Path,
+) -> None:
+    async with limited(tmp_path, most=1) as limits, opened(limits) as archive:
+        await put(archive, "before.csv")
+        knocked = limits.knocked
+        limits.end_connections()
+        await until(lambda: not limits.connections)
+        await put_all(archive)
+        assert limits.knocked == knocked + 1
+
+
+async def test_a_command_that_the_server_ended_while_idle_is_started_again(tmp_path: Path) -> None:
+    async with limited(tmp_path) as limits, opened(limits) as archive:
+        await put(archive)
+        for _ in range(4):
+            assert (await verified(archive)).how == "remote-sha256"
+            limits.end_commands()
+        assert limits.asked_for_sums == 4
+
+
 async def test_sums_that_are_being_taken_survive_the_end_of_an_idle_session(
     tmp_path: Path,
 ) -> None:
@@ -217,9 +238,9 @@ async def test_where_commands_give_no_sums_files_are_read_back(
         await put_all(archive)
         verdicts = await asyncio.gather(*(verified(archive, name) for name in NAMES))
         assert {verdict.how for verdict in verdicts} == {"readback"}
-        asked, logins = limits.asked_for_sums, limits.logins
+        asked = limits.asked_for_sums
         line = await told(archive, "archive checksums")
-        assert (limits.asked_for_sums, limits.logins) == (asked, logins)
+        assert limits.asked_for_sums == asked
     assert "read back" in line
     assert WITHOUT_SUMS[commands] in line
 

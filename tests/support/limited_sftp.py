@@ -33,19 +33,26 @@ class Limits:
         self.commands = "work"  # see `run`
         self.connections: list[asyncssh.SSHServerConnection] = []
         self.greatest = 0  # of them at once
-        self.logins = 0
+        self.knocked = 0  # times that somebody connected
         self.asked_for_sums = 0
         self.may_sum = asyncio.Event()
         self.breaks_when_asked = False  # once, in place of an answer
         self.mute: set[asyncssh.SSHServerConnection] = set()  # they never answer a realpath
         self.section: ArchiveSection
         self._files: list[asyncssh.SFTPServer] = []
+        self._processes: list[Process] = []
 
     def end_sessions(self) -> None:
         """Close each SFTP session, not its connection."""
         for files in self._files:
             files.channel.close()
         self._files.clear()
+
+    def end_commands(self) -> None:
+        """End each command that runs."""
+        for process in self._processes:
+            process.exit(0)
+        self._processes.clear()
 
     def end_connections(self) -> None:
         """Take leave on each connection."""
@@ -55,12 +62,12 @@ class Limits:
     # -- for the server ---------------------------------------------------------------------------
 
     def knocks(self, connection: asyncssh.SSHServerConnection) -> None:
+        self.knocked += 1
         full = self.beyond == "refused" and len(self.connections) >= self.most
         if full or self._drops("at the door"):
             connection.abort()
 
     def comes_in(self, connection: asyncssh.SSHServerConnection) -> None:
-        self.logins += 1
         if self._drops("after login"):
             connection.abort()
         elif len(self.connections) < self.most:
@@ -82,6 +89,7 @@ class Limits:
     async def run(self, process: Process) -> None:
         """Run a command."""
         self.asked_for_sums += 1
+        self._processes.append(process)
         if self.commands == "swallowed":
             await process.stdin.read()
         elif self.commands == "hang":
