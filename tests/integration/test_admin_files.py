@@ -292,3 +292,38 @@ def test_the_timeline_has_the_time_that_each_step_took(
 def test_each_line_of_json_is_one_whole_object(config: Path, files: list[FileRecord]) -> None:
     printed = admin(config, "list", "--json").stdout_bytes.splitlines()
     assert [json.loads(line)["id"] for line in printed] == [file.id for file in files]
+
+
+LINE_ENDS = "\u2028\u2029\u0085\x0b\x0c\x1c\x1d\x1e\r"  # where str.splitlines ends a line too
+
+
+@pytest.mark.parametrize("end", LINE_ENDS, ids=lambda end: f"{ord(end):#x}")
+def test_no_name_and_no_reason_splits_a_line_of_json(config: Path, end: str) -> None:
+    name = f"a_1{end}.csv"
+
+    async def story(maker: Maker) -> None:
+        await maker.parked(await maker.seen(name), f"about {name}")
+        await maker.seen("a_2.csv")
+
+    prepare(config, story)
+    for words in (["list"], ["show", name], ["incidents"], ["status"]):
+        text = admin(config, *words, "--json").stdout
+        assert text.splitlines() == text.split("\n")[:-1]
+    listed = {line["file_name"]: line["reason"] for line in lines(config, "list")}
+    assert listed == {name: f"about {name}", "a_2.csv": "seen just now"}
+
+
+@pytest.mark.parametrize("at", [2.0**40, 2.0**62, -(2.0**62)])
+def test_a_file_of_no_date_is_shown_like_any_other(config: Path, at: float) -> None:
+    """Earlier versions have taken such times for the file's."""
+
+    async def story(maker: Maker) -> FileRecord:
+        file = await maker.to(await maker.seen("a_1.csv"), Stage.LOAD)
+        await maker.seen("a_2.csv")
+        return await maker.waiting(file, file_timestamp=at, row_seen_at=NOON)
+
+    file = prepare(config, story)
+    assert len(lines(config, "list")) == 2
+    assert asked(config, "show", file.id)["file_date"] is None
+    for words in (["list"], ["show", file.id], ["status"], ["incidents"]):
+        assert admin(config, *words).exit_code == 0

@@ -10,7 +10,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
@@ -25,6 +25,7 @@ from backupd.core.errors import (
 )
 from backupd.core.records import Identity
 from backupd.core.stages import Stage
+from backupd.stages.manifest import timestamp_of
 from support.files import NOW
 from support.manifests import NAME, a_real_file, read, seen, task_of
 
@@ -134,6 +135,26 @@ def test_without_a_rule_the_mtime_is_the_time(tmp_path: Path) -> None:
     path = a_real_file(tmp_path)
     os.utime(path, (NOW, NOW))
     assert read(task_of(path, timestamp_regex=None)).changes["file_timestamp"] == NOW
+
+
+@pytest.mark.parametrize("at", [-62_135_596_801, 253_402_300_800])
+def test_a_time_in_no_year_is_refused(tmp_path: Path, at: int) -> None:
+    path = a_real_file(tmp_path)
+    identity = replace(Identity.of(path.stat()), mtime_ns=at * 10**9)
+    task = task_of(path, timestamp_regex=None)
+    with pytest.raises(PermanentError, match="in no year from 1 to 9999"):
+        timestamp_of(task.file, task.feed, identity)
+
+
+@pytest.mark.parametrize("text", ["0001-01-01T00+0300", "9999-12-31T23-0300"])
+def test_a_time_that_its_zone_moves_out_of_all_years_is_refused(tmp_path: Path, text: str) -> None:
+    path = a_real_file(tmp_path, name=f"eLUX_{text}.csv")
+    rule: dict[str, Any] = {
+        "timestamp_regex": r"eLUX_(.*)\.csv",
+        "timestamp_format": "%Y-%m-%dT%H%z",
+    }
+    with pytest.raises(PermanentError, match="is no date"):
+        read(task_of(path, **rule))
 
 
 @given(st.text(alphabet="0123456789-+ :", max_size=20))

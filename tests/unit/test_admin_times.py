@@ -58,3 +58,20 @@ def test_never_and_none_have_no_time() -> None:
 )
 def test_durations_have_two_units_at_most(seconds: float, text: str) -> None:
     assert span(seconds) == text
+
+
+@pytest.mark.parametrize("at", [-62_135_596_801, 253_402_300_800, 2.0**62, -(2.0**62)])
+def test_what_is_in_no_year_from_1_to_9999_cannot_be_written(at: float) -> None:
+    assert iso(at) is None
+    assert moment(at) == "-"
+
+
+@pytest.mark.parametrize(
+    ("at", "text"),
+    [
+        (-62_135_596_800, "0001-01-01T00:00:00Z"),
+        (253_402_300_799.9, "9999-12-31T23:59:59Z"),
+    ],
+)
+def test_all_other_times_can(at: float, text: str) -> None:
+    assert moment(at) == text

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 _UNCUT = 10_000  # columns where the output is no terminal: nothing is folded
 OPEN = {Status.WAITING, Status.RUNNING}  # parked and done files have no next attempt
+_LINE_ENDS = {0x85: r"\u0085", 0x2028: r"\u2028", 0x2029: r"\u2029"}
 STYLES = {"parked": "red", "running": "cyan", "done": "green"}
 
 
@@ -55,8 +56,11 @@ def item(made: Console, head: str, detail: str) -> None:
 
 
 def emit_json(*values: Mapping[str, Any]) -> None:
-    """Print each as one line of JSON, in UTF-8 whatever the locale."""
-    emit_lines([json.dumps(value, ensure_ascii=False) for value in values])
+    """Print each as one line of JSON, in UTF-8 whatever the locale.
+
+    Common readers end a line at more than a newline: what JSON leaves as it is of that is escaped.
+    """
+    emit_lines([json.dumps(value, ensure_ascii=False).translate(_LINE_ENDS) for value in values])
 
 
 def emit_lines(lines: Sequence[str]) -> None:

@@ -15,6 +15,8 @@ from datetime import UTC, datetime
 from enum import Enum
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from backupd.core.times import has_date
+
 if TYPE_CHECKING:
     import os
     from collections.abc import Iterator, Mapping
@@ -143,7 +145,7 @@ class FileRecord:
     @property
     def file_date(self) -> str | None:
         """The day of `file_timestamp` as YYYY-MM-DD: the partition of its row."""
-        if self.file_timestamp is None:
+        if self.file_timestamp is None or not has_date(self.file_timestamp):
             return None
         return datetime.fromtimestamp(self.file_timestamp, UTC).date().isoformat()
 

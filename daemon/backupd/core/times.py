@@ -8,13 +8,14 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime
 from decimal import Decimal
-from math import isinf
 
 DURATION_FORMS = 'numbers with w, d, h, m, s or ms, such as "500ms", "1.5s" or "1h30m"'
 _MILLISECONDS = {"w": 604_800_000, "d": 86_400_000, "h": 3_600_000, "m": 60_000, "s": 1000, "ms": 1}
 _NUMBER = r"[0-9]{1,12}(?:\.[0-9]{1,6})?"
 _DURATION = re.compile("".join(f"(?:(?P<{unit}>{_NUMBER}){unit})?" for unit in _MILLISECONDS))
 _MINUTE, _HOUR, _DAY = 60, 3600, 86_400
+_FIRST = datetime(1, 1, 1, tzinfo=UTC).timestamp()
+_PAST_LAST = datetime(9999, 12, 31, tzinfo=UTC).timestamp() + _DAY
 _EXACT_BELOW = 10  # seconds: beyond, fractions of a second only distract
 
 
@@ -30,9 +31,14 @@ def duration(text: str) -> float:
     return float(sum(number * _MILLISECONDS[unit] for number, unit in numbers) / 1000)
 
 
+def has_date(at: float) -> bool:
+    """Tell whether a time lies in the years 1 to 9999: others cannot be written down."""
+    return _FIRST <= at < _PAST_LAST
+
+
 def iso(at: float | None) -> str | None:
-    """Return a time as ISO 8601 with milliseconds and `Z`; None for none, and for never."""
-    if at is None or isinf(at):
+    """Return a time as ISO 8601 with milliseconds and `Z`; None for none, never, and no date."""
+    if at is None or not has_date(at):
         return None
     moment = datetime.fromtimestamp(at, UTC).replace(tzinfo=None)
     return f"{moment.isoformat(timespec='milliseconds')}Z"

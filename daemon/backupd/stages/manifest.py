@@ -24,6 +24,7 @@ from backupd.core.names import escaped
 from backupd.core.records import Result
 from backupd.core.stages import Stage
 from backupd.core.threads import DirectoryThreads, DoesNotAnswerError
+from backupd.core.times import has_date
 from backupd.localfs.files import read_small
 from backupd.localfs.roots import unavailable
 from backupd.stages.counting import GzipLineCounter, LineCounter
@@ -154,10 +155,10 @@ class _Sums:
 def timestamp_of(file: FileRecord, feed: Feed, identity: Identity) -> float:
     """Return the file's time, seconds since the epoch, UTC: from its name, else its mtime.
 
-    Raises PermanentError when the feed reads the time from the name and it is not there.
+    Raises PermanentError when it is not there, or lies outside the years 1 to 9999.
     """
     if feed.timestamp_regex is None:
-        return identity.mtime_ns / 1e9
+        return _changed_at(identity)
     match = re.search(feed.timestamp_regex, file.file_name)
     if match is None or match[1] is None:
         raise PermanentError(
@@ -166,11 +167,23 @@ def timestamp_of(file: FileRecord, feed: Feed, identity: Identity) -> float:
         )
     with suppress(ValueError, OverflowError):
         at = datetime.strptime(match[1], feed.timestamp_format)  # noqa: DTZ007 - UTC is set below
-        return at.replace(tzinfo=at.tzinfo or UTC).timestamp()
+        seconds = at.replace(tzinfo=at.tzinfo or UTC).timestamp()
+        if has_date(seconds):  # a zone may move it out of all years
+            return seconds
     raise PermanentError(
         f"the timestamp in its name, {match[1]!r}, is no date of the form {feed.timestamp_format}",
         hint=f"correct timestamp_format of feeds.{feed.file_type}, or the file's name",
     )
+
+
+def _changed_at(identity: Identity) -> float:
+    seconds = identity.mtime_ns / 1e9
+    if not has_date(seconds):
+        raise PermanentError(
+            f"the time of its last change, {seconds:.0f} s from 1970, is in no year from 1 to 9999",
+            hint="set its time right, as with touch, then requeue it",
+        )
+    return seconds
 
 
 def _refuse_changed(before: Identity, after: Identity) -> None:
