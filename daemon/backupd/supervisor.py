@@ -27,6 +27,7 @@ from backupd.core.records import Result
 from backupd.core.shares import Shares
 from backupd.core.stages import Stage
 from backupd.core.threads import DirectoryThreads
+from backupd.core.times import Pauses
 from backupd.intake.service import Intake
 from backupd.ledger import Ledger, LedgerReader, incident_reports, reports
 from backupd.ops import collector, status_line
@@ -39,6 +40,7 @@ from backupd.warehouse import open_refresher, open_warehouse
 from backupd.worker import (
     ARCHIVE,
     IMPALA,
+    LATE,
     WAREHOUSE,
     ArchivePlace,
     BatchFormer,
@@ -70,7 +72,6 @@ log = structlog.get_logger()
 _CLEANUPS = 32  # at once: each is a look and an unlink
 _VERIFYING = 3  # as many files in ship as are sent at once: the others wait for their verification
 _DRAIN = 20.0  # seconds that running files get to end after SIGTERM
-_A_MINUTE = 60.0  # seconds: as long is looked at what is down, or in use
 _JITTER = (0.75, 1.25)
 _IDLE_LOOK = 0.05  # seconds between looks whether `run --once` is through
 _BEFORE_LOAD = (Stage.SETTLE, Stage.MANIFEST)
@@ -290,7 +291,7 @@ class Supervisor:
             BatchLane(shop, Stage.MERGE, warehouse, refresher.table if refresher else "").run(),
             DoublesLane(shop, warehouse).run(),
             HostWatch(self._breakers, self._stop).run(),
-            ClockWatch(self._ledger, self._longest_pause(), self._stop).run(),
+            ClockWatch(self._ledger, self._longest_pauses(), self._stop).run(),
             FileLane(shop, Stage.SHIP, work[Stage.SHIP], in_ship, ARCHIVE).run(),
             FileLane(shop, Stage.CLEANUP, self._counted(work[Stage.CLEANUP]), in_cleanup).run(),
         ]
@@ -303,10 +304,10 @@ class Supervisor:
             parts.append(RefreshLane(shop, refresher).run())
         return [*parts, self._until_done()] if once else parts
 
-    def _longest_pause(self) -> float:
-        """Return the longest time that a file waits for by itself, in seconds."""
+    def _longest_pauses(self) -> Pauses:
         intake, retry = self._config.intake, self._config.retry
-        return max(intake.settle_for, intake.rescan_every, retry.cap * max(_JITTER), _A_MINUTE)
+        usual = max(intake.settle_for, intake.rescan_every, retry.cap * max(_JITTER), LATE)
+        return Pauses(longest=usual, kept=self._config.cleanup.keep_for)
 
     async def _status_line(self) -> str:
         now = await self._ledger.ask(incident_reports.in_short)

@@ -33,7 +33,8 @@ class Failures:
     def may_try(self, way: Way, now: float) -> bool:
         """Tell whether a way's pause, if there is one, is over."""
         outage = self._failing.get(way)
-        return outage is None or outage.next_try_at is None or now >= outage.next_try_at
+        at = outage.next_try_at or 0.0 if outage else 0.0
+        return now >= at or at > now + _LONGEST_PAUSE  # the clock was set back
 
     async def failed(self, way: Way, reason: str, now: float) -> None:
         """Note that nobody could be told."""

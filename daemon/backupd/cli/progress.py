@@ -55,12 +55,12 @@ class View(Protocol):
 @asynccontextmanager
 async def shown(ledger: Ledger) -> AsyncIterator[None]:
     """Show on stderr how far the ledger's open files are, for as long as the block runs."""
-    began = time.time()
+    began, clock = time.time(), time.monotonic()
     view: View = Bars() if sys.stderr.isatty() else Lines()
-    showing = asyncio.create_task(_keep_showing(ledger, view, began))
+    showing = asyncio.create_task(_keep_showing(ledger, view, began, clock))
     try:
         yield
-        view.show(await _look(ledger, began), time.time() - began)
+        view.show(await _look(ledger, began), time.monotonic() - clock)
     finally:
         showing.cancel()
         await asyncio.gather(showing, return_exceptions=True)  # its faults stop no run
@@ -159,11 +159,11 @@ def _is_past(share: Share, place: int) -> bool:
     return share.status is Status.DONE or ORDER.index(share.stage) > place
 
 
-async def _keep_showing(ledger: Ledger, view: View, began: float) -> None:
+async def _keep_showing(ledger: Ledger, view: View, began: float, clock: float) -> None:
     while True:
-        looked = time.time()
-        view.show(await _look(ledger, began), looked - began)
-        await asyncio.sleep(max(_LOOK_EVERY, _LOOKING_SHARE * (time.time() - looked)))
+        looked = time.monotonic()
+        view.show(await _look(ledger, began), looked - clock)
+        await asyncio.sleep(max(_LOOK_EVERY, _LOOKING_SHARE * (time.monotonic() - looked)))
 
 
 async def _look(ledger: Ledger, began: float) -> list[StageProgress]:

@@ -6,6 +6,8 @@ Inside, times are seconds since the epoch, UTC, and durations are seconds.
 from __future__ import annotations
 
 import re
+import time
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
 
@@ -16,6 +18,8 @@ _DURATION = re.compile("".join(f"(?:(?P<{unit}>{_NUMBER}){unit})?" for unit in _
 _MINUTE, _HOUR, _DAY = 60, 3600, 86_400
 _FIRST = datetime(1, 1, 1, tzinfo=UTC).timestamp()
 _PAST_LAST = datetime(9999, 12, 31, tzinfo=UTC).timestamp() + _DAY
+_STEP = 1.0  # seconds: less is how clocks are disciplined, and holds nothing up
+_AT_ONCE = 0.1  # seconds: two clocks that are read within it are read at the same moment
 _EXACT_BELOW = 10  # seconds: beyond, fractions of a second only distract
 
 
@@ -64,3 +68,31 @@ def span(seconds: float) -> str:
     if whole < _DAY:
         return f"{whole // _HOUR}h {whole % _HOUR // _MINUTE:02}m"
     return f"{whole // _DAY}d {whole % _DAY // _HOUR:02}h"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pauses:
+    """The longest that anything waits by itself, in seconds; `kept`: a file that was shipped."""
+
+    longest: float
+    kept: float
+
+
+class StepFinder:
+    """Compares the clock with one that nobody can set."""
+
+    def __init__(self) -> None:
+        self._ahead = _ahead()
+
+    def step(self) -> float:
+        """Return by how many seconds the clock was set since the last call; 0 where it was not."""
+        before, self._ahead = self._ahead, _ahead()
+        step = self._ahead - before
+        return step if abs(step) >= _STEP else 0.0
+
+
+def _ahead() -> float:
+    while True:
+        before, at, after = time.monotonic(), time.time(), time.monotonic()
+        if after - before < _AT_ONCE:  # else this process was held up between them
+            return at - before

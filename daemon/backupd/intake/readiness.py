@@ -50,7 +50,8 @@ class Rules:
 
     `times_tell`: the file system is local, so that mtime and ctime tell since when a file has been
     unchanged; elsewhere only what was observed counts. `ask_writers`: a file that some process has
-    open for writing is not complete.
+    open for writing is not complete. `steady_since`: the clock was set then, and what was noted
+    before tells no age.
     """
 
     companion: CompanionRule | None
@@ -58,6 +59,7 @@ class Rules:
     look_every: float
     times_tell: bool
     ask_writers: bool
+    steady_since: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -201,8 +203,8 @@ class _Pair:
             return observed
         if _tells(self.identity, rules, now) and _tells(self.companion.identity, rules, now):
             changed_at = max(_changed_at(self.identity), _changed_at(self.companion.identity))
-            return min(observed, changed_at)
-        return observed
+            observed = min(observed, changed_at)
+        return _believed(observed, rules)
 
 
 def _by_companion(pair: _Pair, fault: str | None, rules: Rules, now: float) -> Verdict:
@@ -234,12 +236,17 @@ def _unchanged_since(record: FileRecord, present: Identity, rules: Rules, now: f
     """Return since when the file has been as it is, as far as is known."""
     # A clock that was set back must not make a file wait until the time it had shown.
     observed = min(record.unchanged_since, now) if present == record.identity else now
-    return min(observed, _since_now(present, rules, now))
+    return _believed(min(observed, _since_now(present, rules, now)), rules)
 
 
 def _since_now(present: Identity, rules: Rules, now: float) -> float:
     """Return since when it has been as it is, for one who knows nothing but what is there."""
-    return _changed_at(present) if _tells(present, rules, now) else now
+    return _believed(_changed_at(present), rules) if _tells(present, rules, now) else now
+
+
+def _believed(since: float, rules: Rules) -> float:
+    """Nothing has been unchanged for longer than the clock has run on by itself."""
+    return max(since, rules.steady_since)
 
 
 def _tells(identity: Identity, rules: Rules, now: float) -> bool:

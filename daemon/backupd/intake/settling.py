@@ -16,6 +16,7 @@ from backupd.core.host import host_fault
 from backupd.core.names import escaped
 from backupd.core.records import NO_ROOT, Move
 from backupd.core.stages import Stage, Status
+from backupd.core.times import StepFinder
 from backupd.intake.looking import look_at
 from backupd.intake.readiness import (
     NotYet,
@@ -70,10 +71,12 @@ class Settling:
     settings: Settings
     _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
     _shortage: OSError | None = None  # what the host did not give in this pass
+    _clock: StepFinder = field(default_factory=StepFinder)
+    _steady_since: float = 0.0
 
     def first_sight(self, sighting: Sighting) -> Sighting:
         """Say when a new file is to be looked at: not before it can be complete."""
-        wait = first_wait(sighting.identity, self.settings.rules(sighting.feed), sighting.seen_at)
+        wait = first_wait(sighting.identity, self._rules(sighting.feed), sighting.seen_at)
         if wait is None:
             return sighting
         return replace(sighting, reason=wait.reason, look_at=wait.look_again_at)
@@ -85,6 +88,8 @@ class Settling:
         """
         async with self._turn:
             now = time.time()
+            if self._clock.step():
+                self._steady_since = now
             due = await self.ledger.due_settle(now, AT_ONCE)
             decided = await asyncio.to_thread(self._judge_all, due, now)
             applied = await self.ledger.move(decided)
@@ -117,7 +122,7 @@ class Settling:
             return _put_off(
                 record, f"the config has no feed {record.feed} any more", now + _NO_FEED_PAUSE
             )
-        rules = self.settings.rules(feed)
+        rules = self._rules(feed)
         try:
             root = roots.at(self.health.roots.get(feed.name, NO_ROOT))
         except OSError as error:
@@ -134,6 +139,9 @@ class Settling:
     def _note(self, error: OSError) -> None:
         if host_fault(error):
             self._shortage = error
+
+    def _rules(self, feed: Feed) -> Rules:
+        return replace(self.settings.rules(feed), steady_since=self._steady_since)
 
     def _move(self, record: FileRecord, verdict: Verdict, now: float) -> Move:
         if isinstance(verdict, Refused):

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from backupd.core.incidents import Case, Incident, Notice, Outage, Troubles
     from backupd.core.ports import RowKey
     from backupd.core.records import DoneFile, FeedMount, OwedRefresh, RowCount, Statement
+    from backupd.core.times import Pauses
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -193,9 +194,9 @@ class Ledger:
         (phantoms,) = await self._writer.apply(start_verbs.set_right, [now])
         return int(phantoms)
 
-    async def bring_forward(self, now: float, longest: float) -> None:
-        """The clock was set back: have nothing wait for longer than `longest` seconds."""
-        step = start_verbs.SetBack(now=now, longest=longest)
+    async def bring_forward(self, now: float, pauses: Pauses) -> None:
+        """The clock was set: have nothing wait for longer than `pauses` say."""
+        step = start_verbs.ClockSet(now=now, pauses=pauses)
         await self._writer.apply(start_verbs.bring_forward, [step])
         self.wake(*Stage)
 

@@ -13,12 +13,13 @@ from backupd.core.moves import NEVER, closed
 from backupd.core.stages import Stage, Status
 from backupd.ledger import verbs
 from backupd.ledger.rows import file_of, in_chunks
-from backupd.ledger.schema import batches, files, receipts
+from backupd.ledger.schema import batches, files, incidents, notices, receipts, row_counts_due
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from backupd.core.records import FileRecord, Move
+    from backupd.core.times import Pauses
 
 _AT_ONCE = 500
 _VANISHED = "vanished before it was shipped"
@@ -35,23 +36,32 @@ def set_right(connection: sa.Connection, moments: Sequence[float]) -> list[int]:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SetBack:
-    """A clock that was set back: to `now`, where nothing waits for longer than `longest` s."""
+class ClockSet:
+    """A clock that was set: to `now`. Nothing waits for longer than `pauses` say."""
 
     now: float
-    longest: float
+    pauses: Pauses
 
 
-def bring_forward(connection: sa.Connection, steps: Sequence[SetBack]) -> list[None]:
-    """Have nothing wait for a time that only the clock as it was had in reach."""
+def bring_forward(connection: sa.Connection, steps: Sequence[ClockSet]) -> list[None]:
+    """Have nothing wait for a time that only the clock as it was had in reach.
+
+    What was proven just now may as well have been proven hours ago.
+    """
     for step in steps:
-        times = {"now": step.now, "at_most": step.now + step.longest}
-        for statement in (_DUE_FILES, _DUE_BATCHES, _SINCE):
+        times = {
+            "now": step.now,
+            "at_most": step.now + step.pauses.longest,
+            "kept_until": step.now + step.pauses.kept,
+        }
+        for statement in (*_NOT_LATER, _FORGET_PROOFS):
             connection.execute(statement, times)
     return [None] * len(steps)
 
 
+_NOW = sa.bindparam("now", type_=sa.Float)
 _TOO_FAR = sa.bindparam("at_most", type_=sa.Float)
+_KEPT_UNTIL = sa.bindparam("kept_until", type_=sa.Float)
 _DUE_FILES = (
     sa.update(files)
     .where(
@@ -60,17 +70,48 @@ _DUE_FILES = (
         files.c.next_attempt_at < NEVER,
         files.c.awaits != "keep",
     )
-    .values(next_attempt_at=sa.bindparam("now"))
+    .values(next_attempt_at=_NOW)
+)
+_KEPT_FILES = (
+    sa.update(files)
+    .where(
+        files.c.status == sa.literal_column("'waiting'"),
+        files.c.next_attempt_at > _KEPT_UNTIL,
+        files.c.awaits == "keep",
+    )
+    .values(next_attempt_at=_KEPT_UNTIL)
 )
 _DUE_BATCHES = (
     sa.update(batches)
     .where(batches.c.done_at.is_(None), batches.c.next_attempt_at > _TOO_FAR)
-    .values(next_attempt_at=sa.bindparam("now"))
+    .values(next_attempt_at=_NOW)
 )
 _SINCE = (
     sa.update(files)
-    .where(files.c.status != sa.literal_column("'done'"), files.c.stage_since > _TOO_FAR)
-    .values(stage_since=sa.bindparam("now"))
+    .where(files.c.status != sa.literal_column("'done'"), files.c.stage_since > _NOW)
+    .values(stage_since=_NOW)
+)
+# Not at once: what a statement does whose end is not known has to be waited for.
+_ROW_COUNTS = (
+    sa.update(row_counts_due).where(row_counts_due.c.due_at > _TOO_FAR).values(due_at=_TOO_FAR)
+)
+_IS_OPEN = incidents.c.closed_at.is_(None)
+_OPENED = sa.update(incidents).where(_IS_OPEN, incidents.c.opened_at > _NOW).values(opened_at=_NOW)
+_TRIED = (
+    sa.update(incidents)
+    .where(_IS_OPEN, incidents.c.next_try_at > _TOO_FAR)
+    .values(next_try_at=_NOW)
+)
+_TOLD = sa.update(notices).where(notices.c.at > _NOW).values(at=_NOW)
+_NOT_LATER = (
+    _DUE_FILES,
+    _KEPT_FILES,
+    _DUE_BATCHES,
+    _SINCE,
+    _ROW_COUNTS,
+    _OPENED,
+    _TRIED,
+    _TOLD,
 )
 
 # What is done or parked has none any more, what ran is interrupted.

@@ -5,7 +5,7 @@ The only room that decides whether a failure means again, later, never or smalle
 
 from backupd.worker.archive_place import ARCHIVE, ArchivePlace
 from backupd.worker.batches import DEPENDENCY as WAREHOUSE
-from backupd.worker.batches import BatchFormer, BatchLane
+from backupd.worker.batches import LATE, BatchFormer, BatchLane
 from backupd.worker.breaker import Breakers
 from backupd.worker.clock import ClockWatch
 from backupd.worker.doubles import DoublesLane
@@ -21,6 +21,7 @@ from backupd.worker.statements import LedgerStatements
 __all__ = [
     "ARCHIVE",
     "IMPALA",
+    "LATE",
     "WAREHOUSE",
     "ArchivePlace",
     "BatchFormer",

@@ -1,4 +1,4 @@
-"""A clock that is set back: nothing waits for the time that it had shown."""
+"""A clock that is set: nothing waits for the time that it had shown."""
 
 from __future__ import annotations
 
@@ -9,36 +9,34 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from backupd.core.times import StepFinder
+
 if TYPE_CHECKING:
+    from backupd.core.times import Pauses
     from backupd.ledger import Ledger
 
 log = structlog.get_logger()
 
 _EVERY = 1.0  # seconds
-_STEP = 1.0  # seconds: less is how clocks are disciplined, and holds nothing up
 
 
 class ClockWatch:
-    """Compares the clock with one that nobody can set."""
+    """Notes each step of the clock, and sets right what it would hold up."""
 
-    def __init__(self, ledger: Ledger, longest_pause: float, stop: asyncio.Event) -> None:
-        """`longest_pause`: no file waits for longer by itself, in seconds."""
+    def __init__(self, ledger: Ledger, longest: Pauses, stop: asyncio.Event) -> None:
+        """`longest`: nothing waits for longer by itself."""
         self._ledger = ledger
-        self._longest_pause = longest_pause
+        self._longest = longest
         self._stop = stop
 
     async def run(self) -> None:
         """Look each second until told to stop; at once too, for what an earlier process saw."""
-        await self._ledger.bring_forward(time.time(), self._longest_pause)
-        ahead = _ahead()
+        clock = StepFinder()
+        await self._ledger.bring_forward(time.time(), self._longest)
         while not self._stop.is_set():
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._stop.wait(), _EVERY)
-            before, ahead = ahead, _ahead()
-            if ahead < before - _STEP:
-                log.warning("the clock was set back", by_s=round(before - ahead, 1))
-                await self._ledger.bring_forward(time.time(), self._longest_pause)
-
-
-def _ahead() -> float:
-    return time.time() - time.monotonic()
+            if step := clock.step():
+                event = f"the clock was set {'back' if step < 0 else 'forward'}"
+                log.warning(event, by_s=round(abs(step), 1))
+                await self._ledger.bring_forward(time.time(), self._longest)
