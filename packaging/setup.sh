@@ -61,6 +61,7 @@ missing_packages() {
     has_program dropbear || echo dropbear-bin # and to servers of other makers
     has_program proftpd || printf '%s\n' proftpd-core proftpd-mod-crypto
     has_program strace || echo strace         # makes a system call fail, or the process die in it
+    [[ -e /usr/share/i18n/locales/en_US ]] || echo locales     # what a locale is made from
     has_program rclone || echo rclone         # such a server too; the bench compares with these two
     has_program igzip || echo isal
 }

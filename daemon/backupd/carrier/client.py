@@ -138,6 +138,8 @@ async def _spawned(ours: socket.socket, theirs: socket.socket) -> asyncio.subpro
     try:
         return await asyncio.create_subprocess_exec(
             sys.executable,
+            "-X",
+            "utf8",
             "-P",  # without it, `-m` imports from the working directory first, whoever writes there
             "-m",
             "backupd.carrier.process",

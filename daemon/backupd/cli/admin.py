@@ -10,6 +10,7 @@ import click
 from backupd.cli.errors import FAILED, USAGE, fail
 from backupd.cli.options import config_option
 from backupd.cli.places import Places
+from backupd.cli.program import Program
 from backupd.config import ConfigMistakes
 from backupd.core.errors import BackupdError
 
@@ -56,7 +57,7 @@ Completion of commands, options, feeds and stages, for bash (or zsh, fish):
 """
 
 
-class LazyGroup(click.Group):
+class LazyGroup(Program):
     """Imports a command when it is run: `--help` and the shell's completion answer at once."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature

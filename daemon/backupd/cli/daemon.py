@@ -6,6 +6,7 @@ import click
 
 from backupd.cli.check import check
 from backupd.cli.demo import demo
+from backupd.cli.program import Program
 from backupd.cli.run import run
 
 EPILOG = """
@@ -13,7 +14,7 @@ Shell completion: eval "$(_BACKUPD_COMPLETE=bash_source backupd)"
 """
 
 
-@click.group(epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Program, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="backupd")
 def main() -> None:
     """Register, ship, verify, and only then remove every backup file."""
