@@ -8,6 +8,7 @@ from backupd.core.records import ProductionRow
 from backupd.intake.observer import _Reader
 from backupd.ops.journal import JournalLogger
 from backupd.ops.metrics import _Now
+from backupd.ops.output import _Lines
 from backupd.warehouse.hive_connection import ImpatientCursor
 
 ProductionRow.companion_name  # the warehouse takes a row's columns by their names
@@ -22,6 +23,8 @@ LazyGroup.context.obj  # click hands it to the commands
 _Reader.handle_event  # watchdog calls it in its thread
 
 _Now.collect  # prometheus-client calls it at each scrape
+
+_Lines.writable  # Python asks a stream what it can do
 
 Totals.read_bytes  # told with the other sums; the archive's tests lean on it
 ImpatientCursor._poll_interval  # noqa: SLF001 - PyHive sleeps so long between fetches

@@ -30,7 +30,7 @@ from backupd.core.threads import DirectoryThreads
 from backupd.core.times import Pauses
 from backupd.intake.service import Intake
 from backupd.ledger import Ledger, LedgerReader, incident_reports, reports
-from backupd.ops import collector, status_line
+from backupd.ops import collector, output, status_line
 from backupd.ops.metrics import Meter, MetricsServer, Snapshot
 from backupd.ops.status_file import StatusFile
 from backupd.ops.systemd import Manager
@@ -312,7 +312,8 @@ class Supervisor:
     async def _status_line(self) -> str:
         now = await self._ledger.ask(incident_reports.in_short)
         missing = [f"no sign of life from {part}" for part in self._watchdog.missing]
-        return status_line.line(now, [*missing, *self._amiss])
+        lost = [f"{output.lost()} log lines were lost"] if output.lost() else []
+        return status_line.line(now, [*missing, *lost, *self._amiss])
 
     def _alerts(self) -> Alerts:
         config = self._config

@@ -23,7 +23,7 @@ from backupd.core.errors import BackupdError, TransientError
 from backupd.core.host import host_fault
 from backupd.core.moves import explained
 from backupd.localfs.syscalls import die_with_parent
-from backupd.ops import collector, logs
+from backupd.ops import collector, logs, output, streams, threads
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
@@ -43,6 +43,9 @@ def main() -> None:
     first = int(sys.argv[2])
     _end_without(first)  # it may have died before the kernel was asked
     faulthandler.enable()  # an abort leaves every thread's stack on stderr
+    streams.make_sound()
+    output.take_stderr()
+    threads.none_dies_alone()
     logs.set_up()
     collector.spare()
     asyncio.run(_serve(socket.socket(fileno=int(sys.argv[1])), first))

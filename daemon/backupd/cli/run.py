@@ -21,7 +21,7 @@ from backupd.cli.options import config_option, load_config, read_config
 from backupd.config import find
 from backupd.core.errors import BackupdError
 from backupd.ledger import Ledger, LedgerLockedError
-from backupd.ops import logs
+from backupd.ops import logs, output, threads
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -53,6 +53,8 @@ def run(config_path: Path | None, once: bool) -> None:
     most; a second signal stops at once). SIGHUP reads the config anew; one with mistakes is
     refused and the old one stays. With --once it ends when nothing is left to be done.
     """
+    output.take_stderr()
+    threads.none_dies_alone()
     path = find(config_path, os.environ).absolute()
     config = load_config(path)
     bars = once and sys.stderr.isatty()

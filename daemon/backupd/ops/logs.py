@@ -9,11 +9,13 @@ import json
 import logging
 import os
 import sys
+from functools import cache
 from typing import TYPE_CHECKING, TextIO, cast
 
 import structlog
 
 from backupd.ops import journal
+from backupd.ops.output import Output
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,13 +30,19 @@ def set_up(level: int = logging.INFO) -> None:
             structlog.processors.add_log_level,
             structlog.processors.format_exc_info,
         )
-        _configure(chain, lambda *_: journal.JournalLogger(), level)
-        handler: logging.Handler = journal.JournalHandler()
+        put = _journal().put
+        _configure(chain, lambda *_: journal.JournalLogger(put), level)
+        handler: logging.Handler = journal.JournalHandler(put)
     else:
         handler = _set_up_lines(level)
     logging.basicConfig(handlers=[handler], level=level, force=True)
     # asyncssh tells every connection and channel at INFO: what matters of it we tell ourselves.
     logging.getLogger("asyncssh").setLevel(logging.WARNING)
+
+
+@cache
+def _journal() -> Output:
+    return Output(journal.Journal())
 
 
 def _set_up_lines(level: int) -> logging.Handler:

@@ -26,6 +26,7 @@ from backupd.core.errors import (
     TransientError,
     UnknownOutcomeError,
 )
+from backupd.ops import output
 from backupd.ops.bounded_server import BoundedServer, Bounds
 
 if TYPE_CHECKING:
@@ -143,6 +144,9 @@ class _Now(Collector):
         )
         yield CounterMetricFamily(
             "backupd_files_found_by_rescan", "Files that no event told of", value=found.rescanned
+        )
+        yield CounterMetricFamily(
+            "backupd_log_lines_lost", "Log lines that could not be written", value=output.lost()
         )
 
 
