@@ -80,7 +80,9 @@ async def _serve(pair: socket.socket, first: int) -> NoReturn:
             answer.add_done_callback(running.discard)
     except EOFError:
         # The first process has ended or been killed. What runs here may not outlive it: its next
-        # one will take it up.
+        # one will take it up. While it waits for our end, there is time for the last lines.
+        _end_without(first)
+        output.end()
         os._exit(0)
 
 
