@@ -139,6 +139,7 @@ class Supervisor:
         have more, and what cannot be taken has no row. Raises LedgerError, or what ended a part of
         the house.
         """
+        self._ledger.wait_for_room(wait=not once)
         async with AsyncExitStack() as stack:
             self._listen_to_signals(stack)  # to the very end, when a successor may stand ready
             await self._live(once=once)
@@ -235,6 +236,8 @@ class Supervisor:
 
     def _stop_by_signal(self, main: asyncio.Task[bool] | None) -> None:
         """Drain at the first signal, stop at once at the second."""
+        if self._is_ending() or not self.ready.is_set():
+            self._ledger.wait_for_room(wait=False)
         if self._is_ending() and main is not None:
             main.cancel()
         self.successor = None  # should it have been making way for one
@@ -259,7 +262,10 @@ class Supervisor:
             oldest=reader.ask(reports.oldest_open),
             last_done=reader.ask(reports.last_done, self._shop.feeds),
             incidents={kind: kinds[kind] for kind in Kind},
-            breakers={name: self._breakers.is_down(name) for name in self._dependencies()},
+            breakers={
+                **{name: self._breakers.is_down(name) for name in self._dependencies()},
+                "ledger": self._ledger.lacks_room,
+            },
             rescanned=self._intake.found["rescan"],
         )
 
@@ -312,8 +318,9 @@ class Supervisor:
     async def _status_line(self) -> str:
         now = await self._ledger.ask(incident_reports.in_short)
         missing = [f"no sign of life from {part}" for part in self._watchdog.missing]
+        full = ["no room for the ledger on its disk: all waits"] if self._ledger.lacks_room else []
         lost = [f"{output.lost()} log lines were lost"] if output.lost() else []
-        return status_line.line(now, [*missing, *lost, *self._amiss])
+        return status_line.line(now, [*full, *missing, *lost, *self._amiss])
 
     def _alerts(self) -> Alerts:
         config = self._config
@@ -369,15 +376,23 @@ class Supervisor:
         """Run all parts; one that fails ends them all. After the stop they get time to drain."""
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(part) for part in parts]
+            for task in tasks:
+                task.add_done_callback(self._part_ended)
             if await self._scanned_once():
                 self.ready.set()
                 self._systemd.ready()
                 log.info("ready", feeds=len(self._config.feeds))
             await self._stop.wait()
             _, late = await asyncio.wait(tasks, timeout=_DRAIN)
+            self._ledger.wait_for_room(wait=False)
             for task in late:
                 task.cancel()
         log.info("stopped")
+
+    def _part_ended(self, task: asyncio.Task[None]) -> None:
+        """Where one part failed, the others end, and may not wait for what may never come."""
+        if not task.cancelled() and task.exception() is not None:
+            self._ledger.wait_for_room(wait=False)
 
     async def _scanned_once(self) -> bool:
         """Wait for the first scan, or for the stop, which may come first: tell which it was."""

@@ -62,7 +62,8 @@ class DaemonState:
     def __str__(self) -> str:
         if self.runs and self.since is not None:
             age = span(time.time() - self.since)
-            return f"running since {moment(self.since)} ({age}), pid {self.pid}"
+            running = f"running since {moment(self.since)} ({age}), pid {self.pid}"
+            return f"{running}; {self.trouble}: all waits" if self.trouble else running
         return f"{self.state}: {self.trouble}" if self.trouble else self.state
 
 
@@ -72,7 +73,12 @@ def daemon_state(places: Places) -> DaemonState:
         answer = ask_daemon(places.socket, {"verb": "status"})
     except BackupdError as error:
         return _silent(places, error)
-    return DaemonState(state="running", pid=str(answer["pid"]), since=float(answer["since"]))
+    return DaemonState(
+        state="running",
+        pid=str(answer["pid"]),
+        since=float(answer["since"]),
+        trouble=answer.get("trouble", ""),
+    )
 
 
 def carry_out(

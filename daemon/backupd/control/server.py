@@ -111,7 +111,8 @@ class ControlServer:
         now = time.time()
         match request["verb"]:
             case "status":
-                return {"pid": os.getpid(), "since": self._since}
+                trouble = "no room for the ledger on its disk" if self._ledger.lacks_room else ""
+                return {"pid": os.getpid(), "since": self._since, "trouble": trouble}
             case "place":
                 name, mark = str(request["name"]), str(request["mark"])
                 await actions.remember_place(self._ledger, name, mark, now)

@@ -90,6 +90,11 @@ def unusable(path: Path, error: Exception) -> LedgerError:
     return LedgerError(f"the ledger {path} cannot be used: {cause}", hint=hint)
 
 
+def is_full(error: sa.exc.DBAPIError) -> bool:
+    """Tell whether there was no room for a transaction, none of which was kept then."""
+    return getattr(error.orig, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
+
+
 def _refuse_unfit(path: Path) -> None:
     """Refuse a damaged or newer ledger before anything is written to it."""
     if not path.exists() or path.stat().st_size == 0:

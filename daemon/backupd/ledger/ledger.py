@@ -119,8 +119,17 @@ class Ledger:
         return self._writer.commits
 
     async def sign_of_life(self) -> None:
-        """Return once the writer has done a transaction, in which nothing is written."""
-        await self._writer.apply(verbs.nothing, [None])
+        """Return once the writer has done a transaction, or found no room on its disk once more."""
+        await self._writer.sign_of_life(verbs.nothing)
+
+    @property
+    def lacks_room(self) -> bool:
+        """Whether nothing can be written just now, as its disk is full."""
+        return self._writer.lacks_room
+
+    def wait_for_room(self, *, wait: bool = True) -> None:
+        """Have changes wait while the disk is full, or (at first) fail with LedgerError."""
+        self._writer.waits_for_room = wait
 
     async def ask(
         self, report: Callable[Concatenate[sa.Connection, _P], _T], *args: _P.args, **kw: _P.kwargs

@@ -16,12 +16,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
+import structlog
 
 from backupd.core.errors import LedgerError
-from backupd.ledger.engine import unusable
+from backupd.ledger.engine import is_full, unusable
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+log = structlog.get_logger()
 
 Verb = Callable[[sa.Connection, Sequence[Any]], Sequence[Any]]
 
@@ -32,6 +35,8 @@ _MOST_AT_ONCE = 2_000  # items a transaction: bounds memory, and how long the ne
 _COMPANY = 0.002
 _COMPANY_OF_MANY = 0.04
 _MANY = 8  # requests
+
+_LOOK_FOR_ROOM = 1.0  # seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +50,9 @@ class Writer:
     """Applies verbs in group commits. A verb takes a list of items and returns a result for each.
 
     When a transaction fails, nothing of it is written, everyone who waits is told, and the writer
-    takes no more: after a failed fsync nothing that SQLite says can be trusted.
+    takes no more: after a failed fsync nothing that SQLite says can be trusted. A full disk is
+    another matter: SQLite could not even write what it would have flushed, and took all of it back.
+    With `waits_for_room` it is tried again until there is room, and all others wait behind it.
     """
 
     def __init__(self, engine: sa.Engine, path: Path) -> None:
@@ -55,6 +62,10 @@ class Writer:
         self._thread = threading.Thread(target=self._run, name="ledger-writer", daemon=True)
         self.error: LedgerError | None = None
         self.commits = 0  # goes up while the writer makes progress
+        self.lacks_room = False  # on its disk, when last tried
+        self.waits_for_room = False
+        self._tries_in_vain = 0
+        self._sign: asyncio.Future[list[Any]] | None = None  # one at a time, however long it takes
         self._came_together = 0
         self._thread.start()
 
@@ -67,8 +78,19 @@ class Writer:
         self._put(_Request(verb, items, answer))
         return await answer
 
+    async def sign_of_life(self, verb: Verb) -> None:
+        """Return once the thread has done a transaction of nothing, or found no room once more."""
+        if self._sign is None or self._sign.done():
+            self._sign = asyncio.ensure_future(self.apply(verb, [None]))
+        before = self._tries_in_vain
+        while not self._sign.done() and self._tries_in_vain == before:
+            await asyncio.wait([self._sign], timeout=_LOOK_FOR_ROOM)
+        if self._sign.done():
+            self._sign.result()
+
     def close(self) -> None:
-        """Write what was handed over, then end the thread."""
+        """Write what was handed over, if there is room, then end the thread."""
+        self.waits_for_room = False
         self._queue.put(None)
         self._thread.join()
         self.refuse(LedgerError("the ledger is closed"))
@@ -107,12 +129,35 @@ class Writer:
 
     def _commit(self, group: list[_Request]) -> None:
         try:
-            answers: list[Any] = self._transact(group)
+            answers: list[Any] = self._transact_in_time(group)
         except Exception as error:  # noqa: BLE001 - whatever it is, those who wait must hear of it
             self.refuse(error)
             answers = [self.error] * len(group)
         self.commits += 1
         _reply(list(zip(group, answers, strict=True)))
+
+    def _transact_in_time(self, group: list[_Request]) -> list[list[Any]]:
+        """Transact, when there is room for it."""
+        while True:
+            try:
+                answers = self._transact(group)
+            except sa.exc.OperationalError as error:
+                if not (is_full(error) and self.waits_for_room):
+                    raise
+                self._no_room(error)
+            else:
+                if self.lacks_room:
+                    log.info("there is room for the ledger again", path=str(self._path))
+                self.lacks_room = False
+                return answers
+
+    def _no_room(self, error: Exception) -> None:
+        if not self.lacks_room:
+            why = unusable(self._path, error)
+            log.error("no room for the ledger: all waits", path=str(self._path), reason=str(why))
+        self.lacks_room = True
+        self._tries_in_vain += 1
+        time.sleep(_LOOK_FOR_ROOM)
 
     def _transact(self, group: list[_Request]) -> list[list[Any]]:
         if self.error is not None:
