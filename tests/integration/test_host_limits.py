@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import threading
 from collections import Counter
 from typing import TYPE_CHECKING
 
@@ -20,12 +21,12 @@ from backupd.core.stages import Stage, Status
 from backupd.intake.service import Intake
 from backupd.ledger import incident_reports
 from backupd.stages import CleanupRules, ShipRules
-from backupd.worker import BatchFormer, BatchLane, FileLane, HostWatch
+from backupd.worker import BatchFormer, BatchLane, FileLane, HostWatch, host
 from support.archives import FirstUse, archive_section
 from support.fake_warehouse import FakeWarehouse
 from support.files import NOW, a_file, registered, task_of
 from support.intake import a_feed, a_section, eventually
-from support.ledgers import Bench, files_of, numbered, opened, plant
+from support.ledgers import QUICK, Bench, files_of, numbered, opened, plant
 from support.limits import descriptors_left
 from support.processes import descendants
 
@@ -185,6 +186,24 @@ async def test_the_incident_lasts_while_this_process_has_nothing_left(bench: Ben
         await eventually(over, lambda: str(breakers.open))
 
 
+async def test_what_comes_back_soon_has_to_be_well_for_longer_until_it_is_over(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(host, "_EVERY", 0.01)
+    fault = host_fault(exhausted())
+    assert fault is not None
+    breakers, watch = bench.shop.breakers, watching(bench)
+
+    async def once_more() -> bool:
+        await breakers.failed(fault)
+        while breakers.is_down(HOST):  # noqa: ASYNC110 - a breaker sets no event
+            await asyncio.sleep(0.01)
+        return watch._quiet >= 4 * QUICK.cap  # a loaded machine may be too slow to come back soon
+
+    async with bench.at_work(watch.run()):
+        await eventually(once_more, lambda: str(watch._quiet))
+
+
 async def test_limits_of_the_carrier_are_no_files_fault(tmp_path: Path) -> None:
     path = tmp_path / "eLUX_1.csv"
     path.write_bytes(b"A;B\n1;2\n")
@@ -243,6 +262,38 @@ async def test_intake_takes_up_what_it_could_not_look_at(tmp_path: Path, left: i
         stop.set()
         await running
     assert {fault.dependency for fault in told} <= {HOST}
+
+
+async def test_intake_begins_when_threads_can_be_had(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[DependencyDownError] = []
+
+    async def hampered(fault: DependencyDownError) -> None:
+        told.append(fault)
+        if len(told) == 2:
+            refusing.undo()
+
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "eLUX_1.csv").write_bytes(b"A\n1\n")
+    async with opened(tmp_path / "ledger.db") as ledger:
+        await files_of(ledger)  # its own thread is there from the start
+        intake = Intake(a_section(), [a_feed(tmp_path / "in")], ledger, hampered)
+        stop = asyncio.Event()
+
+        async def settled() -> bool:
+            return [file.stage for file in await files_of(ledger)] == [Stage.MANIFEST]
+
+        with monkeypatch.context() as refusing:
+            refusing.setattr(threading.Thread, "start", refuse)
+            running = asyncio.create_task(intake.run(stop))
+            await eventually(settled, lambda: str(told))
+        stop.set()
+        await running
+    assert len(told) == 2
 
 
 async def _told_or_settled(told: list[DependencyDownError], settled: Any) -> None:  # noqa: ANN401 - a condition
