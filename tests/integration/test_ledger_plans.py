@@ -10,7 +10,15 @@ import sqlalchemy as sa
 
 from backupd.core.incidents import Incident, Kind
 from backupd.core.stages import Stage, Status
-from backupd.ledger import batch_verbs, engine, incident_reports, intake_verbs, reports, verbs
+from backupd.ledger import (
+    batch_verbs,
+    engine,
+    incident_reports,
+    intake_verbs,
+    rename_verbs,
+    reports,
+    verbs,
+)
 from support.files import NOW, a_file
 
 if TYPE_CHECKING:
@@ -48,6 +56,7 @@ ASKED: dict[str, tuple[Callable[..., Any], tuple[Any, ...], set[str]]] = {
     "next_due_batch": (reports.next_due_batch, (Stage.LOAD,), {"batches_open"}),
     "known": (intake_verbs.known, (["/a", "/b"],), {"files_local", "files_path"}),
     "late_companions": (intake_verbs.late_companions, ({"/a.cksum": "/a"},), {"files_path"}),
+    "by_identity": (rename_verbs.by_identity, ([FILE.identity],), {"files_identity"}),
     "twins": (intake_verbs._twins, ([FILE],), {"files_twins"}),
     "wake_companions": (intake_verbs.wake_companions, ([("/a", NOW)],), {"files_companion"}),
     "oldest_open": (reports.oldest_open, (), {"files_open"}),

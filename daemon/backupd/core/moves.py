@@ -29,6 +29,7 @@ FRESH: dict[str, Any] = {
     "awaits": "",
     "proven_at": None,
 }
+VANISHED = "vanished before it was shipped"  # why a file is parked that was not at its path
 NEVER = float("inf")  # due only when something else wakes it
 
 # A killed process is weaker evidence against a file than a failure: the kill may have come from

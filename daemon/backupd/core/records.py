@@ -165,6 +165,17 @@ class Sighting:
     knew: str | None = None  # `Known.last_id` before the file was looked at; None: no row
 
 
+@dataclass(frozen=True, kw_only=True)
+class Renaming:
+    """A known file that is at another path, or was missed there and is back."""
+
+    file: FileRecord  # as the ledger has it
+    path: str
+    relative_path: str
+    companion_path: str | None
+    at: float
+
+
 class Known(NamedTuple):
     """What the ledger holds of a path."""
 

@@ -14,6 +14,7 @@ from backupd.core.stages import Stage, Status
 from backupd.intake.asides import id_of_aside, put_back
 from backupd.intake.kept import KeptFiles
 from backupd.intake.late import LateCompanions
+from backupd.intake.moved import MovedFiles
 from backupd.intake.oddities import Oddities, Tally
 from backupd.intake.scan import CHUNK, Tree, feed_of
 
@@ -46,6 +47,7 @@ class Finder:
         self._health = health
         self._scanner = scanner
         self._settling = settling
+        self._moved = MovedFiles(ledger)
 
     async def scan(self, roots: Iterable[Root], source: str, *, companions: bool) -> None:
         """Look at all that stands in these feed directories.
@@ -126,6 +128,7 @@ class Finder:
             if each.path not in known or known[each.path].identity != each.identity
         ]
         new = [each for each in unknown if not self.kept.put_off(tree, each, known.get(each.path))]
+        new = await self._moved.take(tree, new)
         return await self._make_rows(tree, new, known, source) if new else []
 
     async def _take_changed(self, tree: Tree, candidate: Candidate) -> None:

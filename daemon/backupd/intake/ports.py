@@ -10,7 +10,15 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Mapping, Sequence
 
-    from backupd.core.records import DoneFile, FeedMount, FileRecord, Known, Move
+    from backupd.core.records import (
+        DoneFile,
+        FeedMount,
+        FileRecord,
+        Identity,
+        Known,
+        Move,
+        Renaming,
+    )
 
 __all__ = ["IntakeLedger", "Seen", "Sighting"]
 
@@ -37,6 +45,19 @@ class IntakeLedger(Protocol):
         another identity, the old row lets go of the path and a new one is made. LOOK_AGAIN: the
         path has a newer row than the sighting knew, or its file was removed meanwhile; nothing was
         made of it, and it is to be asked for and looked at again. May be repeated.
+        """
+        ...
+
+    async def by_identity(
+        self, identities: Sequence[Identity]
+    ) -> dict[tuple[Identity, str], FileRecord]:
+        """Return the files below feeds' directories last seen as these, by identity and name."""
+        ...
+
+    async def rename(self, renamings: Sequence[Renaming]) -> list[bool]:
+        """Give files the paths that they have now, and take back those that were missed.
+
+        False where the row is another one by now, or the path is that of another file.
         """
         ...
 

@@ -45,9 +45,7 @@ AT_ONCE = 1_000  # files a pass: bounds memory, and how long a companion's arriv
 
 _NO_FEED_PAUSE = 60.0  # seconds; a reload of the config wakes nothing by itself
 
-_VANISHED = Refused(
-    reason="vanished before it was shipped", hint="deliver it again: it will be a new file"
-)
+_VANISHED = Refused(reason=moves.VANISHED, hint="deliver it again: it will be a new file")
 
 
 class Settings(Protocol):

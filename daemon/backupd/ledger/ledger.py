@@ -28,6 +28,7 @@ from backupd.ledger import (
     intake_verbs,
     place_verbs,
     refresh_verbs,
+    rename_verbs,
     reports,
     row_count_verbs,
     start_verbs,
@@ -44,7 +45,15 @@ if TYPE_CHECKING:
 
     from backupd.core.incidents import Case, Incident, Notice, Outage, Troubles
     from backupd.core.ports import RowKey
-    from backupd.core.records import DoneFile, FeedMount, OwedRefresh, RowCount, Statement
+    from backupd.core.records import (
+        DoneFile,
+        FeedMount,
+        Identity,
+        OwedRefresh,
+        Renaming,
+        RowCount,
+        Statement,
+    )
     from backupd.core.times import Pauses
 
 _P = ParamSpec("_P")
@@ -238,6 +247,20 @@ class Ledger:
         answers = await self._writer.apply(intake_verbs.see, sightings)
         self.wake(Stage.SETTLE)
         return answers
+
+    async def by_identity(
+        self, identities: Sequence[Identity]
+    ) -> dict[tuple[Identity, str], FileRecord]:
+        """Return the files below feeds' directories last seen as these, by identity and name."""
+        return await self.ask(rename_verbs.by_identity, identities)
+
+    async def rename(self, renamings: Sequence[Renaming]) -> list[bool]:
+        """Give files the paths that they have now; False where something came between."""
+        if not renamings:
+            return []
+        applied = await self._writer.apply(rename_verbs.rename, renamings)
+        self.wake(*Stage)
+        return applied
 
     async def file(self, file_id: str) -> FileRecord | None:
         """Return a file by its id; None: no such file is known."""

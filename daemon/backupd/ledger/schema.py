@@ -110,6 +110,10 @@ sa.Index(
     files.c.trouble,
     sqlite_where=files.c.trouble != sa.literal_column("''"),
 )
+# Such files alone can be renamed with a directory of their feed.
+_SLASH: sa.ColumnElement[str] = sa.literal_column("'/'")
+IS_BELOW = sa.func.instr(files.c.relative_path, _SLASH) > sa.literal_column("0")
+sa.Index("files_identity", files.c.identity, sqlite_where=IS_BELOW)
 sa.Index("files_duplicate_of", files.c.duplicate_of, sqlite_where=files.c.duplicate_of.is_not(None))
 
 events = sa.Table(

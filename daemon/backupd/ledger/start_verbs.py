@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
-from backupd.core.moves import NEVER, closed
+from backupd.core.moves import NEVER, VANISHED, closed
 from backupd.core.stages import Stage, Status
 from backupd.ledger import verbs
 from backupd.ledger.rows import file_of, in_chunks
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from backupd.core.times import Pauses
 
 _AT_ONCE = 500
-_VANISHED = "vanished before it was shipped"
 
 
 def set_right(connection: sa.Connection, moments: Sequence[float]) -> list[int]:
@@ -132,7 +131,7 @@ def _close_phantoms(connection: sa.Connection, now: float) -> int:
         files.c.status == Status.PARKED,
         files.c.stage == Stage.SETTLE,
         files.c.local.is_(sa.false()),
-        files.c.reason.startswith(_VANISHED),
+        files.c.reason.startswith(VANISHED),
     )
     found = [file_of(row) for row in connection.execute(suspects)]
     ends = [move for some in in_chunks(found, _AT_ONCE) for move in _laid(connection, some, now)]

@@ -8,6 +8,7 @@ from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 from backupd.core.errors import DependencyDownError, LocalGoneError, TransientError
+from backupd.core.moves import VANISHED
 from backupd.core.names import escaped
 from backupd.localfs.files import NotRegularError, open_file
 from backupd.localfs.roots import open_root, unavailable
@@ -87,7 +88,7 @@ def unreadable(file: FileRecord, error: OSError) -> TransientError:
 def _translated(file: FileRecord, error: OSError) -> LocalGoneError | TransientError:
     if error.errno in _NOTHING_THERE:
         return LocalGoneError(
-            "it vanished before it was shipped",
+            f"it {VANISHED}",
             hint="have it delivered again; it is then taken by itself",
         )
     if isinstance(error, NotRegularError) or error.errno in _NOT_A_FILE:
