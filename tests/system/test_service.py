@@ -122,6 +122,23 @@ def test_the_journal_keeps_every_line_of_a_burst(service: Service) -> None:
     assert service.events("BACKUPD_STAGE=cleanup").count("cleanup finished") == MANY
 
 
+def test_a_journal_that_is_stopped_holds_nobody_up_and_gets_all_when_it_goes_on(
+    running: Service,
+) -> None:
+    one = f"echo $n > {INBOX}/.n && mv {INBOX}/.n {INBOX}/$n.csv"
+    stopping = ("systemctl", "kill", "--kill-who=main", "systemd-journald", "--signal")
+    running.box.run(*stopping, "STOP")
+    try:
+        running.box.shell(f"for n in {{1..{MANY}}}; do {one}; done")
+        running.box.until(lambda: not any(running.box.path(INBOX).iterdir()), UNIT)
+    finally:
+        running.box.run(*stopping, "CONT")
+    running.systemctl("stop")
+
+    assert running.events("BACKUPD_STAGE=cleanup").count("cleanup finished") == MANY
+    assert "log lines were lost" not in running.events()
+
+
 def test_what_needs_a_person_is_what_has_the_priority_of_a_warning(running: Service) -> None:
     running.deliver("well.csv")
     running.all_done("well.csv")

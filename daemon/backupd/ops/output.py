@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-_MOST = 2 * 1024 * 1024  # bytes that wait; as many again may be under way
+_MOST = 4 * 1024 * 1024  # bytes that wait; as many again may be under way
 _LAST_WORDS = 2.0  # seconds that the last lines get at the end
 
 _open: list[Output] = []
