@@ -135,9 +135,9 @@ class Supervisor:
     async def run(self, *, once: bool) -> bool:
         """Work until told to stop or, with `once`, until nothing is left to be done.
 
-        Returns whether every file is done, as far as can be told: a feed that is unavailable may
-        have more, and what cannot be taken has no row. Raises LedgerError, or what ended a part of
-        the house.
+        Returns whether every file is done, as far as can be told: a feed that is unavailable, or
+        that this host gives too little to look at, may have more, and what cannot be taken has no
+        row. Raises LedgerError, or what ended a part of the house.
         """
         self._ledger.wait_for_room(wait=not once)
         async with AsyncExitStack() as stack:
@@ -146,8 +146,8 @@ class Supervisor:
             if self._status_file:
                 await self._status_file.write()
             all_done = await self._ledger.ask(reports.not_done) == 0
-            left = self._intake.health.away or any(self._intake.untaken().values())
-            return all_done and not left
+            is_blind = bool(self._intake.health.away) or self._breakers.is_down(HOST)
+            return all_done and not is_blind and not any(self._intake.untaken().values())
 
     async def _live(self, *, once: bool) -> None:
         async with AsyncExitStack() as stack:
@@ -408,7 +408,6 @@ class Supervisor:
 
     async def _until_done(self) -> None:
         """Stop when nothing moves any more and a last scan finds nothing new either."""
-        await self._scanned_once()
         while not self._stop.is_set():
             if await self._is_idle():
                 await self._intake.scan_once()
@@ -421,7 +420,8 @@ class Supervisor:
         # Impala holds nothing up: what it is owed is paid by the next daemon.
         if any(outage.name != "impala" for outage in self._breakers.exhausted()):
             return True
-        if self._breakers.is_down(HOST):  # it may be over soon, and has to be seen to be
+        # What this host gives may be enough again soon: until it is, not all has been looked at.
+        if not self._intake.ready.is_set() or self._breakers.is_down(HOST):
             return False
         return not await self._ledger.ask(reports.any_unfinished, self._shop.open_feeds())
 

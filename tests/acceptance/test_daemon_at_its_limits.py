@@ -3,16 +3,38 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
 
-from support.daemon import Host, until
+from support.daemon import PROGRAMS, Host, until
 from support.limits import descriptors_left
 from support.processes import descendants
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+
+@pytest.mark.parametrize("limit", [pytest.param(14, marks=pytest.mark.slow), 22])
+def test_a_single_run_that_may_open_too_few_files_ends_and_says_so(
+    tmp_path: Path, limit: int
+) -> None:
+    host = Host(tmp_path)
+    host.deliver("a_0.csv")
+    command = ["prlimit", f"--nofile={limit}:{limit}", str(PROGRAMS / "backupd"), "run", "--once"]
+    ended = subprocess.run(
+        [*command, "--config", str(host.config)],
+        capture_output=True,
+        text=True,
+        timeout=90,
+        check=False,
+    )
+    assert ended.returncode == 1, ended.stderr
+    assert "this host is at its limits" in ended.stderr
+    assert host.local() == {"a_0.csv"}
+    assert host.once().returncode == 0
+    assert host.local() == set()
 
 
 @pytest.mark.parametrize(("whose", "left"), [("first process", 0), ("carrier", 1)])

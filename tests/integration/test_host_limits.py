@@ -190,6 +190,7 @@ async def test_what_comes_back_soon_has_to_be_well_for_longer_until_it_is_over(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(host, "_EVERY", 0.01)
+    monkeypatch.setattr(host, "_SHORTEST_QUIET", 0.0)
     fault = host_fault(exhausted())
     assert fault is not None
     breakers, watch = bench.shop.breakers, watching(bench)

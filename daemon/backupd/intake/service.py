@@ -121,8 +121,16 @@ class Intake:
             await self._loop.run_in_executor(self._asking, self._watcher.sign_of_life)
 
     async def scan_once(self) -> None:
-        """Make rows for all that lies in the directories, without watching them."""
-        await self._enduring(self._scan_all)
+        """Make rows for all that lies in the directories, without watching them.
+
+        Where the host gives too little for it, that is told, and not all may have been looked at.
+        """
+        try:
+            await self._scan_all()
+        except Exception as error:
+            if (fault := host_fault(error)) is None:
+                raise
+            await self._hampered(fault)
 
     async def settle_once(self) -> None:
         """Look at every file that is due in settle."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 
-_DESCRIPTORS = 16
+_DESCRIPTORS = 8
 
 
 def try_limits() -> None:

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from backupd.worker.breaker import Breakers
 
 _EVERY = 0.5  # seconds
-_QUIET = 60.0  # seconds; no longer than the longest pause between two tries
+_QUIET = 60.0  # seconds; no longer than the longest pause between two tries of a file
+_SHORTEST_QUIET = 3.0  # seconds; intake tries again each second
 _LONGEST_QUIET = 3600.0  # seconds
 
 
@@ -28,7 +29,7 @@ class HostWatch:
     def __init__(self, breakers: Breakers, stop: asyncio.Event) -> None:
         self._breakers = breakers
         self._stop = stop
-        self._first = self._quiet = min(_QUIET, breakers.policy.cap)
+        self._first = self._quiet = max(min(_QUIET, breakers.policy.cap), _SHORTEST_QUIET)
         self._ended_at = -_LONGEST_QUIET
 
     async def run(self) -> None:
@@ -48,16 +49,17 @@ class HostWatch:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._stop.wait(), min(_EVERY, self._quiet))
                 return
-            await self._try()
-            if self._breakers.is_paused(HOST):
+            if not await self._is_well() or self._breakers.is_paused(HOST):
                 well_since = time.monotonic()
         await self._breakers.succeeded(HOST)
         self._ended_at = time.monotonic()
 
-    async def _try(self) -> None:
+    async def _is_well(self) -> bool:
         try:
             try_limits()
         except Exception as error:
             if (fault := host_fault(error)) is None:
                 raise
             await self._breakers.failed(fault)
+            return False
+        return True
