@@ -45,6 +45,16 @@ async def met(archive: Archive) -> None:
         await put(archive, f"met/{number}.csv")
 
 
+@pytest.mark.parametrize(("ahead", "ok"), [(0, True), (-40, True), (7200, False), (-7200, False)])
+async def test_the_probe_compares_the_servers_clock_with_ours(
+    archive: Archive, odd: type[OddServer], tmp_path: Path, ahead: int, ok: bool
+) -> None:
+    odd.clock_ahead = ahead
+    (clock,) = [line for line in await archive.probe([""]) if line.subject == "archive clock"]
+    assert clock.ok is ok
+    assert not list(tmp_path.rglob("*clock*"))
+
+
 @pytest.mark.parametrize(
     ("disk", "words"),
     [({"bavail": 30}, "full"), ({"favail": 0}, "inode"), ({"flags": 1}, "read-only")],

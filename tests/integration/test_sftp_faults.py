@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
+import subprocess
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import asyncssh
 import pytest
 
 from backupd.archive import login, open_archive
@@ -24,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
     from pathlib import Path
 
+    from backupd.config.sections import ArchiveSection
     from backupd.core.ports import Archive, Published
 
 CONTENT = bytes(range(256)) * 4096  # a MiB
@@ -210,11 +215,76 @@ async def test_a_missing_key_file_is_named(
     assert str(path) in caught.value.hint
 
 
+@pytest.mark.parametrize("form", [("-t", "ed25519"), ("-t", "rsa", "-m", "PEM")])
+async def test_a_key_with_a_passphrase_says_how_to_be_rid_of_it(
+    archive: Archive, server: SshServer, form: tuple[str, ...]
+) -> None:
+    server.identity.unlink()
+    command = ["ssh-keygen", "-q", *form, "-N", "secret", "-f", str(server.identity)]
+    await asyncio.to_thread(subprocess.run, command, check=True)
+    with pytest.raises(DependencyDownError, match="protected by a passphrase") as caught:
+        await archive.size("a.csv")
+    assert f"ssh-keygen -p -f {server.identity}" in caught.value.hint
+
+
+@pytest.mark.parametrize("odd", ["KexAlgorithms diffie-hellman-group1-sha1", "Ciphers aes128-cbc"])
+async def test_a_server_of_old_algorithms_alone_is_told_as_that(tmp_path: Path, odd: str) -> None:
+    with running_sshd(tmp_path / "old", extra=odd) as server:
+        archive = open_archive(archive_section(tmp_path / "root", server))
+        with pytest.raises(DependencyDownError, match="no algorithm in common") as caught:
+            await archive.size("a.csv")
+        await archive.aclose()
+    assert "ssh -vv" in caught.value.hint
+
+
 async def test_a_refused_login_says_what_to_do(archive: Archive, server: SshServer) -> None:
     (server.directory / "authorized_keys").write_text("")
     with pytest.raises(DependencyDownError, match="refuses our login") as caught:
         await archive.size("a.csv")
     assert "authorized_keys" in caught.value.hint
+
+
+async def test_a_server_is_reached_by_way_of_another(server: SshServer, tmp_path: Path) -> None:
+    with running_sshd(tmp_path / "gateway") as gateway:
+        section = jumping(archive_section(tmp_path / "root", server), gateway)
+        archive = open_archive(section)
+        await put(archive, "a.csv")
+        assert await holds(archive, "a.csv")
+        gateway.drop_connections()
+        with contextlib.suppress(DependencyDownError):  # told, or noticed before it is used again
+            await archive.size("a.csv")
+        assert await holds(archive, "a.csv")
+        await archive.aclose()
+        assert "Accepted publickey" in gateway.log.read_text()
+
+
+@pytest.mark.parametrize("trouble", ["unknown", "refuses", "gone"])
+async def test_what_is_wrong_with_the_host_on_the_way_is_told_of_it(
+    server: SshServer, tmp_path: Path, trouble: str
+) -> None:
+    with running_sshd(tmp_path / "gateway") as gateway:
+        section = jumping(archive_section(tmp_path / "root", server), gateway)
+        if trouble == "unknown":
+            server.trust()
+        elif trouble == "refuses":
+            (gateway.directory / "authorized_keys").write_text("")
+        else:
+            gateway.stop()
+        archive = open_archive(section)
+        with pytest.raises(DependencyDownError, match=f":{gateway.port}"):
+            await archive.size("a.csv")
+        await archive.aclose()
+
+
+def jumping(section: ArchiveSection, gateway: SshServer) -> ArchiveSection:
+    """Return the section by way of a server that knows the same key."""
+    assert section.identity_file
+    assert section.known_hosts_file
+    key = asyncssh.read_private_key(section.identity_file).export_public_key()
+    (gateway.directory / "authorized_keys").write_bytes(key)
+    with section.known_hosts_file.open("a") as known:
+        known.write(gateway.known_hosts.read_text())
+    return replace(section, proxy_jump=(gateway.username, gateway.host, gateway.port))
 
 
 async def test_a_lost_connection_is_told_by_the_probe(archive: Archive, server: SshServer) -> None:

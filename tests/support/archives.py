@@ -40,6 +40,7 @@ def archive_section(
         compression="gzip",
         compression_level=1,
         connections=CONNECTIONS,
+        proxy_jump=None,
         verify=verify,
     )
 

@@ -31,6 +31,7 @@ class OddServer(asyncssh.SFTPServer):
     rename_replaces = False
     links = "real"  # none: not known to it; false: told to be made, but are not; replacing
     creates_exclusively = True
+    clock_ahead = 0  # seconds
     closed: Path | None = None  # a directory in which nothing may be made
 
     def _meet(self, request: str) -> None:
@@ -58,6 +59,11 @@ class OddServer(asyncssh.SFTPServer):
         if not self.creates_exclusively:
             pflags &= ~asyncssh.FXF_EXCL
         return super().open(path, pflags, attrs)
+
+    def fstat(self, file_obj: object) -> asyncssh.SFTPAttrs:
+        found = asyncssh.SFTPAttrs.from_local(os.fstat(file_obj.fileno()))  # type: ignore[attr-defined]
+        found.mtime = (found.mtime or 0) + self.clock_ahead
+        return found
 
     async def link(self, oldpath: bytes, newpath: bytes) -> None:
         if self.hangs == "link":
@@ -129,5 +135,6 @@ def _section(directory: Path, port: int) -> ArchiveSection:
         compression="none",
         compression_level=1,
         connections=CONNECTIONS,
+        proxy_jump=None,
         verify="readback",
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import asyncssh
@@ -64,10 +65,36 @@ def _was_dropped(cause: BaseException | None) -> bool:
 async def _connect(section: ArchiveSection) -> Link:
     """Log in and begin SFTP. The host key is always checked."""
     address = f"{section.username}@{section.host}:{section.port}"
+    jump = await _jump(section)
+    try:
+        connection = await _dial(section, jump)
+        _spare_empty_packets(connection)
+        return await _begin_sftp(connection, address)
+    except (OSError, ValueError, asyncssh.Error) as error:
+        raise _cannot_connect(section, address, error) from error
+
+
+async def _jump(section: ArchiveSection) -> asyncssh.SSHClientConnection | None:
+    """Log in to the host on the way to the server; None where there is none."""
+    if section.proxy_jump is None:
+        return None
+    user, host, port = section.proxy_jump
+    there = replace(section, username=user, host=host, port=port)
+    try:
+        return await _dial(there)
+    except (OSError, ValueError, asyncssh.Error) as error:
+        raise _cannot_connect(there, f"{user}@{host}:{port}", error) from error
+
+
+async def _dial(
+    section: ArchiveSection, jump: asyncssh.SSHClientConnection | None = None
+) -> asyncssh.SSHClientConnection:
+    """Log in. The connection to the `jump` ends with this one."""
     try:
         connection = await asyncssh.connect(
             section.host,
             section.port,
+            tunnel=jump or (),
             username=section.username,
             password=section.password,
             client_keys=[str(section.identity_file)] if section.identity_file else None,
@@ -81,10 +108,12 @@ async def _connect(section: ArchiveSection) -> Link:
             keepalive_interval=KEEPALIVE_EVERY,
             keepalive_count_max=KEEPALIVE_MISSED,
         )
-        _spare_empty_packets(connection)
-        return await _begin_sftp(connection, address)
-    except (OSError, ValueError, asyncssh.Error) as error:
-        raise _cannot_connect(section, address, error) from error
+    except BaseException:
+        if jump is not None:
+            jump.abort()
+        raise
+    connection.set_tunnel(jump)
+    return connection
 
 
 def _spare_empty_packets(connection: asyncssh.SSHClientConnection) -> None:
@@ -136,6 +165,18 @@ def _cannot_connect(section: ArchiveSection, address: str, error: Exception) -> 
     elif isinstance(error, asyncssh.PermissionDenied):
         message = f"{address} refuses our login: {error}"
         hint = f"add the public half of {section.identity_file} to its authorized_keys"
+    elif isinstance(error, asyncssh.KeyImportError) and "assphrase" in str(error):
+        message = f"{section.identity_file} is protected by a passphrase, which nobody can type"
+        hint = (
+            "give the service a key without one, that its user alone can read:"
+            f" ssh-keygen -p -f {section.identity_file}"
+        )
+    elif isinstance(error, asyncssh.KeyExchangeFailed):
+        message = f"{address} and backupd have no algorithm in common: {error}"
+        hint = (
+            f"see what it offers (ssh -vv -p {section.port} {section.host}), and have its sshd"
+            " offer current ones: aes128-gcm@openssh.com or aes256-ctr, curve25519-sha256, ed25519"
+        )
     elif isinstance(error, FileNotFoundError | PermissionError | ValueError):
         message = f"the key or known_hosts file for {address} cannot be used: {error}"
         hint = f"look at {section.identity_file} and {section.known_hosts_file}"

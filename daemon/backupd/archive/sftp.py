@@ -18,7 +18,7 @@ from backupd.archive.sftp_directories import Directories
 from backupd.archive.sftp_errors import explaining
 from backupd.archive.sftp_look import look, size_of_file
 from backupd.archive.sftp_names import Names
-from backupd.archive.sftp_probe import probe_server
+from backupd.archive.sftp_probe import probe_clock, probe_server
 from backupd.archive.sftp_read import read_blocks, read_short
 from backupd.archive.sftp_upload import SftpUpload
 from backupd.core.errors import DependencyDownError, PermanentError, TransientError
@@ -172,7 +172,9 @@ class SftpArchive:
         if not all(line.ok for line in server):
             return server
         marked = await self._mark.probe(expected)
-        return [*server, marked, *await probe_place(self, marked, directories, shows_up)]
+        tried = await probe_place(self, marked, directories, shows_up)
+        clock = await probe_clock(self._links, self._root) if marked.ok else []
+        return [*server, marked, *tried, *clock]
 
     async def aclose(self) -> None:
         """See the port."""

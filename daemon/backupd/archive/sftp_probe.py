@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import secrets
+import time
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import asyncssh
 
 from backupd.archive.naming import encode
+from backupd.archive.sftp_trial import CREATE
+from backupd.core.clocks import compared
 from backupd.core.errors import BackupdError
 from backupd.core.ports import Probe
 
@@ -30,6 +35,25 @@ async def probe_server(links: Links, hashes: RemoteHashes, root: str, verify: st
         ]
     except BackupdError as error:
         return [Probe(CONNECTION, ok=False, detail=str(error), hint=error.hint)]
+
+
+async def probe_clock(links: Links, root: str) -> list[Probe]:
+    """Compare the server's clock with ours, by the time that it gives a new file.
+
+    Where none can be made, the lines of the directories say why.
+    """
+    link = await links.take()
+    path = encode(f"{root.rstrip('/')}/.backupd-clock.{secrets.token_hex(8)}.part")
+    with suppress(asyncssh.SFTPError):
+        handle = await link.ask(link.sftp.open(path, CREATE, encoding=None))
+        try:
+            found = await link.ask(handle.stat())
+            await link.ask(handle.close())
+        finally:
+            await link.ask(link.sftp.remove(path))
+        if found.mtime is not None:
+            return [compared("archive", found.mtime, time.time())]
+    return []
 
 
 async def _free_space(link: Link, root: str) -> str:

@@ -98,6 +98,7 @@ def _archive(values: Mapping[str, Any], secrets: Mapping[str, Any]) -> ArchiveSe
         compression=values["compression"],
         compression_level=values["compression_level"],
         connections=values["connections"],
+        proxy_jump=values["proxy_jump"],
         verify=values["verify"],
         **secrets,
     )

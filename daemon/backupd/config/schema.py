@@ -21,7 +21,7 @@ from backupd.config.readers import (
     texts,
 )
 from backupd.config.tables import NamedTables, Table
-from backupd.config.urls import archive_url, host_and_port, ledger_path, staging_url
+from backupd.config.urls import archive_url, host_and_port, jump_host, ledger_path, staging_url
 from backupd.core.records import ProductionRow
 
 COLUMNS: tuple[str, ...] = tuple(field.name for field in fields(ProductionRow))
@@ -129,6 +129,7 @@ ARCHIVE = Table({
     "compression": choice("gzip", "none", default="gzip"),
     "compression_level": integer(1, 9, default=1),
     "connections": integer(1, 32, default=2),
+    "proxy_jump": Key(jump_host, "user@host:port, without a password", None),
     "verify": choice("auto", "remote-sha256", "readback", default="auto"),
 })  # fmt: skip
 

@@ -113,6 +113,7 @@ class ArchiveSection:
     compression: Literal["gzip", "none"]
     compression_level: int
     connections: int  # to the server, as far as it bears them
+    proxy_jump: tuple[str, str, int] | None  # user, host and port of a host on the way
     verify: Literal["auto", "remote-sha256", "readback"]
 
 

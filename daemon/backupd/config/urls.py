@@ -10,6 +10,7 @@ from urllib.parse import SplitResult, unquote, urlsplit
 
 from backupd.config.readers import REQUIRED, BadValueError, Key, plain_text
 
+_SSH_PORT = 22
 _LEDGER_PREFIX = "sqlite:///"
 _PLAIN_PATH = re.compile(r"(/[\w.=@+-]+)+/?", re.ASCII)  # it stands in statements as it is
 
@@ -72,6 +73,14 @@ def host_and_port(value: object) -> tuple[str, int]:
     return parts.hostname, parts.port
 
 
+def jump_host(value: object) -> tuple[str, str, int]:
+    """Read `user@host` or `user@host:port` into user, host and port."""
+    parts = split(f"//{plain_text(value)}")
+    if not parts.hostname or not parts.username or parts.netloc != value:
+        raise BadValueError("is no user@host:port")
+    return unquote(parts.username), parts.hostname, parts.port or _SSH_PORT
+
+
 def url(*schemes: str, default: object = REQUIRED) -> Key:
     """Make a key for a URL of these schemes (none: any), checked for its form alone."""
 
@@ -110,4 +119,4 @@ def _sftp_url(url: SplitResult, root: str) -> ArchiveUrl:
         raise BadValueError("names no host")
     if not url.username:
         raise BadValueError("names no user")
-    return ArchiveUrl("sftp", url.hostname, url.port or 22, unquote(url.username), root)
+    return ArchiveUrl("sftp", url.hostname, url.port or _SSH_PORT, unquote(url.username), root)
