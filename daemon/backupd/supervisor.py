@@ -19,13 +19,14 @@ from backupd.carrier import Carrier, Orders
 from backupd.config import ConfigMistakes, Mistake
 from backupd.control import ControlServer
 from backupd.core import moves
+from backupd.core.archive_names import home_of
 from backupd.core.errors import DependencyDownError
 from backupd.core.host import HOST
 from backupd.core.incidents import Kind
 from backupd.core.moves import RetryPolicy
 from backupd.core.records import Result
 from backupd.core.shares import Shares
-from backupd.core.stages import Stage
+from backupd.core.stages import ORDER, Stage
 from backupd.core.threads import DirectoryThreads
 from backupd.core.times import Pauses
 from backupd.intake.service import Intake
@@ -43,6 +44,7 @@ from backupd.worker import (
     LATE,
     WAREHOUSE,
     ArchivePlace,
+    ArchiveTrials,
     BatchFormer,
     BatchLane,
     Breakers,
@@ -75,6 +77,7 @@ _DRAIN = 20.0  # seconds that running files get to end after SIGTERM
 _JITTER = (0.75, 1.25)
 _IDLE_LOOK = 0.05  # seconds between looks whether `run --once` is through
 _BEFORE_LOAD = (Stage.SETTLE, Stage.MANIFEST)
+_BESIDE_SHIP = tuple(stage for stage in ORDER if stage is not Stage.SHIP)
 
 
 class Supervisor:
@@ -103,7 +106,8 @@ class Supervisor:
             jitter=lambda: random.uniform(*_JITTER),  # noqa: S311 - no secret hangs on it
         )
         self._meter = Meter()
-        self._breakers = Breakers(ledger, self._policy, time.time)
+        self._archive_trials: ArchiveTrials | None = None
+        self._breakers = Breakers(ledger, self._policy, time.time, config.feeds)
         self._status_file = self._status_file_of(config)
         self._intake = Intake(config.intake, config.feeds, ledger, self._breakers.failed)
         self._systemd = Manager(os.environ)
@@ -306,6 +310,8 @@ class Supervisor:
         if self._systemd.listens:
             tell = self._systemd.status
             parts.append(status_line.keep(self._status_line, tell, self._stop))
+        if self._archive_trials is not None:
+            parts.append(self._archive_trials.run())
         if refresher is not None:
             parts.append(RefreshLane(shop, refresher).run())
         return [*parts, self._until_done()] if once else parts
@@ -348,11 +354,13 @@ class Supervisor:
         rules = CleanupRules(
             delete=cleanup.action == "delete", ask_writers=self._config.intake.open_files == "auto"
         )
-        orders = Orders(archive=section, ship=ship, cleanup=rules)
+        homes = {home_of(feed) for feed in self._config.feeds}
+        orders = Orders(archive=section, directories=sorted(homes), ship=ship, cleanup=rules)
         place = ArchivePlace(section, self._ledger)
         stack.callback(place.close)
         carrier = await stack.enter_async_context(Carrier(orders, place))
         self._signs_of_life["the carrier"] = carrier.sign_of_life
+        self._archive_trials = ArchiveTrials(self._shop, carrier.demand)
         clean_up = carrier.stage(Stage.CLEANUP)
         if rules.delete:
             rows = RowsSeen(warehouse)
@@ -418,12 +426,19 @@ class Supervisor:
 
     async def _is_idle(self) -> bool:
         # Impala holds nothing up: what it is owed is paid by the next daemon.
-        if any(outage.name != "impala" for outage in self._breakers.exhausted()):
-            return True
+        closed = {outage.name for outage in self._breakers.closed_directories()}
+        given_up = {outage.name for outage in self._breakers.exhausted()} - {IMPALA}
+        if given_up - closed or closed - given_up:
+            return not closed - given_up
         # What this host gives may be enough again soon: until it is, not all has been looked at.
         if not self._intake.ready.is_set() or self._breakers.is_down(HOST):
             return False
-        return not await self._ledger.ask(reports.any_unfinished, self._shop.open_feeds())
+        feeds, flowing = self._shop.open_feeds(), self._shop.workable_feeds(Stage.SHIP)
+        held_up = [feed for feed in feeds if feed not in flowing]
+        return not (
+            await self._ledger.ask(reports.any_unfinished, flowing)
+            or await self._ledger.ask(reports.any_unfinished, held_up, _BESIDE_SHIP)
+        )
 
     async def _nothing_can_join(self) -> bool:
         """Tell whether no file on its way could still come into the next batch."""

@@ -108,6 +108,8 @@ ASKED: dict[str, tuple[Callable[..., Any], tuple[Any, ...], set[str]]] = {
             (Kind.PARKED, "parked", "files_trouble"),
             (Kind.FEED, "feed", "files_open"),
             (Kind.DEPENDENCY, "archive", "files_due_by_feed"),
+            (Kind.ARCHIVE, "archive:a", "files_due_by_feed"),
+            (Kind.ROOM, "archive room", "files_trouble"),
         )
     },
     "history": (reports.history, ("a",), {"events_file"}),

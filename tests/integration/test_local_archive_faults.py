@@ -11,8 +11,8 @@ import pytest
 from backupd.archive import open_archive
 from backupd.core.errors import (
     BackupdError,
-    DependencyDownError,
     PermanentError,
+    RefusedError,
     TransientError,
 )
 from support.archives import archive_section
@@ -49,16 +49,16 @@ def failing(number: int) -> Callable[..., None]:
 @pytest.mark.parametrize(
     ("fault", "expected"),
     [
-        (("write", errno.ENOSPC), DependencyDownError),
-        (("write", errno.EDQUOT), DependencyDownError),
-        (("fsync", errno.EIO), DependencyDownError),
-        (("mkdir", errno.EROFS), DependencyDownError),
-        (("mkdir", errno.EACCES), TransientError),
-        (("open", errno.EACCES), TransientError),
+        (("write", errno.ENOSPC), RefusedError),
+        (("write", errno.EDQUOT), RefusedError),
+        (("fsync", errno.EIO), RefusedError),
+        (("mkdir", errno.EROFS), RefusedError),
+        (("mkdir", errno.EACCES), RefusedError),
+        (("open", errno.EACCES), RefusedError),
         (("open", errno.ENAMETOOLONG), PermanentError),
         (("open", errno.EMFILE), TransientError),
-        (("link", errno.EPERM), DependencyDownError),
-        (("link", errno.ENOSPC), DependencyDownError),
+        (("link", errno.EPERM), RefusedError),
+        (("link", errno.ENOSPC), RefusedError),
     ],
 )
 async def test_each_failing_call_is_the_right_kind_of_error(

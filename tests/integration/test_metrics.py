@@ -15,7 +15,9 @@ from backupd.config.sections import MetricsSection
 from backupd.core.errors import (
     BackupdError,
     DependencyDownError,
+    NoRoomError,
     PermanentError,
+    RefusedError,
     TransientError,
     UnknownOutcomeError,
 )
@@ -95,6 +97,8 @@ async def test_work_is_timed_by_stage() -> None:
         (TransientError("x"), "transient", False, 1),
         (TransientError("x"), "transient", True, 0),
         (UnknownOutcomeError("x"), "unknown_outcome", True, 1),
+        (NoRoomError("x"), "no_room", True, 1),
+        (RefusedError("x"), "transient", True, 0),
         (PermanentError("x"), "permanent", False, 0),
         (DependencyDownError("archive", "x"), "dependency_down", True, 1),
         (ValueError("x"), "unexpected", False, 1),

@@ -8,7 +8,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from backupd.archive import connection, open_archive
-from backupd.core.errors import DependencyDownError, TransientError, UnknownOutcomeError
+from backupd.core.errors import (
+    DependencyDownError,
+    RefusedError,
+    TransientError,
+    UnknownOutcomeError,
+)
 from support.archives import CONNECTIONS
 from support.odd_sftp import ROOMY, OddServer, serving
 
@@ -60,15 +65,16 @@ async def test_the_probe_compares_the_servers_clock_with_ours(
     [({"bavail": 30}, "full"), ({"favail": 0}, "inode"), ({"flags": 1}, "read-only")],
 )
 @pytest.mark.parametrize("request_", ["write", "fsync", "link"])
-async def test_a_failure_on_a_disk_in_trouble_is_the_archives_fault(
+async def test_a_failure_on_a_disk_in_trouble_tells_of_the_disk(
     archive: Archive, odd: type[OddServer], request_: str, disk: dict[str, int], words: str
 ) -> None:
     await met(archive)
     odd.refuses = request_
     odd.disk |= disk
-    with pytest.raises(DependencyDownError, match=words) as caught:
+    with pytest.raises(RefusedError, match=words) as caught:
         await put(archive)
     assert "df" in caught.value.hint
+    assert not caught.value.load
 
 
 async def test_a_failure_on_a_disk_that_is_well_is_tried_again(

@@ -13,10 +13,10 @@ import pytest
 from backupd.archive.stream import SendStream
 from backupd.core.archive_names import versioned
 from backupd.core.errors import (
-    DependencyDownError,
     LocalGoneError,
     NameTakenError,
     PermanentError,
+    RefusedError,
     TransientError,
     UnknownOutcomeError,
 )
@@ -303,8 +303,8 @@ async def test_a_local_file_that_vanished_is_gone(path: Path) -> None:
         await ship(FakeArchive(), file)
 
 
-async def test_an_archive_without_room_is_down_not_the_file(path: Path) -> None:
-    with pytest.raises(DependencyDownError):
+async def test_an_archive_without_room_says_so(path: Path) -> None:
+    with pytest.raises(RefusedError):
         await ship(FakeArchive(free=10), registered(path))
 
 

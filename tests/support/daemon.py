@@ -91,9 +91,9 @@ class Host:
         return _run("backupd-admin", ["--config", str(self.config), *arguments], {})
 
     @contextlib.contextmanager
-    def daemon(self) -> Iterator[Daemon]:
-        """Run `backupd run` for as long as the block takes, ready from its start."""
-        command = [str(PROGRAMS / "backupd"), "run", "--config", str(self.config)]
+    def daemon(self, *launcher: str) -> Iterator[Daemon]:
+        """Run `backupd run`, by a launcher, while the block lasts; ready from its start."""
+        command = [*launcher, str(PROGRAMS / "backupd"), "run", "--config", str(self.config)]
         log = self.root / "log"
         with log.open("wb") as stderr:
             process = subprocess.Popen(command, stderr=stderr, env=environment({}))

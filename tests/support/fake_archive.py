@@ -13,6 +13,7 @@ from backupd.core.errors import (
     DependencyDownError,
     NameTakenError,
     PermanentError,
+    RefusedError,
     UnknownOutcomeError,
 )
 from backupd.core.places import MARK_FILE
@@ -109,7 +110,7 @@ class FakeArchive:
         self._call("upload", name)
         await self._mark.look()
         if self.free < expected_bytes:
-            raise DependencyDownError("archive", f"no room for {expected_bytes} bytes")
+            raise RefusedError(f"no room for {expected_bytes} bytes", room=True)
         self.parts[name, part_id] = bytearray()
         try:
             yield FakeUpload(self, name, part_id)

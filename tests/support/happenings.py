@@ -6,7 +6,9 @@ from backupd.core.errors import (
     DependencyDownError,
     LocalGoneError,
     NameTakenError,
+    NoRoomError,
     PermanentError,
+    RefusedError,
     RewindError,
     TransientError,
     UnknownOutcomeError,
@@ -18,6 +20,8 @@ SINGLE = [Stage.MANIFEST, Stage.SHIP, Stage.CLEANUP]
 ERRORS: list[Exception] = [
     TransientError("slow"),
     UnknownOutcomeError("lost"),
+    RefusedError("refused", load=True),
+    NoRoomError("too large"),
     PermanentError("bad", hint="look"),
     NameTakenError("taken"),
     LocalGoneError("gone"),

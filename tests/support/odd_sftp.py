@@ -33,6 +33,8 @@ class OddServer(asyncssh.SFTPServer):
     creates_exclusively = True
     clock_ahead = 0  # seconds
     closed: Path | None = None  # a directory in which nothing may be made
+    most_open: int | None = None  # handles at once, of all connections; more are refused
+    opened = 0
 
     def _meet(self, request: str) -> None:
         if self.refuses == request:
@@ -48,6 +50,7 @@ class OddServer(asyncssh.SFTPServer):
             raise asyncssh.SFTPOpUnsupported("Unsupported")
 
     async def close(self, file_obj: object) -> None:
+        type(self).opened -= 1
         super().close(file_obj)
         self._meet("close")
 
@@ -56,9 +59,13 @@ class OddServer(asyncssh.SFTPServer):
             await asyncio.Event().wait()
         if pflags & asyncssh.FXF_CREAT and Path(os.fsdecode(path)).parent == self.closed:
             raise asyncssh.SFTPPermissionDenied("Permission denied")
+        if self.most_open is not None and self.opened >= self.most_open:
+            raise asyncssh.SFTPFailure("Failure")
         if not self.creates_exclusively:
             pflags &= ~asyncssh.FXF_EXCL
-        return super().open(path, pflags, attrs)
+        opened = super().open(path, pflags, attrs)
+        type(self).opened += 1
+        return opened
 
     def fstat(self, file_obj: object) -> asyncssh.SFTPAttrs:
         found = asyncssh.SFTPAttrs.from_local(os.fstat(file_obj.fileno()))  # type: ignore[attr-defined]

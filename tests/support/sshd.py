@@ -26,7 +26,7 @@ from support.processes import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 SFTP_SERVERS = ("/usr/lib/openssh/sftp-server", "/usr/libexec/openssh/sftp-server")
 
@@ -37,12 +37,19 @@ class SshServer:
     host = "127.0.0.1"
 
     def __init__(
-        self, directory: Path, *, sftp_only: bool = False, sftp_flags: str = "", extra: str = ""
+        self,
+        directory: Path,
+        *,
+        sftp_only: bool = False,
+        sftp_flags: str = "",
+        extra: str = "",
+        launcher: Sequence[str] = (),
     ) -> None:
         """Keep keys, config and log in `directory`.
 
         `sftp_only` refuses commands. `sftp_flags` go to sftp-server: `-R` makes it read-only, `-P`
-        takes requests that it shall not know. `extra` is one more line for sshd_config.
+        takes requests that it shall not know. `extra` is one more line for sshd_config. `launcher`
+        is a command that starts sftp-server.
         """
         directory.mkdir(parents=True, exist_ok=True)
         self.directory = directory
@@ -54,6 +61,7 @@ class SshServer:
         self._sftp_only = sftp_only
         self._sftp_flags = sftp_flags
         self._extra = extra
+        self._launcher = " ".join(launcher)
         self._process: subprocess.Popen[bytes] | None = None
         self._make_user_key()
         self.new_host_key()
@@ -129,7 +137,7 @@ class SshServer:
             "MaxStartups 100",
             # A user's own ~/.bashrc may say things, or take 0.1 s a command.
             f"SetEnv HOME={self.directory}",
-            f"Subsystem sftp {_sftp_server()} {self._sftp_flags}",
+            f"Subsystem sftp {self._launcher} {_sftp_server()} {self._sftp_flags}",
             self._extra,
         ]
         if self._sftp_only:
@@ -144,10 +152,17 @@ class SshServer:
 
 @contextlib.contextmanager
 def running_sshd(
-    directory: Path, *, sftp_only: bool = False, sftp_flags: str = "", extra: str = ""
+    directory: Path,
+    *,
+    sftp_only: bool = False,
+    sftp_flags: str = "",
+    extra: str = "",
+    launcher: Sequence[str] = (),
 ) -> Iterator[SshServer]:
     """Start a server, stop it in the end."""
-    server = SshServer(directory, sftp_only=sftp_only, sftp_flags=sftp_flags, extra=extra)
+    server = SshServer(
+        directory, sftp_only=sftp_only, sftp_flags=sftp_flags, extra=extra, launcher=launcher
+    )
     try:
         server.start()
         yield server

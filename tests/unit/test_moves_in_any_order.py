@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from backupd.core import moves
-from backupd.core.errors import DependencyDownError, PermanentError, RewindError
+from backupd.core.errors import DependencyDownError, NoRoomError, PermanentError, RewindError
 from backupd.core.stages import ORDER, Stage, Status
 from support.files import NOW, POLICY, a_batch, a_file, claimed, claimed_batch, moved, moved_batch
 from support.happenings import DONE, ERRORS, SINGLE
@@ -54,7 +54,7 @@ class AnyLife(RuleBasedStateMachine):
     def fail(self, error: Exception) -> None:
         before = self.file
         self.apply(moves.failed(self.file, error, self.now, POLICY))
-        if isinstance(error, DependencyDownError):
+        if isinstance(error, DependencyDownError | NoRoomError):
             assert self.file.attempts == before.attempts - 1
             assert self.file.status is Status.WAITING
         elif isinstance(error, PermanentError):

@@ -1,8 +1,8 @@
 """The book of incidents: opens them when a cause shows, closes them when it is gone.
 
 What is down, or doubled, is noted by who tried it (the workers, the notifier). The book looks for
-the rest: parked files, which the ledger knows, and feeds' directories, which intake watches, with
-what stands in them and cannot be taken.
+the rest: parked files and those without room, which the ledger knows, and feeds' directories, which
+intake watches, with what stands in them and cannot be taken.
 """
 
 from __future__ import annotations
@@ -14,7 +14,14 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from backupd.core.incidents import Incident, Kind, feed_cause, parked_cause, untaken_cause
+from backupd.core.incidents import (
+    ROOM_CAUSE,
+    Incident,
+    Kind,
+    feed_cause,
+    parked_cause,
+    untaken_cause,
+)
 from backupd.core.records import new_id
 
 if TYPE_CHECKING:
@@ -128,6 +135,16 @@ def _found(troubles: Troubles, away: Away, now: float) -> Iterator[Incident]:
             reason=group.reason,
             opened_at=now,
         )
+    if troubles.room:
+        yield Incident(
+            id=new_id(now),
+            kind=Kind.ROOM,
+            cause=ROOM_CAUSE,
+            feed="",
+            trouble="",
+            reason=troubles.room,
+            opened_at=now,
+        )
     for feed, reason in away.items():
         yield Incident(
             id=new_id(now),
@@ -164,7 +181,9 @@ def _is_over(incident: Incident, troubles: Troubles, away: Away | None, untaken:
             return there is not None and incident.trouble not in {
                 each.trouble.what for each in there
             }
-        case Kind.DEPENDENCY | Kind.DOUBLED:
+        case Kind.ROOM:
+            return not troubles.room
+        case Kind.DEPENDENCY | Kind.ARCHIVE | Kind.DOUBLED:
             return False
 
 

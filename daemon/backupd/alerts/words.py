@@ -34,6 +34,14 @@ _UNTAKEN_MEANING = (
     "It stays where it is, neither registered nor shipped; all others go on. This ends by itself"
     " once a look at the directory finds nothing of the kind any more."
 )
+_ARCHIVE_MEANING = (
+    "Files that go there are registered but not shipped, and stay on this host; all others go on."
+    " They go on by themselves within a minute of the directory being mended; no attempt is lost."
+)
+_ROOM_MEANING = (
+    "These files wait, and stay on this host; smaller ones go on. Each is tried again every minute;"
+    " no attempt is lost. Make room on the archive's disk."
+)
 _DOUBLED_MEANING = (
     "Files go on, but whoever counts rows counts these files more than once. It does not mend by"
     " itself; it is looked at again every ten minutes, and at each start."
@@ -44,19 +52,21 @@ _PARKED_MEANING = (
 )
 
 
+_MEANING_OF_KIND = {
+    Kind.PARKED: _PARKED_MEANING,
+    Kind.DOUBLED: _DOUBLED_MEANING,
+    Kind.UNTAKEN: _UNTAKEN_MEANING,
+    Kind.FEED: _FEED_MEANING,
+    Kind.ARCHIVE: _ARCHIVE_MEANING,
+    Kind.ROOM: _ROOM_MEANING,
+}
+
+
 def meaning(incident: Incident) -> str:
     """Say what the incident does to the files."""
-    match incident.kind:
-        case Kind.PARKED:
-            return _PARKED_MEANING
-        case Kind.DOUBLED:
-            return _DOUBLED_MEANING
-        case Kind.UNTAKEN:
-            return _UNTAKEN_MEANING
-        case Kind.FEED:
-            return _FEED_MEANING
-        case Kind.DEPENDENCY:
-            return _MEANING[incident.cause]
+    if incident.kind is Kind.DEPENDENCY:
+        return _MEANING[incident.cause]
+    return _MEANING_OF_KIND[incident.kind]
 
 
 def next_command(incident: Incident) -> str:

@@ -10,7 +10,7 @@ import posixpath
 from typing import TYPE_CHECKING
 
 from backupd.archive.local_errors import explaining
-from backupd.core.errors import DependencyDownError, NameTakenError, TransientError
+from backupd.core.errors import NameTakenError, RefusedError, TransientError
 from backupd.core.ports import Published
 from backupd.localfs.directory import CREATE, Directory
 
@@ -78,10 +78,10 @@ class LocalUpload:
         free = disk.f_bavail * disk.f_frsize
         if free < wanted:
             where = self._there.directory
-            raise DependencyDownError(
-                "archive",
+            raise RefusedError(
                 f"no room for {wanted} bytes in {where}: {free} are free",
                 hint=f"make room; df {where} shows the disk",
+                room=True,
             )
 
     def _write(self) -> None:
@@ -130,9 +130,8 @@ class LocalUpload:
             os.close(fd)
 
 
-def _no_links(path: str, error: OSError) -> DependencyDownError:
-    return DependencyDownError(
-        "archive",
+def _no_links(path: str, error: OSError) -> RefusedError:
+    return RefusedError(
         f"the file system of {path} has no hard links: {error.strerror}",
         hint="put the archive on a file system that has them, as ext4, xfs and NFS do",
     )

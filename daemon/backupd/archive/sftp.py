@@ -21,7 +21,12 @@ from backupd.archive.sftp_names import Names
 from backupd.archive.sftp_probe import probe_clock, probe_server
 from backupd.archive.sftp_read import read_blocks, read_short
 from backupd.archive.sftp_upload import SftpUpload
-from backupd.core.errors import DependencyDownError, PermanentError, TransientError
+from backupd.core.errors import (
+    DependencyDownError,
+    PermanentError,
+    RefusedError,
+    TransientError,
+)
 from backupd.core.places import MARK_FILE, MOST
 from backupd.core.ports import NOT_A_FILE, Checksum
 
@@ -53,7 +58,7 @@ class SftpArchive:
         kept = INSISTING if section.verify == "remote-sha256" else REFUSAL_KEPT
         self._hashes = RemoteHashes(self._links, section.connections, kept)
         self._just_named: set[str] = set()  # paths that were not verified yet
-        self._free: int | None = None
+        self._free: dict[str, int | None] = {}  # bytes by directory, as asked a moment ago
         self._free_asked_at = float("-inf")
 
     async def identify(self, expected: str | None, witnesses: Sequence[Witness]) -> str:
@@ -137,7 +142,7 @@ class SftpArchive:
         there = place(self._root, name)
         link = await self._links.take()
         await self._mark.look_unless_just_seen()
-        await self._demand_room(expected_bytes)
+        await self._demand_room(there.directory, expected_bytes)
         upload = SftpUpload(link, self._directories, self._names, there, part_id)
         try:
             await upload.open()
@@ -190,29 +195,31 @@ class SftpArchive:
         found = await look(link, there.path)
         return None if found is None else size_of_file(found)
 
-    async def _free_space(self) -> int | None:
-        """Return the bytes free at the archive's root; None where the server cannot tell."""
+    async def _free_space(self, directory: str) -> int | None:
+        """Return the bytes free in a directory; None where the server cannot tell."""
         now = time.monotonic()
-        if self._free is None or now - self._free_asked_at > FREE_SPACE_KEPT:
+        if now - self._free_asked_at > FREE_SPACE_KEPT:
             self._free_asked_at = now
-            self._free = await self._ask_free_space()
-        return self._free
+            self._free.clear()
+        if self._free.get(directory) is None:
+            self._free[directory] = await self._ask_free_space(directory)
+        return self._free[directory]
 
-    async def _ask_free_space(self) -> int | None:
+    async def _ask_free_space(self, directory: str) -> int | None:
         link = await self._links.take()
         try:
-            disk = await link.ask(link.sftp.statvfs(encode(self._root)))
-        except asyncssh.SFTPError:  # no such request, or the root is yet to be made
+            disk = await link.ask(link.sftp.statvfs(encode(directory)))
+        except asyncssh.SFTPError:  # no such request, or it is yet to be made
             return None
         return disk.bavail * disk.frsize
 
-    async def _demand_room(self, expected_bytes: int) -> None:
-        free = await self._free_space()
+    async def _demand_room(self, directory: str, expected_bytes: int) -> None:
+        free = await self._free_space(directory)
         if free is not None and free < expected_bytes:
-            raise DependencyDownError(
-                "archive",
-                f"no room for {expected_bytes} bytes under {self._root}: {free} are free",
+            raise RefusedError(
+                f"no room for {expected_bytes} bytes in {directory}: {free} are free",
                 hint="make room on the archive's disk",
+                room=True,
             )
 
     async def _read_back(self, there: Place) -> Checksum | None:

@@ -12,7 +12,7 @@ import asyncssh
 from backupd.archive.naming import encode
 from backupd.archive.sftp_errors import explaining
 from backupd.archive.sftp_look import SYMLINK, look
-from backupd.core.errors import TransientError
+from backupd.core.errors import RefusedError
 from backupd.core.gathering import Gathering
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ class Directories:
     async def refuse_links(self, link: Link, directory: str) -> None:
         """Look at the way from the root to this directory, once a connection.
 
-        Raises TransientError where it leads through a link, asyncssh.SFTPError as the server does.
+        Raises RefusedError where it leads through a link, asyncssh.SFTPError as the server does.
         """
         trusted = self._trusted.setdefault(link, set())
         if directory in trusted:
@@ -107,8 +107,8 @@ async def _kind(link: Link, path: str) -> int | None:
     return None if found is None else found.type
 
 
-def _is_a_link(path: str) -> TransientError:
-    return TransientError(
+def _is_a_link(path: str) -> RefusedError:
+    return RefusedError(
         f"{path} is a symbolic link: those in the archive are not followed",
         hint="put a directory in its place, or mount one there (mount --bind)",
     )
@@ -120,7 +120,7 @@ async def _flush(link: Link, directory: str) -> bool:
     Where that fails, its disk has failed, and a power cut may take the names back. Other servers
     answer in the same way to what they do not know.
     """
-    async with explaining(link, "flush", directory):
+    async with explaining(link, "flush the names in", directory):
         try:
             await _fsync(link, directory)
         except (asyncssh.SFTPOpUnsupported, asyncssh.SFTPPermissionDenied):

@@ -13,7 +13,7 @@ from backupd.core.errors import (
     BackupdError,
     DependencyDownError,
     PermanentError,
-    TransientError,
+    RefusedError,
 )
 
 if TYPE_CHECKING:
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from backupd.archive.connection import Link
 
 READ_ONLY = 1  # flag of statvfs@openssh.com
+# What takes room on the disk: a refusal of anything else may be a matter of what is open at once.
+TAKES_ROOM = {"write", "flush"}
 # Bytes. Fewer are free only on a full disk: then a block, or the directory's next one, fails.
 NEXT_TO_NOTHING = 1024 * 1024
 
@@ -39,7 +41,7 @@ async def _explain(link: Link, doing: str, path: str, error: asyncssh.SFTPError)
     directory = posixpath.dirname(path)
     said = f"{link.address} could not {doing} {path}: {error.reason}"
     if isinstance(error, asyncssh.SFTPPermissionDenied):
-        return TransientError(
+        return RefusedError(
             f"{link.address} may not {doing} {path}: permission denied in {directory}",
             hint=f"give that user the right to write in {directory} on the archive host",
         )
@@ -47,11 +49,13 @@ async def _explain(link: Link, doing: str, path: str, error: asyncssh.SFTPError)
         return PermanentError(f"{link.address} takes no such name: {path}")
     if isinstance(error, asyncssh.SFTPOpUnsupported):
         return DependencyDownError("archive", said, hint="the archive needs another SFTP server")
-    # All else, a full disk too, is a plain "Failure" on OpenSSH.
-    return await _disk_trouble(link, directory) or TransientError(said)
+    # All else, a full disk or too many open files too, is a plain "Failure" on OpenSSH.
+    room = doing in TAKES_ROOM
+    load = isinstance(error, asyncssh.SFTPFailure) and not room
+    return await _disk_trouble(link, directory) or RefusedError(said, room=room, load=load)
 
 
-async def _disk_trouble(link: Link, directory: str) -> DependencyDownError | None:
+async def _disk_trouble(link: Link, directory: str) -> RefusedError | None:
     """Ask the disk itself. None where it is well, or where the server cannot tell."""
     try:
         disk = await link.ask(link.sftp.statvfs(encode(directory)))
@@ -65,8 +69,8 @@ async def _disk_trouble(link: Link, directory: str) -> DependencyDownError | Non
         problem = "has no inode left"
     else:
         return None
-    return DependencyDownError(
-        "archive",
+    return RefusedError(
         f"the disk under {directory} on {link.address} {problem}",
         hint=f"on the archive host: df {directory}; df -i {directory}; findmnt -T {directory}",
+        room=problem != "is mounted read-only",
     )

@@ -14,6 +14,7 @@ Programs that know nothing of claims are not kept out by one, between the look a
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
@@ -53,11 +54,13 @@ class Names:
 
         Raises DependencyDownError where none is safe, asyncssh.SFTPError as the server does.
         """
-        trying = self._ways.get(link)
-        if trying is None or (trying.done() and (trying.cancelled() or trying.exception())):
-            trying = asyncio.create_task(self._try(link, directory))
-            self._ways[link] = trying
-        # Shielded, since many wait for the same.
+        while (trying := self._ways.get(link)) is not None and not _failed(trying):
+            # Another directory's refusal says nothing of this one.
+            with contextlib.suppress(asyncssh.SFTPError):
+                # Shielded, since many wait for the same.
+                return await asyncio.shield(trying)
+        trying = asyncio.create_task(self._try(link, directory))
+        self._ways[link] = trying
         return await asyncio.shield(trying)
 
     async def remove_leftovers(self, link: Link) -> None:
@@ -101,6 +104,10 @@ class Names:
         for trial in trials:
             trial.cancel()
         await asyncio.gather(*trials, return_exceptions=True)
+
+
+def _failed(trying: asyncio.Task[str]) -> bool:
+    return trying.done() and (trying.cancelled() or trying.exception() is not None)
 
 
 async def _rename_under_claim(link: Link, there: Place, part: str, owner: str) -> None:

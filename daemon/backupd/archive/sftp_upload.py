@@ -62,7 +62,8 @@ class SftpUpload:
                 await self._directories.make(self._link, self._there.directory)
                 self._handle = await self._create()
             except (asyncssh.SFTPFailure, asyncssh.SFTPFileAlreadyExists):
-                await self._link.ask(self._link.sftp.remove(encode(self._part)))
+                with contextlib.suppress(asyncssh.SFTPNoSuchFile):  # then it is refused again
+                    await self._link.ask(self._link.sftp.remove(encode(self._part)))
                 self._handle = await self._create()
             self._named_by = await self._names.way(self._link, self._there.directory)
 

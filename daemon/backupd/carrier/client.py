@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Protocol, Self, cast
 
 import structlog
 
-from backupd.carrier.wire import Identify, Outbox, receive
+from backupd.carrier.wire import Demand, Identify, Outbox, receive
 from backupd.core.errors import (
     BackupdError,
     DependencyDownError,
@@ -86,6 +86,11 @@ class Carrier:
             return await child.do(stage, task)
 
         return carried
+
+    async def demand(self, directory: str) -> None:
+        """Return where files are taken again in a directory of the archive: see `Scope.demand`."""
+        child = await self._living()
+        await child.demand(directory)
 
     async def sign_of_life(self) -> None:
         """Return once the process has answered. One that died has been seen to: that is life."""
@@ -182,9 +187,16 @@ class _Child:
             if not task.is_proven:
                 await self._identify()
             return cast("Result", await self._ask(stage, task))
-        except DependencyDownError:
-            self._is_identified = False  # when it is back, it may be another place
+        except DependencyDownError as error:
+            if error.dependency == "archive":
+                self._is_identified = False  # when it is back, it may be another place
             raise
+
+    async def demand(self, directory: str) -> None:
+        """Have a directory of the archive tried. Raises what is down, or WorkerDiedError."""
+        await self._begin()
+        await self._identify()
+        await self._ask(None, Demand(directory=directory))
 
     async def _begin(self) -> None:
         """Wait until it is at work. What ends it before that is no file's fault."""
@@ -214,7 +226,9 @@ class _Child:
         await self._ask(None, None)
         self._has_begun = True
 
-    async def _ask(self, stage: Stage | None, task: Task | Identify | None) -> Outcome | None:
+    async def _ask(
+        self, stage: Stage | None, task: Task | Identify | Demand | None
+    ) -> Outcome | None:
         number = next(self._numbers)
         self._in_hand[number] = asyncio.get_running_loop().create_future()
         try:

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, NoReturn
 import structlog
 
 from backupd.archive import open_archive
-from backupd.carrier.wire import Identify, Outbox, receive
-from backupd.carrier.works import works
+from backupd.carrier.wire import Outbox, receive
+from backupd.carrier.works import Works
 from backupd.core.errors import BackupdError, TransientError
 from backupd.core.host import host_fault
 from backupd.core.moves import explained
@@ -63,19 +63,13 @@ async def _serve(pair: socket.socket, first: int) -> NoReturn:
     running: set[asyncio.Task[None]] = set()
     try:
         orders: Orders = await receive(reader)
-        archive = open_archive(orders.archive)
-        todo = works(orders, archive, partial(_end_without, first))
+        works = Works(orders, open_archive(orders.archive), partial(_end_without, first))
         while True:
             number, stage, asked = await receive(reader)
             if asked is None:  # no more than a sign of life is wanted
                 outbox.put((number, None))
                 continue
-            work: Awaitable[Result | str] = (
-                archive.identify(asked.expected, asked.witnesses)
-                if isinstance(asked, Identify)
-                else todo[stage](asked)
-            )
-            answer = asyncio.create_task(_answer(outbox, number, work))
+            answer = asyncio.create_task(_answer(outbox, number, works.do(stage, asked)))
             running.add(answer)
             answer.add_done_callback(running.discard)
     except EOFError:
@@ -86,9 +80,9 @@ async def _serve(pair: socket.socket, first: int) -> NoReturn:
         os._exit(0)
 
 
-async def _answer(outbox: Outbox, number: int, work: Awaitable[Result | str]) -> None:
+async def _answer(outbox: Outbox, number: int, work: Awaitable[Result | str | None]) -> None:
     """Send what came of it. What led to an error does not go along: it is looked at here."""
-    outcome: Result | str | BackupdError
+    outcome: Result | str | BackupdError | None
     try:
         outcome = await work
     except BackupdError as error:

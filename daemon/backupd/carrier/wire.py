@@ -28,6 +28,7 @@ class Orders:
     archive: ArchiveSection
     ship: ShipRules
     cleanup: CleanupRules
+    directories: Sequence[str] = ()  # of the feeds, in the archive
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -36,6 +37,13 @@ class Identify:
 
     expected: str | None
     witnesses: Sequence[Witness]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Demand:
+    """Ask whether files are taken again in a directory of the archive: see `Scope.demand`."""
+
+    directory: str
 
 
 class Outbox:

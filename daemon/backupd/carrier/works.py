@@ -1,11 +1,14 @@
-"""The stages that leave this host."""
+"""The stages that leave this host, and what else is asked of the archive."""
 
 from __future__ import annotations
 
 from functools import partial
 from typing import TYPE_CHECKING
 
+from backupd.archive.scope import Scope
 from backupd.archive.stream import SendStream
+from backupd.carrier.wire import Demand, Identify
+from backupd.core.archive_names import directory_of
 from backupd.core.stages import Stage
 from backupd.stages import Cleanup, Ship
 
@@ -19,12 +22,30 @@ if TYPE_CHECKING:
     Work = Callable[[Task], Awaitable[Result]]
 
 
-def works(
-    orders: Orders, archive: Archive, before_removal: Callable[[], object]
-) -> dict[Stage, Work]:
-    """Return ship and cleanup as the orders want them."""
-    stream = partial(SendStream, level=orders.archive.compression_level)
-    return {
-        Stage.SHIP: Ship(archive, stream, orders.ship),
-        Stage.CLEANUP: Cleanup(archive, orders.cleanup, before_removal),
-    }
+class Works:
+    """Does what is asked for."""
+
+    def __init__(
+        self, orders: Orders, archive: Archive, before_removal: Callable[[], object]
+    ) -> None:
+        """`before_removal` is called before anything is removed: it may end the process instead."""
+        stream = partial(SendStream, level=orders.archive.compression_level)
+        self._archive = archive
+        self._scope = Scope(archive, orders.directories)
+        self._stages: dict[Stage | None, Work] = {
+            Stage.SHIP: Ship(archive, stream, orders.ship),
+            Stage.CLEANUP: Cleanup(archive, orders.cleanup, before_removal),
+        }
+
+    async def do(self, stage: Stage | None, asked: Task | Identify | Demand) -> Result | str | None:
+        """Return the result of a file's stage; the mark of the place; nothing for a demand."""
+        match asked:
+            case Identify():
+                return await self._archive.identify(asked.expected, asked.witnesses)
+            case Demand():
+                await self._scope.demand(asked.directory)
+                return None
+        work = partial(self._stages[stage], asked)
+        if asked.is_proven:  # the archive is not looked at
+            return await work()
+        return await self._scope.within(directory_of(asked.holder, asked.feed), work)

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 from backupd.cli.times import moment, span
 from backupd.control.rules import way_out
+from backupd.core.archive_names import directory_of, is_below
+from backupd.core.incidents import ARCHIVE_PREFIX
 from backupd.core.stages import BATCHED, Stage, Status, following
 
 if TYPE_CHECKING:
@@ -134,13 +136,22 @@ def _without_feed(file: FileRecord, around: Surroundings) -> Prospect | None:
 
 
 def _behind_outage(file: FileRecord, around: Surroundings) -> Prospect | None:
-    needed = {_NEEDS.get(file.stage), f"feed:{file.feed}"}
-    outage = next((each for each in around.outages if each.name in needed), None)
+    outage = next((each for each in around.outages if _holds_up(each, file, around)), None)
     if outage is None:
         return None
     lasting = span(around.now - outage.since)
     why = f"{outage.name} is down since {moment(outage.since)} ({lasting}): {outage.reason}"
     return Prospect(why, f"{outage.name} is tried again by itself", outage.next_try_at)
+
+
+def _holds_up(outage: Outage, file: FileRecord, around: Surroundings) -> bool:
+    if not outage.name.startswith(ARCHIVE_PREFIX):
+        return outage.name in {_NEEDS.get(file.stage), f"feed:{file.feed}"}
+    feeds = around.config.feeds if around.config else ()
+    feed = next((each for each in feeds if each.name == file.feed), None)
+    directory = outage.name.removeprefix(ARCHIVE_PREFIX)
+    goes_there = feed is not None and is_below(directory_of(file, feed), directory)
+    return goes_there and (file.stage is Stage.SHIP or file.awaits == "archive")
 
 
 def _awaiting(file: FileRecord, around: Surroundings) -> Prospect | None:

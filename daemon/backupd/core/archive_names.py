@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import posixpath
 from typing import TYPE_CHECKING
 
 from backupd.core.names import MAX_NAME_BYTES
 
 if TYPE_CHECKING:
-    from backupd.core.records import Feed
+    from backupd.core.records import Feed, FileRecord
 
 
 GZIP = ".gz"
@@ -21,9 +22,24 @@ def is_gzip_name(name: str) -> bool:
 def archive_name(feed: Feed, relative_path: str, *, compress: bool) -> str:
     """Return `<archive_directory>/<relative path>[.gz]`, relative to the archive's root."""
     suffix = GZIP if compress and not is_gzip_name(relative_path) else ""
+    return posixpath.join(home_of(feed), f"{relative_path}{suffix}")
+
+
+def home_of(feed: Feed) -> str:
+    """Return the feed's archive directory, relative to the archive's root, which is ""."""
     directory = feed.archive_directory.strip("/")
-    prefix = f"{directory}/" if directory not in {"", "."} else ""
-    return f"{prefix}{relative_path}{suffix}"
+    return "" if directory == "." else directory
+
+
+def directory_of(file: FileRecord, feed: Feed) -> str:
+    """Return the directory of the archive that the file is in, or goes to."""
+    name = file.archive_name or archive_name(feed, file.relative_path, compress=False)
+    return posixpath.dirname(name)
+
+
+def is_below(directory: str, above: str) -> bool:
+    """Tell whether a directory of the archive is this one, or below it."""
+    return not above or directory == above or directory.startswith(f"{above}/")
 
 
 def versioned(name: str, sha256: str) -> str:

@@ -2,8 +2,12 @@
 
     BackupdError
     ├── TransientError           try again after a pause; an attempt is burnt
-    │   └── UnknownOutcomeError  it may have happened: the next try looks first (a file's attempt is
-    │                        not burnt, a batch's is)
+    │   ├── UnknownOutcomeError  it may have happened: the next try looks first (a file's attempt is
+    │   │                    not burnt, a batch's is)
+    │   ├── RefusedError         the archive answered and refused: what beside it is refused too
+    │   │                    decides whose fault it is (`archive.scope`)
+    │   └── NoRoomError          the archive has no room for this file, though for smaller ones: it
+    │                        waits alone, no attempt is burnt
     ├── PermanentError           trying again cannot help: park
     │   ├── NameTakenError       the name exists in the archive; nothing was written over
     │   └── LocalGoneError       the local file is not there, or not the registered one, any more
@@ -50,6 +54,24 @@ class UnknownOutcomeError(TransientError):
     """The answer was lost: it may have happened or not. Every stage looks before it repeats."""
 
 
+class RefusedError(TransientError):
+    """The archive answered, and refused. Whose fault it is shows in what else it refuses.
+
+    `room`: it may be for want of room. `load`: it may be that too much is open there at once.
+    """
+
+    def __init__(
+        self, message: str, *, hint: str = "", room: bool = False, load: bool = False
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.room = room
+        self.load = load
+
+
+class NoRoomError(TransientError):
+    """The archive has no room for this file, while it takes smaller ones."""
+
+
 class PermanentError(BackupdError):
     """Trying the same again cannot help: the file (or the batch, by splitting) is parked."""
 
@@ -65,7 +87,8 @@ class LocalGoneError(PermanentError):
 class DependencyDownError(BackupdError):
     """A dependency, not the file, is at fault.
 
-    `dependency` is "archive", "warehouse", "impala", "host" or "feed:<name>".
+    `dependency` is "archive", "archive:<directory>", "warehouse", "impala", "host" or
+    "feed:<name>".
     """
 
     def __init__(self, dependency: str, message: str, *, hint: str = "") -> None:

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from backupd.core.stages import Stage, Status
 
 FEED_PREFIX = "feed:"
+ARCHIVE_PREFIX = "archive:"
+NO_ROOM = "no room in the archive"  # the trouble of files that are too large for what is free there
+ROOM_CAUSE = "archive room"
 DOUBLED_CAUSE = "doubled rows"
 _TITLES = {
     "host": "this host is at its limits",
@@ -33,8 +36,20 @@ class Kind(StrEnum):
     DEPENDENCY = "dependency"  # it worked again, when a file (or a mail) tried it
     FEED = "feed"  # the feed's directory is there again
     UNTAKEN = "untaken"  # a scan of the feed finds nothing more of the kind
+    ARCHIVE = "archive"  # files are taken again in a directory of the archive
+    ROOM = "archive room"  # no file waits any more for room in the archive
     DOUBLED = "doubled"  # the production table has one row of each file again
     PARKED = "parked"  # the files were requeued, released or delivered again, and went on
+
+
+_TITLES_OF_KIND = {
+    Kind.FEED: "the directory of feed {feed} is unavailable",
+    Kind.UNTAKEN: "feed {feed} has what cannot be taken",
+    Kind.ARCHIVE: "the archive takes no file in its directory {directory}",
+    Kind.ROOM: "files are too large for what is free in the archive",
+    Kind.DOUBLED: "files have more than one row in the production table",
+    Kind.PARKED: "files of feed {feed} are parked",
+}
 
 
 class Way(StrEnum):
@@ -69,12 +84,13 @@ class Incident:
 
     id: str
     kind: Kind
-    # "archive", "host", "feed:<feed>", "parked:<feed>:<trouble>", "untaken:<feed>:<trouble>",
-    # "doubled rows"; one open each:
+    # "archive", "archive:<directory>", "archive room", "host", "feed:<feed>",
+    # "parked:<feed>:<trouble>", "untaken:<feed>:<trouble>", "doubled rows"; one open each:
     cause: str
     feed: str  # "" for a dependency
     trouble: str  # of parked files: their reason without what is one file's own; of what is not
-    # taken: what is wrong with it; of doubled rows: the statements that repair them; else ""
+    # taken: what is wrong with it; of doubled rows: the statements that repair them; of an archive
+    # directory: its feeds, a line each; else ""
     reason: str  # in plain words; of parked files that of one of them
     opened_at: float
     closed_at: float | None = None
@@ -84,28 +100,25 @@ class Incident:
     @property
     def title(self) -> str:
         """What is wrong and where, in a few words."""
-        match self.kind:
-            case Kind.FEED:
-                return f"the directory of feed {self.feed} is unavailable"
-            case Kind.PARKED:
-                return f"files of feed {self.feed} are parked"
-            case Kind.UNTAKEN:
-                return f"feed {self.feed} has what cannot be taken"
-            case Kind.DOUBLED:
-                return "files have more than one row in the production table"
-            case _:
-                return _TITLES.get(self.cause, f"{self.cause} is down")
+        if self.kind is Kind.DEPENDENCY:
+            return _TITLES.get(self.cause, f"{self.cause} is down")
+        directory = escaped(self.cause.removeprefix(ARCHIVE_PREFIX))
+        return _TITLES_OF_KIND[self.kind].format(feed=self.feed, directory=directory)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outage:
-    """What is down just now: a dependency or, as "feed:<name>", a feed's directory."""
+    """What is down just now: a dependency, "feed:<name>" or "archive:<directory>".
+
+    `feeds` are those that have files in a directory of the archive.
+    """
 
     name: str
     since: float
     reason: str
     trials: int
     next_try_at: float | None  # None: it is looked at all the time
+    feeds: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,6 +159,7 @@ class Troubles:
     open: Sequence[Incident]
     parked: Sequence[ParkedGroup]
     lasting: frozenset[tuple[str, str]]  # feed and trouble of files that did not go on yet
+    room: str = ""  # why one of the files waits that are too large for the archive
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -177,6 +191,11 @@ class InShort:
 def feed_cause(feed: str) -> str:
     """Return the cause of an incident with a feed's directory."""
     return f"{FEED_PREFIX}{feed}"
+
+
+def archive_cause(directory: str) -> str:
+    """Return the cause of an incident with a directory of the archive."""
+    return f"{ARCHIVE_PREFIX}{directory}"
 
 
 def parked_cause(feed: str, trouble: str) -> str:

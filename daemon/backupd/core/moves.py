@@ -9,11 +9,12 @@ from backupd.core.errors import (
     BackupdError,
     DependencyDownError,
     LocalGoneError,
+    NoRoomError,
     PermanentError,
     RewindError,
     WorkerDiedError,
 )
-from backupd.core.incidents import likeness
+from backupd.core.incidents import NO_ROOM, likeness
 from backupd.core.records import Batch, BatchMove, FileRecord, Move, Result
 from backupd.core.stages import Stage, Status, following
 
@@ -31,6 +32,7 @@ FRESH: dict[str, Any] = {
 }
 VANISHED = "vanished before it was shipped"  # why a file is parked that was not at its path
 NEVER = float("inf")  # due only when something else wakes it
+ROOM_PAUSE = 60.0  # seconds, about, until a file is tried again that was too large
 
 # A killed process is weaker evidence against a file than a failure: the kill may have come from
 # outside, and such kills come many at a time, with every one of them hitting a file that takes
@@ -98,10 +100,12 @@ def failed(file: FileRecord, error: BaseException, now: float, policy: RetryPoli
             return interrupted(file, now, policy)
         case RewindError():
             return _rewound(file, error, now)
-        case LocalGoneError():
-            return parked(file, explained(error), now, local=False)
+        case NoRoomError():
+            due = now + min(ROOM_PAUSE, policy.cap) * policy.jitter()
+            return given_back(file, explained(error), now, due, awaits="room", trouble=NO_ROOM)
         case PermanentError():
-            return parked(file, explained(error), now)
+            gone = {"local": False} if isinstance(error, LocalGoneError) else {}
+            return parked(file, explained(error), now, **gone)
     return _failed_once_more(file, explained(error), now, policy)
 
 
@@ -112,9 +116,10 @@ def _failed_once_more(file: FileRecord, reason: str, now: float, policy: RetryPo
     return _again(file, reason, now, attempts=file.attempts, due=due)
 
 
-def given_back(file: FileRecord, reason: str, now: float, due: float) -> Move:
+def given_back(file: FileRecord, reason: str, now: float, due: float, **changes: object) -> Move:
     """It was not the file's fault: it waits as before, and the attempt does not count."""
-    return _again(file, reason, now, attempts=file.attempts - 1, due=due)
+    move = _again(file, reason, now, attempts=file.attempts - 1, due=due)
+    return replace(move, changes={**move.changes, **changes})
 
 
 def interrupted(file: FileRecord, now: float, policy: RetryPolicy) -> Move:

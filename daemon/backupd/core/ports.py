@@ -273,7 +273,7 @@ class Upload(Protocol):
 class Archive(Protocol):
     """Where files are shipped. Names are relative to its root, parts separated by `/`.
 
-    No symbolic link below the root is followed: one on the way to a file is a TransientError, one
+    No symbolic link below the root is followed: one on the way to a file is a RefusedError, one
     in the place of a file is not a file.
 
     Once it was identified, everything is only done in the place that bears the mark, and nothing
@@ -328,7 +328,7 @@ class Archive(Protocol):
         The temporary name is `.<file name>.<part_id>.part` in the same directory, shortened where
         it would be too long; `part_id` begins with the file's id, up to a `.`. Left without
         `publish`, the temporary file is removed where possible.
-        Raises DependencyDownError when there is no room for `expected_bytes`.
+        Raises RefusedError when there is no room for `expected_bytes`.
         """
         ...
 

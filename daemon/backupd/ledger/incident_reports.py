@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 
 from backupd.core.incidents import (
+    NO_ROOM,
     Case,
     Held,
     Incident,
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 # Written out, not bound, so that SQLite sees that its partial indexes fit.
 _WAITING: sa.ColumnElement[str] = sa.literal_column("'waiting'")
 _IS_OPEN = files.c.status != sa.literal_column("'done'")
+# The plus keeps SQLite from the index that has all that the feed ever did.
+_NOT_BY_FEED: sa.ColumnElement[str] = sa.literal_column("+files.feed")
 _IN_TROUBLE = files.c.trouble != sa.literal_column("''")
 _NEEDED_BY = {"warehouse": (Stage.LOAD, Stage.MERGE), "archive": (Stage.SHIP,)}
 _SETTLED = (Outcome.SENT, Outcome.SKIPPED)
@@ -47,9 +50,10 @@ def outages(connection: sa.Connection) -> list[Outage]:
             reason=each.reason,
             trials=each.trials,
             next_try_at=each.next_try_at,
+            feeds=tuple(each.trouble.splitlines()),
         )
         for each in open_incidents(connection)
-        if each.kind in {Kind.DEPENDENCY, Kind.FEED}
+        if each.kind in {Kind.DEPENDENCY, Kind.FEED, Kind.ARCHIVE}
     ]
 
 
@@ -148,7 +152,13 @@ def troubles(connection: sa.Connection) -> Troubles:
         open=open_incidents(connection),
         parked=_parked_groups(connection),
         lasting=frozenset((feed, trouble) for feed, trouble in lasting),
+        room=connection.execute(_WAITS_FOR_ROOM).scalar() or "",
     )
+
+
+_WAITS_FOR_ROOM = sa.select(sa.func.min(files.c.reason)).where(
+    _IN_TROUBLE, files.c.trouble == NO_ROOM
+)
 
 
 def _cases(connection: sa.Connection, found: Sequence[Incident]) -> list[Case]:
@@ -218,8 +228,7 @@ def _held_by(incident: Incident) -> list[sa.ColumnElement[bool]]:
             return [
                 _IS_OPEN,
                 files.c.status.in_([Status.WAITING, Status.RUNNING]),
-                # The plus keeps SQLite from the index that has all that the feed ever did.
-                sa.literal_column("+files.feed") == incident.feed,
+                _NOT_BY_FEED.in_([incident.feed]),
                 files.c.stage.not_in([Stage.LOAD, Stage.MERGE]),
             ]
         case Kind.DEPENDENCY:
@@ -227,6 +236,14 @@ def _held_by(incident: Incident) -> list[sa.ColumnElement[bool]]:
                 files.c.stage.in_(_NEEDED_BY.get(incident.cause, ())),
                 files.c.status == _WAITING,
             ]
+        case Kind.ARCHIVE:
+            return [
+                files.c.stage == Stage.SHIP,
+                files.c.status == _WAITING,
+                files.c.feed.in_(incident.trouble.splitlines()),
+            ]
+        case Kind.ROOM:
+            return [_IN_TROUBLE, files.c.trouble == NO_ROOM]
         case Kind.DOUBLED | Kind.UNTAKEN:
             return [sa.false()]  # they go on; it has no row
 

@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite import insert
 
-from backupd.core.incidents import FEED_PREFIX, Incident, Kind, Notice, Outage, Outcome
+from backupd.core.incidents import (
+    ARCHIVE_PREFIX,
+    FEED_PREFIX,
+    Incident,
+    Kind,
+    Notice,
+    Outage,
+    Outcome,
+)
 from backupd.core.records import new_id
 from backupd.ledger.schema import incidents, notices
 
@@ -28,7 +36,7 @@ def note_outages(connection: sa.Connection, outages: Sequence[Outage]) -> list[N
     """Write what is down: a new incident, or newer words in the open one."""
     for outage in outages:
         row = _row_of(outage)
-        newer = {name: row[name] for name in ("reason", "trials", "next_try_at")}
+        newer = {name: row[name] for name in ("trouble", "reason", "trials", "next_try_at")}
         statement = insert(incidents).on_conflict_do_update(
             index_elements=["cause"], index_where=IS_OPEN, set_=newer
         )
@@ -78,14 +86,20 @@ def doubt_notices(connection: sa.Connection, details: Sequence[str]) -> list[Non
     return [None] * len(details)
 
 
+def _kind_of(name: str) -> Kind:
+    if name.startswith(FEED_PREFIX):
+        return Kind.FEED
+    return Kind.ARCHIVE if name.startswith(ARCHIVE_PREFIX) else Kind.DEPENDENCY
+
+
 def _row_of(outage: Outage) -> dict[str, Any]:
-    is_feed = outage.name.startswith(FEED_PREFIX)
+    kind = _kind_of(outage.name)
     incident = Incident(
         id=new_id(outage.since),
-        kind=Kind.FEED if is_feed else Kind.DEPENDENCY,
+        kind=kind,
         cause=outage.name,
-        feed=outage.name.removeprefix(FEED_PREFIX) if is_feed else "",
-        trouble="",
+        feed=outage.name.removeprefix(FEED_PREFIX) if kind is Kind.FEED else "",
+        trouble="\n".join(outage.feeds),
         reason=outage.reason,
         opened_at=outage.since,
         trials=outage.trials,

@@ -21,6 +21,7 @@ from backupd.core.errors import (
     BackupdError,
     DependencyDownError,
     LedgerError,
+    NoRoomError,
     PermanentError,
     RewindError,
     TransientError,
@@ -39,14 +40,15 @@ if TYPE_CHECKING:
 
 _BOUNDS = Bounds(end=b"\r\n\r\n", longest=16 * 1024, connections=16)
 _SECONDS = (0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100, 300, 1000, 3000)
-_KINDS = (  # in this order: an unknown outcome is transient too
+_KINDS = (  # in this order: the first ones are transient too
     (UnknownOutcomeError, "unknown_outcome"),
+    (NoRoomError, "no_room"),
     (TransientError, "transient"),
     (PermanentError, "permanent"),
     (DependencyDownError, "dependency_down"),
     (RewindError, "rewound"),
 )
-_NEVER_GIVEN_UP = {"unknown_outcome", "dependency_down", "rewound"}
+_NEVER_GIVEN_UP = {"unknown_outcome", "no_room", "dependency_down", "rewound"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,10 +3,11 @@
 The only room that decides whether a failure means again, later, never or smaller.
 """
 
-from backupd.worker.archive_place import ARCHIVE, ArchivePlace
+from backupd.worker.archive_place import ArchivePlace
+from backupd.worker.archive_trials import ArchiveTrials
 from backupd.worker.batches import DEPENDENCY as WAREHOUSE
 from backupd.worker.batches import LATE, BatchFormer, BatchLane
-from backupd.worker.breaker import Breakers
+from backupd.worker.breaker import ARCHIVE, Breakers
 from backupd.worker.clock import ClockWatch
 from backupd.worker.doubles import DoublesLane
 from backupd.worker.files import FileLane
@@ -24,6 +25,7 @@ __all__ = [
     "LATE",
     "WAREHOUSE",
     "ArchivePlace",
+    "ArchiveTrials",
     "BatchFormer",
     "BatchLane",
     "Breakers",

@@ -12,6 +12,7 @@ import structlog
 
 from backupd.ledger import reports
 from backupd.localfs.claims import ClaimedError, claim, claim_named
+from backupd.worker.breaker import ARCHIVE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-ARCHIVE = "archive"
 _WITNESSES = 50  # the last copies: somebody may have removed some of them
 
 

@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
+import math
+import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import structlog
 
+from backupd.core.archive_names import home_of, is_below
 from backupd.core.host import HOST, host_fault
-from backupd.core.incidents import Outage
+from backupd.core.incidents import ARCHIVE_PREFIX, Outage
 from backupd.core.moves import explained
+from backupd.core.stages import Stage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from backupd.core.errors import DependencyDownError
     from backupd.core.moves import RetryPolicy
+    from backupd.core.records import Feed
     from backupd.ledger import Ledger
 
+ARCHIVE = "archive"
 _LONGEST_PAUSE = 60.0  # seconds: what came back is noticed within it, whatever `retry.cap` is
 
-_TRIED_BY_WORKERS = {"archive", "warehouse", "impala", HOST}
+_TRIED_BY_WORKERS = {ARCHIVE, "warehouse", "impala", HOST}
 
 log = structlog.get_logger()
 
@@ -34,17 +40,28 @@ class Breakers:
     and go on one at a time until `HostWatch` sees that it is well again.
     """
 
-    def __init__(self, ledger: Ledger, policy: RetryPolicy, now: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        policy: RetryPolicy,
+        now: Callable[[], float],
+        feeds: Iterable[Feed] = (),
+    ) -> None:
+        """`feeds` are those of the config: an incident with the archive says which it holds up."""
+        self._homes = {feed.name: home_of(feed) for feed in feeds}
         self._ledger = ledger
         self.policy = policy
         self._now = now
+        self._down_at: dict[str, float] = {}  # time.monotonic, as `began` and the next one
+        self._archive_well_at = -math.inf
         self.open: dict[str, Outage] = {}
 
     def resume(self, outages: Iterable[Outage]) -> None:
         """Take up what was down when the last process ended: to be tried at once, trials afresh."""
         for outage in outages:
-            if outage.name in _TRIED_BY_WORKERS:
-                self.open[outage.name] = replace(outage, trials=0, next_try_at=self._now())
+            if _is_ours(outage.name):
+                now, feeds = self._now(), self._feeds_of(outage.name)
+                self.open[outage.name] = replace(outage, trials=0, next_try_at=now, feeds=feeds)
 
     def opens_at(self, dependency: str) -> float:
         """Return when it, and the host, may be tried again; 0 while they are up."""
@@ -67,36 +84,100 @@ class Breakers:
         """Tell whether it was down when last tried."""
         return dependency in self.open
 
+    def closed_directories(self) -> list[Outage]:
+        """Return the directories of the archive that take no files."""
+        return [each for name, each in self.open.items() if name.startswith(ARCHIVE_PREFIX)]
+
+    def above(self, directory: str) -> Outage | None:
+        """Return what is down of the archive's directories at or above this one, if any is."""
+        closed = self.closed_directories()
+        return next((each for each in closed if is_below(directory, _directory(each.name))), None)
+
     def exhausted(self) -> list[Outage]:
         """Return those that were tried as often as a file would be."""
         return [item for item in self.open.values() if item.trials >= self.policy.attempts]
 
-    async def failed(self, error: DependencyDownError) -> float:
-        """Note that it is down, or the host behind it; return when it may be tried again."""
+    async def failed(self, error: DependencyDownError, began: float = math.inf) -> float:
+        """Note that it is down, or the host behind it; return when it may be tried again.
+
+        What began before the archive was well again tells nothing of how it is now.
+        """
         error = host_fault(error) or error
-        now = self._now()
-        outage = self.open.get(error.dependency)
-        if now < self._opens_at(error.dependency):
-            return self.opens_at(error.dependency)
+        now, name = self._now(), error.dependency
+        if name.startswith(ARCHIVE) and began < self._archive_well_at:
+            return now
+        wider = self._wider(name)
+        if wider is not None or now < self._opens_at(name):
+            return self.opens_at(wider.name if wider else name)
+        outage = self.open.get(name)
+        narrower: list[Outage] = []
         if outage is None:
-            outage = Outage(name=error.dependency, since=now, reason="", trials=0, next_try_at=now)
-            log.info("dependency down", dependency=error.dependency, reason=explained(error))
+            feeds = self._feeds_of(name)
+            outage = Outage(name=name, since=now, reason="", trials=0, next_try_at=now, feeds=feeds)
+            self._down_at[name] = time.monotonic()
+            narrower = [each for each in self.closed_directories() if _covers(name, each.name)]
+            log.info("dependency down", dependency=name, reason=explained(error))
         trials = outage.trials + 1
         pause = min(self.policy.pause(trials), _LONGEST_PAUSE)
         outage = replace(outage, trials=trials, next_try_at=now + pause, reason=explained(error))
-        self.open[error.dependency] = outage
-        if error.dependency in _TRIED_BY_WORKERS:
+        self.open[name] = outage
+        if _is_ours(name):
             await self._ledger.note_outage(outage)
+        for each in narrower:
+            await self._end(each)
         return now + pause
 
-    async def succeeded(self, dependency: str) -> None:
-        """Note that it works."""
-        outage = self.open.pop(dependency, None)
-        if outage is not None:
-            log.info(
-                "dependency up again",
-                dependency=dependency,
-                down_for_s=round(self._now() - outage.since, 1),
-            )
-            if dependency in _TRIED_BY_WORKERS:
-                await self._ledger.close_incidents([dependency], self._now())
+    async def moved(self, before: Outage, error: DependencyDownError) -> None:
+        """Note that another directory is down than before, or that the same one still is."""
+        if error.dependency == before.name:
+            await self.failed(error)
+        elif self.open.pop(before.name, None) is not None:
+            await self.failed(error)
+            await self._end(before)
+
+    async def succeeded(self, dependency: str, began: float = math.inf) -> None:
+        """Note that it works. What began before it was down tells nothing of how it is now."""
+        outage = self.open.get(dependency)
+        if outage is not None and began >= self._down_at.get(dependency, -math.inf):
+            await self._end(outage)
+
+    async def _end(self, outage: Outage) -> None:
+        self.open.pop(outage.name, None)
+        self._down_at.pop(outage.name, None)
+        down_for = round(self._now() - outage.since, 1)
+        log.info("dependency up again", dependency=outage.name, down_for_s=down_for)
+        if outage.name.startswith(ARCHIVE):
+            self._archive_well_at = time.monotonic()
+        if _is_ours(outage.name):
+            await self._ledger.close_incidents([outage.name], self._now())
+        if outage.name.startswith(ARCHIVE_PREFIX):
+            self._ledger.wake(Stage.SHIP, Stage.CLEANUP)
+
+    def _wider(self, name: str) -> Outage | None:
+        """Return what is down already and has this within it."""
+        found = (each for each in self.open.values() if _covers(each.name, name))
+        return next((each for each in found if each.name != name), None)
+
+    def _feeds_of(self, name: str) -> tuple[str, ...]:
+        """Return the feeds that have files in a directory of the archive; of all else, none."""
+        if not name.startswith(ARCHIVE_PREFIX):
+            return ()
+        there, homes = _directory(name), self._homes.items()
+        return tuple(f for f, home in homes if is_below(home, there) or is_below(there, home))
+
+
+def _is_ours(name: str) -> bool:
+    """Tell whether it is tried by workers, who write its incident then."""
+    return name in _TRIED_BY_WORKERS or name.startswith(ARCHIVE_PREFIX)
+
+
+def _directory(name: str) -> str:
+    return name.removeprefix(ARCHIVE_PREFIX)
+
+
+def _covers(wide: str, narrow: str) -> bool:
+    """Tell whether what is down by the first name has within it what is by the second."""
+    if not narrow.startswith(ARCHIVE_PREFIX):
+        return False
+    within = wide.startswith(ARCHIVE_PREFIX) and is_below(_directory(narrow), _directory(wide))
+    return wide == ARCHIVE or within

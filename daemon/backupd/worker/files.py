@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from backupd.core import moves
+from backupd.core.archive_names import directory_of
 from backupd.core.errors import (
     BackupdError,
     DependencyDownError,
@@ -18,6 +19,7 @@ from backupd.core.errors import (
     UnknownOutcomeError,
 )
 from backupd.core.host import HOST, host_fault
+from backupd.core.incidents import ARCHIVE_PREFIX
 from backupd.core.names import escaped
 from backupd.core.records import NO_ROOT, Move, Result, Task
 from backupd.core.stages import Stage, Status
@@ -27,6 +29,7 @@ from backupd.worker.in_hand import InHand, Wish
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
+    from backupd.core.incidents import Outage
     from backupd.core.records import FileRecord
     from backupd.core.shares import Shares
     from backupd.worker.shop import Shop
@@ -36,6 +39,8 @@ log = structlog.get_logger()
 # Files in hand, more than are worked on at once.
 _CLAIMED = 256
 _CLAIMED_A_PLACE = 6
+_LEAST_PAUSE = 1.0  # seconds, of what is held up: it is not claimed again and again
+_INCIDENT_TELLS = {"archive", "room"}  # what these wait for is told once for all of them
 
 
 class FileLane:
@@ -74,7 +79,7 @@ class FileLane:
 
     def _wish(self) -> Wish:
         """Return which files may be claimed now; none until it is worth a transaction."""
-        breakers, feeds = self._shop.breakers, self._shop.open_feeds()
+        breakers, feeds = self._shop.breakers, self._shop.workable_feeds(self._stage)
         if breakers.is_trying(self._dependency):
             may_try = not breakers.is_paused(self._dependency) and not self._in_hand.total
             return Wish(feeds, 1, int(may_try))  # a single trial
@@ -158,18 +163,35 @@ class FileLane:
         alone = not self._at_work or not breakers.is_trying(self._dependency)
         return breakers.is_paused(self._dependency) or not alone
 
-    async def _attempt(self, task: Task) -> Move:
+    def _closed_directory(self, task: Task) -> Outage | None:
+        """Return what is down of where the file is in the archive, or goes to."""
+        breakers = self._shop.breakers
+        leans = self._stage is Stage.SHIP or (self._stage is Stage.CLEANUP and not task.is_proven)
+        if not leans or not breakers.closed_directories():
+            return None
+        return breakers.above(directory_of(task.holder, task.feed))
+
+    def _spared(self, task: Task) -> Move | None:
+        """Return the move of a file that is not tried now, for what happened since its claim."""
         if self._shop.stop.is_set():
             return self._untouched(task.file)
         if self._has_to_wait():
             return self._held_off(task.file)
+        if closed := self._closed_directory(task):
+            return self._kept_back(task.file, closed.name, closed.reason)
+        return None
+
+    async def _attempt(self, task: Task) -> Move:
+        if (spared := self._spared(task)) is not None:
+            return spared
+        began = time.monotonic()
         try:
             is_last = task.file.attempts >= self._shop.policy.attempts
             with self._shop.measure(self._stage, is_last=is_last):
                 result = await self._run(task)
         except DependencyDownError as error:
-            due = await self._shop.breakers.failed(error)
-            return moves.given_back(task.file, moves.explained(error), self._shop.now(), due)
+            await self._shop.breakers.failed(error, began)
+            return self._kept_back(task.file, error.dependency, moves.explained(error))
         except LedgerError:
             raise
         except Exception as error:
@@ -177,8 +199,17 @@ class FileLane:
                 log.exception("unexpected error", file=escaped(task.file.path))
             return moves.failed(task.file, error, self._shop.now(), self._shop.policy)
         for dependency in self._leaned_on(task, result):
-            await self._shop.breakers.succeeded(dependency)
+            await self._shop.breakers.succeeded(dependency, began)
         return moves.advance(task.file, result, self._shop.now())
+
+    def _kept_back(self, file: FileRecord, dependency: str, reason: str) -> Move:
+        """It waits, at no cost, until what it leans on may be tried again."""
+        now, breakers = self._shop.now(), self._shop.breakers
+        due = breakers.opens_at(dependency)
+        if due <= now:  # it is being tried, or was found well meanwhile
+            due = now + _LEAST_PAUSE
+        awaits = "archive" if dependency.startswith(ARCHIVE_PREFIX) else ""
+        return moves.given_back(file, reason, now, due, awaits=awaits)
 
     async def _run(self, task: Task) -> Result:
         """Run the stage. What is not the file's fault is told as whose it is."""
@@ -225,7 +256,9 @@ class FileLane:
         if move.status is Status.PARKED:
             return logging.WARNING
         is_down = self._shop.breakers.is_down
-        held_up = any(map(is_down, (HOST, self._dependency, f"feed:{move.file.feed}")))
+        held_up = move.changes.get("awaits") in _INCIDENT_TELLS or any(
+            map(is_down, (HOST, self._dependency, f"feed:{move.file.feed}"))
+        )
         return logging.DEBUG if held_up and move.stage is self._stage else logging.INFO
 
 

@@ -8,13 +8,15 @@ from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+from backupd.core.archive_names import home_of
+from backupd.core.stages import Stage
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from contextlib import AbstractContextManager
 
     from backupd.core.moves import RetryPolicy
     from backupd.core.records import Feed, FeedRoot, FileRecord
-    from backupd.core.stages import Stage
     from backupd.ledger import Ledger
     from backupd.worker.breaker import Breakers
 
@@ -59,6 +61,13 @@ class Shop:
         """Return the feeds whose files may be worked on."""
         roots = self.roots()
         return [name for name in self.feeds if name in roots]
+
+    def workable_feeds(self, stage: Stage) -> list[str]:
+        """Return the open feeds; for ship, without those whose archive directory takes no files."""
+        feeds = self.open_feeds()
+        if stage is not Stage.SHIP or not self.breakers.closed_directories():
+            return feeds
+        return [name for name in feeds if not self.breakers.above(home_of(self.feeds[name]))]
 
     def is_proven(self, file: FileRecord) -> bool:
         """Tell whether its row and its copy were seen just now, and nothing came in between."""

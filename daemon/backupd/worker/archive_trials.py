@@ -1,0 +1,72 @@
+"""Directories of the archive that take no files are tried again, beside all else, by no file."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from backupd.core.errors import BackupdError, DependencyDownError, LedgerError
+from backupd.core.incidents import ARCHIVE_PREFIX
+from backupd.core.stages import Stage
+from backupd.worker.breaker import ARCHIVE
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from backupd.core.incidents import Outage
+    from backupd.worker.shop import Shop
+
+
+class ArchiveTrials:
+    """Tries each directory that is down when its pause is over."""
+
+    def __init__(self, shop: Shop, demand: Callable[[str], Awaitable[None]]) -> None:
+        """`demand` raises what is down, of a directory or instead of it."""
+        self._shop = shop
+        self._demand = demand
+        self._wake = shop.ledger.wakes(Stage.SHIP)
+
+    async def run(self) -> None:
+        """Work until the shop stops."""
+        await self._forget_what_no_feed_needs()
+        while not self._shop.stop.is_set():
+            looked_at = time.monotonic()
+            self._wake.clear()
+            for outage in self._due():
+                await self._try(outage)
+            await self._shop.sleep(self._wake, self._next(), looked_at)
+
+    async def _forget_what_no_feed_needs(self) -> None:
+        """The config may have changed since the last process."""
+        for outage in self._shop.breakers.closed_directories():
+            if not outage.feeds:
+                await self._shop.breakers.succeeded(outage.name)
+
+    def _due(self) -> list[Outage]:
+        """Return those to be tried now: none while the archive as a whole is down."""
+        now = self._shop.now()
+        return [outage for at, outage in self._closed() if at <= now]
+
+    def _next(self) -> float | None:
+        return min((at for at, _ in self._closed()), default=None)
+
+    def _closed(self) -> list[tuple[float, Outage]]:
+        breakers = self._shop.breakers
+        if breakers.is_down(ARCHIVE):
+            return []
+        return [(breakers.opens_at(each.name), each) for each in breakers.closed_directories()]
+
+    async def _try(self, outage: Outage) -> None:
+        breakers = self._shop.breakers
+        if not breakers.is_down(outage.name):
+            return
+        try:
+            await self._demand(outage.name.removeprefix(ARCHIVE_PREFIX))
+        except DependencyDownError as error:
+            await breakers.moved(outage, error)
+        except LedgerError:
+            raise
+        except BackupdError:  # nothing was found out
+            await breakers.failed(DependencyDownError(outage.name, outage.reason))
+        else:
+            await breakers.succeeded(outage.name)
