@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import hashlib
 import os
@@ -27,7 +28,7 @@ from backupd.core.records import Identity
 from backupd.core.stages import Stage
 from backupd.stages.manifest import timestamp_of
 from support.files import NOW
-from support.manifests import NAME, a_real_file, read, seen, task_of
+from support.manifests import NAME, a_real_file, read, reading, seen, task_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -221,6 +222,19 @@ def test_what_changes_while_it_is_read_goes_back_to_settle(
     with pytest.raises(RewindError, match="changed while it was read") as caught:
         read(task)
     assert caught.value.stage is Stage.SETTLE
+
+
+@pytest.mark.parametrize("change", [Path.unlink, Path.touch], ids=["removed", "changed"])
+async def test_an_endless_file_is_not_read_on_once_it_is(
+    tmp_path: Path, change: Callable[[Path], None]
+) -> None:
+    path = a_real_file(tmp_path)
+    os.truncate(path, 1 << 40)
+    work = asyncio.create_task(reading(task_of(path)))
+    await asyncio.sleep(0.1)  # it has begun, or finds at its begin what it would find later
+    change(path)
+    with pytest.raises((RewindError, LocalGoneError)):
+        await work
 
 
 def test_what_changed_since_it_settled_goes_back_unread(tmp_path: Path) -> None:

@@ -96,7 +96,9 @@ class Manifest:
             _let_a_tick_pass(opened.identity)
             companion = _companion_of(file, feed, opened.directory)
             sums = _Sums(file, feed)
-            yield from sums.read(file, opened)
+            for step in sums.read(file, opened):
+                _refuse_changed(opened.identity, opened.identity_now())  # or removed: read in vain
+                yield step
         _refuse_changed(opened.identity, sums.identity_after)
         if companion is not None:
             _refuse_disagreement(sums, companion)
