@@ -11,6 +11,7 @@ from structlog.testing import capture_logs
 
 from backupd.core.records import FeedMount
 from backupd.core.stages import Stage, Status
+from backupd.core.threads import DirectoryThreads
 from backupd.intake.health import FeedHealth, mount_point
 from backupd.ledger.ledger import Ledger
 from support.intake import a_feed, a_rule, watching
@@ -44,7 +45,7 @@ def made(ledger: Ledger) -> Iterator[Made]:
     all_made: list[FeedHealth] = []
 
     def make(*feeds: Feed, changes: Changes | None = None, on: Ledger = ledger) -> FeedHealth:
-        all_made.append(FeedHealth(feeds, on, changes or Changes()))
+        all_made.append(FeedHealth(feeds, on, DirectoryThreads("health"), changes or Changes()))
         return all_made[-1]
 
     yield make
@@ -267,3 +268,25 @@ async def test_of_two_paths_to_one_directory_at_the_start_the_first_is_taken(
         assert other.name not in await ledger.feed_mounts()
     await health.check()
     assert health.away == {}
+
+
+@pytest.mark.parametrize("first", [0, 1], ids=["the first one", "the second one"])
+async def test_a_directory_that_does_not_answer_keeps_its_feed(
+    tmp_path: Path, feed: Feed, ledger: Ledger, first: int
+) -> None:
+    other = a_feed(tmp_path / "other", customer="SKYROAM")
+    (tmp_path / "other").mkdir()
+    source, target = (feed, other)[first], (feed, other)[1 - first]
+    threads = DirectoryThreads("health")
+    health = FeedHealth((feed, other), ledger, threads, Changes())
+    await health.check()
+    with mounting() as mount:
+        mount("--bind", source.directory, target.directory)
+        for hanging in (0, 1, 0):
+            threads._hanging[source.directory] = hanging
+            await health.check()
+            assert "it is the same directory" in health.away[target.name]
+            assert ("does not answer" in health.away.get(source.name, "")) == bool(hanging)
+    await health.check()
+    assert health.away == {}
+    health.close()

@@ -152,7 +152,9 @@ async def test_a_file_that_vanishes_is_parked_and_its_return_is_a_new_file(
         path.write_text("a\n")
         first = await watched.until_one("eLUX_1.csv", lambda file: file.awaits)
         path.unlink()
-        await watched.intake._settling.companions_came([str(feed_dir / "eLUX_1.cksum")])
+        await watched.intake._settling.companions_came(
+            str(feed_dir), [str(feed_dir / "eLUX_1.cksum")]
+        )
         gone = await watched.reaches("eLUX_1.csv", *PARKED)
         assert gone.reason.startswith("vanished before it was shipped")
         assert not gone.local
@@ -172,6 +174,23 @@ async def test_files_in_many_new_directories_are_all_found_by_events(
         assert watched.intake.found == {"events": 200}
         (feed_dir / "day7" / "deep" / "eLUX_2.csv").write_text("later\n")
         await watched.until_one("day7/deep/eLUX_2.csv", lambda _: True)
+
+
+async def test_where_each_look_is_slow_all_is_found(
+    tmp_path: Path, feed_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("backupd.core.threads.STEP", "backupd.intake.scan.STEP"):
+        monkeypatch.setattr(name, 0.0)  # each look takes a step
+    feed = a_feed(feed_dir, recursive=True, companion=a_rule(required=True))
+    paths = [feed_dir / f"{place}eLUX_{number}.csv" for place in ("", "a/") for number in range(3)]
+    (feed_dir / "a" / "empty").mkdir(parents=True)
+    for path in paths:
+        path.write_text("a\n")
+    async with watching(tmp_path, [feed]) as watched:
+        assert len(await watched.files()) == len(paths)
+        for path in paths:
+            path.with_suffix(".cksum").write_bytes(cksum(path))
+        await watched.until(lambda files: {file.stage for file in files} == {Stage.MANIFEST})
 
 
 async def test_a_directory_that_was_renamed_is_watched_under_its_new_name(

@@ -45,7 +45,8 @@ ASKED: dict[str, tuple[Callable[..., Any], tuple[Any, ...], set[str]]] = {
     "claim": (verbs.claim, ([CLAIM],), {"files_due_by_feed"}),
     "next_due": (reports.next_due, (Stage.SHIP, FEEDS), {"files_due_by_feed"}),
     "due_settle": (reports.due_settle, (NOW, 10), {"files_due"}),
-    "next_settle": (reports.next_due, (Stage.SETTLE, None), {"files_due"}),
+    "due_settle_without": (reports.due_settle, (NOW, 10, FEEDS), {"files_due"}),
+    "next_settle": (reports.next_settle, (FEEDS,), {"files_due"}),
     "unbatched": (reports.unbatched, (10,), {"files_unbatched"}),
     "form_batch": (batch_verbs.form_batch, ([FORM],), {"files_unbatched"}),
     "claim_batch": (

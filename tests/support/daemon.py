@@ -166,6 +166,10 @@ class Daemon:
         assert found(), f"it ended without telling {event!r}: {self._log.read_text()}"
         return found()[0]
 
+    def threads(self) -> int:
+        """Count its threads."""
+        return len(list(Path(f"/proc/{self.process.pid}/task").iterdir()))
+
     def signal(self, number: signal.Signals) -> None:
         """Send it a signal."""
         self.process.send_signal(number)

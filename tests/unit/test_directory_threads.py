@@ -5,15 +5,16 @@ from __future__ import annotations
 import asyncio
 import threading
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
 
-from backupd.core.threads import DirectoryThreads, DoesNotAnswerError
+from backupd.core.threads import DirectoryThreads, DoesNotAnswerError, in_steps
 from support.intake import eventually
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 FROZEN, OTHER = "/frozen", "/other"
 
@@ -49,7 +50,7 @@ def frozen() -> Iterator[Frozen]:
 
 
 async def test_it_returns_and_raises_what_the_call_does(threads: DirectoryThreads) -> None:
-    assert await threads.run(OTHER, "a,b".split, ",") == ["a", "b"]
+    assert await threads.run(OTHER, partial("a,b".split, ",")) == ["a", "b"]
     with pytest.raises(ZeroDivisionError):
         await threads.run(OTHER, lambda: 1 // 0)
 
@@ -96,7 +97,7 @@ async def test_who_is_slow_is_known_while_it_lasts(frozen: Frozen) -> None:
         yield
         happened.append("came on")
 
-    assert await threads.run_while(slow(), FROZEN, frozen) == "thawed"
+    assert await threads.run(FROZEN, frozen, slow()) == "thawed"
     assert happened == ["slow", "came on"]
     threads.close()
 
@@ -114,3 +115,56 @@ async def test_who_is_cancelled_waits_no_longer(frozen: Frozen) -> None:
         await asyncio.wait([waiting])
     assert waiting.cancelled()
     threads.close()
+
+
+async def test_calls_into_many_directories_share_a_thread(threads: DirectoryThreads) -> None:
+    calls = {str(number): (str(number), threading.get_ident) for number in range(100)}
+    answers = await threads.run_each(calls)
+    assert answers.keys() == calls.keys()
+    assert len(set(answers.values())) == 1
+    assert await threads.run_each({}) == {}
+
+
+@pytest.mark.parametrize("at", [{0}, {9}, {3, 4, 8}, set(range(10))], ids=repr)
+async def test_of_many_directories_only_those_that_hang_give_no_answer(
+    threads: DirectoryThreads, frozen: Frozen, at: set[int]
+) -> None:
+    calls = {
+        str(number): (str(number), frozen if number in at else partial(str, number))
+        for number in range(10)
+    }
+    for _ in range(3):
+        answers = await threads.run_each(calls)
+        for number in range(10):
+            answer = answers[str(number)]
+            assert isinstance(answer, DoesNotAnswerError) == (number in at)
+            assert number in at or answer == str(number)
+    assert frozen.begun <= 2 * len(at), "no more threads hang"
+
+
+async def test_what_one_of_many_calls_raises_is_raised(threads: DirectoryThreads) -> None:
+    calls = {"a": ("a", lambda: 1), "b": ("b", lambda: 1 // 0), "c": ("c", lambda: 1)}
+    with pytest.raises(ZeroDivisionError):
+        await threads.run_each(calls)
+
+
+@pytest.mark.parametrize("step", [0.0, 3600.0])
+@pytest.mark.parametrize("number", [0, 1, 10])
+async def test_long_work_is_made_in_steps(
+    threads: DirectoryThreads, monkeypatch: pytest.MonkeyPatch, step: float, number: int
+) -> None:
+    monkeypatch.setattr("backupd.core.threads.STEP", step)
+    made = await in_steps(partial(threads.run, OTHER), iter(range(number)))
+    assert made == list(range(number))
+
+
+async def test_one_step_of_slow_work_is_one_item(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("backupd.core.threads.STEP", 0.0)
+    steps = []
+
+    async def run(call: Callable[[], list[int]]) -> list[int]:
+        steps.append(call())
+        return steps[-1]
+
+    assert await in_steps(run, iter(range(3))) == [0, 1, 2]
+    assert steps == [[0], [1], [2], []]

@@ -105,3 +105,12 @@ def test_a_chain_that_bites_its_tail_has_an_end() -> None:
 @pytest.mark.parametrize("number", [errno.EAGAIN, errno.EMFILE], ids=errno.errorcode.get)
 def test_a_process_that_cannot_be_started_is_the_hosts(number: int) -> None:
     assert cannot_start(OSError(number, os.strerror(number))).dependency == HOST
+
+
+@pytest.mark.parametrize(("shortage", "_"), SHORTAGES, ids=repr)
+def test_a_group_is_the_hosts_when_all_in_it_are(shortage: BaseException, _: str) -> None:
+    inner = BaseExceptionGroup("inner", [shortage])
+    assert host_fault(BaseExceptionGroup("outer", [shortage, inner])) is not None
+    for other in (ValueError("a bug"), LedgerError("x"), OSError(errno.EIO, "x")):
+        mixed = BaseExceptionGroup("mixed", [shortage, other])
+        assert host_fault(BaseExceptionGroup("outer", [inner, mixed])) is None

@@ -33,8 +33,11 @@ _SHORTAGES = {
 def host_fault(error: BaseException) -> DependencyDownError | None:
     """Return it as the host's fault where one of our own limits is anywhere in its chain.
 
-    A ledger that is in error stays so, whatever the reason is.
+    A ledger that is in error stays so, whatever the reason is. A group is when all in it are.
     """
+    if isinstance(error, BaseExceptionGroup):
+        faults = [host_fault(each) for each in error.exceptions]
+        return faults[0] if all(faults) else None
     if isinstance(error, LedgerError):
         return None
     for each in _chain(error):

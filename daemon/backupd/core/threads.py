@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import threading
+import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
-from typing import TYPE_CHECKING, ParamSpec, TypeVar
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable, Iterator, Mapping
     from contextlib import AbstractContextManager
 
-P = ParamSpec("P")
 T = TypeVar("T")
 
 _SLOW = 1.0  # seconds: from then on, others need not wait for a call
 _PATIENCE = 10.0  # seconds: a disk that wakes up, or a server that changes over, takes that long
+STEP = 0.2  # seconds that long work goes on in one call: so it is seen to come on, and takes turns
 _PLENTY = 4_096  # threads: who calls bounds them
+_NOTHING = nullcontext()
 
 
 class DoesNotAnswerError(TimeoutError):
@@ -44,26 +48,16 @@ class DirectoryThreads:
     async def run(
         self,
         directory: str,
-        call: Callable[P, T],
-        *args: P.args,
-        **kw: P.kwargs,
+        call: Callable[[], T],
+        slow: AbstractContextManager[None] = _NOTHING,
     ) -> T:
-        """Call it. Raises DoesNotAnswerError, beside what it raises."""
-        return await self.run_while(nullcontext(), directory, call, *args, **kw)
+        """Call it. Raises DoesNotAnswerError, beside what it raises.
 
-    async def run_while(
-        self,
-        slow: AbstractContextManager[None],
-        directory: str,
-        call: Callable[P, T],
-        *args: P.args,
-        **kw: P.kwargs,
-    ) -> T:
-        """The same; `slow` is entered for as long as the call takes longer than it should."""
+        `slow` is entered for as long as the call takes longer than it should.
+        """
         if self._hanging[directory]:
             raise DoesNotAnswerError
-        loop = asyncio.get_running_loop()
-        running = loop.run_in_executor(self._pool, lambda: call(*args, **kw))
+        running = asyncio.get_running_loop().run_in_executor(self._pool, call)
         try:
             await asyncio.wait([running], timeout=self._slow)
             if not running.done():
@@ -77,15 +71,81 @@ class DirectoryThreads:
             raise DoesNotAnswerError
         return running.result()
 
+    async def run_each(
+        self, calls: Mapping[str, tuple[str, Callable[[], T]]]
+    ) -> dict[str, T | DoesNotAnswerError]:
+        """Make a call into each directory: all in one thread, but for those that are slow."""
+        if not calls:
+            return {}
+        asked = {key: call for key, (where, call) in calls.items() if not self._hanging[where]}
+        made: dict[str, T] = {}
+        left = threading.Event()
+        loop = asyncio.get_running_loop()
+        running = loop.run_in_executor(self._pool, _make_each, asked, made, left)
+        try:
+            await asyncio.wait([running], timeout=self._slow)
+        finally:
+            left.set()
+            running.add_done_callback(_note)
+        if running.done():
+            running.result()
+        answers: dict[str, T | DoesNotAnswerError] = {key: DoesNotAnswerError() for key in calls}
+        answers |= (done := made.copy())
+        if rest := [key for key in asked if key not in done]:
+            others = {key: calls[key] for key in rest[1:]}
+            slow, quick = await asyncio.gather(self._answer(*calls[rest[0]]), self.run_each(others))
+            answers |= {rest[0]: slow} | quick
+        return answers
+
+    async def _answer(self, directory: str, call: Callable[[], T]) -> T | DoesNotAnswerError:
+        try:
+            return await self.run(directory, call)
+        except DoesNotAnswerError as error:
+            return error
+
     def _leave(self, directory: str, running: asyncio.Future[T]) -> None:
         self._hanging[directory] += 1
         running.add_done_callback(lambda ended: self._came_back(directory, ended))
 
     def _came_back(self, directory: str, ended: asyncio.Future[T]) -> None:
         self._hanging[directory] -= 1
-        if not ended.cancelled():
-            ended.exception()  # nobody waits for it any more
+        _note(ended)
 
     def close(self) -> None:
         """Take no more calls. What hangs is not waited for."""
         self._pool.shutdown(wait=False, cancel_futures=True)
+
+
+async def in_steps(
+    run: Callable[[Callable[[], list[T]]], Awaitable[list[T]]], items: Iterator[T]
+) -> list[T]:
+    """Return all items of an iterator that blocks, by several calls where it is slow."""
+    made: list[T] = []
+    while some := await run(partial(_step, items)):
+        made += some
+    return made
+
+
+def _step(items: Iterator[T]) -> list[T]:
+    made, until = [], time.monotonic() + STEP
+    for item in items:
+        made.append(item)
+        if time.monotonic() >= until:
+            break
+    return made
+
+
+def _make_each(
+    asked: Mapping[str, Callable[[], T]], made: dict[str, T], left: threading.Event
+) -> None:
+    """Make calls one after the other, until they are left: for one of them is slow."""
+    for key, call in asked.items():
+        if left.is_set():
+            return
+        made[key] = call()
+
+
+def _note(ended: asyncio.Future[T]) -> None:
+    """Nobody waits for it any more: what it raised is no fault to be logged."""
+    if not ended.cancelled():
+        ended.exception()

@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import os
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,7 +28,10 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
 
     from backupd.core.records import Feed, FeedRoot
+    from backupd.core.threads import DirectoryThreads
     from backupd.intake.ports import IntakeLedger
+
+    Paths = dict[tuple[int, int], str]  # of directories, by device and inode
 
 log = structlog.get_logger()
 
@@ -49,9 +53,14 @@ class FeedHealth:
     """
 
     def __init__(
-        self, feeds: Iterable[Feed], ledger: IntakeLedger, on_change: Callable[[], Awaitable[None]]
+        self,
+        feeds: Iterable[Feed],
+        ledger: IntakeLedger,
+        threads: DirectoryThreads,
+        on_change: Callable[[], Awaitable[None]],
     ) -> None:
         """`on_change` is awaited when feeds go away or come back, just before `away` says so."""
+        self._threads = threads
         self.away: dict[str, str] = {}
         self.roots: dict[str, FeedRoot] = {}
         self.checked = False  # whether `away` was looked at yet
@@ -61,17 +70,16 @@ class FeedHealth:
         self._remembered: dict[str, FeedMount] | None = None  # by feed, as the ledger has it
         self._good: dict[str, _Sight] = {}
         self._claims = Claims()
-        self._paths: dict[tuple[int, int], str] = {}  # of the directories found in this look
 
     async def check(self) -> None:
         """Look at every feed, and report when one went away or came back."""
         if self._remembered is None:
             self._remembered = await self._ledger.feed_mounts()
-        away = await asyncio.to_thread(self._look)
+        away = await self._look()
         if away:
             # Where none of a feed's files is local any more, nothing can be missing.
             self._remembered = await self._ledger.feed_mounts()
-            away = await asyncio.to_thread(self._look)
+            away = await self._look()
         await self._remember()
         self.roots = {
             feed.name: self._good[feed.name].root for feed in self._feeds if feed.name not in away
@@ -83,57 +91,61 @@ class FeedHealth:
         self.roots = {}
         self._claims.close()
 
-    def _look(self) -> dict[str, str]:
+    async def _look(self) -> dict[str, str]:
         self._claims.answer()
-        self._paths = {}
+        looks = {feed.name: (feed.directory, partial(self._sight, feed)) for feed in self._feeds}
+        seen = await self._threads.run_each(looks)
+        paths: Paths = {}
         # What is as it was comes first: of two paths to one directory, the newer one is refused.
-        others = [feed for feed in self._feeds if not self._is_as_before(feed)]
-        reasons = {feed.name: self._why_away(feed) for feed in others}
+        feeds = sorted(self._feeds, key=lambda feed: not self._is_as_before(feed, seen[feed.name]))
+        reasons = {feed.name: self._why_away(feed, seen[feed.name], paths) for feed in feeds}
         return {name: reason for name, reason in reasons.items() if reason}
 
-    def _is_as_before(self, feed: Feed) -> bool:
-        """Tell whether the feed's directory is as it was when all was well."""
+    def _sight(self, feed: Feed) -> _Sight | str:
+        """Look now; return what was seen, or why the feed's files cannot be reached. Blocking."""
         good = self._good.get(feed.name)
         try:
-            if good is None or good.stat != _stat(feed.directory):
-                return False
-        except OSError:
-            return False
-        return self._mounted_twice(good.root) is None
-
-    def _why_away(self, feed: Feed) -> str | None:
-        """Look now, and say why the feed's files cannot be reached; None: they can. Blocking."""
-        try:
             found = _stat(feed.directory)
+            if good and good.stat == found:
+                return good
             root = find_root(feed.directory)
             sight = _Sight(found, root, mount_point(root.path))
         except OSError as error:
             if host_fault(error):
                 raise
             return unavailable(feed.directory, error)
+        return self._unmounted(feed) or sight
+
+    def _is_as_before(self, feed: Feed, seen: _Sight | str | OSError) -> bool:
+        """Tell whether the feed's directory is as it was when all was well, as far as is known."""
+        return isinstance(seen, OSError) or seen is self._good.get(feed.name)
+
+    def _why_away(self, feed: Feed, seen: _Sight | str | OSError, paths: Paths) -> str | None:
+        """Say why the feed's files cannot be reached; None: they can.
+
+        `paths`: the directories that others have. One that does not answer keeps its own.
+        """
+        if isinstance(seen, OSError):
+            if good := self._good.get(feed.name):
+                _mounted_twice(good.root, paths)
+            return unavailable(feed.directory, seen)
+        if isinstance(seen, str):
+            return seen
         reason = (
-            self._mounted_twice(root)
-            or self._unmounted(feed)
-            or self._replaced(feed, sight)
-            or self._claimed(root)
+            _mounted_twice(seen.root, paths)
+            or self._replaced(feed, seen)
+            or self._claimed(seen.root)
         )
         if reason is None:
-            self._good[feed.name] = sight
+            self._good[feed.name] = seen
             return None
-        return f"the feed's directory {feed.directory} is unavailable: {reason}"
-
-    def _mounted_twice(self, root: FeedRoot) -> str | None:
-        """Say so where it is the directory of a feed that was looked at before, by another path."""
-        path = self._paths.setdefault((root.dev, root.ino), root.path)
-        if path == root.path:
-            return None
-        return f"it is the same directory as {path}, by a bind mount (unmount one of the two)"
+        return _unavailable(feed, reason)
 
     def _unmounted(self, feed: Feed) -> str | None:
         """Say so where the disk that the feed's files were seen on is not mounted."""
         seen = (self._remembered or {}).get(feed.name)
         if seen and seen.has_files and not os.path.ismount(seen.mount):
-            return f"{seen.mount} is not mounted"
+            return _unavailable(feed, f"{seen.mount} is not mounted")
         return None
 
     def _replaced(self, feed: Feed, sight: _Sight) -> str | None:
@@ -198,6 +210,18 @@ class FeedHealth:
             await self._on_change()
         self.away = away
         self.checked = True
+
+
+def _mounted_twice(root: FeedRoot, paths: Paths) -> str | None:
+    """Say so where another feed has the directory, by another path. Else it has it from now on."""
+    path = paths.setdefault((root.dev, root.ino), root.path)
+    if path == root.path:
+        return None
+    return f"it is the same directory as {path}, by a bind mount (unmount one of the two)"
+
+
+def _unavailable(feed: Feed, reason: str) -> str:
+    return f"the feed's directory {feed.directory} is unavailable: {reason}"
 
 
 def mount_point(directory: str) -> str:

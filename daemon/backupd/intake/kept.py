@@ -11,11 +11,14 @@ import asyncio
 import hashlib
 import os
 import time
+from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from backupd.core.records import Move
 from backupd.core.stages import Status
+from backupd.core.threads import STEP, DoesNotAnswerError
 from backupd.localfs.files import open_file
 from backupd.localfs.roots import open_root
 
@@ -23,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
 
     from backupd.core.records import FileRecord, Identity, Known
+    from backupd.core.threads import DirectoryThreads
     from backupd.intake.ports import IntakeLedger
     from backupd.intake.scan import Candidate, Tree
 
@@ -30,15 +34,15 @@ if TYPE_CHECKING:
 
 _MOST = 5_000  # files that wait; the others are seen again by the next scan
 _CHUNK = 256 * 1024  # bytes
-_STEP = 64 * 1024 * 1024  # bytes, until a stop is looked for
 _TICK = 0.02  # seconds: of two changes within one tick of the kernel's clock, one moves no time
 
 
 class KeptFiles:
     """Compares them; `take` gets those that are other files by now."""
 
-    def __init__(self, ledger: IntakeLedger, take: Take) -> None:
+    def __init__(self, ledger: IntakeLedger, threads: DirectoryThreads, take: Take) -> None:
         self._ledger = ledger
+        self._threads = threads
         self._take = take
         self._waiting: dict[str, tuple[Tree, Candidate, str]] = {}
         self._wake = asyncio.Event()
@@ -65,18 +69,31 @@ class KeptFiles:
         async with self._turn:
             while self._waiting:
                 path = next(iter(self._waiting))
-                await self._compare(*self._waiting.pop(path))
+                with suppress(DoesNotAnswerError):  # the next scan comes back to it
+                    await self._compare(*self._waiting.pop(path))
 
     async def _compare(self, tree: Tree, candidate: Candidate, file_id: str) -> None:
         file = await self._ledger.file(file_id)
         if file is None or (file.status is Status.DONE and file.sha256 is None):
             await self._take(tree, candidate)
         elif file.sha256 is not None and file.identity != candidate.identity:
-            sha256 = await _sha256_of(tree, candidate)
+            sha256 = await self._sha256_of(tree, candidate)
             if sha256 == file.sha256:
                 await self._ledger.move([_with_identity(file, candidate.identity)])
             elif sha256 is not None:
                 await self._take(tree, candidate)
+
+    async def _sha256_of(self, tree: Tree, candidate: Candidate) -> str | None:
+        """Return the SHA-256 of its content; None where that cannot be told just now."""
+        if abs(time.time() - candidate.identity.ctime_ns / 1e9) < _TICK:
+            await asyncio.sleep(_TICK)
+        read_on: Callable[[], str | None] = partial(next, _read(tree, candidate), None)
+        try:
+            while (sha256 := await self._threads.run(tree.root.directory, read_on)) == "":
+                pass
+        except OSError:
+            return None
+        return sha256
 
 
 def _but_for_ctime(before: Identity | None, candidate: Candidate) -> bool:
@@ -97,30 +114,16 @@ def _with_identity(file: FileRecord, identity: Identity) -> Move:
     )
 
 
-async def _sha256_of(tree: Tree, candidate: Candidate) -> str | None:
-    """Return the SHA-256 of its content; None where that cannot be told just now."""
-    if abs(time.time() - candidate.identity.ctime_ns / 1e9) < _TICK:
-        await asyncio.sleep(_TICK)
-    steps = _read(tree, candidate)
-    try:
-        while (sha256 := await asyncio.to_thread(next, steps, None)) == "":
-            pass
-    except OSError:
-        return None
-    return sha256
-
-
 def _read(tree: Tree, candidate: Candidate) -> Iterator[str]:
     """Yield "" after each step and the SHA-256 at last; nothing where it changed meanwhile."""
-    digest, since = hashlib.sha256(), 0
+    digest, until = hashlib.sha256(), time.monotonic() + STEP
     name = tree.below(candidate.path)
     with open_root(tree.feed_root) as root, open_file(root, name) as opened:
         while chunk := os.read(opened.fd, _CHUNK):
             digest.update(chunk)
-            since += len(chunk)
-            if since >= _STEP:
+            if time.monotonic() >= until:
                 yield ""
-                since = 0
+                until = time.monotonic() + STEP
         is_the_one = opened.identity == opened.identity_now() == candidate.identity
     if is_the_one:
         yield digest.hexdigest()

@@ -6,11 +6,12 @@ wait for it for ever; else there is seldom proof that it speaks of what was regi
 
 from __future__ import annotations
 
-import asyncio
 import time
+from functools import partial
 from typing import TYPE_CHECKING
 
 from backupd.core import companions
+from backupd.core.threads import in_steps
 from backupd.core.untaken import Trouble
 from backupd.localfs.files import read_small
 from backupd.localfs.roots import open_root
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from backupd.intake.ports import IntakeLedger
     from backupd.intake.scan import Chunk, Tree
     from backupd.intake.settling import Settings
+    from backupd.intake.turns import Turns
     from backupd.localfs.directory import Directory
 
 LATE = Trouble(
@@ -42,7 +44,7 @@ class LateCompanions:
         self._ledger = ledger
         self._settings = settings
 
-    async def count(self, tree: Tree, chunk: Chunk) -> None:
+    async def count(self, turns: Turns, tree: Tree, chunk: Chunk) -> None:
         """Count those of a chunk among what cannot be taken.
 
         One that came just now may have been the first of a pair.
@@ -50,15 +52,19 @@ class LateCompanions:
         asked = dict(_without_candidate(tree, chunk))
         late = await self._ledger.late_companions(asked) if asked else {}
         if late:
-            await asyncio.to_thread(self._count, tree, chunk, late)
+            run = partial(turns.run, tree.root.directory)
+            for each in await in_steps(run, self._troubles(tree, chunk, late)):
+                chunk.odd.add(*each)
 
-    def _count(self, tree: Tree, chunk: Chunk, late: Mapping[str, DoneFile]) -> None:
+    def _troubles(
+        self, tree: Tree, chunk: Chunk, late: Mapping[str, DoneFile]
+    ) -> Iterator[tuple[str, Trouble, str]]:
         try:
             with open_root(tree.feed_root) as root:
                 for path, done in late.items():
                     trouble = self._trouble(root, tree.below(path), done)
                     if trouble is not None:
-                        chunk.odd.add(done.feed, trouble, path)
+                        yield done.feed, trouble, path
         except OSError:
             chunk.odd.is_whole = False
 

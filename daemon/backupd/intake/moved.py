@@ -7,20 +7,23 @@ is the very file, and no other one that was given its inode.
 
 from __future__ import annotations
 
-import asyncio
 import posixpath
 import time
+from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING
 
 from backupd.core.records import Identity, Renaming
+from backupd.core.threads import in_steps
 from backupd.localfs.roots import open_root
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from backupd.core.records import FileRecord
     from backupd.intake.ports import IntakeLedger
     from backupd.intake.scan import Candidate, Tree
+    from backupd.intake.turns import Turns
     from backupd.localfs.directory import Directory
 
 
@@ -30,13 +33,16 @@ class MovedFiles:
     def __init__(self, ledger: IntakeLedger) -> None:
         self._ledger = ledger
 
-    async def take(self, tree: Tree, candidates: Sequence[Candidate]) -> list[Candidate]:
+    async def take(
+        self, turns: Turns, tree: Tree, candidates: Sequence[Candidate]
+    ) -> list[Candidate]:
         """Write the new paths of files that are known by others; return the candidates left."""
         below = [each for each in candidates if "/" in tree.below(each.path)]
         were = await self._ledger.by_identity([each.identity for each in below]) if below else {}
         if not were:
             return list(candidates)
-        moved = await asyncio.to_thread(_moved, tree, below, were)
+        run = partial(turns.run, tree.root.directory)
+        moved = await in_steps(run, _moved(tree, below, were))
         applied = await self._ledger.rename(moved)
         done = {each.path for each, is_applied in zip(moved, applied, strict=True) if is_applied}
         return [each for each in candidates if each.path not in done]
@@ -44,19 +50,14 @@ class MovedFiles:
 
 def _moved(
     tree: Tree, candidates: Sequence[Candidate], were: Mapping[tuple[Identity, str], FileRecord]
-) -> list[Renaming]:
-    """Return which of these are known files that are at their old paths no more. Blocking."""
+) -> Iterator[Renaming]:
+    """Yield which of these are known files that are at their old paths no more. Blocking."""
     now = time.time()
-    known = [were.get((each.identity, posixpath.basename(each.path))) for each in candidates]
-    try:
-        with open_root(tree.feed_root) as top:
-            return [
-                _renaming(each, was, now)
-                for each, was in zip(candidates, known, strict=True)
-                if was is not None and _is_moved(top, tree, each, was)
-            ]
-    except OSError:
-        return []  # the feed's health, and the scan, tell why
+    with suppress(OSError), open_root(tree.feed_root) as top:  # the health, and the scan, tell why
+        for each in candidates:
+            was = were.get((each.identity, posixpath.basename(each.path)))
+            if was is not None and _is_moved(top, tree, each, was):
+                yield _renaming(each, was, now)
 
 
 def _is_moved(top: Directory, tree: Tree, candidate: Candidate, was: FileRecord) -> bool:

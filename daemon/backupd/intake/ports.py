@@ -8,7 +8,7 @@ from backupd.core.records import Seen, Sighting
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from backupd.core.records import (
         DoneFile,
@@ -65,11 +65,16 @@ class IntakeLedger(Protocol):
         """Return a file by its id; None: no such file is known."""
         ...
 
-    async def due_settle(self, now: float, limit: int) -> list[FileRecord]:
-        """Return files that wait in settle and are due, the longest due first."""
+    async def due_settle(
+        self, now: float, limit: int, without: Collection[str] = ()
+    ) -> list[FileRecord]:
+        """Return files that wait in settle and are due, the longest due first.
+
+        `without`: those of these feeds are left out.
+        """
         ...
 
-    async def next_settle_at(self) -> float | None:
+    async def next_settle_at(self, without: Collection[str] = ()) -> float | None:
         """Return when the next file that waits in settle is due; None when none waits."""
         ...
 

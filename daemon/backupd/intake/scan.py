@@ -6,6 +6,7 @@ Entries come in chunks, so that memory does not depend on the size of a director
 from __future__ import annotations
 
 import stat
+import time
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from backupd.core.host import host_fault
 from backupd.core.names import is_kept, name_before, parse_aside
 from backupd.core.records import Identity
+from backupd.core.threads import STEP
 from backupd.core.untaken import Trouble
 from backupd.intake.matching import is_companion, match
 from backupd.intake.oddities import KEPT, Tally, not_regular
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
     from backupd.core.records import FeedRoot
     from backupd.intake.matching import Matcher, Root
     from backupd.localfs.directory import Directory
+
+    Lstat = Callable[[], os.stat_result]
 
 CHUNK = 1_000  # entries looked at, at once
 
@@ -91,48 +95,55 @@ class Scanner:
         Symbolic links and hidden directories are not followed. What cannot be taken is counted in
         `odd`.
         """
-        chunk, count = Chunk(odd), 0
-        for directory, entry in self._entries(tree, below, odd):
-            lstat = partial(entry.stat, follow_symlinks=False)
-            self._note(tree, Entry(directory, entry.name), lstat, chunk)
-            count += 1
-            if count == CHUNK:
-                yield chunk
-                chunk, count = Chunk(odd), 0
-        yield chunk
+        return self._in_chunks(tree, odd, self._entries(tree, below, odd))
 
-    def look(self, tree: Tree, below: str, names: Iterable[str]) -> Chunk:
-        """Return what became of names in a directory of the tree, as a hint told."""
-        chunk = Chunk(Tally())
-        try:
-            with open_root(tree.feed_root) as top, top.directory(below) as directory:
-                for name in names:
-                    self._note(tree, Entry(below, name), partial(directory.stat, name), chunk)
-        except OSError as error:
-            _add_unlisted(tree, below, error, chunk.odd)
-        return chunk
+    def look(self, tree: Tree, odd: Tally, below: str, names: Iterable[str]) -> Iterator[Chunk]:
+        """Yield what became of names in a directory of the tree, as hints told."""
+        return self._in_chunks(tree, odd, self._named(tree, below, names, odd))
 
-    def look_again(self, tree: Tree, candidates: Iterable[Candidate]) -> list[Candidate]:
-        """Return those that are still there, as they are now."""
-        chunk = Chunk(Tally())  # what is odd was counted at the first look, or is by the next
+    def look_again(self, tree: Tree, candidates: Iterable[Candidate]) -> Iterator[Candidate]:
+        """Yield those that are still there, as they are now."""
         with suppress(OSError), open_root(tree.feed_root) as top:
             for each in candidates:
-                lstat = partial(top.stat, tree.below(each.path))
-                _take(each.path, lstat, each.matcher, chunk)
-        return chunk.candidates
+                chunk = Chunk(Tally())  # what is odd was counted at first, or is by the next look
+                _take(each.path, partial(top.stat, tree.below(each.path)), each.matcher, chunk)
+                yield from chunk.candidates
 
-    def _entries(
-        self, tree: Tree, below: str, odd: Tally
-    ) -> Iterator[tuple[str, os.DirEntry[str]]]:
-        """Yield the entries of a tree, but not the directories that it goes into."""
+    def _in_chunks(
+        self, tree: Tree, odd: Tally, found: Iterable[tuple[Entry, Lstat] | None]
+    ) -> Iterator[Chunk]:
+        """Look at what was found. Where that is slow, chunks are small: it is seen to come on."""
+        chunk, count, until = Chunk(odd), 0, time.monotonic() + STEP
+        for each in found:
+            if each is not None:
+                self._note(tree, *each, chunk)
+                count += 1
+            if count == CHUNK or time.monotonic() >= until:
+                yield chunk
+                chunk, count, until = Chunk(odd), 0, time.monotonic() + STEP
+        yield chunk
+
+    def _entries(self, tree: Tree, below: str, odd: Tally) -> Iterator[tuple[Entry, Lstat] | None]:
+        """Yield the entries of a tree, but not the directories that it goes into: None for each."""
         pending = [below]
         while pending:
             directory = pending.pop()
             for entry in self._listed(tree, directory, odd):
                 if not (tree.root.recursive and _is_directory(entry)):
-                    yield directory, entry
+                    yield Entry(directory, entry.name), partial(entry.stat, follow_symlinks=False)
                 elif not entry.name.startswith("."):
                     pending.append("/".join(filter(None, (directory, entry.name))))
+            yield None
+
+    def _named(
+        self, tree: Tree, below: str, names: Iterable[str], odd: Tally
+    ) -> Iterator[tuple[Entry, Lstat]]:
+        try:
+            with open_root(tree.feed_root) as top, top.directory(below) as directory:
+                for name in names:
+                    yield Entry(below, name), partial(directory.stat, name)
+        except OSError as error:
+            _add_unlisted(tree, below, error, odd)
 
     def _listed(self, tree: Tree, below: str, odd: Tally) -> Iterator[os.DirEntry[str]]:
         """Yield a directory's entries, watching it first: what comes later comes as a hint."""
@@ -147,9 +158,7 @@ class Scanner:
         except OSError as error:
             _add_unlisted(tree, below, error, odd)
 
-    def _note(
-        self, tree: Tree, at: Entry, lstat: Callable[[], os.stat_result], chunk: Chunk
-    ) -> None:
+    def _note(self, tree: Tree, at: Entry, lstat: Lstat, chunk: Chunk) -> None:
         matchers = tree.root.at(at.below)
         matcher = match(matchers, at.name)
         path = tree.path(at.below, at.name)
@@ -169,7 +178,7 @@ def feed_of(matchers: Sequence[Matcher], aside: str) -> str:
     return (owner or matchers[0]).feed.name
 
 
-def _take(path: str, lstat: Callable[[], os.stat_result], matcher: Matcher, chunk: Chunk) -> None:
+def _take(path: str, lstat: Lstat, matcher: Matcher, chunk: Chunk) -> None:
     """Add a regular file to the chunk; what is no such file is never opened.
 
     A directory may have any name: it is the sender's business, or a recursive feed's.

@@ -10,11 +10,13 @@ import asyncio
 import contextlib
 import time
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TYPE_CHECKING
 
 import structlog
 
 from backupd.core.host import host_fault
+from backupd.core.threads import DirectoryThreads
 from backupd.intake.finding import Finder
 from backupd.intake.health import FeedHealth
 from backupd.intake.hints import PendingHints
@@ -22,7 +24,7 @@ from backupd.intake.matching import FeedMap
 from backupd.intake.readiness import Rules
 from backupd.intake.scan import Scanner
 from backupd.intake.settling import AT_ONCE, Settling
-from backupd.intake.watcher import Watcher
+from backupd.intake.watcher import Watcher, is_remote
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -43,6 +45,8 @@ CHECK_EVERY = 1.0  # seconds between checks of the observer and of the feeds' di
 POLL_EVERY = 5.0  # seconds between scans of polled directories, at least
 _POLL_SHARE = 20  # polling takes a twentieth of the time at most
 _SETTLE_PAUSE = 0.05  # seconds: files that are due a moment apart are looked at together
+_SLOW = 1.0  # seconds
+_FOLLOWED = 4  # lots of hints at once, which bounds the memory
 _TELL_EVERY = 60.0  # seconds between lines on the observer's death
 _LONGEST_PAUSE = 60.0  # seconds: a clock that was set must not leave anything waiting for long
 
@@ -77,11 +81,15 @@ class Intake:
         self._next_telling = 0.0
         self._hints = PendingHints(self._hint_came)
         self._watcher = Watcher(self._hints)
+        self._threads = DirectoryThreads("intake")
         # A thread of its own while it runs: those of the loop may all be busy, reading slow disks.
         self._asking: ThreadPoolExecutor | None = None
-        self.health = FeedHealth(self._feeds.feeds.values(), ledger, self._start_anew)
-        self._settling = Settling(ledger, self.health, self)
-        self._finder = Finder(ledger, self.health, Scanner(self._watch), self._settling)
+        self.health = FeedHealth(
+            self._feeds.feeds.values(), ledger, self._threads, self._start_anew
+        )
+        self._settling = Settling(ledger, self.health, self, self._threads)
+        scanner = Scanner(self._watch)
+        self._finder = Finder(ledger, self.health, self._threads, scanner, self._settling)
 
     @property
     def found(self) -> Counter[str]:
@@ -113,6 +121,7 @@ class Intake:
             asking, self._asking = self._asking, None
             asking.shutdown(wait=False)
             await asyncio.to_thread(self._watcher.stop)
+            self._settling.close()
             self.health.close()
 
     async def sign_of_life(self) -> None:
@@ -207,15 +216,20 @@ class Intake:
             pause = max(POLL_EVERY, (time.monotonic() - started) * _POLL_SHARE)
 
     async def _events(self) -> None:
-        """Follow hints."""
-        while True:
-            await self._hinted.wait()
-            self._hinted.clear()
-            hints = self._hints.take()
-            if hints.rescan:
-                log.info("events were lost, scanning")
-                self._rescan.set()
-            await self._finder.follow(hints, self._feeds)
+        """Follow hints. Where they lead to what is slow, some later ones do not wait for it."""
+        following: set[asyncio.Task[None]] = set()
+        async with asyncio.TaskGroup() as group:
+            while True:
+                await self._hinted.wait()
+                self._hinted.clear()
+                hints = self._hints.take()
+                if hints.rescan:
+                    log.info("events were lost, scanning")
+                    self._rescan.set()
+                following.add(group.create_task(self._finder.follow(hints, self._feeds)))
+                _, following = await asyncio.wait(following, timeout=_SLOW)
+                if len(following) == _FOLLOWED:
+                    await asyncio.wait(following, return_when=asyncio.FIRST_COMPLETED)
 
     async def _checks(self) -> None:
         """See that the feeds' directories are there, and that they are being watched."""
@@ -240,7 +254,7 @@ class Intake:
         while True:
             self._ledger.wake_settle.clear()
             await self.settle_once()
-            next_at = await self._ledger.next_settle_at()
+            next_at = await self._ledger.next_settle_at(self._settling.busy())
             pause = _LONGEST_PAUSE if next_at is None else next_at - time.time()
             pause = min(max(pause, _SETTLE_PAUSE), _LONGEST_PAUSE)
             await _set_within(self._ledger.wake_settle, pause)
@@ -260,7 +274,12 @@ class Intake:
 
     async def _start_anew(self) -> None:
         """Have the watches set up anew, and everything scanned after that."""
-        await asyncio.to_thread(self._watcher.place, self._section.mode, self._feeds.roots)
+        directories = [root.directory for root in self._feeds.roots]
+        answers = await self._threads.run_each(
+            {directory: (directory, partial(is_remote, directory)) for directory in directories}
+        )
+        remote = {directory for directory, answer in answers.items() if answer}  # or none came
+        self._watcher.place(self._section.mode, set(directories), remote)
         self._watch_anew = True
         self._rescan.set()
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import defaultdict
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import compress
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -16,6 +18,7 @@ from backupd.core.host import host_fault
 from backupd.core.names import escaped
 from backupd.core.records import NO_ROOT, Move
 from backupd.core.stages import Stage, Status
+from backupd.core.threads import DoesNotAnswerError, in_steps
 from backupd.core.times import StepFinder
 from backupd.intake.looking import look_at
 from backupd.intake.readiness import (
@@ -32,9 +35,10 @@ from backupd.localfs.files import is_open_for_writing
 from backupd.localfs.roots import OpenRoots, unavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from backupd.core.records import Feed, FileRecord, Sighting
+    from backupd.core.threads import DirectoryThreads
     from backupd.intake.health import FeedHealth
     from backupd.intake.ports import IntakeLedger
     from backupd.localfs.directory import Directory
@@ -43,6 +47,8 @@ log = structlog.get_logger()
 
 AT_ONCE = 1_000  # files a pass: bounds memory, and how long a companion's arrival has to wait
 
+_UNANSWERED_PAUSE = 5.0  # seconds: until a directory that does not answer is looked at again
+_SLOW = 1.0  # seconds: from then on, what else is due does not wait for a directory
 _NO_FEED_PAUSE = 60.0  # seconds; a reload of the config wakes nothing by itself
 
 _VANISHED = Refused(reason=moves.VANISHED, hint="deliver it again: it will be a new file")
@@ -62,13 +68,15 @@ class Settings(Protocol):
 
 @dataclass(slots=True)
 class Settling:
-    """The settle stage. One pass at a time."""
+    """The settle stage. One pass at a time, in each directory."""
 
     ledger: IntakeLedger
     health: FeedHealth
     settings: Settings
-    _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
-    _shortage: OSError | None = None  # what the host did not give in this pass
+    threads: DirectoryThreads
+    _turns: dict[str, asyncio.Lock] = field(default_factory=lambda: defaultdict(asyncio.Lock))
+    _passes: dict[asyncio.Task[None], str] = field(default_factory=dict)  # feeds being looked at
+    _shortage: OSError | None = None  # what the host did not give
     _clock: StepFinder = field(default_factory=StepFinder)
     _steady_since: float = 0.0
 
@@ -82,27 +90,61 @@ class Settling:
     async def run_pass(self) -> int:
         """Look at the files that are due, some of them at a time; return how many were.
 
-        Raises OSError when the host gave too little to look at some of them: they are put off.
+        A feed whose directory is slow is left to itself, until it has been looked at. Raises
+        OSError when the host gave too little to look at some of them: they are put off.
         """
-        async with self._turn:
-            now = time.time()
-            if self._clock.step():
-                self._steady_since = now
-            due = await self.ledger.due_settle(now, AT_ONCE)
-            decided = await asyncio.to_thread(self._judge_all, due, now)
+        now = time.time()
+        if self._clock.step():
+            self._steady_since = now
+        due = await self.ledger.due_settle(now, AT_ONCE, self.busy())
+        by_feed: defaultdict[str, list[FileRecord]] = defaultdict(list)
+        for record in due:
+            by_feed[record.feed].append(record)
+        begun = {asyncio.create_task(self._pass(*each, now)): each[0] for each in by_feed.items()}
+        self._passes |= begun
+        if begun:
+            _, slow = await asyncio.wait(begun, timeout=_SLOW)
+            for each in slow:
+                each.add_done_callback(lambda _: self.ledger.wake_settle.set())
+        self.busy()
+        return len(due)
+
+    def busy(self) -> list[str]:
+        """Return the feeds that are being looked at. Raises what has ended a look."""
+        for ended in [each for each in self._passes if each.done()]:
+            del self._passes[ended]
+            ended.result()
+        return list(self._passes.values())
+
+    def close(self) -> None:
+        """Give up what is being looked at."""
+        for each in self._passes:
+            each.cancel()
+
+    async def _pass(self, feed: str, due: Sequence[FileRecord], now: float) -> None:
+        directory = self._directory(feed)
+        async with self._turns[directory]:
+            run = partial(self.threads.run, directory)
+            try:
+                decided = await in_steps(run, self._judge_all(due, now))
+            except DoesNotAnswerError as error:
+                decided = [self._unanswered(record, error, now) for record in due]
             applied = await self.ledger.move(decided)
         for move in compress(decided, applied):
             _tell(move)
         self._raise_shortage()
-        return len(due)
 
-    async def companions_came(self, paths: Sequence[str]) -> None:
-        """Have the files looked at that expect these companions.
+    def _directory(self, feed: str) -> str:
+        known = self.settings.feed(feed)
+        return known.directory if known else ""
+
+    async def companions_came(self, directory: str, paths: Sequence[str]) -> None:
+        """Have the files looked at that expect these companions, in a feed's directory.
 
         Never in the middle of a pass: it may have looked before the companion came, and would put
         the next look off afterwards.
         """
-        async with self._turn:
+        async with self._turns[directory]:
             await self.ledger.wake_companions(paths, time.time())
 
     def _raise_shortage(self) -> None:
@@ -110,9 +152,14 @@ class Settling:
         if shortage is not None:
             raise shortage
 
-    def _judge_all(self, due: Sequence[FileRecord], now: float) -> list[Move]:
+    def _unanswered(self, record: FileRecord, error: OSError, now: float) -> Move:
+        reason = unavailable(self._directory(record.feed), error)
+        return _waiting(record, _put_off(record, reason, now + _UNANSWERED_PAUSE), now)
+
+    def _judge_all(self, due: Sequence[FileRecord], now: float) -> Iterator[Move]:
         with OpenRoots() as roots:
-            return [self._move(record, self._judge(record, roots, now), now) for record in due]
+            for record in due:
+                yield self._move(record, self._judge(record, roots, now), now)
 
     def _judge(self, record: FileRecord, roots: OpenRoots, now: float) -> Verdict:
         feed = self.settings.feed(record.feed)

@@ -51,10 +51,8 @@ class Watcher:
         self.polled: set[str] = set()
         self.remote: set[str] = set()
 
-    def place(self, mode: Mode, roots: Iterable[Root]) -> None:
-        """Find out where events and times can be trusted."""
-        directories = {root.directory for root in roots}
-        remote = {directory for directory in directories if _is_remote(directory)}
+    def place(self, mode: Mode, directories: set[str], remote: set[str]) -> None:
+        """Say where events and times can be trusted: not in those that are `remote`."""
         polled = {"auto": remote, "events": set[str](), "poll": directories}[mode]
         self._mode, self.remote, self.polled = mode, remote, polled.copy()
 
@@ -155,7 +153,8 @@ class Watcher:
         )
 
 
-def _is_remote(directory: str) -> bool:
+def is_remote(directory: str) -> bool:
+    """Tell whether other hosts may write there too."""
     try:
         return filesystem_type(Path(directory)) in NETWORK_FILESYSTEMS
     except OSError as error:

@@ -267,13 +267,15 @@ class Ledger:
         found = await self.ask(reports.by_ids, [file_id])
         return found[0] if found else None
 
-    async def due_settle(self, now: float, limit: int) -> list[FileRecord]:
-        """Return files that wait in settle and are due."""
-        return await self.ask(reports.due_settle, now, limit)
+    async def due_settle(
+        self, now: float, limit: int, without: Collection[str] = ()
+    ) -> list[FileRecord]:
+        """Return files that wait in settle and are due, but not those of the feeds `without`."""
+        return await self.ask(reports.due_settle, now, limit, without)
 
-    async def next_settle_at(self) -> float | None:
-        """Return when the next file in settle is due."""
-        return await self.ask(reports.next_due, Stage.SETTLE, None)
+    async def next_settle_at(self, without: Collection[str] = ()) -> float | None:
+        """Return when the next file in settle is due, but not of the feeds `without`."""
+        return await self.ask(reports.next_settle, without)
 
     async def wake_companions(self, paths: Sequence[str], now: float) -> None:
         """Make the files due that settle with these companions."""

@@ -264,37 +264,44 @@ def running(connection: sa.Connection) -> list[FileRecord]:
     return [file_of(row) for row in connection.execute(query)]
 
 
-def due_settle(connection: sa.Connection, now: float, limit: int) -> list[FileRecord]:
-    """Return files that wait in settle and are due, those due longest first."""
-    query = (
-        sa.select(files)
-        .where(
-            files.c.stage == sa.literal_column("'settle'"),
-            files.c.status == _WAITING,
-            files.c.next_attempt_at <= now,
-        )
-        .order_by(files.c.next_attempt_at)
-        .limit(limit)
-    )
-    return [file_of(row) for row in connection.execute(query)]
+def due_settle(
+    connection: sa.Connection, now: float, limit: int, without: Collection[str] = ()
+) -> list[FileRecord]:
+    """Return files that wait in settle and are due, those due longest first.
+
+    Those of the feeds `without` are left out.
+    """
+    query = _settling(sa.select(files), without).where(files.c.next_attempt_at <= now)
+    return [file_of(row) for row in connection.execute(query.limit(limit))]
 
 
-def next_due(
-    connection: sa.Connection, stage: Stage, feeds: Collection[str] | None
-) -> float | None:
-    """Return when the next waiting file of a stage (and of these feeds) is due; None: none."""
-    query = (
+def next_settle(connection: sa.Connection, without: Collection[str] = ()) -> float | None:
+    """Return when the next waiting file in settle, but for those feeds, is due; None: none."""
+    query = _settling(sa.select(files.c.next_attempt_at), without).limit(1)
+    return _time(connection.execute(query).scalar_one_or_none())
+
+
+def _settling(query: sa.Select[Any], without: Collection[str]) -> sa.Select[Any]:
+    query = query.where(files.c.stage == sa.literal_column("'settle'"), files.c.status == _WAITING)
+    if without:
+        query = query.where(files.c.feed.not_in(without))
+    return query.order_by(files.c.next_attempt_at)
+
+
+def next_due(connection: sa.Connection, stage: Stage, feeds: Collection[str]) -> float | None:
+    """Return when the next waiting file of a stage and of these feeds is due; None: none."""
+    # Looked up for each feed: no other one's backlog is gone through.
+    wanted = sa.func.json_each(json.dumps(tuple(feeds))).table_valued("value", name="wanted")
+    first = (
         sa.select(files.c.next_attempt_at)
-        .where(files.c.stage == stage, files.c.status == _WAITING)
+        .where(files.c.stage == stage, files.c.status == _WAITING, files.c.feed == wanted.c.value)
         .order_by(files.c.next_attempt_at)
         .limit(1)
+        .correlate(wanted)
+        .scalar_subquery()
     )
-    if feeds is not None:
-        # Looked up for each feed: no other one's backlog is gone through.
-        wanted = sa.func.json_each(json.dumps(tuple(feeds))).table_valued("value", name="wanted")
-        first = query.where(files.c.feed == wanted.c.value).correlate(wanted).scalar_subquery()
-        query = sa.select(sa.func.min(first)).select_from(wanted)
-    return _time(connection.execute(query).scalar_one_or_none())
+    query = sa.select(sa.func.min(first)).select_from(wanted)
+    return _time(connection.execute(query).scalar_one())
 
 
 def next_due_batch(connection: sa.Connection, stage: Stage) -> float | None:

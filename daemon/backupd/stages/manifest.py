@@ -9,6 +9,7 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from backupd.core import companions
@@ -23,7 +24,7 @@ from backupd.core.host import host_fault
 from backupd.core.names import escaped
 from backupd.core.records import Result
 from backupd.core.stages import Stage
-from backupd.core.threads import DirectoryThreads, DoesNotAnswerError
+from backupd.core.threads import STEP, DirectoryThreads, DoesNotAnswerError
 from backupd.core.times import has_date
 from backupd.localfs.files import read_small
 from backupd.localfs.roots import unavailable
@@ -43,7 +44,6 @@ _CHUNK = 256 * 1024  # bytes; fits the second-level cache, through which all the
 # Of a .gz: it may hold a thousand times as much text, or so many empty members that each costs more
 # than its bytes.
 _GZIP_CHUNK = 32 * 1024
-_STEP = 0.2  # seconds: so long a file is read until another feed may have its place
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,7 +77,7 @@ class Manifest:
         """Read on for a while. Where that hangs, only this feed has to wait."""
         try:
             lent = self._places.lent()
-            return await self._threads.run_while(lent, feed.directory, next, steps)
+            return await self._threads.run(feed.directory, partial(next, steps), lent)
         except DoesNotAnswerError as error:
             reason = unavailable(feed.directory, error)
             raise DependencyDownError(f"feed:{feed.name}", reason) from error
@@ -128,13 +128,13 @@ class _Sums:
 
     def read(self, file: FileRecord, opened: OpenFile) -> Iterator[None]:
         """Read the open file to its end, in steps."""
-        step_ends = time.monotonic() + _STEP
+        step_ends = time.monotonic() + STEP
         try:
             while chunk := os.read(opened.fd, self._chunk):
                 self._add(chunk)
                 if time.monotonic() >= step_ends:
                     yield
-                    step_ends = time.monotonic() + _STEP
+                    step_ends = time.monotonic() + STEP
         except OSError as error:
             raise unreadable(file, error) from error
         self.identity_after = opened.identity_now()
