@@ -27,7 +27,6 @@ from backupd.core.moves import RetryPolicy
 from backupd.core.records import Result
 from backupd.core.shares import Shares
 from backupd.core.stages import ORDER, Stage
-from backupd.core.threads import DirectoryThreads
 from backupd.core.times import Pauses
 from backupd.intake.service import Intake
 from backupd.ledger import Ledger, LedgerReader, incident_reports, reports
@@ -36,7 +35,7 @@ from backupd.ops.metrics import Meter, MetricsServer, Snapshot
 from backupd.ops.status_file import StatusFile
 from backupd.ops.systemd import Manager
 from backupd.ops.watchdog import Watchdog
-from backupd.stages import CleanupRules, Manifest, ShipRules
+from backupd.stages import CleanupRules, FeedThreads, Manifest, ShipRules
 from backupd.warehouse import open_refresher, open_warehouse
 from backupd.worker import (
     ARCHIVE,
@@ -344,9 +343,7 @@ class Supervisor:
         """Return who does each stage: the carrier what leaves this host, this process the rest."""
         section, cleanup = self._config.archive, self._config.cleanup
         compress = section.compression == "gzip"
-        threads = DirectoryThreads("manifest")
-        stack.callback(threads.close)
-        manifest = Manifest(self._reading, threads, compress=compress)
+        manifest = Manifest(self._reading, FeedThreads("manifest"), compress=compress)
         if self._config.environment == "dev":
             return {Stage.MANIFEST: manifest, Stage.SHIP: _skipped, Stage.CLEANUP: _skipped}
         at_once = self._config.concurrency.ship

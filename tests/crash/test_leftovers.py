@@ -10,7 +10,7 @@ import pytest
 
 from backupd.archive.stream import SendStream
 from backupd.core.archive_names import versioned
-from backupd.stages import Ship, ShipRules
+from backupd.stages import FeedThreads, Ship, ShipRules
 from support.fake_archive import FakeArchive
 from support.files import registered, task_of
 
@@ -28,7 +28,7 @@ def archive() -> FakeArchive:
 @pytest.fixture
 def ship(archive: FakeArchive) -> Ship:
     stream = partial(SendStream, level=1)
-    return Ship(archive, stream, ShipRules(compress=True))
+    return Ship(archive, stream, FeedThreads("feeds"), ShipRules(compress=True))
 
 
 def a_second_try(path: Path) -> Task:

@@ -18,7 +18,7 @@ from backupd.archive.sftp_trial import HOST
 from backupd.core.archive_names import versioned
 from backupd.core.errors import DependencyDownError, TransientError, UnknownOutcomeError
 from backupd.core.places import MARK_FILE
-from backupd.stages import Ship, ShipRules
+from backupd.stages import FeedThreads, Ship, ShipRules
 from support.archives import CONNECTIONS, archive_section
 from support.files import registered, task_of
 from support.odd_sftp import ROOMY, OddServer, serving
@@ -105,7 +105,7 @@ def source(directory: Path, name: str, content: bytes, **changes: object) -> Fil
 async def ship(archive: Archive, file: FileRecord, first_try: int = 1) -> Receipt:
     """Ship with compression off, trying again as the worker does."""
     rules = ShipRules(compress=False)
-    stage = Ship(archive, partial(SendStream, level=1), rules)
+    stage = Ship(archive, partial(SendStream, level=1), FeedThreads("feeds"), rules)
     for attempt in range(first_try, first_try + 20):
         task = task_of(replace(file, tries=attempt))
         try:

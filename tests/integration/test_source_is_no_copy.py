@@ -14,7 +14,7 @@ import pytest
 from backupd.archive import SendStream, open_archive
 from backupd.core.archive_names import versioned
 from backupd.core.errors import DependencyDownError, TransientError
-from backupd.stages import Ship, ShipRules
+from backupd.stages import FeedThreads, Ship, ShipRules
 from support.archives import archive_section
 from support.files import registered, task_of
 from support.sshd import running_sshd
@@ -78,7 +78,7 @@ def a_file(feed: Path, tries: int = 1, name: str = "d/a.csv") -> FileRecord:
 
 async def ship(archive: Archive, file: FileRecord, receipt: Receipt | None = None) -> Result:
     rules = ShipRules(compress=False)
-    stage = Ship(archive, partial(SendStream, level=1), rules)
+    stage = Ship(archive, partial(SendStream, level=1), FeedThreads("feeds"), rules)
     return await stage(task_of(file, receipt=receipt))
 
 

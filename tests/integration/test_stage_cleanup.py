@@ -22,7 +22,7 @@ from backupd.core.records import Receipt
 from backupd.core.stages import Stage, Status
 from backupd.localfs import syscalls
 from backupd.localfs.leases import Writers
-from backupd.stages import Cleanup, CleanupRules, cleanup, proof_of
+from backupd.stages import Cleanup, CleanupRules, FeedThreads, cleanup, proof_of
 from support.fake_archive import FakeArchive
 from support.files import NOW, registered, task_of
 from support.intake import a_feed
@@ -85,7 +85,9 @@ def holding(content: bytes | None = STORED) -> FakeArchive:
 
 
 async def clean(task: Task, *, archive: FakeArchive | None = None, delete: bool = True) -> Result:
-    return await Cleanup(archive or holding(), CleanupRules(delete=delete))(task)
+    return await Cleanup(archive or holding(), FeedThreads("feeds"), CleanupRules(delete=delete))(
+        task
+    )
 
 
 async def test_a_proven_file_is_deleted_and_its_directory_stays(path: Path) -> None:
@@ -149,9 +151,12 @@ async def test_without_proof_nothing_is_deleted(
     ],
     ids=["touched", "chmod", "older", "delivered again"],
 )
+@pytest.mark.parametrize("step", [0.0, 3600.0], ids=["slow", "fast"])
 async def test_the_same_content_is_deleted_whatever_its_times_say(
-    path: Path, act: Callable[[Path], object]
+    path: Path, act: Callable[[Path], object], step: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(cleanup, "STEP", step)
+    monkeypatch.setattr(cleanup, "_CHUNK", 5)
     task = shipped(path)
     act(path)
     assert (await clean(task)).detail == "local copy deleted"
@@ -391,7 +396,7 @@ async def test_what_a_writer_wrote_before_the_next_look_is_not_removed(
 async def test_writers_are_not_asked_for_where_the_config_says_so(path: Path) -> None:
     task, rules = shipped(path), CleanupRules(delete=True, ask_writers=False)
     with path.open("a"):
-        await Cleanup(holding(), rules)(task)
+        await Cleanup(holding(), FeedThreads("feeds"), rules)(task)
     assert not path.exists()
 
 
@@ -439,10 +444,12 @@ async def test_what_was_moved_aside_is_kept_where_a_new_file_has_its_name(path: 
 
 async def test_nothing_is_removed_once_the_first_process_is_gone(path: Path) -> None:
     def end() -> None:
-        raise SystemExit
+        raise InterruptedError  # in its place: the process ends
 
-    with pytest.raises(SystemExit):
-        await Cleanup(holding(), CleanupRules(delete=True), end)(shipped(path))
+    with pytest.raises(InterruptedError):
+        await Cleanup(holding(), FeedThreads("feeds"), CleanupRules(delete=True), end)(
+            shipped(path)
+        )
     assert path.exists()
 
 

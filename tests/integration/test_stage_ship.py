@@ -21,7 +21,7 @@ from backupd.core.errors import (
     UnknownOutcomeError,
 )
 from backupd.core.records import Identity, Receipt, Result
-from backupd.stages import Ship, ShipRules
+from backupd.stages import FeedThreads, Ship, ShipRules
 from support.fake_archive import FakeArchive
 from support.files import registered, task_of
 
@@ -47,7 +47,7 @@ def path(tmp_path: Path) -> Path:
 def shipper(archive: FakeArchive, *, compress: bool = True, keep_for: float = 0.0) -> Ship:
     stream = partial(SendStream, level=1)
     rules = ShipRules(compress=compress, keep_for=keep_for)
-    return Ship(archive, stream, rules)
+    return Ship(archive, stream, FeedThreads("feeds"), rules)
 
 
 async def ship(archive: FakeArchive, file: FileRecord, receipt: Receipt | None = None) -> Result:

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 from backupd.core.records import Identity
 from backupd.core.shares import Shares
 from backupd.core.stages import Stage
-from backupd.core.threads import DirectoryThreads
-from backupd.stages import Manifest
+from backupd.stages import FeedThreads, Manifest
 from support import files
 from support.files import a_running_file
 from support.intake import a_feed
@@ -48,12 +47,9 @@ def read(task: Task, *, compress: bool = True) -> Result:
 
 
 async def reading(task: Task, *, compress: bool = True) -> Result:
-    places, threads = Shares(1), DirectoryThreads("manifest")
-    try:
-        async with places.place(task.feed.name):
-            return await Manifest(places, threads, compress=compress)(task)
-    finally:
-        threads.close()
+    places = Shares(1)
+    async with places.place(task.feed.name):
+        return await Manifest(places, FeedThreads("manifest"), compress=compress)(task)
 
 
 def a_real_file(directory: Path, content: bytes = b"id\n1\n2\n", name: str = NAME) -> Path:

@@ -36,10 +36,8 @@ class Frozen:
 
 
 @pytest.fixture
-def threads() -> Iterator[DirectoryThreads]:
-    made = DirectoryThreads("test", slow=0.01, patience=0.05)
-    yield made
-    made.close()
+def threads() -> DirectoryThreads:
+    return DirectoryThreads("test", slow=0.01, patience=0.05)
 
 
 @pytest.fixture
@@ -99,7 +97,6 @@ async def test_who_is_slow_is_known_while_it_lasts(frozen: Frozen) -> None:
 
     assert await threads.run(FROZEN, frozen, slow()) == "thawed"
     assert happened == ["slow", "came on"]
-    threads.close()
 
 
 async def test_who_is_cancelled_waits_no_longer(frozen: Frozen) -> None:
@@ -114,7 +111,6 @@ async def test_who_is_cancelled_waits_no_longer(frozen: Frozen) -> None:
     async with asyncio.timeout(30):
         await asyncio.wait([waiting])
     assert waiting.cancelled()
-    threads.close()
 
 
 async def test_calls_into_many_directories_share_a_thread(threads: DirectoryThreads) -> None:
@@ -168,3 +164,31 @@ async def test_one_step_of_slow_work_is_one_item(monkeypatch: pytest.MonkeyPatch
 
     assert await in_steps(run, iter(range(3))) == [0, 1, 2]
     assert steps == [[0], [1], [2], []]
+
+
+async def test_small_calls_that_come_together_are_made_together(threads: DirectoryThreads) -> None:
+    names = await asyncio.gather(
+        *(threads.run_small(OTHER, lambda: threading.current_thread().name) for _ in range(50))
+    )
+    assert len(set(names)) == 1
+
+
+async def test_each_small_call_has_its_own_answer(threads: DirectoryThreads) -> None:
+    calls = [partial(divmod, 7, number) for number in range(3)]
+    got = await asyncio.gather(
+        *(threads.run_small(OTHER, call) for call in calls), return_exceptions=True
+    )
+    assert isinstance(got[0], ZeroDivisionError)
+    assert got[1:] == [(7, 0), (3, 1)]
+    assert await threads.run_small(OTHER, lambda: "again") == "again"
+
+
+async def test_small_calls_fail_together_where_their_directory_hangs(
+    threads: DirectoryThreads, frozen: Frozen
+) -> None:
+    calls: list[Callable[[], str]] = [frozen, lambda: "well"]
+    hanging = asyncio.gather(
+        *(threads.run_small(FROZEN, call) for call in calls), return_exceptions=True
+    )
+    assert await threads.run_small(OTHER, lambda: "well") == "well"
+    assert [type(error) for error in await hanging] == [DoesNotAnswerError] * 2

@@ -40,7 +40,7 @@ async def send(
     content: bytes, *, compress: bool = True, level: int = 1
 ) -> tuple[list[bytes], Totals]:
     with in_memory(content) as fd:
-        stream = SendStream(fd, compress=compress, level=level)
+        stream = SendStream(fd, asyncio.to_thread, compress=compress, level=level)
         async with aclosing(stream.blocks()) as blocks:
             return [block async for block in blocks], stream.totals
 
@@ -88,14 +88,14 @@ async def test_an_empty_file_sent_as_it_is_has_no_blocks() -> None:
 async def test_the_descriptors_position_is_neither_used_nor_moved() -> None:
     with in_memory(b"abc") as fd:
         assert os.lseek(fd, 0, os.SEEK_CUR) == 3
-        stream = SendStream(fd, compress=False, level=1)
+        stream = SendStream(fd, asyncio.to_thread, compress=False, level=1)
         assert [block async for block in stream.blocks()] == [b"abc"]
         assert os.lseek(fd, 0, os.SEEK_CUR) == 3
 
 
 async def test_totals_are_not_told_before_the_end() -> None:
     with in_memory(text(4 * STEP)) as fd:
-        stream = SendStream(fd, compress=False, level=1)
+        stream = SendStream(fd, asyncio.to_thread, compress=False, level=1)
         async with aclosing(stream.blocks()) as blocks:
             await anext(blocks)
             with pytest.raises(ValueError, match="end"):
@@ -106,7 +106,12 @@ async def test_a_read_error_says_so(tmp_path: Path) -> None:
     fd = os.open(tmp_path, os.O_RDONLY)  # a directory: reading it fails
     try:
         with pytest.raises(TransientError, match="cannot be read"):
-            [block async for block in SendStream(fd, compress=True, level=1).blocks()]
+            [
+                block
+                async for block in SendStream(
+                    fd, asyncio.to_thread, compress=True, level=1
+                ).blocks()
+            ]
     finally:
         os.close(fd)
 
@@ -125,7 +130,9 @@ async def test_after_a_break_no_thread_reads_on(monkeypatch: pytest.MonkeyPatch)
 
     monkeypatch.setattr(os, "pread", counting_pread)
     with in_memory(text(8 * STEP)) as fd:
-        async with aclosing(SendStream(fd, compress=True, level=1).blocks()) as blocks:
+        async with aclosing(
+            SendStream(fd, asyncio.to_thread, compress=True, level=1).blocks()
+        ) as blocks:
             await anext(blocks)
         assert reading == 0
 

@@ -2,8 +2,7 @@
 
 The work is done in threads, a step of up to a MiB at a time, one step ahead of what is being sent:
 hashlib and the compressors let go of the interpreter lock, so that the event loop only sends and
-several files use several cores. A small file is done where we stand: to change the thread takes
-longer than the work.
+several files use several cores.
 """
 
 from __future__ import annotations
@@ -22,9 +21,10 @@ from backupd.core.errors import TransientError
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
+    from backupd.core.ports import RunStep
+
 CHUNK = 256 * 1024  # bytes read at once: fits the second-level cache, through which all passes go
 STEP = 1024 * 1024  # bytes read for one change of thread
-SMALL = 64 * 1024  # bytes; manifest has just read it, so that it is in memory
 BLOCK = 255 * 1024  # bytes of a block at most: the largest write that OpenSSH takes
 FAST_LEVELS = 3  # isal knows no higher ones
 GZIP = 31  # window bits that ask for a gzip header; both libraries leave time and name out of it
@@ -59,9 +59,10 @@ class SendStream:
     open, and its position is not used.
     """
 
-    def __init__(self, fd: int, *, compress: bool, level: int) -> None:
+    def __init__(self, fd: int, run: RunStep, *, compress: bool, level: int) -> None:
         """`level` is the config's 1 to 9: up to 3 by isal, at several 100 MB/s, above by zlib."""
         self._fd = fd
+        self._run = run
         self._compressor = _compressor(level) if compress else None
         self._read_hash = hashlib.sha256()
         self._sent_hash = hashlib.sha256()
@@ -84,17 +85,17 @@ class SendStream:
     async def blocks(self) -> AsyncGenerator[bytes, None]:
         """Yield blocks of at most `BLOCK` bytes; of an empty file that is not compressed: none.
 
-        Raises TransientError when the file cannot be read. Use it within `contextlib.aclosing`:
-        only then is it certain, after a break, that no thread reads the descriptor any more.
+        Raises TransientError when the file cannot be read, and what `run` raises. Use it within
+        `contextlib.aclosing`: only then is it certain, after a break, that no thread reads the
+        descriptor any more.
         """
-        loop = asyncio.get_running_loop()
-        ahead = self._first_step(loop)
+        ahead = self._begin_step()
         try:
             while True:
                 data = await asyncio.shield(ahead)
                 last = self._ended
                 if not last:
-                    ahead = loop.run_in_executor(None, self._step)
+                    ahead = self._begin_step()
                 for start in range(0, len(data), BLOCK):
                     yield data[start : start + BLOCK]
                 if last:
@@ -103,12 +104,8 @@ class SendStream:
             if not ahead.done():
                 await asyncio.wait([ahead])
 
-    def _first_step(self, loop: asyncio.AbstractEventLoop) -> asyncio.Future[bytes]:
-        if os.fstat(self._fd).st_size > SMALL:
-            return loop.run_in_executor(None, self._step)
-        done = loop.create_future()
-        done.set_result(self._step())
-        return done
+    def _begin_step(self) -> asyncio.Future[bytes]:
+        return asyncio.ensure_future(self._run(self._step))
 
     def _step(self) -> bytes:
         """Read on, up to a step or the end; return what is to be sent of it."""

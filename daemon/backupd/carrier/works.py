@@ -10,7 +10,7 @@ from backupd.archive.stream import SendStream
 from backupd.carrier.wire import Demand, Identify
 from backupd.core.archive_names import directory_of
 from backupd.core.stages import Stage
-from backupd.stages import Cleanup, Ship
+from backupd.stages import Cleanup, FeedThreads, Ship
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -29,12 +29,13 @@ class Works:
         self, orders: Orders, archive: Archive, before_removal: Callable[[], object]
     ) -> None:
         """`before_removal` is called before anything is removed: it may end the process instead."""
+        threads = FeedThreads("feeds")
         stream = partial(SendStream, level=orders.archive.compression_level)
         self._archive = archive
         self._scope = Scope(archive, orders.directories)
         self._stages: dict[Stage | None, Work] = {
-            Stage.SHIP: Ship(archive, stream, orders.ship),
-            Stage.CLEANUP: Cleanup(archive, orders.cleanup, before_removal),
+            Stage.SHIP: Ship(archive, stream, threads, orders.ship),
+            Stage.CLEANUP: Cleanup(archive, threads, orders.cleanup, before_removal),
         }
 
     async def do(self, stage: Stage | None, asked: Task | Identify | Demand) -> Result | str | None:

@@ -7,19 +7,13 @@ drivers live in threads inside the adapters. Every call ends within a bound.
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from collections import Counter
-    from collections.abc import (
-        AsyncGenerator,
-        AsyncIterator,
-        Callable,
-        Collection,
-        Mapping,
-        Sequence,
-    )
+    from collections.abc import AsyncGenerator, AsyncIterator, Collection, Mapping, Sequence
     from contextlib import AbstractAsyncContextManager
 
     from backupd.core.places import Witness
@@ -241,10 +235,14 @@ class Stream(Protocol):
         ...
 
 
+RunStep = Callable[[Callable[[], bytes]], Awaitable[bytes]]
+"""Makes a call that blocks, in a thread."""
+
+
 class OpenStream(Protocol):
     """Makes a stream of an open file."""
 
-    def __call__(self, fd: int, *, compress: bool) -> Stream:
+    def __call__(self, fd: int, run: RunStep, *, compress: bool) -> Stream:
         """`compress` as gzip, or give out the bytes as they are."""
         ...
 

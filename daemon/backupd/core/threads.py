@@ -10,7 +10,7 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from functools import partial
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Mapping
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _SLOW = 1.0  # seconds: from then on, others need not wait for a call
-_PATIENCE = 10.0  # seconds: a disk that wakes up, or a server that changes over, takes that long
+_PATIENCE = 5.0  # seconds; what merely was slow goes on by itself, and it costs no attempt
 STEP = 0.2  # seconds that long work goes on in one call: so it is seen to come on, and takes turns
 _PLENTY = 4_096  # threads: who calls bounds them
-_NOTHING = nullcontext()
+NOTHING = nullcontext()
 
 
 class DoesNotAnswerError(TimeoutError):
@@ -44,12 +44,14 @@ class DirectoryThreads:
         self._pool = ThreadPoolExecutor(_PLENTY, thread_name_prefix=name)
         self._slow, self._patience = slow, patience
         self._hanging: Counter[str] = Counter()  # calls, by directory
+        self._small: dict[str, list[tuple[Callable[[], Any], asyncio.Future[Any]]]] = {}
+        self._working: set[asyncio.Task[None]] = set()
 
     async def run(
         self,
         directory: str,
         call: Callable[[], T],
-        slow: AbstractContextManager[None] = _NOTHING,
+        slow: AbstractContextManager[None] = NOTHING,
     ) -> T:
         """Call it. Raises DoesNotAnswerError, beside what it raises.
 
@@ -70,6 +72,35 @@ class DirectoryThreads:
             self._leave(directory, running)
             raise DoesNotAnswerError
         return running.result()
+
+    async def run_small(self, directory: str, call: Callable[[], T]) -> T:
+        """The same for a call that takes no time unless it hangs.
+
+        To change the thread takes longer than the call: those into one directory that come while
+        others are made are made together.
+        """
+        answer: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        if directory not in self._small:
+            self._small[directory] = []
+            working = asyncio.create_task(self._work_off(directory))
+            self._working.add(working)
+            working.add_done_callback(self._working.discard)
+        self._small[directory].append((call, answer))
+        return await answer
+
+    async def _work_off(self, directory: str) -> None:
+        while asked := self._small[directory]:
+            self._small[directory] = []
+            outcomes = map(_outcome, [call for call, _ in asked])
+            while asked:
+                try:
+                    made = await self.run(directory, partial(_step, outcomes))
+                except Exception as error:  # noqa: BLE001 - not lost: all that asked get it
+                    made = [(None, error)] * len(asked)
+                for (_, answer), outcome in zip(asked, made, strict=False):
+                    _give(answer, *outcome)
+                asked = asked[len(made) :]
+        del self._small[directory]
 
     async def run_each(
         self, calls: Mapping[str, tuple[str, Callable[[], T]]]
@@ -111,10 +142,6 @@ class DirectoryThreads:
         self._hanging[directory] -= 1
         _note(ended)
 
-    def close(self) -> None:
-        """Take no more calls. What hangs is not waited for."""
-        self._pool.shutdown(wait=False, cancel_futures=True)
-
 
 async def in_steps(
     run: Callable[[Callable[[], list[T]]], Awaitable[list[T]]], items: Iterator[T]
@@ -143,6 +170,20 @@ def _make_each(
         if left.is_set():
             return
         made[key] = call()
+
+
+def _outcome(call: Callable[[], Any]) -> tuple[Any, Exception | None]:
+    try:
+        return call(), None
+    except Exception as error:  # noqa: BLE001 - not lost: who asked for it gets it
+        return None, error
+
+
+def _give(answer: asyncio.Future[Any], result: object, failure: Exception | None) -> None:
+    if failure and not answer.done():
+        answer.set_exception(failure)
+    elif not answer.done():
+        answer.set_result(result)
 
 
 def _note(ended: asyncio.Future[T]) -> None:

@@ -2,6 +2,7 @@
 
 from backupd.stages.cleanup import Cleanup, CleanupRules, proof_of
 from backupd.stages.load import load, rows_to_make
+from backupd.stages.local import FeedThreads
 from backupd.stages.manifest import Manifest
 from backupd.stages.merge import merge
 from backupd.stages.rows import key_of
@@ -10,6 +11,7 @@ from backupd.stages.ship import Ship, ShipRules
 __all__ = [
     "Cleanup",
     "CleanupRules",
+    "FeedThreads",
     "Manifest",
     "Ship",
     "ShipRules",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import errno
 import hashlib
 import os
@@ -17,22 +16,23 @@ from backupd.core.errors import LocalGoneError, PermanentError, RewindError, Tra
 from backupd.core.names import aside_name, escaped
 from backupd.core.records import Result
 from backupd.core.stages import Stage, Status
+from backupd.core.threads import STEP
 from backupd.localfs.directory import NOTHING_THERE
 from backupd.localfs.files import has_coarse_times, open_file
 from backupd.localfs.leases import Writers, writers_of
 from backupd.localfs.removal import KeptAsideError, Removal, put_back, remove
-from backupd.stages.local import open_feed, open_in, open_local
+from backupd.stages.local import SMALL, open_feed, open_in, open_local
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Generator, Iterator
 
     from backupd.core.ports import Archive
     from backupd.core.records import FileRecord, Receipt, Task
     from backupd.localfs.directory import Directory
     from backupd.localfs.files import OpenFile
+    from backupd.stages.local import FeedThreads
 
 _CHUNK = 256 * 1024  # bytes
-_SMALL = 64 * 1024  # bytes: to change the thread takes longer than to remove such a file
 _LOOK_AGAIN = 60.0  # seconds
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 
@@ -51,11 +51,13 @@ class Cleanup:
     def __init__(
         self,
         archive: Archive,
+        threads: FeedThreads,
         rules: CleanupRules,
         before_removal: Callable[[], object] = lambda: None,
     ) -> None:
         """`before_removal` is called before anything is removed: it may end the process instead."""
         self._archive = archive
+        self._threads = threads
         self._rules = rules
         self._before_removal = before_removal
 
@@ -72,11 +74,13 @@ class Cleanup:
                 await self._look_again(receipt, task)
             return Result(changes={}, detail="kept: action is keep")
         if not task.is_proven:
-            await asyncio.to_thread(self._refuse_writers, task)
+            await self._threads.run_small(task.feed, partial(self._refuse_writers, task))
             await self._look_again(receipt, task)
-        in_a_thread = (task.file.size_bytes or 0) > _SMALL
-        remove = partial(self._remove, task, receipt)
-        removal = await asyncio.to_thread(remove) if in_a_thread else remove()
+        is_small = (task.file.size_bytes or 0) <= SMALL
+        run = self._threads.run_small if is_small else self._threads.run
+        read_on: Callable[[], Removal | None] = partial(next, self._remove(task, receipt))
+        while (removal := await run(task.feed, read_on)) is None:
+            pass
         leaned_on = () if task.is_proven else ("archive",)
         return Result(changes={"local": False}, detail=_detail(removal), leaned_on=leaned_on)
 
@@ -96,8 +100,9 @@ class Cleanup:
         raise PermanentError(f"not deleted: {whose} archive copy {name} {state}", hint=again)
 
     async def _is_the_source(self, receipt: Receipt, task: Task) -> bool:
-        with suppress(LocalGoneError), open_local(task) as opened:
-            return await self._archive.is_same_file(receipt.archive_name, opened.fd)
+        with suppress(LocalGoneError):
+            async with self._threads.opened(task) as opened:
+                return await self._archive.is_same_file(receipt.archive_name, opened.fd)
         return False
 
     def _refuse_writers(self, task: Task) -> None:
@@ -106,29 +111,35 @@ class Cleanup:
             if self._writers(opened) is Writers.SOME:
                 raise _in_use()
 
-    def _remove(self, task: Task, receipt: Receipt) -> Removal:
+    def _remove(self, task: Task, receipt: Receipt) -> Iterator[Removal | None]:
+        """Yield None after each step of comparing, and at last what became of the file."""
         self._before_removal()
         with ExitStack() as stack:
             try:
                 root = stack.enter_context(open_feed(task))
             except LocalGoneError:  # the config has moved the feed: the file stays
-                return Removal.ELSEWHERE
+                yield Removal.ELSEWHERE
+                return
             if task.file.tries > 1:
                 _put_leftovers_back(root, task.file)
-            removal = self._remove_data(root, task.file, receipt)
+            removal = yield from self._remove_data(root, task.file, receipt)
             if removal is not Removal.OTHER:
                 _remove_companion(root, task.file)
-        return removal
+        yield removal
 
-    def _remove_data(self, root: Directory, file: FileRecord, receipt: Receipt) -> Removal:
+    def _remove_data(
+        self, root: Directory, file: FileRecord, receipt: Receipt
+    ) -> Generator[None, None, Removal]:
         try:
             with open_in(root, file) as opened:
-                return self._remove_opened(file, opened, receipt)
+                return (yield from self._remove_opened(file, opened, receipt))
         except LocalGoneError:
             return Removal.OTHER if root.find(file.relative_path) else Removal.GONE
 
-    def _remove_opened(self, file: FileRecord, opened: OpenFile, receipt: Receipt) -> Removal:
-        if not self._is_the_shipped(file, opened, receipt):
+    def _remove_opened(
+        self, file: FileRecord, opened: OpenFile, receipt: Receipt
+    ) -> Generator[None, None, Removal]:
+        if not (yield from self._is_the_shipped(file, opened, receipt)):
             return Removal.OTHER
         aside, ask_writers = aside_name(opened.name, file.id), self._rules.ask_writers
         try:
@@ -145,15 +156,20 @@ class Cleanup:
             raise _in_use()
         return removal
 
-    def _is_the_shipped(self, file: FileRecord, opened: OpenFile, receipt: Receipt) -> bool:
+    def _is_the_shipped(
+        self, file: FileRecord, opened: OpenFile, receipt: Receipt
+    ) -> Generator[None, None, bool]:
         """Compare by identity; by content where that differs (a touch), or tells too little."""
         if opened.identity == file.identity and not self._tells_too_little(opened):
             return True
         if opened.identity.size != file.identity.size:
             return False  # not read: a huge one would hold up all else that is under way here
-        digest = hashlib.sha256()
+        digest, until = hashlib.sha256(), time.monotonic() + STEP
         while chunk := os.read(opened.fd, _CHUNK):
             digest.update(chunk)
+            if time.monotonic() >= until:
+                yield
+                until = time.monotonic() + STEP
         return digest.hexdigest() == receipt.sha256 and opened.identity_now() == opened.identity
 
     def _tells_too_little(self, opened: OpenFile) -> bool:

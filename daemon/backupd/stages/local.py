@@ -4,24 +4,70 @@ from __future__ import annotations
 
 import errno
 import os
-from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING
+from contextlib import ExitStack, asynccontextmanager, contextmanager
+from typing import TYPE_CHECKING, TypeVar
 
 from backupd.core.errors import DependencyDownError, LocalGoneError, TransientError
 from backupd.core.moves import VANISHED
 from backupd.core.names import escaped
+from backupd.core.threads import NOTHING, DirectoryThreads, DoesNotAnswerError
 from backupd.localfs.files import NotRegularError, open_file
 from backupd.localfs.roots import open_root, unavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import AsyncIterator, Callable, Iterator
+    from contextlib import AbstractContextManager
 
-    from backupd.core.records import FeedRoot, FileRecord, Task
+    from backupd.core.records import Feed, FeedRoot, FileRecord, Task
     from backupd.localfs.directory import Directory
     from backupd.localfs.files import OpenFile
 
 _NOTHING_THERE = {errno.ENOENT, errno.ENOTDIR}
 _NOT_A_FILE = {errno.ELOOP, errno.ENXIO, errno.EISDIR, errno.ENODEV, errno.EXDEV}
+
+T = TypeVar("T")
+
+SMALL = 64 * 1024  # bytes: of a file that takes no time to read or to compare
+
+
+class FeedThreads:
+    """Runs what blocks in the directories of feeds."""
+
+    def __init__(self, name: str) -> None:
+        self._threads = DirectoryThreads(name)
+
+    async def run(
+        self,
+        feed: Feed,
+        call: Callable[[], T],
+        slow: AbstractContextManager[None] = NOTHING,
+    ) -> T:
+        """Call it; `slow` is entered while that takes long.
+
+        Raises DependencyDownError where the feed's directory does not answer.
+        """
+        with _translated(feed):
+            return await self._threads.run(feed.directory, call, slow)
+
+    async def run_small(self, feed: Feed, call: Callable[[], T]) -> T:
+        """The same, for what takes no time unless it hangs."""
+        with _translated(feed):
+            return await self._threads.run_small(feed.directory, call)
+
+    @asynccontextmanager
+    async def opened(self, task: Task) -> AsyncIterator[OpenFile]:
+        """Open the file as `open_local` does."""
+        with ExitStack() as stack:
+            yield await self.run_small(task.feed, lambda: stack.enter_context(open_local(task)))
+
+
+@contextmanager
+def _translated(feed: Feed) -> Iterator[None]:
+    try:
+        yield
+    except DoesNotAnswerError as error:
+        reason = unavailable(feed.directory, error)
+        raise DependencyDownError(f"feed:{feed.name}", reason) from error
 
 
 @contextmanager
@@ -71,7 +117,7 @@ def open_in(root: Directory, file: FileRecord) -> Iterator[OpenFile]:
         try:
             opened = stack.enter_context(open_file(root, file.relative_path))
         except OSError as error:
-            raise _translated(file, error) from error
+            raise _why_not(file, error) from error
         yield opened
 
 
@@ -85,7 +131,7 @@ def unreadable(file: FileRecord, error: OSError) -> TransientError:
     )
 
 
-def _translated(file: FileRecord, error: OSError) -> LocalGoneError | TransientError:
+def _why_not(file: FileRecord, error: OSError) -> LocalGoneError | TransientError:
     if error.errno in _NOTHING_THERE:
         return LocalGoneError(
             f"it {VANISHED}",

@@ -14,30 +14,25 @@ from typing import TYPE_CHECKING, Any
 
 from backupd.core import companions
 from backupd.core.archive_names import archive_name, is_gzip_name, too_long
-from backupd.core.errors import (
-    DependencyDownError,
-    LocalGoneError,
-    PermanentError,
-    RewindError,
-)
+from backupd.core.errors import LocalGoneError, PermanentError, RewindError
 from backupd.core.host import host_fault
 from backupd.core.names import escaped
 from backupd.core.records import Result
 from backupd.core.stages import Stage
-from backupd.core.threads import STEP, DirectoryThreads, DoesNotAnswerError
+from backupd.core.threads import STEP
 from backupd.core.times import has_date
 from backupd.localfs.files import read_small
-from backupd.localfs.roots import unavailable
 from backupd.stages.counting import GzipLineCounter, LineCounter
 from backupd.stages.local import open_local, unreadable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from backupd.core.records import Feed, FileRecord, Identity, Task
     from backupd.core.shares import Shares
     from backupd.localfs.directory import Directory
     from backupd.localfs.files import OpenFile
+    from backupd.stages.local import FeedThreads
 
 _TICK = 0.02  # seconds: a kernel that runs at 100 Hz gives a file two ticks' time at most
 _CHUNK = 256 * 1024  # bytes; fits the second-level cache, through which all the passes go
@@ -56,7 +51,7 @@ class _Companion:
 class Manifest:
     """Reads a file once, and says what its row and its shipment need to know."""
 
-    def __init__(self, places: Shares, threads: DirectoryThreads, *, compress: bool) -> None:
+    def __init__(self, places: Shares, threads: FeedThreads, *, compress: bool) -> None:
         """`compress`: files are shipped as gzip. It is called by who holds one of the `places`."""
         self._places = places
         self._threads = threads
@@ -69,18 +64,10 @@ class Manifest:
         PermanentError when it can never be registered as it is.
         """
         steps = self._read(task)
-        while (result := await self._step(steps, task.feed)) is None:
+        read_on: Callable[[], Result | None] = partial(next, steps)
+        while (result := await self._threads.run(task.feed, read_on, self._places.lent())) is None:
             await self._places.take_turns(task.feed.name)
         return result
-
-    async def _step(self, steps: Iterator[Result | None], feed: Feed) -> Result | None:
-        """Read on for a while. Where that hangs, only this feed has to wait."""
-        try:
-            lent = self._places.lent()
-            return await self._threads.run(feed.directory, partial(next, steps), lent)
-        except DoesNotAnswerError as error:
-            reason = unavailable(feed.directory, error)
-            raise DependencyDownError(f"feed:{feed.name}", reason) from error
 
     def _read(self, task: Task) -> Iterator[Result | None]:
         """Read in steps, each of which ends with None, the last one with what was found."""

@@ -8,6 +8,7 @@ import time
 import zlib
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from backupd.core.archive_names import archive_name, is_gzip_name, too_long, versioned
@@ -21,19 +22,22 @@ from backupd.core.errors import (
 from backupd.core.names import escaped
 from backupd.core.ports import Published
 from backupd.core.records import Receipt, Result
+from backupd.core.shares import Shares
 from backupd.stages.counting import GZIP_WINDOW
-from backupd.stages.local import open_local
+from backupd.stages.local import SMALL
 
 if TYPE_CHECKING:
     from backupd.core.ports import (
         Archive,
         Checksum,
         OpenStream,
+        Stream,
         Totals,
         Upload,
     )
     from backupd.core.records import Feed, FileRecord, Task
     from backupd.localfs.files import OpenFile
+    from backupd.stages.local import FeedThreads
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -51,12 +55,15 @@ class ShipRules:
 class Ship:
     """Sends one file, or finds that it is there already."""
 
-    def __init__(self, archive: Archive, open_stream: OpenStream, rules: ShipRules) -> None:
+    def __init__(
+        self, archive: Archive, open_stream: OpenStream, threads: FeedThreads, rules: ShipRules
+    ) -> None:
         self._archive = archive
+        self._threads = threads
         self._open_stream = open_stream
         self._compress = rules.compress
         self._keep_for = rules.keep_for
-        self._sending = asyncio.Semaphore(rules.at_once)
+        self._sending = Shares(rules.at_once)
 
     async def __call__(self, task: Task) -> Result:
         """Ship the file.
@@ -71,8 +78,8 @@ class Ship:
         if task.file.tries > 1:
             for name in names:  # an earlier try may have ended at any of them
                 await self._archive.discard_parts(name, _earlier_parts(task.file))
-        with open_local(task) as opened:
-            return await self._ship(task.file, opened, names)
+        async with self._threads.opened(task) as opened:
+            return await self._ship(task, opened, names)
 
     def _names(self, file: FileRecord, feed: Feed) -> list[str]:
         """Return the file's name, and the one for other content under a name that is taken."""
@@ -92,17 +99,18 @@ class Ship:
         found = await self._archive.checksum(receipt.archive_name)
         if found is None or found.sha256 != receipt.remote_sha256:
             return False
-        with suppress(LocalGoneError), open_local(task) as opened:
-            return not await self._is_the_source(task.file, opened, receipt.archive_name)
+        with suppress(LocalGoneError):
+            async with self._threads.opened(task) as opened:
+                return not await self._is_the_source(task, opened, receipt.archive_name)
         return True
 
-    async def _ship(self, file: FileRecord, opened: OpenFile, names: list[str]) -> Result:
+    async def _ship(self, task: Task, opened: OpenFile, names: list[str]) -> Result:
         """Take the first of the names that is free, or holds this very file already."""
         for candidate in names:
-            receipt = await self._send_or_find(file, opened, candidate)
+            receipt = await self._send_or_find(task, opened, candidate)
             if receipt is not None:
                 changes = {"archive_name": candidate, "identity": opened.identity}
-                changes |= self._what_follows(file)
+                changes |= self._what_follows(task.file)
                 detail = f"in the archive as {candidate}, {receipt.sent_bytes} bytes"
                 detail += f", verified by {receipt.verified_by}"
                 return Result(changes=changes, detail=detail, receipt=receipt)
@@ -111,15 +119,15 @@ class Ship:
             hint="look at both, move the wrong one away, then requeue from ship",
         )
 
-    async def _send_or_find(self, file: FileRecord, opened: OpenFile, name: str) -> Receipt | None:
+    async def _send_or_find(self, task: Task, opened: OpenFile, name: str) -> Receipt | None:
         """Return the receipt for this name; None when it holds other content."""
-        if file.tries > 1 and await self._archive.size(name) is not None:
-            return await self._find(file, opened, name)
+        if task.file.tries > 1 and await self._archive.size(name) is not None:
+            return await self._find(task, opened, name)
         try:
-            async with self._sending:
-                totals, published = await self._send(file, opened, name)
+            async with self._sending.place(task.feed.name):
+                totals, published = await self._send(task, opened, name)
         except NameTakenError:
-            return await self._find(file, opened, name)
+            return await self._find(task, opened, name)
         named, found = await asyncio.gather(self._archive.flush(name), self._archive.checksum(name))
         if found is None:
             raise TransientError(f"{name} was renamed into place and is not there any more")
@@ -129,31 +137,31 @@ class Ship:
                 hint="look at its disk, move the wrong file away, then requeue from ship",
             )
         published = replace(published, flushed=published.flushed and named)
-        return _receipt(file, name, totals, found, published)
+        return _receipt(task.file, name, totals, found, published)
 
-    async def _send(
-        self, file: FileRecord, opened: OpenFile, name: str
-    ) -> tuple[Totals, Published]:
-        stream = self._open_stream(opened.fd, compress=self._compresses(file))
-        async with self._archive.upload(name, _part(file), opened.identity.size) as upload:
-            _refuse_own_directory(file, opened, name, upload)
+    async def _send(self, task: Task, opened: OpenFile, name: str) -> tuple[Totals, Published]:
+        stream = self._stream(task, opened)
+        size = opened.identity.size
+        async with self._archive.upload(name, _part(task.file), size) as upload:
+            await self._refuse_own_directory(task, opened, name, upload)
             async with aclosing(stream.blocks()) as blocks:
                 async for block in blocks:
                     await upload.write(block)
-            _refuse_other_content(file, stream.totals)
+            _refuse_other_content(task.file, stream.totals)
             published = await upload.publish()
         return stream.totals, published
 
-    async def _find(self, file: FileRecord, opened: OpenFile, name: str) -> Receipt | None:
+    async def _find(self, task: Task, opened: OpenFile, name: str) -> Receipt | None:
         """The name exists: an earlier try got there, or it holds other content."""
         found = await self._archive.checksum(name)
         if found is None:
             raise TransientError(f"{name} was there and is gone again")
-        totals = await self._read(file, opened)
+        file = task.file
+        totals = await self._read(task, opened)
         same_bytes = found.sha256 == totals.sent_sha256
         if not same_bytes and not (found.sha256 and await self._same_text(file, name)):
             return None
-        if await self._is_the_source(file, opened, name):
+        if await self._is_the_source(task, opened, name):
             return None
         await self._archive.flush(name)  # the try that named it may not have come so far
         receipt = _receipt(file, name, totals, found, Published(flushed=False, named_by=""))
@@ -163,23 +171,44 @@ class Ship:
         size = await self._archive.size(name)
         return replace(receipt, sent_sha256=found.sha256, sent_bytes=size or 0)
 
-    async def _read(self, file: FileRecord, opened: OpenFile) -> Totals:
+    async def _read(self, task: Task, opened: OpenFile) -> Totals:
         """Make the sums of what would be sent."""
-        stream = self._open_stream(opened.fd, compress=self._compresses(file))
+        stream = self._stream(task, opened)
         async with aclosing(stream.blocks()) as blocks:
             async for _ in blocks:
                 pass
-        _refuse_other_content(file, stream.totals)
+        _refuse_other_content(task.file, stream.totals)
         return stream.totals
 
-    async def _is_the_source(self, file: FileRecord, opened: OpenFile, name: str) -> bool:
+    async def _is_the_source(self, task: Task, opened: OpenFile, name: str) -> bool:
         """Tell whether the archive's file is the local one by another name, so no copy of it.
 
         While a temporary file of ours stands beside the archive's, none may stand beside ours.
         """
-        async with self._archive.upload(name, _part(file), 0) as upload:
-            _refuse_own_directory(file, opened, name, upload)
+        async with self._archive.upload(name, _part(task.file), 0) as upload:
+            await self._refuse_own_directory(task, opened, name, upload)
         return await self._archive.is_same_file(name, opened.fd)
+
+    def _stream(self, task: Task, opened: OpenFile) -> Stream:
+        is_small = opened.identity.size <= SMALL
+        run = self._threads.run_small if is_small else self._threads.run
+        compress = self._compresses(task.file)
+        return self._open_stream(opened.fd, partial(run, task.feed), compress=compress)
+
+    async def _refuse_own_directory(
+        self, task: Task, opened: OpenFile, name: str, upload: Upload
+    ) -> None:
+        """While our temporary file stands beside the archive's, none may stand by the source."""
+        look = partial(opened.directory.find, upload.part_name)
+        if await self._threads.run_small(task.feed, look) is not None:
+            directory = escaped(task.file.path.rpartition("/")[0])
+            raise DependencyDownError(
+                "archive",
+                f"the archive directory of {name} is the feed's own directory, {directory}:"
+                " the file itself would be taken for its copy",
+                hint="have it shipped elsewhere: change archive.url or the feed's"
+                " archive_directory",
+            )
 
     async def _same_text(self, file: FileRecord, name: str) -> bool:
         """Tell whether it is the same file, compressed by other hands: compare what is inside."""
@@ -247,18 +276,6 @@ def _part(file: FileRecord) -> str:
 
 def _earlier_parts(file: FileRecord) -> list[str]:
     return [f"{file.id}.{earlier}" for earlier in range(1, file.tries)]
-
-
-def _refuse_own_directory(file: FileRecord, opened: OpenFile, name: str, upload: Upload) -> None:
-    """While our temporary file stands beside the archive's, none may stand beside the source."""
-    if opened.directory.find(upload.part_name) is not None:
-        directory = escaped(file.path.rpartition("/")[0])
-        raise DependencyDownError(
-            "archive",
-            f"the archive directory of {name} is the feed's own directory, {directory}:"
-            " the file itself would be taken for its copy",
-            hint="have it shipped elsewhere: change archive.url or the feed's archive_directory",
-        )
 
 
 def _refuse_other_content(file: FileRecord, totals: Totals) -> None:
