@@ -73,6 +73,8 @@ log = structlog.get_logger()
 _CLEANUPS = 32  # at once: each is a look and an unlink
 _VERIFYING = 3  # as many files in ship as are sent at once: the others wait for their verification
 _DRAIN = 20.0  # seconds that running files get to end after SIGTERM
+_IN_ALL = 28.0  # seconds from SIGTERM to the end, whatever hangs
+_AT_ONCE = 2.0  # seconds from the second SIGTERM
 _JITTER = (0.75, 1.25)
 _IDLE_LOOK = 0.05  # seconds between looks whether `run --once` is through
 _BEFORE_LOAD = (Stage.SETTLE, Stage.MANIFEST)
@@ -83,13 +85,20 @@ class Supervisor:
     """One daemon, from start to stop."""
 
     def __init__(
-        self, config: Config, ledger: Ledger, reread: Callable[[], Config] | None = None
+        self,
+        config: Config,
+        ledger: Ledger,
+        reread: Callable[[], Config] | None = None,
+        leave_within: Callable[[float, int], None] = lambda *_: None,
     ) -> None:
         """The ledger is open and so its lock is held; it stays the caller's to close.
 
         `reread` reads the config anew at SIGHUP. A right one ends this supervisor as SIGTERM does,
         and stands in `successor`: the caller builds the next supervisor from it.
+        `leave_within` is told in how many seconds the process is to end, whatever hangs, and with
+        which code.
         """
+        self._leave_within = leave_within
         self.successor: Config | None = None
         self._reread = reread
         self._config = config
@@ -239,9 +248,11 @@ class Supervisor:
 
     def _stop_by_signal(self, main: asyncio.Task[bool] | None) -> None:
         """Drain at the first signal, stop at once at the second."""
-        if self._is_ending() or not self.ready.is_set():
+        again = self._is_ending()
+        self._leave_within(_AT_ONCE if again else _IN_ALL, 0)
+        if again or not self.ready.is_set():
             self._ledger.wait_for_room(wait=False)
-        if self._is_ending() and main is not None:
+        if again and main is not None:
             main.cancel()
         self.successor = None  # should it have been making way for one
         self._systemd.stopping()
@@ -398,6 +409,7 @@ class Supervisor:
         """Where one part failed, the others end, and may not wait for what may never come."""
         if not task.cancelled() and task.exception() is not None:
             self._ledger.wait_for_room(wait=False)
+            self._leave_within(_IN_ALL, 1)
 
     async def _scanned_once(self) -> bool:
         """Wait for the first scan, or for the stop, which may come first: tell which it was."""

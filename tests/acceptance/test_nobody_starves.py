@@ -5,6 +5,9 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import signal
+import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -16,7 +19,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from support.daemon import Daemon
+
 A_TERABYTE = 1 << 40
+IN_ALL = 30.0  # seconds from SIGTERM to the end
+DRAIN = 20.0  # seconds of these, that running files get
 EMPTY = gzip.compress(b"", mtime=0)
 
 
@@ -107,3 +114,59 @@ def test_a_directory_that_freezes_holds_only_its_own_feed(
         until(lambda: not incidents(host), lambda: str(incidents(host)))
         assert set(host.standing().values()) == {"cleanup done"}
         assert daemon.stop() == 0
+
+
+# -- the stop -------------------------------------------------------------------------------------
+
+
+@contextmanager
+def reading_for_ever(host: Host) -> Iterator[Daemon]:
+    """Run the daemon; files of a terabyte are being read."""
+    deliver_endless(host, "holes.csv", 4)
+    with host.daemon() as daemon:
+        until(lambda: "manifest running" in host.standing().values(), lambda: str(host.standing()))
+        yield daemon
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_the_stop_waits_for_no_endless_read(tmp_path: Path, number: signal.Signals) -> None:
+    host = Host(tmp_path)
+    with reading_for_ever(host) as daemon:
+        daemon.signal(number)
+        assert daemon.process.wait(IN_ALL) == 0
+        assert daemon.told()[-1]["event"] == "stopped"
+    assert set(host.standing().values()) == {"manifest waiting"}
+    assert {file.attempts for file in host.files()} == {0}
+
+
+def test_a_second_signal_ends_an_endless_read_at_once(tmp_path: Path) -> None:
+    host = Host(tmp_path)
+    with reading_for_ever(host) as daemon:
+        daemon.signal(signal.SIGTERM)
+        daemon.tells("stopping")
+        began = time.monotonic()
+        daemon.signal(signal.SIGTERM)
+        assert daemon.process.wait(IN_ALL) == 0
+        assert time.monotonic() - began < DRAIN
+    assert host.admin("status").returncode == 0
+
+
+def test_a_frozen_directory_holds_up_no_stop(host: Host, frozen: FreezingDirectory) -> None:
+    with host.daemon() as daemon:
+        frozen.freeze()
+        until(lambda: incidents(host), lambda: str(incidents(host)))
+        daemon.signal(signal.SIGTERM)
+        assert daemon.process.wait(IN_ALL) == 0
+        assert daemon.told()[-1]["event"] == "stopped"
+
+
+def test_a_single_pass_ends_beside_a_frozen_directory(
+    host: Host, frozen: FreezingDirectory
+) -> None:
+    frozen.freeze()
+    path = small_file(host, "small.csv")
+    done = host.once()
+    assert done.returncode == 1
+    assert "does not answer" in done.stderr
+    assert not path.exists()

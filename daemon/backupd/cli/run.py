@@ -17,6 +17,7 @@ import structlog
 from backupd.cli import progress
 from backupd.cli.descriptors import limit_warnings, raise_limit
 from backupd.cli.errors import FAILED, LOCKED, fail
+from backupd.cli.leaving import leave_within, leaving
 from backupd.cli.options import config_option, load_config, read_config
 from backupd.config import find
 from backupd.core.errors import BackupdError
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from backupd.config.sections import Config
 
 log = structlog.get_logger()
+
+_LEDGER_WITHIN = 20.0  # seconds, to close it: its disk may hang
 
 
 @click.command(
@@ -65,8 +68,9 @@ def run(config_path: Path | None, once: bool) -> None:
         log.warning("section not acted on", section=section)
     for warning in limit_warnings(config):
         log.warning("too few files may be open at once", why=warning)
-    all_done = finished(_run(config, partial(read_config, path), once=once, bars=bars))
-    sys.exit(FAILED if once and not all_done else 0)
+    with leaving():
+        all_done = finished(_run(config, partial(read_config, path), once=once, bars=bars))
+        sys.exit(FAILED if once and not all_done else 0)
 
 
 def finished(running: Coroutine[Any, Any, bool]) -> bool:
@@ -95,12 +99,13 @@ async def _run(config: Config, reread: Callable[[], Config], *, once: bool, bars
     try:
         async with progress.shown(ledger) if bars else nullcontext():
             while True:
-                supervisor = Supervisor(config, ledger, reread)
+                supervisor = Supervisor(config, ledger, reread, leave_within)
                 all_done = await supervisor.run(once=once)
                 if supervisor.successor is None:
                     return all_done
                 config = supervisor.successor
     finally:
+        leave_within(_LEDGER_WITHIN, FAILED)
         await ledger.close()
 
 

@@ -11,12 +11,12 @@ import contextlib
 import time
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import structlog
 
 from backupd.core.host import host_fault
-from backupd.core.threads import DirectoryThreads
+from backupd.core.threads import DirectoryThreads, DoesNotAnswerError
 from backupd.intake.finding import Finder
 from backupd.intake.health import FeedHealth
 from backupd.intake.hints import PendingHints
@@ -41,12 +41,15 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
+T = TypeVar("T")
+
 CHECK_EVERY = 1.0  # seconds between checks of the observer and of the feeds' directories
 POLL_EVERY = 5.0  # seconds between scans of polled directories, at least
 _POLL_SHARE = 20  # polling takes a twentieth of the time at most
 _SETTLE_PAUSE = 0.05  # seconds: files that are due a moment apart are looked at together
 _SLOW = 1.0  # seconds
 _FOLLOWED = 4  # lots of hints at once, which bounds the memory
+_EVERYWHERE = ""  # the calls into all directories hang by themselves
 _TELL_EVERY = 60.0  # seconds between lines on the observer's death
 _LONGEST_PAUSE = 60.0  # seconds: a clock that was set must not leave anything waiting for long
 
@@ -195,13 +198,15 @@ class Intake:
                 self._watch_anew, lost = False, True
                 self._rescan.clear()
                 directories = [root.directory for root in self._feeds.roots]
+                start = partial(self._watcher.start, self._trees(), directories)
                 try:
-                    await asyncio.to_thread(self._watcher.start, self._trees(), directories)
-                except Exception:
+                    await self._threads.run(_EVERYWHERE, start)
+                except Exception as error:
                     self._watch_anew = True
-                    raise
+                    if not isinstance(error, DoesNotAnswerError):
+                        raise
             await self._finder.scan(self._to_rescan(source), source, companions=lost)
-            await asyncio.to_thread(self._watcher.forget_gone)
+            await self._everywhere(self._watcher.forget_gone)
             self.ready.set()
             source = "rescan"
             lost = await _set_within(self._rescan, self._section.rescan_every)
@@ -239,7 +244,7 @@ class Intake:
             if not self._watcher.is_alive():
                 self._tell_death()
                 await self._start_anew()
-            elif await asyncio.to_thread(self._watcher.renew, self._trees()):
+            elif await self._everywhere(partial(self._watcher.renew, self._trees())):
                 self._rescan.set()
 
     def _tell_death(self) -> None:
@@ -260,6 +265,12 @@ class Intake:
             await _set_within(self._ledger.wake_settle, pause)
 
     # -- helpers ---------------------------------------------------------------------------------
+
+    async def _everywhere(self, call: Callable[[], T]) -> T | None:
+        """Make a call that goes to all directories. None: one of them hangs; it can wait."""
+        with contextlib.suppress(DoesNotAnswerError):
+            return await self._threads.run(_EVERYWHERE, call)
+        return None
 
     def _trees(self) -> list[Tree]:
         return list(self._finder.trees(self._feeds.roots))

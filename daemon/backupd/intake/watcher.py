@@ -65,7 +65,7 @@ class Watcher:
             self.stop()
             if set(directories) - self.polled:
                 self._observe(directories)
-            self.renew(trees)
+        self.renew(trees)  # by itself: one of them may hang
 
     def times_tell(self, directory: str) -> bool:
         """Tell whether mtime and ctime there say since when a file has been unchanged."""
@@ -76,6 +76,7 @@ class Watcher:
 
         Where no watch is to be had, the root falls to polling. Raises OSError as the directory is.
         """
+        directory.stat()  # should it hang, it does so before it has the turn
         with self._turn:
             if self._observer is None or root.directory in self.polled:
                 return False
