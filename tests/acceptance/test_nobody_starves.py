@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from support.daemon import Host, until
+from support.daemon import PATIENCE, Host, until
 from support.freezing import FreezingDirectory, freezing
 
 if TYPE_CHECKING:
@@ -164,9 +164,11 @@ def test_a_frozen_directory_holds_up_no_stop(host: Host, frozen: FreezingDirecto
 def test_a_single_pass_ends_beside_a_frozen_directory(
     host: Host, frozen: FreezingDirectory
 ) -> None:
-    frozen.freeze()
+    _a_terabyte_of_holes(frozen.backing / "holes.csv")
     path = small_file(host, "small.csv")
-    done = host.once()
-    assert done.returncode == 1
-    assert "does not answer" in done.stderr
+    with host.daemon(once=True) as daemon:
+        frozen.freeze()
+        assert daemon.process.wait(2 * PATIENCE) == 1
     assert not path.exists()
+    assert host.standing()["small.csv"] == "cleanup done"
+    assert host.standing()["holes.csv"].endswith("waiting")

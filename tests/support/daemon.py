@@ -91,9 +91,10 @@ class Host:
         return _run("backupd-admin", ["--config", str(self.config), *arguments], {})
 
     @contextlib.contextmanager
-    def daemon(self, *launcher: str) -> Iterator[Daemon]:
+    def daemon(self, *launcher: str, once: bool = False) -> Iterator[Daemon]:
         """Run `backupd run`, by a launcher, while the block lasts; ready from its start."""
-        command = [*launcher, str(PROGRAMS / "backupd"), "run", "--config", str(self.config)]
+        program, arguments = str(PROGRAMS / "backupd"), ["--once"] if once else []
+        command = [*launcher, program, "run", *arguments, "--config", str(self.config)]
         log = self.root / "log"
         with log.open("wb") as stderr:
             process = subprocess.Popen(command, stderr=stderr, env=environment({}))
