@@ -377,14 +377,15 @@ async def test_a_backlog_that_does_not_move_keeps_no_other_feeds_file_unclaimed(
     bench: Bench, stage: Stage
 ) -> None:
     backlog = numbered(a_file(stage, feed=FEED.name), 1_000)
-    work = Held()
-    async with bench.at_work(FileLane(bench.shop, stage, work, Shares(2)).run()):
+    work, places = Held(), Shares(2)
+    async with bench.at_work(FileLane(bench.shop, stage, work, places).run()):
         await plant(bench.ledger, *backlog)
         await work.are_called(2)
         later = a_file(stage, feed=OTHER.name, next_attempt_at=bench.now())
         (file,) = await plant(bench.ledger, replace(later, id="f" * 20, path="/other/later"))
         files = await bench.until(lambda files: file.id in _running(files))
         assert len(_running(files)) < 300
+        await eventually(lambda: _true(OTHER.name in places._waiting), lambda: "it never waits")
         work.go.set()
         await work.are_called(10)
         assert file.id in work.calls[:5], "it has its turn as soon as there is a place"
