@@ -185,6 +185,21 @@ async def test_what_was_refused_before_the_heal_opens_nothing_anew(bench: Bench)
     assert len(shipped) == 1
 
 
+@pytest.mark.parametrize("name", ["archive", "warehouse"])
+async def test_what_could_not_be_written_is_not_well_for_what_can_be_looked_at(
+    bench: Bench, name: str
+) -> None:
+    breakers, full = bench.shop.breakers, DependencyDownError(name, "its disk is full")
+    await breakers.failed(full)
+    await breakers.succeeded(name, looked=True)
+    assert breakers.is_down(name)
+    await breakers.succeeded(name)
+    assert not breakers.is_down(name)
+    await breakers.failed(full, looked=True)
+    await breakers.succeeded(name, looked=True)
+    assert not breakers.is_down(name)
+
+
 @pytest.mark.parametrize("error", [WorkerDiedError("killed"), TransientError("odd")], ids=repr)
 async def test_a_trial_that_finds_out_nothing_is_made_again(
     bench: Bench, error: BackupdError

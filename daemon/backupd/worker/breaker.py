@@ -11,7 +11,7 @@ import structlog
 
 from backupd.core.archive_names import home_of, is_below
 from backupd.core.host import HOST, host_fault
-from backupd.core.incidents import ARCHIVE_PREFIX, Outage
+from backupd.core.incidents import ARCHIVE_PREFIX, FEED_PREFIX, Outage
 from backupd.core.moves import explained
 from backupd.core.stages import Stage
 
@@ -53,6 +53,7 @@ class Breakers:
         self.policy = policy
         self._now = now
         self._down_at: dict[str, float] = {}  # time.monotonic, as `began` and the next one
+        self._not_written: set[str] = set()  # those down because something could not be written
         self._archive_well_at = -math.inf
         self.open: dict[str, Outage] = {}
 
@@ -97,10 +98,13 @@ class Breakers:
         """Return those that were tried as often as a file would be."""
         return [item for item in self.open.values() if item.trials >= self.policy.attempts]
 
-    async def failed(self, error: DependencyDownError, began: float = math.inf) -> float:
+    async def failed(
+        self, error: DependencyDownError, began: float = math.inf, *, looked: bool = False
+    ) -> float:
         """Note that it is down, or the host behind it; return when it may be tried again.
 
-        What began before the archive was well again tells nothing of how it is now.
+        What began before the archive was well again tells nothing of how it is now. `looked`: by
+        who only looks at what is there, and writes nothing.
         """
         error = host_fault(error) or error
         now, name = self._now(), error.dependency
@@ -115,6 +119,8 @@ class Breakers:
             feeds = self._feeds_of(name)
             outage = Outage(name=name, since=now, reason="", trials=0, next_try_at=now, feeds=feeds)
             self._down_at[name] = time.monotonic()
+            if not looked and not name.startswith(FEED_PREFIX):
+                self._not_written.add(name)
             narrower = [each for each in self.closed_directories() if _covers(name, each.name)]
             log.info("dependency down", dependency=name, reason=explained(error))
         trials = outage.trials + 1
@@ -135,15 +141,23 @@ class Breakers:
             await self.failed(error)
             await self._end(before)
 
-    async def succeeded(self, dependency: str, began: float = math.inf) -> None:
-        """Note that it works. What began before it was down tells nothing of how it is now."""
+    async def succeeded(
+        self, dependency: str, began: float = math.inf, *, looked: bool = False
+    ) -> None:
+        """Note that it works. What began before it was down tells nothing of how it is now.
+
+        Nor does a look tell that what could not be written can be: a disk may be full.
+        """
         outage = self.open.get(dependency)
-        if outage is not None and began >= self._down_at.get(dependency, -math.inf):
+        if outage is None or (looked and dependency in self._not_written):
+            return
+        if began >= self._down_at.get(dependency, -math.inf):
             await self._end(outage)
 
     async def _end(self, outage: Outage) -> None:
         self.open.pop(outage.name, None)
         self._down_at.pop(outage.name, None)
+        self._not_written.discard(outage.name)
         down_for = round(self._now() - outage.since, 1)
         log.info("dependency up again", dependency=outage.name, down_for_s=down_for)
         if outage.name.startswith(ARCHIVE):

@@ -57,6 +57,7 @@ class FileLane:
         """As many files at once as there are places; it pauses while `dependency` is down."""
         self._shop = shop
         self._stage = stage
+        self._only_looks = stage is Stage.CLEANUP  # at the archive and the warehouse
         self._dependency = dependency
         self._work = work
         self._places = places
@@ -190,7 +191,7 @@ class FileLane:
             with self._shop.measure(self._stage, is_last=is_last):
                 result = await self._run(task)
         except DependencyDownError as error:
-            await self._shop.breakers.failed(error, began)
+            await self._shop.breakers.failed(error, began, looked=self._only_looks)
             return self._kept_back(task.file, error.dependency, moves.explained(error))
         except LedgerError:
             raise
@@ -199,7 +200,7 @@ class FileLane:
                 log.exception("unexpected error", file=escaped(task.file.path))
             return moves.failed(task.file, error, self._shop.now(), self._shop.policy)
         for dependency in self._leaned_on(task, result):
-            await self._shop.breakers.succeeded(dependency, began)
+            await self._shop.breakers.succeeded(dependency, began, looked=self._only_looks)
         return moves.advance(task.file, result, self._shop.now())
 
     def _kept_back(self, file: FileRecord, dependency: str, reason: str) -> Move:
