@@ -1,6 +1,7 @@
 """A file system that freezes, as NFS does when its server hangs: FUSE over a directory, by root.
 
-Run as `python freezing.py BACKING MOUNTPOINT`; it says `ready` once mounted. While the process is
+Run as `python freezing.py BACKING MOUNTPOINT`; it says `ready` once mounted. SIGUSR1 stops it
+between two requests: one that it had read would make its caller immune to SIGKILL. While it is
 stopped, every call into the mount hangs; once it is gone, they all fail.
 """
 
@@ -10,6 +11,7 @@ import contextlib
 import ctypes
 import errno
 import os
+import select
 import signal
 import struct
 import subprocess
@@ -40,7 +42,8 @@ class FreezingDirectory:
         assert self._server.stdout.readline() == b"ready\n"
 
     def freeze(self) -> None:
-        self._server.send_signal(signal.SIGSTOP)
+        self._server.send_signal(signal.SIGUSR1)
+        os.waitid(os.P_PID, self._server.pid, os.WSTOPPED)
 
     def thaw(self) -> None:
         self._server.send_signal(signal.SIGCONT)
@@ -88,6 +91,9 @@ class _Server:
 
     def serve(self, device: int) -> None:
         while True:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGUSR1})
+            select.select([device], [], [])
+            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})
             try:
                 request = os.read(device, _REQUEST)
             except OSError as error:
@@ -201,6 +207,7 @@ def _mount(device: int, mountpoint: str) -> None:
 
 
 def _main(backing: str, mountpoint: str) -> None:
+    signal.signal(signal.SIGUSR1, lambda *_: os.kill(os.getpid(), signal.SIGSTOP))
     device = os.open("/dev/fuse", os.O_RDWR)
     _mount(device, mountpoint)
     sys.stdout.write("ready\n")
