@@ -91,6 +91,7 @@ def incidents(host: Host) -> list[dict[str, Any]]:
     return [json.loads(line) for line in shown.splitlines()]
 
 
+@pytest.mark.slow
 def test_a_directory_that_freezes_holds_only_its_own_feed(
     host: Host, frozen: FreezingDirectory
 ) -> None:
@@ -152,6 +153,7 @@ def test_a_second_signal_ends_an_endless_read_at_once(tmp_path: Path) -> None:
     assert host.admin("status").returncode == 0
 
 
+@pytest.mark.slow
 def test_a_frozen_directory_holds_up_no_stop(host: Host, frozen: FreezingDirectory) -> None:
     with host.daemon() as daemon:
         frozen.freeze()
@@ -161,6 +163,7 @@ def test_a_frozen_directory_holds_up_no_stop(host: Host, frozen: FreezingDirecto
         assert daemon.told()[-1]["event"] == "stopped"
 
 
+@pytest.mark.slow
 def test_a_single_pass_ends_beside_a_frozen_directory(
     host: Host, frozen: FreezingDirectory
 ) -> None:

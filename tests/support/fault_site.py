@@ -158,7 +158,7 @@ class Site:
                 self._process.wait(PATIENCE)  # type: ignore[union-attr]  # it is running
         self.kill()
 
-    def finish(self, within: float = 2 * PATIENCE) -> None:
+    def finish(self, within: float = 10 * PATIENCE) -> None:
         """Let it do in peace what is left to be done: `backupd run --once`."""
         self.stop()
         self._process = self._run("--once")
