@@ -37,7 +37,7 @@ async def refusal(archive: Archive, directory: str) -> RefusedError | None:
         return refused
     except UnknownOutcomeError:
         raise
-    except (PermanentError, TransientError):  # it met the canary of another process: both sing
+    except (PermanentError, TransientError):  # another process tried the same: files are taken
         return None
     return None
 

@@ -66,7 +66,7 @@ class Finder:
         """
         turns = Turns(self._threads)
         await turns.take(
-            (tree.root.directory, self._scan(turns, tree, source, companions=companions))
+            (tree.root.directory, partial(self._scan, turns, tree, source, companions=companions))
             for tree in self.trees(roots)
         )
 
@@ -74,7 +74,7 @@ class Finder:
         """Look where events pointed: at names first, then at all that is in new directories."""
         turns, by_root = Turns(self._threads), _by_root(hints, feeds)
         await turns.take(
-            (tree.root.directory, self._follow(turns, tree, by_root[tree.root]))
+            (tree.root.directory, partial(self._follow, turns, tree, by_root[tree.root]))
             for tree in self.trees(by_root)
         )
 

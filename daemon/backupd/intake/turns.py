@@ -10,8 +10,7 @@ from backupd.core.shares import Shares
 from backupd.core.threads import DoesNotAnswerError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterable
-    from typing import Any
+    from collections.abc import Awaitable, Callable, Iterable
 
     from backupd.core.threads import DirectoryThreads
 
@@ -25,7 +24,7 @@ class Turns:
         self._threads = threads
         self._places = Shares(1)
 
-    async def take(self, jobs: Iterable[tuple[str, Coroutine[Any, Any, None]]]) -> None:
+    async def take(self, jobs: Iterable[tuple[str, Callable[[], Awaitable[None]]]]) -> None:
         """Do them all. Each goes with its directory: where that does not answer, it is given up."""
         async with asyncio.TaskGroup() as group:
             for directory, job in jobs:
@@ -35,7 +34,7 @@ class Turns:
         """Call it in a thread. While it hangs, other jobs go on."""
         return await self._threads.run(directory, call, self._places.lent())
 
-    async def _do(self, directory: str, job: Coroutine[Any, Any, None]) -> None:
+    async def _do(self, directory: str, job: Callable[[], Awaitable[None]]) -> None:
         async with self._places.place(directory):
             with suppress(DoesNotAnswerError):  # the feed's health tells of it
-                await job
+                await job()
