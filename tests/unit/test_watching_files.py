@@ -50,7 +50,7 @@ def family(name: str) -> str:
 
 def test_every_rule_asks_for_figures_that_there_are() -> None:
     expressions = re.findall(r"expr: (.*)", RULES.read_text())
-    assert len(expressions) == 9
+    assert len(expressions) == 10
     for expression in expressions:
         assert asked_for(expression) <= figures().keys()
 
