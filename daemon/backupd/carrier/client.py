@@ -199,12 +199,17 @@ class _Child:
         await self._ask(None, Demand(directory=directory))
 
     async def _begin(self) -> None:
-        """Wait until it is at work. What ends it before that is no file's fault."""
+        """Wait until it is at work. What ends it before that is no file's fault.
+
+        Nor is it the host's where it was killed.
+        """
         if self._has_begun:
             return
         try:
             await self.answer()
         except WorkerDiedError as error:
+            if (self._process.returncode or 0) < 0:
+                raise
             raise cannot_start(error) from error
 
     async def _identify(self) -> None:
