@@ -31,6 +31,7 @@ FRESH: dict[str, Any] = {
     "proven_at": None,
 }
 VANISHED = "vanished before it was shipped"  # why a file is parked that was not at its path
+REPLACED = "another thing than a regular file stands in its place"
 NEVER = float("inf")  # due only when something else wakes it
 ROOM_PAUSE = 60.0  # seconds, about, until a file is tried again that was too large
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
-from backupd.core.moves import VANISHED, requeued
+from backupd.core.moves import REPLACED, VANISHED, requeued
 from backupd.core.names import escaped
 from backupd.core.records import Event, FileRecord, Identity, Move, Renaming
 from backupd.core.stages import Stage, Status
@@ -29,13 +29,15 @@ def by_identity(
     """Return the files of these identities that stand below a feed's directory, not in it.
 
     By identity and name. Of several, the one whose file is believed to be there, else the last.
+    What is gone by its row, but for being missed at its path, is no file that could be found again.
     """
     found: dict[tuple[Identity, str], FileRecord] = {}
     for some in in_chunks(map(identity_text, identities), _AT_ONCE):
         query = sa.select(files).where(files.c.identity.in_(some), IS_BELOW)
         rows = map(file_of, connection.execute(query))
         for file in sorted(rows, key=lambda file: (file.local, file.id)):
-            found[file.identity, file.file_name] = file
+            if file.local or _was_missed(file):
+                found[file.identity, file.file_name] = file
     return found
 
 
@@ -96,7 +98,7 @@ def _was_missed(file: FileRecord) -> bool:
     if file.local:
         return False
     if file.status is Status.PARKED:
-        return VANISHED in file.reason
+        return VANISHED in file.reason or REPLACED in file.reason
     return file.status is Status.DONE and not file.is_closed
 
 

@@ -8,7 +8,7 @@ from contextlib import ExitStack, asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
 from backupd.core.errors import DependencyDownError, LocalGoneError, TransientError
-from backupd.core.moves import VANISHED
+from backupd.core.moves import REPLACED, VANISHED
 from backupd.core.names import escaped
 from backupd.core.threads import NOTHING, DirectoryThreads, DoesNotAnswerError
 from backupd.localfs.files import NotRegularError, open_file
@@ -138,5 +138,5 @@ def _why_not(file: FileRecord, error: OSError) -> LocalGoneError | TransientErro
             hint="have it delivered again; it is then taken by itself",
         )
     if isinstance(error, NotRegularError) or error.errno in _NOT_A_FILE:
-        return LocalGoneError("another thing than a regular file stands in its place")
+        return LocalGoneError(REPLACED)
     return unreadable(file, error)
