@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import signal
+import sqlite3
 import subprocess
 import time
 from pathlib import Path
@@ -54,6 +55,7 @@ pattern = "*"
 recursive = true
 archive_directory = "{{customer}}/cdr"
 """
+WRITERS_AGAIN = 61.0  # seconds: so long after it was written to, a file is looked at again
 PATIENCE = 60.0  # seconds for anything that must come about by itself
 
 
@@ -159,12 +161,25 @@ class Site:
         self.kill()
 
     def finish(self, within: float = 10 * PATIENCE) -> None:
-        """Let it do in peace what is left to be done: `backupd run --once`."""
+        """Let it do in peace what is left to be done: `backupd run --once`.
+
+        Once more for files that somebody was found writing to, which a run leaves to the next.
+        """
         self.stop()
-        self._process = self._run("--once")
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(within)
-        self.stop()
+        for _ in range(2):
+            self._process = self._run("--once")
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(within)
+            self.stop()
+            if not self._left_to_writers():
+                break
+            time.sleep(WRITERS_AGAIN)
+
+    def _left_to_writers(self) -> bool:
+        url = f"file:{self.places.ledger}?mode=ro&immutable=1"  # nothing is left beside it
+        with contextlib.closing(sqlite3.connect(url, uri=True)) as ledger:
+            query = "SELECT 1 FROM files WHERE awaits = 'writer' AND status = 'waiting'"
+            return ledger.execute(query).fetchone() is not None
 
     def _run(self, *arguments: str) -> subprocess.Popen[bytes]:
         command = [str(PROGRAMS / "backupd"), "run", "--config", str(self.config), *arguments]

@@ -99,7 +99,7 @@ def _ballast(place: Path, free: int) -> Iterator[None]:
 @contextlib.contextmanager
 def a_file_larger_than_the_room(site: TenFeeds, feed: str, rng: random.Random) -> Iterator[None]:
     with _ballast(site.archive_of(feed), free=4 << 20):
-        site.deliver(feed, "large.csv", rng.randbytes(8 << 20).replace(b"\n", b" ") + b"\n")
+        site.deliver(feed, "large.csv", f"{rng.randbytes(8 << 20).hex()}\n".encode())
         yield
 
 
