@@ -12,28 +12,18 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from support.crowds import crowd
 from support.daemon import Host, until
 from support.processes import free_port
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
 DESCRIPTORS = 256  # of the daemon: fewer than come to its doors
 CROWD = 300
 ENDLESS = 8  # clients that never end a line
 LONG = 32 * 1024 * 1024  # bytes that each of these would like to say
 RESIDENT = 200  # MiB
-
-
-@contextlib.contextmanager
-def crowd(connect: Callable[[], socket.socket], says: bytes) -> Iterator[None]:
-    """Connect, say the beginning of something, and stand around."""
-    with contextlib.ExitStack() as stack:
-        for _ in range(CROWD):
-            one = stack.enter_context(connect())
-            with contextlib.suppress(OSError):  # it was sent away already
-                one.sendall(says)
-        yield
 
 
 def never_end(connect: Callable[[], socket.socket]) -> None:
@@ -72,7 +62,10 @@ def test_half_open_and_endless_connections_hold_nothing_up(host: Host) -> None:
             for to in (to_control, to_metrics)
             for _ in range(ENDLESS)
         ]
-        with crowd(to_metrics, b"GET /metrics HT"), crowd(to_control, b'{"verb": '):
+        with (
+            crowd(CROWD, to_metrics, b"GET /metrics HT"),
+            crowd(CROWD, to_control, b'{"verb": '),
+        ):
             for talker in talkers:
                 talker.start()
             for number in range(10):

@@ -14,11 +14,12 @@ from backupd.control import ControlServer, ask_daemon
 from backupd.control.client import LONGEST_REQUEST
 from backupd.core.errors import BackupdError
 from backupd.ops.bounded_server import BoundedServer, Bounds
+from support.crowds import crowd
 from support.intake import eventually
 from support.ledgers import opened
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator
+    from collections.abc import AsyncIterator
     from pathlib import Path
 
 CONNECTIONS = 8
@@ -79,17 +80,6 @@ async def ask(address: tuple[str, int], request: bytes) -> bytes:
         return b""
     finally:
         writer.close()
-
-
-@contextlib.contextmanager
-def crowd(count: int, connect: Callable[[], socket.socket], says: bytes) -> Iterator[None]:
-    """Stand around: connect, say the beginning of something, and wait."""
-    with contextlib.ExitStack() as stack:
-        for _ in range(count):
-            one = stack.enter_context(connect())
-            with contextlib.suppress(OSError):  # it was sent away already
-                one.sendall(says)
-        yield
 
 
 KINDS = pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from backupd.ledger import incident_reports
 from backupd.worker import BatchFormer, BatchLane, DoublesLane
 from backupd.worker.batches import LATE
 from support.fake_warehouse import FakeWarehouse
-from support.files import NOW, a_file
+from support.files import COUNTED, a_file
 from support.intake import a_feed, eventually
 from support.ledgers import Bench, numbered, opened, plant
 
@@ -26,12 +26,6 @@ if TYPE_CHECKING:
     from backupd.core.incidents import Incident
     from backupd.core.records import ProductionRow
 
-COUNTED: dict[str, Any] = {
-    "size_bytes": 10,
-    "record_count": 1,
-    "sha256": "ab" * 32,
-    "file_timestamp": NOW,
-}
 
 COPIES = "a copy of all"
 

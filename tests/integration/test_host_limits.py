@@ -24,7 +24,7 @@ from backupd.stages import CleanupRules, ShipRules
 from backupd.worker import BatchFormer, BatchLane, FileLane, HostWatch, host
 from support.archives import FirstUse, archive_section
 from support.fake_warehouse import FakeWarehouse
-from support.files import NOW, a_file, registered, task_of
+from support.files import COUNTED, a_file, registered, task_of
 from support.intake import a_feed, a_section, eventually
 from support.ledgers import QUICK, Bench, files_of, numbered, opened, plant
 from support.limits import descriptors_left
@@ -39,13 +39,6 @@ if TYPE_CHECKING:
     from backupd.core.records import Batch, FileRecord, ProductionRow, Task
 
 WELL = Result(changes={}, detail="well")
-COUNTED: dict[str, Any] = {
-    "size_bytes": 10,
-    "record_count": 1,
-    "sha256": "ab" * 32,
-    "file_timestamp": NOW,
-    "archive_name": "eLUX/x.gz",
-}
 
 
 def exhausted() -> Exception:

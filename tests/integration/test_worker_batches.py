@@ -15,7 +15,7 @@ from backupd.core.stages import Stage, Status
 from backupd.ledger import incident_reports, reports
 from backupd.worker import BatchFormer, BatchLane
 from support.fake_warehouse import FakeWarehouse
-from support.files import NOW, a_file
+from support.files import COUNTED, a_file
 from support.intake import a_feed
 from support.ledgers import (
     QUICK,
@@ -36,14 +36,6 @@ if TYPE_CHECKING:
     from typing import Any
 
     from backupd.core.records import Batch, FileRecord, ProductionRow
-
-COUNTED: dict[str, Any] = {
-    "size_bytes": 10,
-    "record_count": 1,
-    "sha256": "ab" * 32,
-    "file_timestamp": NOW,
-    "archive_name": "eLUX/x.gz",
-}
 
 
 @pytest.fixture

@@ -21,6 +21,15 @@ NOW = 1_795_435_200.0  # 2026-11-23 12:00:00 UTC
 POLICY = RetryPolicy(first=5.0, cap=600.0, attempts=8, jitter=lambda: 1.0)
 
 
+COUNTED: dict[str, Any] = {  # of a file that was through manifest
+    "size_bytes": 10,
+    "record_count": 1,
+    "sha256": "ab" * 32,
+    "file_timestamp": NOW,
+    "archive_name": "eLUX/x.gz",
+}
+
+
 def a_file(stage: Stage, status: Status = Status.WAITING, **changes: object) -> FileRecord:
     """A file anywhere on its way."""
     values: dict[str, Any] = {"stage": stage, "status": status, "reason": "", **changes}

@@ -139,12 +139,18 @@ def _instead_of_the_inbox(
 
 
 @contextlib.contextmanager
-def a_sparse_file(site: TenFeeds, feed: str, _: random.Random) -> Iterator[None]:
-    path = site.inbox_of(feed) / "sparse.csv"
-    with path.open("wb") as file:
-        file.truncate(_TERABYTE)
+def standing(path: Path, make: Callable[[Path], object]) -> Iterator[None]:
+    make(path)
     yield
     path.unlink()
+
+
+def a_sparse_file(site: TenFeeds, feed: str, _: random.Random) -> AbstractContextManager[None]:
+    def make(path: Path) -> None:
+        path.touch()
+        os.truncate(path, _TERABYTE)
+
+    return standing(site.inbox_of(feed) / "sparse.csv", make)
 
 
 @contextlib.contextmanager
@@ -155,20 +161,14 @@ def a_gzip_of_nothing(site: TenFeeds, feed: str, _: random.Random) -> Iterator[N
     yield
 
 
-@contextlib.contextmanager
-def a_named_pipe(site: TenFeeds, feed: str, _: random.Random) -> Iterator[None]:
-    path = site.inbox_of(feed) / "pipe.csv"
-    os.mkfifo(path)
-    yield
-    path.unlink()
+def a_named_pipe(site: TenFeeds, feed: str, _: random.Random) -> AbstractContextManager[None]:
+    return standing(site.inbox_of(feed) / "pipe.csv", os.mkfifo)
 
 
-@contextlib.contextmanager
-def a_link_that_matches(site: TenFeeds, feed: str, _: random.Random) -> Iterator[None]:
-    path = site.inbox_of(feed) / "link.csv"
-    path.symlink_to("/etc/hostname")
-    yield
-    path.unlink()
+def a_link_that_matches(
+    site: TenFeeds, feed: str, _: random.Random
+) -> AbstractContextManager[None]:
+    return standing(site.inbox_of(feed) / "link.csv", lambda path: path.symlink_to("/etc/hostname"))
 
 
 @contextlib.contextmanager
@@ -189,12 +189,10 @@ def a_burst(site: TenFeeds, feed: str, _: random.Random) -> Iterator[None]:
     yield
 
 
-@contextlib.contextmanager
-def a_name_that_cannot_be_taken(site: TenFeeds, feed: str, _: random.Random) -> Iterator[None]:
-    path = site.inbox_of(feed) / "odd\nname.csv"
-    path.write_text("rows\n")
-    yield
-    path.unlink()
+def a_name_that_cannot_be_taken(
+    site: TenFeeds, feed: str, _: random.Random
+) -> AbstractContextManager[None]:
+    return standing(site.inbox_of(feed) / "odd\nname.csv", lambda path: path.write_text("rows\n"))
 
 
 # -- on the host ---------------------------------------------------------------------------------
