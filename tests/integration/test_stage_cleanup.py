@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from backupd.core import threads
 from backupd.core.errors import (
     DependencyDownError,
     PermanentError,
@@ -155,8 +156,8 @@ async def test_without_proof_nothing_is_deleted(
 async def test_the_same_content_is_deleted_whatever_its_times_say(
     path: Path, act: Callable[[Path], object], step: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cleanup, "STEP", step)
-    monkeypatch.setattr(cleanup, "_CHUNK", 5)
+    monkeypatch.setattr(threads, "STEP", step)
+    monkeypatch.setattr(threads, "_CHUNK", 5)
     task = shipped(path)
     act(path)
     assert (await clean(task)).detail == "local copy deleted"

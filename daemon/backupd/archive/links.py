@@ -10,6 +10,7 @@ import structlog
 
 from backupd.archive.login import log_in
 from backupd.core.errors import DependencyDownError
+from backupd.core.threads import unheard
 
 if TYPE_CHECKING:
     from backupd.archive.connection import Link
@@ -90,7 +91,7 @@ class Links:
     def _open(self) -> asyncio.Task[None]:
         if self._opening is None or self._opening.done():
             self._opening = asyncio.create_task(self._open_missing())
-            self._opening.add_done_callback(_take_note)
+            self._opening.add_done_callback(unheard)  # the next one tries again
         return self._opening
 
     async def _open_missing(self) -> None:
@@ -120,9 +121,3 @@ class Links:
         self._why_fewer = why
         self._more_at = time.monotonic() + self._more_after
         self._more_after = min(2 * self._more_after, MORE_AFTER_AT_MOST)
-
-
-def _take_note(opening: asyncio.Task[None]) -> None:
-    """An error with nobody waiting for it is no fault to be logged: the next one tries again."""
-    if not opening.cancelled():
-        opening.exception()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import hashlib
+import os
 import threading
 import time
 from collections import Counter
@@ -13,7 +15,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator, Mapping
+    from collections.abc import Awaitable, Callable, Generator, Iterator, Mapping
     from contextlib import AbstractContextManager
 
 T = TypeVar("T")
@@ -21,6 +23,7 @@ T = TypeVar("T")
 _SLOW = 1.0  # seconds: from then on, others need not wait for a call
 _PATIENCE = 5.0  # seconds; what merely was slow goes on by itself, and it costs no attempt
 STEP = 0.2  # seconds that long work goes on in one call: so it is seen to come on, and takes turns
+_CHUNK = 256 * 1024  # bytes
 _PLENTY = 4_096  # threads: who calls bounds them
 NOTHING = nullcontext()
 
@@ -117,7 +120,7 @@ class DirectoryThreads:
             await asyncio.wait([running], timeout=self._slow)
         finally:
             left.set()
-            running.add_done_callback(_note)
+            running.add_done_callback(unheard)
         if running.done():
             running.result()
         answers: dict[str, T | DoesNotAnswerError] = {key: DoesNotAnswerError() for key in calls}
@@ -140,7 +143,7 @@ class DirectoryThreads:
 
     def _came_back(self, directory: str, ended: asyncio.Future[T]) -> None:
         self._hanging[directory] -= 1
-        _note(ended)
+        unheard(ended)
 
 
 async def in_steps(
@@ -186,7 +189,21 @@ def _give(answer: asyncio.Future[Any], result: object, failure: Exception | None
         answer.set_result(result)
 
 
-def _note(ended: asyncio.Future[T]) -> None:
-    """Nobody waits for it any more: what it raised is no fault to be logged."""
+def unheard(ended: asyncio.Future[Any]) -> None:
+    """Nobody may wait for it any more: what it raised is no fault to be logged."""
     if not ended.cancelled():
         ended.exception()
+
+
+def sha256_in_steps(descriptor: int) -> Generator[None, None, str]:
+    """Read an open file on to its end; return the hex digest, after a break between each two steps.
+
+    Raises OSError.
+    """
+    digest, until = hashlib.sha256(), time.monotonic() + STEP
+    while chunk := os.read(descriptor, _CHUNK):
+        digest.update(chunk)
+        if time.monotonic() >= until:
+            yield
+            until = time.monotonic() + STEP
+    return digest.hexdigest()

@@ -8,8 +8,6 @@ large one holds nothing up; what is the same has its new identity noted, and is 
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import os
 import time
 from contextlib import suppress
 from dataclasses import replace
@@ -18,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from backupd.core.records import Move
 from backupd.core.stages import Status
-from backupd.core.threads import STEP, DoesNotAnswerError
+from backupd.core.threads import DoesNotAnswerError, sha256_in_steps
 from backupd.localfs.files import open_file
 from backupd.localfs.roots import open_root
 
@@ -33,7 +31,6 @@ if TYPE_CHECKING:
     Take = Callable[[Tree, Candidate], Awaitable[None]]
 
 _MOST = 5_000  # files that wait; the others are seen again by the next scan
-_CHUNK = 256 * 1024  # bytes
 _TICK = 0.02  # seconds: of two changes within one tick of the kernel's clock, one moves no time
 
 
@@ -87,13 +84,13 @@ class KeptFiles:
         """Return the SHA-256 of its content; None where that cannot be told just now."""
         if abs(time.time() - candidate.identity.ctime_ns / 1e9) < _TICK:
             await asyncio.sleep(_TICK)
-        read_on: Callable[[], str | None] = partial(next, _read(tree, candidate), None)
+        read_on: Callable[[], str | None] = partial(next, _read(tree, candidate), "")
         try:
-            while (sha256 := await self._threads.run(tree.root.directory, read_on)) == "":
+            while (sha256 := await self._threads.run(tree.root.directory, read_on)) is None:
                 pass
         except OSError:
             return None
-        return sha256
+        return sha256 or None
 
 
 def _but_for_ctime(before: Identity | None, candidate: Candidate) -> bool:
@@ -114,16 +111,11 @@ def _with_identity(file: FileRecord, identity: Identity) -> Move:
     )
 
 
-def _read(tree: Tree, candidate: Candidate) -> Iterator[str]:
-    """Yield "" after each step and the SHA-256 at last; nothing where it changed meanwhile."""
-    digest, until = hashlib.sha256(), time.monotonic() + STEP
+def _read(tree: Tree, candidate: Candidate) -> Iterator[str | None]:
+    """Yield None after each step and the SHA-256 at last; nothing where it changed meanwhile."""
     name = tree.below(candidate.path)
     with open_root(tree.feed_root) as root, open_file(root, name) as opened:
-        while chunk := os.read(opened.fd, _CHUNK):
-            digest.update(chunk)
-            if time.monotonic() >= until:
-                yield ""
-                until = time.monotonic() + STEP
+        sha256 = yield from sha256_in_steps(opened.fd)
         is_the_one = opened.identity == opened.identity_now() == candidate.identity
     if is_the_one:
-        yield digest.hexdigest()
+        yield sha256

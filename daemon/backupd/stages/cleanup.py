@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
 import time
 from contextlib import ExitStack, suppress
@@ -16,7 +15,7 @@ from backupd.core.errors import LocalGoneError, PermanentError, RewindError, Tra
 from backupd.core.names import aside_name, escaped
 from backupd.core.records import Result
 from backupd.core.stages import Stage, Status
-from backupd.core.threads import STEP
+from backupd.core.threads import sha256_in_steps
 from backupd.localfs.directory import NOTHING_THERE
 from backupd.localfs.files import has_coarse_times, open_file
 from backupd.localfs.leases import Writers, writers_of
@@ -32,7 +31,6 @@ if TYPE_CHECKING:
     from backupd.localfs.files import OpenFile
     from backupd.stages.local import FeedThreads
 
-_CHUNK = 256 * 1024  # bytes
 _LOOK_AGAIN = 60.0  # seconds
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 
@@ -164,13 +162,8 @@ class Cleanup:
             return True
         if opened.identity.size != file.identity.size:
             return False  # not read: a huge one would hold up all else that is under way here
-        digest, until = hashlib.sha256(), time.monotonic() + STEP
-        while chunk := os.read(opened.fd, _CHUNK):
-            digest.update(chunk)
-            if time.monotonic() >= until:
-                yield
-                until = time.monotonic() + STEP
-        return digest.hexdigest() == receipt.sha256 and opened.identity_now() == opened.identity
+        sha256 = yield from sha256_in_steps(opened.fd)
+        return sha256 == receipt.sha256 and opened.identity_now() == opened.identity
 
     def _tells_too_little(self, opened: OpenFile) -> bool:
         """Tell whether the content may have changed although size and times are the same.
