@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
+from itertools import chain, repeat
 from typing import TYPE_CHECKING
 
 from backupd.archive.scope import Scope
@@ -46,7 +48,9 @@ class Works:
             case Demand():
                 await self._scope.demand(asked.directory)
                 return None
-        work = partial(self._stages[stage], asked)
+        work = self._stages[stage]
         if asked.is_proven:  # the archive is not looked at
-            return await work()
-        return await self._scope.within(directory_of(asked.holder, asked.feed), work)
+            return await work(asked)
+        runs = chain([asked], repeat(replace(asked, is_repeat=True)))
+        where = directory_of(asked.holder, asked.feed)
+        return await self._scope.within(where, lambda: work(next(runs)))

@@ -388,6 +388,12 @@ class Task:
     is_proven: bool = False  # row and copy were seen just now; else both are looked at again
     receipt: Receipt | None = None  # of the file; of the first one for a duplicate
     original: FileRecord | None = None  # the first file, for a duplicate
+    is_repeat: bool = False  # in the same try, after a run of the stage that was refused
+
+    @property
+    def is_first(self) -> bool:
+        """Whether the stage was not run on it before: it may have ended anywhere."""
+        return self.file.tries == 1 and not self.is_repeat
 
     @property
     def holder(self) -> FileRecord:

@@ -118,7 +118,7 @@ class Cleanup:
             except LocalGoneError:  # the config has moved the feed: the file stays
                 yield Removal.ELSEWHERE
                 return
-            if task.file.tries > 1:
+            if not task.is_first:
                 _put_leftovers_back(root, task.file)
             removal = yield from self._remove_data(root, task.file, receipt)
             if removal is not Removal.OTHER:

@@ -73,11 +73,11 @@ class Ship:
         """
         if task.receipt is not None and await self._still_there(task, task.receipt):
             detail = f"still in the archive: {task.receipt.archive_name}"
-            return Result(changes=self._what_follows(task.file), detail=detail)
+            return Result(changes=self._what_follows(task), detail=detail)
         names = self._names(task.file, task.feed)
-        if task.file.tries > 1:
-            for name in names:  # an earlier try may have ended at any of them
-                await self._archive.discard_parts(name, _earlier_parts(task.file))
+        if not task.is_first:
+            for name in names:  # an earlier run may have ended at any of them
+                await self._archive.discard_parts(name, _earlier_parts(task))
         async with self._threads.opened(task) as opened:
             return await self._ship(task, opened, names)
 
@@ -87,10 +87,10 @@ class Ship:
         other = versioned(name, file.sha256 or "")
         return [name] if too_long(other) else [name, other]
 
-    def _what_follows(self, file: FileRecord) -> dict[str, object]:
+    def _what_follows(self, task: Task) -> dict[str, object]:
         """Put cleanup off for as long as the local copy is to stay; else its proof is fresh now."""
         if not self._keep_for:
-            return {"proven_at": time.time()} if file.tries == 1 else {}
+            return {"proven_at": time.time()} if task.is_first else {}
         until = time.time() + self._keep_for
         reason = f"kept for {self._keep_for:g} s after shipping"
         return {"next_attempt_at": until, "awaits": "keep", "reason": reason}
@@ -110,7 +110,7 @@ class Ship:
             receipt = await self._send_or_find(task, opened, candidate)
             if receipt is not None:
                 changes = {"archive_name": candidate, "identity": opened.identity}
-                changes |= self._what_follows(task.file)
+                changes |= self._what_follows(task)
                 detail = f"in the archive as {candidate}, {receipt.sent_bytes} bytes"
                 detail += f", verified by {receipt.verified_by}"
                 return Result(changes=changes, detail=detail, receipt=receipt)
@@ -121,7 +121,7 @@ class Ship:
 
     async def _send_or_find(self, task: Task, opened: OpenFile, name: str) -> Receipt | None:
         """Return the receipt for this name; None when it holds other content."""
-        if task.file.tries > 1 and await self._archive.size(name) is not None:
+        if not task.is_first and await self._archive.size(name) is not None:
             return await self._find(task, opened, name)
         try:
             async with self._sending.place(task.feed.name):
@@ -274,8 +274,9 @@ def _part(file: FileRecord) -> str:
     return f"{file.id}.{file.tries}"
 
 
-def _earlier_parts(file: FileRecord) -> list[str]:
-    return [f"{file.id}.{earlier}" for earlier in range(1, file.tries)]
+def _earlier_parts(task: Task) -> list[str]:
+    file = task.file
+    return [f"{file.id}.{earlier}" for earlier in range(1, file.tries + task.is_repeat)]
 
 
 def _refuse_other_content(file: FileRecord, totals: Totals) -> None:
