@@ -176,6 +176,8 @@ class Site:
             time.sleep(WRITERS_AGAIN)
 
     def _left_to_writers(self) -> bool:
+        if not self.places.ledger.exists():
+            return False  # it refused its config: it has never begun
         url = f"file:{self.places.ledger}?mode=ro&immutable=1"  # nothing is left beside it
         with contextlib.closing(sqlite3.connect(url, uri=True)) as ledger:
             query = "SELECT 1 FROM files WHERE awaits = 'writer' AND status = 'waiting'"
