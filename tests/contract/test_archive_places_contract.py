@@ -148,7 +148,7 @@ async def test_a_new_mark_is_made_where_none_is(archive: Archive, disk: Disk) ->
     assert await archive.mark() == mark
 
 
-@pytest.mark.parametrize("instead", [None, mark_text(new_mark())])
+@pytest.mark.parametrize("instead", [None, mark_text(new_mark())], ids=["gone", "another"])
 async def test_where_the_mark_is_gone_nothing_is_written_and_nothing_believed_missing(
     archive: Archive, disk: Disk, instead: bytes | None
 ) -> None:

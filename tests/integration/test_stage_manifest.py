@@ -78,7 +78,7 @@ def test_a_sparse_file_is_read_whole(tmp_path: Path) -> None:
 def test_of_a_gz_the_lines_of_its_text_are_counted_and_the_file_is_hashed(
     tmp_path: Path, ending: str
 ) -> None:
-    whole = gzip.compress(b"id\n1\n2\n")
+    whole = gzip.compress(b"id\n1\n2\n", mtime=0)
     path = a_real_file(tmp_path, whole, NAME + ending)
     changes = read(task_of(path)).changes
     assert changes["record_count"] == 2
@@ -86,7 +86,7 @@ def test_of_a_gz_the_lines_of_its_text_are_counted_and_the_file_is_hashed(
     assert changes["archive_name"] == f"eLUX/traffic/{NAME}{ending}"
 
 
-@pytest.mark.parametrize("content", [b"", b"no gzip", gzip.compress(b"id\n1\n" * 99)[:-9]])
+@pytest.mark.parametrize("content", [b"", b"no gzip", gzip.compress(b"id\n1\n" * 99, mtime=0)[:-9]])
 def test_a_gz_that_does_not_decompress_whole_is_parked(tmp_path: Path, content: bytes) -> None:
     path = a_real_file(tmp_path, content, NAME + ".gz")
     with pytest.raises(PermanentError, match="does not decompress whole"):

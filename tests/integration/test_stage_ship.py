@@ -93,7 +93,7 @@ async def test_what_arrives_is_what_was_there(path: Path, content: bytes, compre
 @pytest.mark.parametrize("ending", [".gz", ".GZ", ".gZ"])
 async def test_a_gz_is_sent_as_it_is(path: Path, ending: str) -> None:
     gz = path.with_name(f"eLUX_1.csv{ending}")
-    gz.write_bytes(gzip.compress(CONTENT))
+    gz.write_bytes(gzip.compress(CONTENT, mtime=0))
     archive = FakeArchive()
     await ship(archive, registered(gz, archive_name=NAME))
     assert archive.files[NAME] == gz.read_bytes()
@@ -118,7 +118,7 @@ async def test_the_same_content_under_the_name_counts_as_shipped(path: Path) -> 
 
 async def test_the_same_text_compressed_by_other_hands_counts_as_shipped(path: Path) -> None:
     archive = FakeArchive()
-    archive.files[NAME] = gzip.compress(CONTENT, 9)
+    archive.files[NAME] = gzip.compress(CONTENT, 9, mtime=0)
     receipt = receipt_in(await ship(archive, registered(path)))
     assert list(archive.files) == [NAME]
     assert receipt.archive_name == NAME
@@ -133,9 +133,9 @@ async def test_the_same_text_compressed_by_other_hands_counts_as_shipped(path: P
     [
         b"",
         b"no gzip",
-        gzip.compress(b"other text"),
-        gzip.compress(CONTENT)[:-4],
-        gzip.compress(CONTENT) + gzip.compress(b"more"),
+        gzip.compress(b"other text", mtime=0),
+        gzip.compress(CONTENT, mtime=0)[:-4],
+        gzip.compress(CONTENT, mtime=0) + gzip.compress(b"more"),
     ],
     ids=["empty", "no gzip", "other text", "cut short", "more behind it"],
 )
@@ -277,7 +277,7 @@ async def test_local_content_that_changed_since_it_was_registered_is_never_publi
     path: Path, act: Callable[[Path], object], taken: bool
 ) -> None:
     archive = FakeArchive()
-    before = {NAME: gzip.compress(b"older")} if taken else {}
+    before = {NAME: gzip.compress(b"older", mtime=0)} if taken else {}
     archive.files = dict(before)
     file = registered(path)
     act(path)

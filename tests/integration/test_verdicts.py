@@ -27,7 +27,7 @@ def site(tmp_path: Path) -> Site:
     """A site on which one file was delivered, registered and shipped, and all is over."""
     site = Site(tmp_path)
     digest = site.book.put(NAME, TEXT)
-    archived(site, f"{NAME}.gz", gzip.compress(TEXT))
+    archived(site, f"{NAME}.gz", gzip.compress(TEXT, mtime=0))
     rows(site, "one.parquet", ("f1", "a.csv", digest, 2))
     with sqlite3.connect(site.places.ledger) as ledger:
         ledger.execute("CREATE TABLE files (path BLOB, stage, status, reason)")
@@ -90,14 +90,16 @@ def test_what_is_still_local_is_not_lost_but_left_over_in_the_end(site: Site) ->
     assert found(site.reader.in_the_end()) == {"left_over": 1}
 
 
-@pytest.mark.parametrize("content", [gzip.compress(b"one\n"), gzip.compress(TEXT)[:-3], b""])
+@pytest.mark.parametrize(
+    "content", [gzip.compress(b"one\n", mtime=0), gzip.compress(TEXT, mtime=0)[:-3], b""]
+)
 def test_half_a_copy_is_wrong_and_its_file_lost(site: Site, content: bytes) -> None:
     archived(site, f"{NAME}.gz", content)
     assert found(site.reader.now()) == {"lost": 1, "wrong": 1}
 
 
 def test_what_was_never_delivered_so_is_wrong(site: Site) -> None:
-    archived(site, "eLUX/cdr/b.csv.gz", gzip.compress(TEXT))
+    archived(site, "eLUX/cdr/b.csv.gz", gzip.compress(TEXT, mtime=0))
     assert found(site.reader.now()) == {"wrong": 1}
 
 
@@ -105,7 +107,7 @@ def test_a_copy_under_its_other_name_is_right_and_under_both_doubled(site: Site)
     other = site.places.archive / f"{NAME}.{the_digest(site)[:8]}.gz"
     (site.places.archive / f"{NAME}.gz").rename(other)
     assert found(site.reader.now()) == {}
-    archived(site, f"{NAME}.gz", gzip.compress(TEXT))
+    archived(site, f"{NAME}.gz", gzip.compress(TEXT, mtime=0))
     assert found(site.reader.now()) == {"doubled": 1}
 
 
@@ -116,7 +118,7 @@ def test_two_rows_of_a_file_are_doubled(site: Site) -> None:
 
 def test_two_rows_of_an_id_are_doubled_too(site: Site) -> None:
     digest = site.book.put("eLUX/cdr/b.csv", TEXT)
-    archived(site, "eLUX/cdr/b.csv.gz", gzip.compress(TEXT))
+    archived(site, "eLUX/cdr/b.csv.gz", gzip.compress(TEXT, mtime=0))
     rows(site, "two.parquet", ("f1", "b.csv", digest, 2))
     assert found(site.reader.now()) == {"doubled": 1}
 
