@@ -69,6 +69,31 @@ async def test_those_that_waited_longest_come_into_the_batch_first(ledger: Ledge
     assert await ledger.ask(reports.unbatched, 3) == (2, NOW - 1)
 
 
+async def test_a_burst_of_one_feed_leaves_the_others_their_share_of_a_batch(ledger: Ledger) -> None:
+    files = numbered(a_file(Stage.LOAD, feed="cdr/A", stage_since=NOW), 44)
+    few = [replace(file, feed="cdr/B", next_attempt_at=NOW + 1) for file in files[40:43]]
+    gone = replace(files[43], feed="no/more", stage_since=NOW - 9_999)
+    await plant(ledger, *files[:40], *few, gone)
+    feeds = ["cdr/A", "cdr/B", "cdr/C"]
+    first = await stored(ledger, await ledger.form_batch(12, NOW, feeds) or "")
+    assert len(first.members) == 12
+    assert {file.id for file in [*few, gone]} <= set(first.members)
+    second = await stored(ledger, await ledger.form_batch(12, NOW, feeds) or "")
+    assert len(second.members) == 12
+    assert not set(first.members) & set(second.members)
+
+
+async def test_with_more_feeds_than_a_batch_takes_the_oldest_come_first(ledger: Ledger) -> None:
+    files = [
+        a_file(Stage.LOAD, id=f"f{i}", feed=f"cdr/{i}", next_attempt_at=NOW - i) for i in range(6)
+    ]
+    await plant(
+        ledger, *(replace(f, path=f"/{f.id}", stage_since=f.next_attempt_at) for f in files)
+    )
+    batch = await stored(ledger, await ledger.form_batch(2, NOW, [f.feed for f in files]) or "")
+    assert batch.members == ("f5", "f4")
+
+
 async def test_only_waiting_files_without_a_batch_at_load_come_into_one(ledger: Ledger) -> None:
     right, parked, elsewhere, batched = numbered(a_file(Stage.LOAD), 4)
     await plant(

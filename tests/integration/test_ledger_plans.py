@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 FEEDS = ["traffic/eLUX", "traffic/SKYROAM"]
 CLAIM = verbs.Claim(stage=Stage.SHIP, limit=10, now=NOW, feeds=tuple(FEEDS), each=5)
-FORM = batch_verbs.FormBatch(max_files=10, now=NOW)
+FORM = batch_verbs.FormBatch(max_files=10, now=NOW, feeds=tuple(FEEDS))
 PARKED = reports.Wanted(status=Status.PARKED, limit=10)
 FILE = a_file(Stage.MANIFEST)
 INCIDENT = Incident(
@@ -48,7 +48,12 @@ ASKED: dict[str, tuple[Callable[..., Any], tuple[Any, ...], set[str]]] = {
     "due_settle_without": (reports.due_settle, (NOW, 10, FEEDS), {"files_due"}),
     "next_settle": (reports.next_settle, (FEEDS,), {"files_due"}),
     "unbatched": (reports.unbatched, (10,), {"files_unbatched"}),
-    "form_batch": (batch_verbs.form_batch, ([FORM],), {"files_unbatched"}),
+    "loads_at_hand": (reports.loads_at_hand, (NOW,), {"batches_open"}),
+    "form_batch": (
+        batch_verbs.form_batch,
+        ([FORM],),
+        {"files_unbatched", "files_due_by_feed", "sqlite_autoindex_batches_1"},
+    ),
     "claim_batch": (
         batch_verbs.claim_batch,
         ([batch_verbs.ClaimBatch(stage=Stage.LOAD, now=NOW)],),

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 from sqlalchemy.exc import DatabaseError
 
 from backupd.config.sections import BatchSection
+from backupd.core import moves
 from backupd.core.errors import DependencyDownError, RewindError, TransientError
 from backupd.core.stages import Stage, Status
 from backupd.ledger import incident_reports, reports
@@ -239,6 +241,25 @@ async def test_a_full_batch_waits_for_nothing(bench: Bench) -> None:
     former = BatchFormer(bench.shop, BatchSection(max_files=16, max_wait=3600), _no)
     async with bench.at_work(former.run()):
         await bench.until(lambda files: sum(file.batch_id is not None for file in files) == 16)
+
+
+async def test_few_batches_are_formed_ahead_and_one_that_failed_counts_for_none(
+    bench: Bench,
+) -> None:
+    await plant(bench.ledger, *to_load(20))
+    former = BatchFormer(bench.shop, BatchSection(max_files=4, max_wait=3600), _no)
+    async with bench.at_work(former.run()):
+        await bench.until(lambda files: sum(file.batch_id is not None for file in files) == 8)
+        await bench.take_turns()
+        assert len(await open_batches(bench.ledger)) == 2
+        claimed = await bench.ledger.claim_batch(Stage.LOAD, bench.now())
+        assert claimed is not None
+        failed = moves.batch_failed(claimed, TransientError("no"), bench.now(), QUICK)
+        later = replace(failed, changes={**failed.changes, "next_attempt_at": bench.now() + 3600})
+        await bench.ledger.move_batch(later)
+        await bench.until(lambda files: sum(file.batch_id is not None for file in files) == 12)
+        await bench.take_turns()
+    assert len(await open_batches(bench.ledger)) == 3
 
 
 async def test_a_ledger_that_cannot_be_read_stops_the_lane_and_burns_no_attempt(

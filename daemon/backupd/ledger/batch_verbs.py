@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from backupd.core.records import Batch, BatchMove, new_id
 from backupd.core.stages import Stage, Status
 from backupd.ledger import row_count_verbs
+from backupd.ledger.feed_shares import first_of_feeds, of_feeds
 from backupd.ledger.refresh_verbs import owe
 from backupd.ledger.rows import batch_of
 from backupd.ledger.schema import batch_members, batches, events, files
@@ -21,10 +22,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FormBatch:
-    """Ask for one batch of the files that have waited longest for one."""
+    """Ask for one batch: a share for each of the feeds, the rest for who has waited longest."""
 
     max_files: int
     now: float
+    feeds: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,18 +63,28 @@ def members_of(connection: sa.Connection, batch_id: str) -> list[str]:
 
 
 def _form(connection: sa.Connection, wish: FormBatch) -> str | None:
-    query = (
-        sa.select(files.c.id)
-        .where(
-            files.c.stage == sa.literal_column("'load'"),
-            files.c.status == sa.literal_column("'waiting'"),
-            files.c.batch_id.is_(None),
-        )
-        .order_by(files.c.stage_since)
-        .limit(wish.max_files)
-    )
-    members = list(connection.execute(query).scalars())
+    share = max(1, wish.max_files // max(1, len(wish.feeds)))
+    fair = connection.execute(_FAIR, of_feeds(wish.feeds, share, at_most=wish.max_files)).scalars()
+    oldest = connection.execute(_OLDEST, {"at_most": wish.max_files}).scalars()
+    members = [*dict.fromkeys([*fair, *oldest])][: wish.max_files]
     return _make(connection, members, wish.now) if members else None
+
+
+def _unbatched(of: sa.FromClause) -> list[sa.ColumnElement[bool]]:
+    return [of.c.stage == sa.literal_column("'load'"), of.c.batch_id.is_(None)]
+
+
+_FAIR = (
+    sa.select(files.c.id)
+    .where(sa.literal_column("files.rowid").in_(first_of_feeds(_unbatched)))
+    .order_by(files.c.stage_since)
+)
+_OLDEST = (
+    sa.select(files.c.id)
+    .where(*_unbatched(files), files.c.status == sa.literal_column("'waiting'"))
+    .order_by(files.c.stage_since)
+    .limit(sa.bindparam("at_most"))
+)
 
 
 def _make(connection: sa.Connection, members: Sequence[str], now: float) -> str:

@@ -312,9 +312,15 @@ class Ledger:
 
     # -- batches -------------------------------------------------------------------------------
 
-    async def form_batch(self, max_files: int, now: float) -> str | None:
-        """Make a batch of the files that have waited longest; None where none waits."""
-        wish = batch_verbs.FormBatch(max_files=max_files, now=now)
+    async def form_batch(
+        self, max_files: int, now: float, feeds: Collection[str] = ()
+    ) -> str | None:
+        """Make a batch of the files that have waited longest; None where none waits.
+
+        Each of `feeds` has a share of it first, so that a burst of one does not keep the others
+        waiting.
+        """
+        wish = batch_verbs.FormBatch(max_files=max_files, now=now, feeds=tuple(feeds))
         (batch_id,) = await self._writer.apply(batch_verbs.form_batch, [wish])
         if batch_id is not None:
             self.wake(Stage.LOAD)

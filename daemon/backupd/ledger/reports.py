@@ -316,6 +316,17 @@ def _time(value: object) -> float | None:
     return value if isinstance(value, float) else None
 
 
+def loads_at_hand(connection: sa.Connection, now: float) -> int:
+    """Count the batches in load, without those that failed and are not due again yet."""
+    query = sa.select(sa.func.count()).where(
+        batches.c.stage == Stage.LOAD,
+        batches.c.done_at.is_(None),
+        batches.c.status.in_([Status.WAITING, Status.RUNNING]),
+        sa.or_(batches.c.attempts == 0, batches.c.next_attempt_at <= now),
+    )
+    return int(connection.execute(query).scalar_one())
+
+
 def unbatched(connection: sa.Connection, limit: int) -> tuple[int, float | None]:
     """Return how many files wait for a batch (counted up to `limit`), and since when the oldest."""
     waiting = (

@@ -6,7 +6,6 @@ still stands as the mover saw it.
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from dataclasses import dataclass, replace
 from functools import cache
@@ -17,6 +16,7 @@ import sqlalchemy as sa
 from backupd.core.moves import requeued
 from backupd.core.records import Event, FileRecord, Move
 from backupd.core.stages import Stage, Status
+from backupd.ledger.feed_shares import first_of_feeds, of_feeds
 from backupd.ledger.prepared import Prepared
 from backupd.ledger.rows import file_of, file_values, in_chunks, receipt_row
 from backupd.ledger.schema import events, files, receipts
@@ -219,39 +219,18 @@ def _claim(connection: sa.Connection, item: Claim) -> list[FileRecord]:
     wish = {
         "of_stage": item.stage,
         "by": item.now,
-        "feeds": json.dumps(item.feeds),
-        "each": item.each,
-        "at_most": item.limit,
+        **of_feeds(item.feeds, item.each, at_most=item.limit),
     }
     claimed = [file_of(row) for row in connection.execute(_CLAIM, wish)]
     record(connection, (started(file, item.now) for file in claimed))
     return claimed
 
 
-# Each feed's first ones are looked up by themselves: that is a look into the index, however many of
-# another feed wait.
-_wanted = sa.func.json_each(sa.bindparam("feeds")).table_valued("value", name="wanted")
-_first = files.alias("first")
-_due = files.alias("due")
-_FIRST_OF_FEED: sa.Select[Any] = (
-    sa.select(sa.literal_column("first.rowid"))
-    .select_from(_first)
-    .where(
-        _first.c.stage == sa.bindparam("of_stage"),
-        _first.c.status == sa.literal_column("'waiting'"),
-        _first.c.feed == _wanted.c.value,
-        _first.c.next_attempt_at <= sa.bindparam("by"),
-    )
-    .order_by(_first.c.next_attempt_at)
-    .limit(sa.bindparam("each"))
-    .correlate(_wanted)
-)
-_DUE: sa.Select[Any] = (
-    sa.select(sa.literal_column("due.rowid"))
-    .select_from(_wanted)
-    .join(_due, sa.literal_column("due.rowid").in_(_FIRST_OF_FEED))
-    .order_by(_due.c.next_attempt_at)
-    .limit(sa.bindparam("at_most"))
+_DUE = first_of_feeds(
+    lambda due: [
+        due.c.stage == sa.bindparam("of_stage"),
+        due.c.next_attempt_at <= sa.bindparam("by"),
+    ]
 )
 
 # Built once: to build it takes longer than to run it.

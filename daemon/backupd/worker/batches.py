@@ -32,11 +32,15 @@ log = structlog.get_logger()
 
 DEPENDENCY = "warehouse"
 LATE = 600.0  # seconds; what was cancelled and goes on all the same has ended by then
+_AHEAD = 2  # batches that wait for their load or are at it
 _TRIES = 2  # of a batch that went through: its load and its merge
 
 
 class BatchFormer:
-    """Makes batches: of `max_files`, or smaller ones when waiting for more makes no sense."""
+    """Makes batches: of `max_files`, or smaller ones when waiting for more makes no sense.
+
+    Never many ahead: what comes in meanwhile, of whatever feed, is in the next one.
+    """
 
     def __init__(
         self, shop: Shop, section: BatchSection, nothing_can_join: Callable[[], Awaitable[bool]]
@@ -55,16 +59,25 @@ class BatchFormer:
 
     async def _form(self) -> float | None:
         """Form what is due; return when to look again."""
-        ledger, section = self._shop.ledger, self.section
-        waiting, oldest = await ledger.ask(reports.unbatched, section.max_files)
-        while oldest is not None:
-            ripe_at = oldest + section.max_wait
-            full = waiting >= section.max_files
-            if not full and ripe_at > self._shop.now() and not await self._nothing_can_join():
+        while await self._loads_at_hand() < _AHEAD:
+            ripe_at = await self._ripe_at()
+            if ripe_at is None or ripe_at > self._shop.now():
                 return ripe_at
-            await ledger.form_batch(section.max_files, self._shop.now())
-            waiting, oldest = await ledger.ask(reports.unbatched, section.max_files)
+            max_files, feeds = self.section.max_files, self._shop.feeds
+            await self._shop.ledger.form_batch(max_files, self._shop.now(), feeds)
         return None
+
+    async def _loads_at_hand(self) -> int:
+        return await self._shop.ledger.ask(reports.loads_at_hand, self._shop.now())
+
+    async def _ripe_at(self) -> float | None:
+        """Return when the next batch is to be formed; None where no file waits for one."""
+        waiting, oldest = await self._shop.ledger.ask(reports.unbatched, self.section.max_files)
+        if oldest is None:
+            return None
+        if waiting >= self.section.max_files or await self._nothing_can_join():
+            return oldest
+        return oldest + self.section.max_wait
 
 
 class BatchLane:
