@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from backupd.warehouse.hive_connection import Connection
     from backupd.warehouse.hive_sql import TableSql
 
-_NAMED = 500  # ids in one statement; for more of one date the whole partition is read
+_NAMED = 500  # ids in one statement, which is all that is asked for: a partition may be immense
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +33,9 @@ class HiveRows:
             wanted[key.file_date].add(key.file_id)
         found: Counter[str] = Counter()
         for date, ids in wanted.items():
-            among = ids if len(ids) <= _NAMED else ()
-            found.update(file_id for file_id in self.ids(date, among) if file_id in ids)
+            named = sorted(ids)
+            for at in range(0, len(named), _NAMED):
+                found.update(self.ids(date, named[at : at + _NAMED]))
         return found
 
     def ids(self, date: str, among: Collection[str] = ()) -> list[str]:
