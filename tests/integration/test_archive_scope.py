@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from backupd.archive import canary, open_archive
+from backupd.archive import canary, open_archive, scope
 from backupd.archive.scope import Scope
 from backupd.carrier.wire import Orders
 from backupd.carrier.works import Works
@@ -128,17 +128,31 @@ async def test_a_directory_that_takes_nothing_is_down(
     there.rename(tmp_path / "aside")
     there.write_text("in the way")
     directory = next(each for each in HOMES if each.startswith(place))
-    scope = Scope(archive, HOMES)
+    found = Scope(archive, HOMES)
     with pytest.raises(DependencyDownError) as caught:
-        await scope.within(directory, Refused(9, error))
+        await found.within(directory, Refused(9, error))
     assert caught.value.dependency == down
     if place:
         with pytest.raises(DependencyDownError) as caught:
-            await scope.demand(place)
+            await found.demand(place)
         assert caught.value.dependency == down
         there.unlink()
         (tmp_path / "aside").rename(there)
-        await scope.demand(place)
+        await found.demand(place)
+
+
+async def test_what_is_mended_in_the_middle_of_a_look_is_not_down(
+    archive: Archive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked_at = []
+
+    async def refused_once(archive: Archive, directory: str) -> RefusedError | None:
+        looked_at.append(directory)
+        return PLAIN if len(looked_at) == 1 else await canary.refusal(archive, directory)
+
+    monkeypatch.setattr(scope, "refusal", refused_once)
+    assert await Scope(archive, HOMES).within("pair/a", Refused(1, PLAIN)) == "done"
+    assert looked_at == ["pair/a", "pair/b", "pair/a"]
 
 
 @pytest.mark.parametrize("left", [".canary.{0}.part", "..canary.{0}.part.{0}.part"])

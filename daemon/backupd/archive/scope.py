@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _SURE_AFTER = 3  # looks, or tries: what else is open changes from one to the next
+_TWICE = 2  # looks, where what else is open cannot be why
 _TRIES = 15  # of a file while others are refused too: each time fewer of them are let in
 
 
@@ -105,14 +106,13 @@ class Scope:
         return {each: await self._find(each, outcomes) for each in directories}
 
     async def _find(self, directory: str, outcomes: Outcomes) -> Finding | None:
-        """Look; again where it may be a matter of what else is open: that changes."""
-        found = await self._find_once(directory, outcomes)
-        for _ in range(_SURE_AFTER - 1):
-            if found is None or not found.down or not found.refused.load:
-                break
+        """Look; again where others take files, for that may have changed during the look."""
+        found, looks = await self._find_once(directory, outcomes), 1
+        while found and found.down and looks < (_SURE_AFTER if found.refused.load else _TWICE):
             again = await self._find_once(directory, {})
             if again is None or again.down != found.down:
                 return again
+            looks += 1
         return found
 
     async def _find_once(self, directory: str, outcomes: Outcomes) -> Finding | None:
