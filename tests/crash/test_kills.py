@@ -110,20 +110,6 @@ def kill_during_faults_of_the_server(site: CrashSite) -> None:
     site.kill_once(shipped, server_restarted)
 
 
-@pytest.mark.parametrize("seed", [1])
-@pytest.mark.parametrize("server", ["directory", "sftp"], indirect=True)
-def test_killed_at_every_kind_of_moment(site: CrashSite) -> None:
-    kill_at_every_kind_of_moment(site)
-    site.run_to_the_end()
-
-
-@pytest.mark.parametrize("seed", [2])
-@pytest.mark.parametrize("server", ["sftp"], indirect=True)
-def test_killed_while_the_server_fails(site: CrashSite) -> None:
-    kill_during_faults_of_the_server(site)
-    site.run_to_the_end()
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [11, 12])
 @pytest.mark.parametrize("server", ["directory", "sftp"], indirect=True)

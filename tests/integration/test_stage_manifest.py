@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gzip
 import hashlib
 import os
@@ -271,8 +272,8 @@ def put(kind: str, path: Path) -> None:
         case "directory":
             path.mkdir()
         case "socket":
-            with socket.socket(socket.AF_UNIX) as bound:
-                bound.bind(str(path))
+            with socket.socket(socket.AF_UNIX) as bound, contextlib.chdir(path.parent):
+                bound.bind(path.name)  # a whole path may be too long
         case "device":
             subprocess.run(["mknod", path, "c", "1", "5"], check=True)  # endless zeros
 
