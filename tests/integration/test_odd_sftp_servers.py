@@ -57,7 +57,21 @@ async def test_the_probe_compares_the_servers_clock_with_ours(
     odd.clock_ahead = ahead
     (clock,) = [line for line in await archive.probe([""]) if line.subject == "archive clock"]
     assert clock.ok is ok
-    assert not list(tmp_path.rglob("*clock*"))
+    assert not list(tmp_path.rglob("*probe*"))
+
+
+@pytest.mark.parametrize(
+    ("most", "told"),
+    [(None, ["32 can be open at once"]), (5, ["5 can be open at once, no more: Failure"]), (0, [])],
+)
+async def test_the_probe_tells_how_many_files_can_be_open_at_once(
+    archive: Archive, odd: type[OddServer], tmp_path: Path, most: int | None, told: list[str]
+) -> None:
+    await met(archive)
+    odd.most_open = most
+    lines = [line for line in await archive.probe([""]) if line.subject == "archive open files"]
+    assert [line.detail.partition(";")[0] for line in lines if line.ok] == told
+    assert not list(tmp_path.rglob("*probe*"))
 
 
 @pytest.mark.parametrize(

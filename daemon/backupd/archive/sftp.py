@@ -18,7 +18,7 @@ from backupd.archive.sftp_directories import Directories
 from backupd.archive.sftp_errors import explaining
 from backupd.archive.sftp_look import look, size_of_file
 from backupd.archive.sftp_names import Names
-from backupd.archive.sftp_probe import probe_clock, probe_server
+from backupd.archive.sftp_probe import probe_clock, probe_open_files, probe_server
 from backupd.archive.sftp_read import read_blocks, read_short
 from backupd.archive.sftp_upload import SftpUpload
 from backupd.core.errors import (
@@ -177,9 +177,12 @@ class SftpArchive:
         if not all(line.ok for line in server):
             return server
         marked = await self._mark.probe(expected)
+        if not marked.ok:
+            return [*server, marked]
+        open_files = await probe_open_files(self._links, self._root)
         tried = await probe_place(self, marked, directories, shows_up)
-        clock = await probe_clock(self._links, self._root) if marked.ok else []
-        return [*server, marked, *tried, *clock]
+        clock = await probe_clock(self._links, self._root)
+        return [*server, *open_files, marked, *tried, *clock]
 
     async def aclose(self) -> None:
         """See the port."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from contextlib import suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import TYPE_CHECKING
 
 import asyncssh
@@ -16,11 +16,15 @@ from backupd.core.errors import BackupdError
 from backupd.core.ports import Probe
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from backupd.archive.connection import Link
     from backupd.archive.links import Links
     from backupd.archive.remote_hash import RemoteHashes
 
 CONNECTION = "archive connection"
+OPEN_FILES = "archive open files"
+_MANY = 32  # as many as are sent at once where the config does not say otherwise
 
 
 async def probe_server(links: Links, hashes: RemoteHashes, root: str, verify: str) -> list[Probe]:
@@ -37,23 +41,45 @@ async def probe_server(links: Links, hashes: RemoteHashes, root: str, verify: st
         return [Probe(CONNECTION, ok=False, detail=str(error), hint=error.hint)]
 
 
+async def probe_open_files(links: Links, root: str) -> list[Probe]:
+    """Open files beside each other until one is refused; tell how many it was.
+
+    Where none can be opened, the lines of the directories say why.
+    """
+    async with AsyncExitStack() as stack:
+        for number in range(_MANY):
+            try:
+                await stack.enter_async_context(_new_file(await links.take(), root))
+            except asyncssh.SFTPError as error:
+                detail = f"{number} can be open at once, no more: {error.reason}; the rest wait"
+                return [Probe(OPEN_FILES, ok=True, detail=detail)] if number else []
+    return [Probe(OPEN_FILES, ok=True, detail=f"{_MANY} can be open at once")]
+
+
 async def probe_clock(links: Links, root: str) -> list[Probe]:
     """Compare the server's clock with ours, by the time that it gives a new file.
 
     Where none can be made, the lines of the directories say why.
     """
-    link = await links.take()
-    path = encode(f"{root.rstrip('/')}/.backupd-clock.{secrets.token_hex(8)}.part")
     with suppress(asyncssh.SFTPError):
-        handle = await link.ask(link.sftp.open(path, CREATE, encoding=None))
-        try:
+        link = await links.take()
+        async with _new_file(link, root) as handle:
             found = await link.ask(handle.stat())
-            await link.ask(handle.close())
-        finally:
-            await link.ask(link.sftp.remove(path))
         if found.mtime is not None:
             return [compared("archive", found.mtime, time.time())]
     return []
+
+
+@asynccontextmanager
+async def _new_file(link: Link, root: str) -> AsyncIterator[asyncssh.SFTPClientFile]:
+    """An open file of our own, closed and removed in the end. Raises asyncssh.SFTPError."""
+    path = encode(f"{root.rstrip('/')}/.backupd-probe.{secrets.token_hex(8)}.part")
+    handle = await link.ask(link.sftp.open(path, CREATE, encoding=None))
+    try:
+        yield handle
+        await link.ask(handle.close())
+    finally:
+        await link.ask(link.sftp.remove(path))
 
 
 async def _free_space(link: Link, root: str) -> str:
