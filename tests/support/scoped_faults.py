@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import gzip
 import os
 import socket
+import stat
 import subprocess
+import threading
 import zlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -22,6 +25,7 @@ _TERABYTE = 1 << 40
 _EMPTY_MEMBERS = 400_000
 _BURST = 300
 _CROWD = 150
+_FROM_LINE_TO_LINE = 0.02  # seconds: a fifth of what a file has to be at rest for
 
 
 @dataclass(frozen=True)
@@ -87,6 +91,15 @@ def a_full_disk(site: TenFeeds, feed: str, _: random.Random) -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def a_disk_without_inodes(site: TenFeeds, feed: str, _: random.Random) -> Iterator[None]:
+    place = site.archive_of(feed)
+    space = os.statvfs(place)
+    _remount(place, f"nr_inodes={space.f_files - space.f_ffree}")
+    yield
+    _remount(place, f"nr_inodes={space.f_files}")
+
+
+@contextlib.contextmanager
 def _ballast(place: Path, free: int) -> Iterator[None]:
     space = os.statvfs(place)
     ballast = place / ".ballast"
@@ -113,6 +126,12 @@ def an_inbox_that_is_gone(site: TenFeeds, feed: str, _: random.Random) -> Iterat
 
 
 @contextlib.contextmanager
+def an_inbox_that_is_a_file(site: TenFeeds, feed: str, _: random.Random) -> Iterator[None]:
+    with _instead_of_the_inbox(site, feed, lambda path: path.write_text("a file")):
+        yield
+
+
+@contextlib.contextmanager
 def an_inbox_that_is_a_link(site: TenFeeds, feed: str, _: random.Random) -> Iterator[None]:
     elsewhere = site.root / "private"
     elsewhere.mkdir(exist_ok=True)
@@ -132,8 +151,7 @@ def _instead_of_the_inbox(
     inbox.rename(aside)
     put(inbox)
     yield
-    if inbox.is_symlink():
-        inbox.unlink()
+    inbox.unlink(missing_ok=True)
     aside.rename(inbox)
     site.silent.discard(feed)
 
@@ -161,6 +179,21 @@ def a_gzip_of_nothing(site: TenFeeds, feed: str, _: random.Random) -> Iterator[N
     yield
 
 
+@contextlib.contextmanager
+def a_gzip_that_is_cut(site: TenFeeds, feed: str, rng: random.Random) -> Iterator[None]:
+    with standing(
+        site.inbox_of(feed) / "cut.csv.gz",
+        lambda path: path.write_bytes(gzip.compress(rng.randbytes(5_000))[:-100]),
+    ):
+        yield
+
+
+def a_socket(site: TenFeeds, feed: str, _: random.Random) -> AbstractContextManager[None]:
+    return standing(
+        site.inbox_of(feed) / "socket.csv", lambda path: os.mknod(path, stat.S_IFSOCK | 0o600)
+    )
+
+
 def a_named_pipe(site: TenFeeds, feed: str, _: random.Random) -> AbstractContextManager[None]:
     return standing(site.inbox_of(feed) / "pipe.csv", os.mkfifo)
 
@@ -180,6 +213,24 @@ def a_writer_that_pauses(site: TenFeeds, feed: str, _: random.Random) -> Iterato
         yield
         file.write(b"second\n")
         site.book.put(f"{feed}/cdr/{name}", b"first\nsecond\n")
+
+
+@contextlib.contextmanager
+def a_writer_that_goes_on(site: TenFeeds, feed: str, _: random.Random) -> Iterator[None]:
+    """Append by a new descriptor each time: between two lines, nobody has it open."""
+    path, ended = site.inbox_of(feed) / "growing.csv", threading.Event()
+
+    def write() -> None:
+        while not ended.wait(_FROM_LINE_TO_LINE):
+            with path.open("ab") as file:
+                file.write(b"one more line\n")
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    yield
+    ended.set()
+    writer.join()
+    site.book.put(f"{feed}/cdr/{path.name}", path.read_bytes())
 
 
 @contextlib.contextmanager
@@ -214,14 +265,19 @@ ALL = [
     Fault("a link in the archive directory's place", a_link_in_its_place, "archive archive:"),
     Fault("a read-only archive disk", a_read_only_disk, "archive archive:"),
     Fault("a full archive disk", a_full_disk, "archive archive:"),
+    Fault("an archive disk without inodes", a_disk_without_inodes, "archive archive:"),
     Fault("a file larger than the room", a_file_larger_than_the_room, "archive room"),
     Fault("an inbox that is gone", an_inbox_that_is_gone, "feed feed:"),
+    Fault("an inbox that is a file", an_inbox_that_is_a_file, "feed feed:"),
     Fault("an inbox that is a link", an_inbox_that_is_a_link, "feed feed:"),
     Fault("a sparse file", a_sparse_file, refuses=True),
     Fault("a gzip of nothing", a_gzip_of_nothing),
+    Fault("a gzip that is cut", a_gzip_that_is_cut, refuses=True),
+    Fault("a socket", a_socket, "untaken "),
     Fault("a named pipe", a_named_pipe, "untaken "),
     Fault("a link that matches", a_link_that_matches, "untaken "),
     Fault("a writer that pauses", a_writer_that_pauses),
+    Fault("a writer that goes on", a_writer_that_goes_on),
     Fault("a burst", a_burst),
     Fault("a name that cannot be taken", a_name_that_cannot_be_taken, refuses=True),
     Fault("a crowd that never asks", a_crowd_that_never_asks),
