@@ -4,9 +4,12 @@ PYTHON ?=
 ARGS ?=
 FAULTS ?=
 FAULTS_SEED ?= 1
+PARALLEL ?= $(shell echo $$(($$(nproc) + 1)))
 export VENV PYTHON
 
 SETUP := @packaging/setup.sh
+PYTEST = $(VENV)/bin/python -m pytest
+AT_ONCE = -n $(PARALLEL) --dist worksteal
 AS_ROOT = $(if $(filter 0,$(shell id -u)),,sudo)
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-slow test-hadoop test-system test-faults check bench bench-hive deb lock clean
@@ -16,6 +19,7 @@ help:  ## List the targets
 	@echo
 	@echo "FAULTS_SEED=7 gives test-faults other random numbers."
 	@echo "ARGS='...' is handed on; VENV and PYTHON choose the environment and its interpreter."
+	@echo "PARALLEL=0 runs the tests of test and test-slow one after the other, as --pdb needs it."
 
 demo:  ## Watch realistic backup files go through every stage
 	$(SETUP) demo
@@ -23,27 +27,27 @@ demo:  ## Watch realistic backup files go through every stage
 
 test:  ## Run the tests (ARGS='-k ship -x'), without the slow ones
 	$(SETUP) test
-	@$(VENV)/bin/python -m pytest -m 'not slow and not hadoop and not system and not faults' $(ARGS)
+	@$(PYTEST) $(AT_ONCE) -m 'not slow and not hadoop and not system and not faults' $(ARGS)
 
 test-slow:  ## Run the tests that take minutes: hundreds of kills
 	$(SETUP) test
-	@$(VENV)/bin/python -m pytest -m slow $(ARGS)
+	@$(PYTEST) $(AT_ONCE) -m slow $(ARGS)
 
 test-hadoop:  ## Run the tests against a real HDFS and Hive (Java 17, Maven; 280 MiB of jars, once)
 	$(SETUP) hadoop
-	@$(VENV)/bin/python -m pytest -m hadoop $(ARGS)
+	@$(PYTEST) -m hadoop $(ARGS)
 
 test-system:  ## Try service and package under a real systemd, as root, and the alerting rules
 	$(SETUP) system
 	@packaging/deb.sh
 	@packaging/test-rules.sh
 	@$(AS_ROOT) env PYTHONDONTWRITEBYTECODE=1 \
-		$(VENV)/bin/python -m pytest -m system -p no:cacheprovider $(ARGS)
+		$(PYTEST) -m system -p no:cacheprovider $(ARGS)
 
 test-faults:  ## Campaigns of kills, power cuts, races and the like, as root (FAULTS=long: hours)
 	$(SETUP) faults
 	@$(AS_ROOT) env PYTHONDONTWRITEBYTECODE=1 FAULTS=$(FAULTS) FAULTS_SEED=$(FAULTS_SEED) \
-		$(VENV)/bin/python -m pytest -m faults -p no:cacheprovider $(ARGS)
+		$(PYTEST) -m faults -p no:cacheprovider $(ARGS)
 
 check:  ## Check format, lint, types, walls, dead code
 	$(SETUP) test
