@@ -6,6 +6,7 @@ import logging
 import os
 import socket
 import sys
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
@@ -83,6 +84,15 @@ def test_fields_are_lines_and_those_with_more_lines_tell_their_length() -> None:
     assert journal.datagram([b"MESSAGE=" + text]) == b"MESSAGE\n" + length + text + b"\n"
 
 
+@contextmanager
+def output_to(address: str) -> Iterator[Output]:
+    way = journal.Journal(address)
+    output = Output(way)
+    yield output
+    output.end(30)
+    way._socket.close()
+
+
 @pytest.fixture
 def journald(tmp_path: Path) -> Iterator[socket.socket]:
     """What entries are sent to. It reads none by itself."""
@@ -92,48 +102,43 @@ def journald(tmp_path: Path) -> Iterator[socket.socket]:
 
 
 def test_our_lines_and_those_of_libraries_become_entries(journald: socket.socket) -> None:
-    output = Output(journal.Journal(journald.getsockname()))
-    journal.JournalLogger(output.put).info(event="ours", level="info")
-    journal.JournalHandler(output.put).emit(logging.makeLogRecord({"msg": "a library's"}))
-    assert journald.recv(65536).startswith(b"MESSAGE=ours\n")
-    assert journald.recv(65536).startswith(b"MESSAGE=a library's\n")
-    output.end(30)
+    with output_to(journald.getsockname()) as output:
+        journal.JournalLogger(output.put).info(event="ours", level="info")
+        journal.JournalHandler(output.put).emit(logging.makeLogRecord({"msg": "a library's"}))
+        assert journald.recv(65536).startswith(b"MESSAGE=ours\n")
+        assert journald.recv(65536).startswith(b"MESSAGE=a library's\n")
 
 
 def test_an_entry_of_any_size_arrives(journald: socket.socket) -> None:
-    output = Output(journal.Journal(journald.getsockname()))
-    entry = b"MESSAGE=" + b"x" * 1_500_000 + b"\n"
-    output.put(entry)
-    nothing, (file,), *_ = socket.recv_fds(journald, 65536, 1)
-    assert nothing == b""
-    with os.fdopen(file, "rb") as sent:
-        assert os.pread(sent.fileno(), len(entry) + 1, 0) == entry
-        with pytest.raises(PermissionError):  # journald takes none that could still be changed
-            os.pwrite(file, b"y", 0)
-    output.end(30)
+    with output_to(journald.getsockname()) as output:
+        entry = b"MESSAGE=" + b"x" * 1_500_000 + b"\n"
+        output.put(entry)
+        nothing, (file,), *_ = socket.recv_fds(journald, 65536, 1)
+        assert nothing == b""
+        with os.fdopen(file, "rb") as sent:
+            assert os.pread(sent.fileno(), len(entry) + 1, 0) == entry
+            with pytest.raises(PermissionError):  # journald takes none that could still be changed
+                os.pwrite(file, b"y", 0)
 
 
 def test_a_journal_that_is_stopped_holds_nobody_up_and_gets_all_when_it_goes_on(
     journald: socket.socket,
 ) -> None:
-    output = Output(journal.Journal(journald.getsockname()))
-    sent = [b"MESSAGE=%d\n" % number for number in range(5_000)]  # the kernel keeps far fewer
-    for line in sent:
-        output.put(line)
-    assert [journald.recv(65536) for _ in sent] == sent
-    output.end(30)
+    with output_to(journald.getsockname()) as output:
+        sent = [b"MESSAGE=%d\n" % number for number in range(5_000)]  # the kernel keeps far fewer
+        for line in sent:
+            output.put(line)
+        assert [journald.recv(65536) for _ in sent] == sent
 
 
 def test_entries_that_no_journal_takes_are_counted_and_told_of_later(tmp_path: Path) -> None:
-    output = Output(journal.Journal(str(tmp_path / "socket")))
-    with capture_logs() as logs:
+    with capture_logs() as logs, output_to(str(tmp_path / "socket")) as output:
         output.put(b"MESSAGE=lost\n")
         until(lambda: output.lost == 1, lambda: str(output.lost))
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listening:
             listening.bind(str(tmp_path / "socket"))
             output.put(b"MESSAGE=arrives\n")
             assert listening.recv(65536) == b"MESSAGE=arrives\n"
-            output.end(30)
     (told,) = logs
     assert (told["event"], told["lines_so_far"]) == ("log lines were lost", 1)
 
