@@ -101,6 +101,8 @@ class Supervisor:
         self._leave_within = leave_within
         self.successor: Config | None = None
         self._reread = reread
+        self._is_to_reread = False
+        self._rereading: asyncio.Task[None] | None = None
         self._config = config
         self._ledger = ledger
         self._reading = Shares(config.concurrency.manifest)
@@ -155,6 +157,8 @@ class Supervisor:
         async with AsyncExitStack() as stack:
             self._listen_to_signals(stack)  # to the very end, when a successor may stand ready
             await self._live(once=once)
+            if self._rereading is not None and not self._is_ending():
+                await asyncio.wait([self._rereading])  # it may give another successor
             if self._status_file:
                 await self._status_file.write()
             all_done = await self._ledger.ask(reports.not_done) == 0
@@ -222,21 +226,36 @@ class Supervisor:
             stack.callback(loop.remove_signal_handler, signal.SIGHUP)
 
     def _reload(self, reread: Callable[[], Config]) -> None:
-        """Make way for a supervisor with the new config; with mistakes in it the old one stays."""
+        """Have the config read anew; once more where that is under way: it may have changed."""
         if self._is_ending():
             return
         self._systemd.reloading()
-        try:
-            config = reread()
-            _refuse_other_ledger(config, self._config)
-        except ConfigMistakes as mistakes:
-            self._refuse(mistakes)
-            return
-        log.info("reloading the config")
-        self.successor = config
-        self.stop()
+        self._is_to_reread = True
+        if self._rereading is None or self._rereading.done():
+            self._rereading = asyncio.create_task(self._read_anew(reread))
+
+    async def _read_anew(self, reread: Callable[[], Config]) -> None:
+        """Read it in a thread: a directory that it names may keep it waiting."""
+        while self._is_to_reread:
+            self._is_to_reread = False
+            try:
+                config = await asyncio.to_thread(reread)
+                _refuse_other_ledger(config, self._config)
+            except ConfigMistakes as mistakes:
+                self._refuse(mistakes)
+            else:
+                self._make_way_for(config)
+
+    def _make_way_for(self, config: Config) -> None:
+        if not self._is_ending():
+            log.info("reloading the config")
+            self.successor = config
+            self.stop()
 
     def _refuse(self, mistakes: ConfigMistakes) -> None:
+        """Keep the old config."""
+        if self._is_ending():
+            return
         for mistake in mistakes.mistakes:
             log.error("config not reloaded: it has a mistake", mistake=str(mistake))
         self._amiss = [f"the new config was refused, mistakes: {len(mistakes.mistakes)}"]

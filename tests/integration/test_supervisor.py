@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import threading
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -320,6 +321,32 @@ async def test_a_stop_is_heard_while_it_makes_way_for_its_successor(
         signal.raise_signal(signal.SIGHUP)
         assert await running
     assert supervisor.successor is None
+
+
+@pytest.mark.usefixtures("hangup")
+async def test_the_config_is_read_once_more_where_it_may_have_changed_meanwhile(
+    tmp_path: Path, ledger: Ledger
+) -> None:
+    config = configured(tmp_path)
+    configs = [replace(config), replace(config)]
+    read = iter(configs)
+    begun, may_end = threading.Semaphore(0), threading.Semaphore(0)
+
+    def reread() -> Config:
+        begun.release()
+        may_end.acquire()
+        return next(read)
+
+    supervisor = Supervisor(config, ledger, reread)
+    running = asyncio.create_task(supervisor.run(once=False))
+    async with asyncio.timeout(PATIENCE):
+        await supervisor.ready.wait()
+        for _ in configs:
+            signal.raise_signal(signal.SIGHUP)
+            await asyncio.to_thread(begun.acquire)
+            may_end.release()
+        assert await running
+    assert supervisor.successor is configs[-1]
 
 
 @pytest.mark.usefixtures("hangup")

@@ -5,15 +5,16 @@ from __future__ import annotations
 import asyncio
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 
 from backupd.cli.descriptors import limit_warnings
 from backupd.cli.errors import FAILED
+from backupd.cli.leaving import leaving
 from backupd.cli.options import config_option, load_config
 from backupd.cli.untold import open_file_warnings
-from backupd.config import write_paths
+from backupd.config import answering, write_paths
 
 if TYPE_CHECKING:
     from backupd.config.sections import Config
@@ -63,7 +64,7 @@ def check(config_path: Path | None, wish: str | None, yes: bool) -> None:
     config = load_config(config_path)
     match wish:
         case "probe":
-            sys.exit(_probe(config))
+            _probe(config)
         case "new-place":
             _take_over(config, agreed=yes)
         case "ddl":
@@ -78,7 +79,9 @@ def check(config_path: Path | None, wish: str | None, yes: bool) -> None:
 
 def _tell_valid(config: Config) -> None:
     click.echo(f"the config is valid: {len(config.feeds)} feeds, environment {config.environment}")
-    for feed in config.feeds:
+    for directory in config.silent:
+        click.echo(f"warning: {directory} does not answer: it was not looked at", err=True)
+    for feed in answering(config):
         if not Path(feed.directory).is_dir():
             click.echo(f"warning: the directory of feed {feed.name} is unavailable", err=True)
     for warning in (*open_file_warnings(config), *limit_warnings(config)):
@@ -87,12 +90,13 @@ def _tell_valid(config: Config) -> None:
         click.echo(f"warning: [{section}] is not acted on", err=True)
 
 
-def _probe(config: Config) -> int:
+def _probe(config: Config) -> NoReturn:
     from backupd.cli.probes import all_probes, show  # noqa: PLC0415 - brings the adapters
 
-    probes: list[Probe] = asyncio.run(all_probes(config))
-    show(probes)
-    return 0 if all(probe.ok for probe in probes) else FAILED
+    with leaving():
+        probes: list[Probe] = asyncio.run(all_probes(config))
+        show(probes)
+        sys.exit(0 if all(probe.ok for probe in probes) else FAILED)
 
 
 def _take_over(config: Config, *, agreed: bool) -> None:

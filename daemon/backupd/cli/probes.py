@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shlex
 import sqlite3
 import tempfile
 from contextlib import closing, suppress
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,8 +18,10 @@ from backupd.archive import open_archive
 from backupd.cli import render
 from backupd.cli.feed_probes import probe_feed
 from backupd.cli.listening_probes import listening_probes
+from backupd.config import answering
 from backupd.core.errors import BackupdError
 from backupd.core.ports import Probe
+from backupd.core.threads import DirectoryThreads, DoesNotAnswerError
 from backupd.ledger import LedgerReader, lock, reports
 from backupd.localfs.filesystems import is_directory
 from backupd.warehouse import open_refresher, open_warehouse
@@ -55,12 +58,14 @@ def _missing(config: Config) -> list[Path]:
         wanted += [root / "production", root / "staging"]
     if config.archive.scheme == "file":
         wanted += [Path(config.archive.root, feed.archive_directory) for feed in config.feeds]
-    above = {path for each in wanted for path in (each, *each.parents)}
+    reached = [each for each in wanted if not any(map(each.is_relative_to, config.silent))]
+    above = {path for each in reached for path in (each, *each.parents)}
     return sorted((path for path in above if not is_directory(path)), reverse=True)
 
 
 async def _all_probes(config: Config) -> list[Probe]:
     probes = await asyncio.to_thread(_local_probes, config)
+    probes += await _probe_feeds(config)
     marks: dict[str, str | None] = dict.fromkeys(PLACES)
     with suppress(BackupdError):  # a ledger that is not there, or not to be read, has its own line
         marks = known_marks(config.ledger.path)
@@ -68,12 +73,34 @@ async def _all_probes(config: Config) -> list[Probe]:
     archive = open_archive(config.archive)
     directories = sorted({feed.archive_directory for feed in config.feeds})
     try:
-        probes += await warehouse.probe()
-        probes += await archive.probe(directories, marks["archive"], Inboxes(config.feeds).shows_up)
+        if (root := str(config.warehouse.embedded_root)) in config.silent:
+            probes.append(_unanswered("warehouse", root))
+        else:
+            probes += await warehouse.probe()
+        inboxes = Inboxes(answering(config))
+        probes += await archive.probe(directories, marks["archive"], inboxes.shows_up)
     finally:
         await warehouse.aclose()
         await archive.aclose()
     return probes + await _probe_impala(config.warehouse)
+
+
+async def _probe_feeds(config: Config) -> list[Probe]:
+    deletes = config.cleanup.action == "delete" and config.environment != "dev"
+    threads = DirectoryThreads("probe")
+
+    async def probe(feed: Feed) -> Probe:
+        with suppress(DoesNotAnswerError):
+            if feed.directory not in config.silent:
+                return await threads.run(feed.directory, partial(probe_feed, feed, deletes=deletes))
+        return _unanswered(f"feed {feed.name}", feed.directory)
+
+    return [await probe(feed) for feed in config.feeds]
+
+
+def _unanswered(subject: str, path: str) -> Probe:
+    hint = f"findmnt -T {shlex.quote(path)} shows its mount: look whether its server is up"
+    return Probe(subject, ok=False, detail=f"{path}: it does not answer", hint=hint)
 
 
 async def _probe_impala(section: WarehouseSection) -> list[Probe]:
@@ -133,9 +160,7 @@ def show(probes: Sequence[Probe]) -> None:
 
 
 def _local_probes(config: Config) -> list[Probe]:
-    deletes = config.cleanup.action == "delete" and config.environment != "dev"
-    feeds = [probe_feed(feed, deletes=deletes) for feed in config.feeds]
-    return [_probe_ledger(config.ledger.path), *listening_probes(config), *feeds]
+    return [_probe_ledger(config.ledger.path), *listening_probes(config)]
 
 
 def _probe_ledger(path: Path) -> Probe:

@@ -99,6 +99,10 @@ async def _run(config: Config, reread: Callable[[], Config], *, once: bool, bars
     try:
         async with progress.shown(ledger) if bars else nullcontext():
             while True:
+                for directory in config.silent:
+                    log.warning(
+                        "a directory does not answer: it is judged by its path", path=directory
+                    )
                 supervisor = Supervisor(config, ledger, reread, leave_within)
                 all_done = await supervisor.run(once=once)
                 if supervisor.successor is None:

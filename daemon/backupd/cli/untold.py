@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
+from backupd.config import answering
 from backupd.core.names import UNFINISHED
 from backupd.localfs.writers import why_untold
 
@@ -27,7 +28,7 @@ def open_file_warnings(config: Config) -> Iterator[str]:
     if config.intake.open_files == "off":
         return
     reasons: dict[str, list[str]] = defaultdict(list)
-    for feed in config.feeds:
+    for feed in answering(config):
         reason = _reason(feed)
         if reason is not None:
             reasons[reason].append(feed.name)

@@ -16,20 +16,23 @@ if TYPE_CHECKING:
 
     from backupd.config.overlap import Claim
     from backupd.config.urls import ArchiveUrl
+    from backupd.localfs.nesting import Mounts
 
 _GZIP_ENDINGS = {".gz", ".gZ", ".Gz", ".GZ"}  # a name with one of them is kept as it is
 _APART = "an archive directory of its own for each, or patterns that cannot meet there"
 
 
 def check_archive_names(
-    claims: Iterable[Claim], url: ArchiveUrl | None, *, compress: bool
+    claims: Iterable[Claim], url: ArchiveUrl | None, mounts: Mounts, *, compress: bool
 ) -> Iterator[Mistake]:
     """Yield one mistake for each two sections (or one with itself) whose files can meet.
 
     Within one feed, names that meet are told apart by their content when they are shipped.
     """
     found: dict[tuple[str, str], list[str]] = {}
-    placed = [(claim, _directory(claim, url)) for claim in claims if claim.archive is not None]
+    placed = [
+        (claim, _directory(claim, url, mounts)) for claim in claims if claim.archive is not None
+    ]
     for (one, here), (other, there) in combinations(placed, 2):
         if _meet(one, here, there) or _meet(other, there, here):
             names = _names(one, other, compress=compress)
@@ -41,12 +44,14 @@ def check_archive_names(
         yield Mistake(f"{key}.archive_directory", all_of(problems), _APART)
 
 
-def _directory(claim: Claim, url: ArchiveUrl | None) -> str:
-    """Return where a feed's files go; links in a local archive are followed."""
+def _directory(claim: Claim, url: ArchiveUrl | None, mounts: Mounts) -> str:
+    """Return where a feed's files go; links in a local archive that answers are followed."""
     if url is None or url.scheme != "file":
         return f"/{claim.archive}".rstrip("/")
-    root = os.path.realpath(url.root)
-    return os.path.realpath(f"{root}/{claim.archive}").removeprefix(root).rstrip("/")
+    target = f"{url.root}/{claim.archive}"
+    if not (mounts.answers(url.root) and mounts.answers(target)):
+        return f"/{claim.archive}".rstrip("/")
+    return os.path.realpath(target).removeprefix(os.path.realpath(url.root)).rstrip("/")
 
 
 def _meet(one: Claim, here: str, there: str) -> bool:

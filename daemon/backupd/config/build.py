@@ -37,10 +37,11 @@ def build(
     secrets: Mapping[str, Any],
     hive_password: str | None,
     inactive: tuple[str, ...],
+    silent: tuple[str, ...],
 ) -> Config:
     """Return the config. The sections' fields are named like the schema's keys.
 
-    `secrets` are the archive's.
+    `secrets` are the archive's, `silent` the directories that did not answer.
     """
     return Config(
         environment=values["environment"],
@@ -58,6 +59,7 @@ def build(
         metrics=_metrics(values["metrics"]),
         alerts=_alerts(values["alerts"], secrets["smtp_password"]),
         inactive=inactive,
+        silent=silent,
     )
 
 

@@ -9,23 +9,50 @@ from urllib.parse import urlsplit
 
 from backupd.config.feeds import archive_directory, fill
 from backupd.config.mistakes import Mistake
+from backupd.config.own_places import trees
 from backupd.localfs.filesystems import NETWORK_FILESYSTEMS, filesystem_type, is_directory
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterator, Mapping
 
     from backupd.config.sections import Config
+    from backupd.core.records import Feed
+    from backupd.localfs.nesting import Mounts
+
+
+def directories_to_look_at(values: Mapping[str, Any]) -> Iterator[str]:
+    """Yield all directories that may lie on a file system of another host."""
+    own = dict(trees(values))
+    yield from own.values()
+    for file_type, feed in values.get("feeds", {}).items():
+        if feed.keys() >= {"customers", "directory"}:
+            yield from (fill(feed["directory"], customer) for customer in feed["customers"])
+        if "archive.url" in own:
+            yield from _targets(own["archive.url"], file_type, feed)
+
+
+def _targets(archive_root: str, file_type: str, values: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the directories of a local archive that files of this section go to."""
+    if values.keys() >= {"customers", "archive_directory"}:
+        for customer in values["customers"]:
+            below = archive_directory(values["archive_directory"], file_type, customer)
+            yield f"{archive_root}/{below}"
 
 
 def check_feed_directories(
-    file_type: str, values: Mapping[str, Any], seen: Container[str]
+    file_type: str, values: Mapping[str, Any], seen: Container[str], mounts: Mounts
 ) -> Iterator[Mistake]:
-    """Yield a mistake for each customer whose directory is not there; not for feeds in `seen`."""
+    """Yield a mistake for each customer whose directory is not there.
+
+    For feeds in `seen`, and where it does not answer, it is away, and that is none.
+    """
     if not values.keys() >= {"customers", "directory"}:
         return
     for customer in values["customers"]:
         directory = Path(fill(values["directory"], customer))
-        if not is_directory(directory) and f"{file_type}/{customer}" not in seen:
+        if f"{file_type}/{customer}" in seen or not mounts.answers(str(directory)):
+            continue
+        if not is_directory(directory):
             problem = f"names {directory}, which {_trouble(directory)}"
             yield Mistake(f"feeds.{file_type}.directory", problem, "an existing directory")
 
@@ -54,19 +81,23 @@ def check_ledger(path: Path) -> Iterator[Mistake]:
 
 
 def check_targets(
-    archive_root: str, file_type: str, values: Mapping[str, Any]
+    archive_root: str, file_type: str, values: Mapping[str, Any], mounts: Mounts
 ) -> Iterator[Mistake]:
-    """Yield where shipped files would leave a local archive's root."""
-    if not values.keys() >= {"customers", "archive_directory"}:
+    """Yield where shipped files would leave a local archive's root, as far as it answers."""
+    if not mounts.answers(archive_root):
         return
     key = f"feeds.{file_type}.archive_directory"
     root = os.path.realpath(archive_root)
-    for customer in values["customers"]:
-        below = archive_directory(values["archive_directory"], file_type, customer)
-        target = os.path.realpath(f"{root}/{below}")
+    for named in filter(mounts.answers, _targets(archive_root, file_type, values)):
+        target = os.path.realpath(named)
         if not Path(target).is_relative_to(root):
             problem = f"leads to {target} by a symlink, out of the archive's root"
             yield Mistake(key, problem, f"a directory below {root}")
+
+
+def answering(config: Config) -> list[Feed]:
+    """Return the feeds whose directories answered when the config was read."""
+    return [feed for feed in config.feeds if feed.directory not in config.silent]
 
 
 def write_paths(config: Config) -> list[Path]:

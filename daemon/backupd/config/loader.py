@@ -9,7 +9,12 @@ from typing import TYPE_CHECKING, Any
 from backupd.config.alerts import check_alerts
 from backupd.config.archive_meeting import check_archive_names
 from backupd.config.build import build
-from backupd.config.directories import check_feed_directories, check_ledger, check_targets
+from backupd.config.directories import (
+    check_feed_directories,
+    check_ledger,
+    check_targets,
+    directories_to_look_at,
+)
 from backupd.config.feeds import check_feed
 from backupd.config.mistakes import ConfigMistakes, Mistake
 from backupd.config.overlap import check_overlaps, claims
@@ -25,6 +30,7 @@ from backupd.config.secrets import (
 from backupd.config.sections import ControlSection, LedgerSection
 from backupd.config.tables import Table, inactive_sections, read_table
 from backupd.localfs.nesting import Mounts
+from backupd.localfs.silence import silent
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterator, Mapping
@@ -34,6 +40,8 @@ if TYPE_CHECKING:
     from backupd.config.urls import ArchiveUrl
 
 Values = dict[str, Any]
+
+_ANSWER_WITHIN = 5.0  # seconds, for all directories together
 
 
 def load(
@@ -47,14 +55,16 @@ def load(
 
     Looks at the directories and secret files that the config names. A directory that is missing
     is no mistake for the feeds in `seen`, which once had it: it is away, as a disk that is not
-    mounted. Without secrets, for who is to reach nothing by the config, their files are not looked
+    mounted. One that does not answer, as on a network file system that hangs, is judged by its path
+    alone. Without secrets, for who is to reach nothing by the config, their files are not looked
     at. Raises ConfigMistakes with every mistake there is.
     """
     document = _parse(path)
     mistakes: list[Mistake] = []
     values = read_table(CONFIG, document, "", mistakes)
     values |= _environment(environ, mistakes)
-    mounts = Mounts()
+    unanswered = silent(directories_to_look_at(values), _ANSWER_WITHIN)
+    mounts = Mounts(unanswered)
     mistakes += _check(document, values, seen, mounts)
     own = own_places(path.absolute(), values, environ, mounts)
     for file_type, each in values.get("feeds", {}).items():
@@ -64,7 +74,8 @@ def load(
     password = read_hive_password(of_secrets.get("warehouse", {}), environ, mistakes)
     if mistakes:
         raise ConfigMistakes(mistakes)
-    return build(values, secrets, password, tuple(_inactive(document, values)))
+    inactive = tuple(_inactive(document, values))
+    return build(values, secrets, password, inactive, tuple(sorted(unanswered)))
 
 
 def load_places(path: Path) -> tuple[LedgerSection, ControlSection]:
@@ -134,13 +145,13 @@ def _check(
         yield from _check_hive(warehouse.get("hive", {}))
     yield from check_alerts(values.get("alerts") or {})
     feeds = values.get("feeds", {})
-    yield from _check_feeds(document, feeds, archive.get("url"), seen)
+    yield from _check_feeds(document, values, seen, mounts)
     everyone = [
         claim for file_type in feeds for claim in claims(file_type, feeds[file_type], mounts)
     ]
     yield from check_overlaps(everyone)
     compress = archive.get("compression") == "gzip"
-    yield from check_archive_names(everyone, archive.get("url"), compress=compress)
+    yield from check_archive_names(everyone, archive.get("url"), mounts, compress=compress)
 
 
 def _check_hive(hive: Values | None) -> Iterator[Mistake]:
@@ -153,13 +164,14 @@ def _check_hive(hive: Values | None) -> Iterator[Mistake]:
 
 
 def _check_feeds(
-    document: Values, feeds: Values, url: ArchiveUrl | None, seen: Container[str]
+    document: Values, values: Values, seen: Container[str], mounts: Mounts
 ) -> Iterator[Mistake]:
-    for file_type, values in feeds.items():
-        yield from check_feed(f"feeds.{file_type}", document["feeds"][file_type], values)
-        yield from check_feed_directories(file_type, values, seen)
+    url: ArchiveUrl | None = values.get("archive", {}).get("url")
+    for file_type, feed in values.get("feeds", {}).items():
+        yield from check_feed(f"feeds.{file_type}", document["feeds"][file_type], feed)
+        yield from check_feed_directories(file_type, feed, seen, mounts)
         if url is not None and url.scheme == "file":
-            yield from check_targets(url.root, file_type, values)
+            yield from check_targets(url.root, file_type, feed, mounts)
 
 
 def _secrets(values: Values, environ: Mapping[str, str], mistakes: list[Mistake]) -> Values:

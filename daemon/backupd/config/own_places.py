@@ -71,14 +71,14 @@ def own_places(
     config: Path, values: Mapping[str, Any], environ: Mapping[str, str], mounts: Mounts
 ) -> list[OwnPlace]:
     """Return what this config makes backupd's own. Only what could be read is looked at."""
-    trees = [OwnPlace(key=key, path=root, spot=mounts.spot(root)) for key, root in _trees(values)]
+    roots = [OwnPlace(key=key, path=root, spot=mounts.spot(root)) for key, root in trees(values)]
     of_config = _file(str(config), config, mounts)
     named = [*_files(values), *_secrets(values, environ)]
     files = [*of_config, *(place for each in named for place in _file(*each, mounts))]
-    data = [*trees, *(place for place in files if place.key == "ledger.url")]
+    data = [*roots, *(place for place in files if place.key == "ledger.url")]
     return [
         *(replace(each, is_tree=_is_apart(each, of_config, data)) for each in files),
-        *trees,
+        *roots,
     ]
 
 
@@ -146,7 +146,8 @@ def _secrets(values: Mapping[str, Any], environ: Mapping[str, str]) -> Iterator[
                 continue
 
 
-def _trees(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def trees(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield the directories that are backupd's own, with all below, each with its key."""
     url = (values.get("archive") or {}).get("url")
     if url is not None and url.scheme == "file":
         yield "archive.url", url.root

@@ -183,3 +183,4 @@ class Config:
     status_file: Path | None = None
     metrics: MetricsSection | None = None
     inactive: tuple[str, ...] = ()  # sections that are there and not acted on by this version
+    silent: tuple[str, ...] = ()  # directories that did not answer, and were not looked at

@@ -14,8 +14,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from backupd.localfs.filesystems import existing_directory, mount_id
+
+if TYPE_CHECKING:
+    from collections.abc import Container
 
 _ESCAPE = re.compile(rb"\\([0-7]{3})")
 _Place = tuple[str, str]  # a device, and a path on its file system
@@ -69,16 +73,26 @@ class _Mount:
 class Mounts:
     """The mount table as it is now, and the spots of directories by it."""
 
-    def __init__(self) -> None:
-        """Read it; where it cannot be read, spots are told apart without it."""
+    def __init__(self, silent: Container[str] = ()) -> None:
+        """Read it; where it cannot be read, spots are told apart without it.
+
+        At `silent` paths nothing is looked at: who did would hang.
+        """
+        self._silent = silent
         self._mounts: dict[int, _Mount] = {}
         with suppress(OSError):
             lines = Path("/proc/self/mountinfo").read_bytes().splitlines()
             self._mounts = dict(map(_mount, lines))
         self._identity = cache(_identity)
 
+    def answers(self, path: str) -> bool:
+        """Tell whether it can be looked at."""
+        return path not in self._silent
+
     def spot(self, path: str) -> Spot:
-        """Return where a directory really lies."""
+        """Return where a directory really lies; one that does not answer, by its path alone."""
+        if not self.answers(path):
+            return Spot(os.path.normpath(path), None, frozenset(), None, ())
         real = os.path.realpath(path)
         above = (self._identity(str(each)) for each in Path(real).parents)
         return Spot(
