@@ -19,6 +19,7 @@ from backupd.core.errors import (
 )
 from backupd.core.places import MARK_FILE, Witness, mark_in, mark_text, new_mark
 from backupd.core.ports import NOT_A_FILE
+from backupd.core.records import Identity
 from support.archives import REAL_ARCHIVES
 from support.fake_archive import FakeArchive
 
@@ -319,7 +320,7 @@ async def test_another_name_of_the_source_is_known(archive: Archive, root: Path)
     source.write_bytes(b"content")
     (root / "d/a.csv").hardlink_to(source)
     (root / "d/b.csv").write_bytes(b"content")
-    with source.open("rb") as opened:
-        assert await archive.is_same_file("d/a.csv", opened.fileno())
-        assert not await archive.is_same_file("d/b.csv", opened.fileno())
-        assert not await archive.is_same_file("d/c.csv", opened.fileno())
+    identity = Identity.of(source.stat())
+    assert await archive.is_same_file("d/a.csv", identity)
+    assert not await archive.is_same_file("d/b.csv", identity)
+    assert not await archive.is_same_file("d/c.csv", identity)

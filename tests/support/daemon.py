@@ -48,9 +48,9 @@ QUICK: configs.Changes = {
 }
 
 
-def until(true: Callable[[], object], told: Callable[[], str]) -> None:
+def until(true: Callable[[], object], told: Callable[[], str], within: float = PATIENCE) -> None:
     """Wait until a condition is true; fail the test with what is `told` when it never is."""
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + within
     while not true():
         if time.monotonic() > deadline:
             pytest.fail(f"never came true: {told()}")
@@ -156,14 +156,14 @@ class Daemon:
         """Return its log so far."""
         return log_of(self._log.read_text())
 
-    def tells(self, event: str, **fields: object) -> dict[str, Any]:
+    def tells(self, event: str, within: float = PATIENCE, **fields: object) -> dict[str, Any]:
         """Wait until it has told this event with these fields; return the first such line."""
         wanted = {"event": event, **fields}.items()
 
         def found() -> list[dict[str, Any]]:
             return [line for line in self.told() if wanted <= line.items()]
 
-        until(lambda: found() or self.process.poll() is not None, self._log.read_text)
+        until(lambda: found() or self.process.poll() is not None, self._log.read_text, within)
         assert found(), f"it ended without telling {event!r}: {self._log.read_text()}"
         return found()[0]
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Sequence
 
     from backupd.core.places import Witness
+    from backupd.core.records import Identity
 
 BLOCK = 64 * 1024
 LONGEST_NAME = 255
@@ -72,7 +73,7 @@ class FakeArchive:
         self._call("read_mark", MARK_FILE)
         return self.files.get(MARK_FILE)
 
-    async def is_same_file(self, name: str, descriptor: int) -> bool:  # noqa: ARG002 -- the port's
+    async def is_same_file(self, name: str, identity: Identity) -> bool:  # noqa: ARG002 -- the port's
         """See the port."""
         return name in self.same_files
 

@@ -27,7 +27,7 @@ _IN, _OUT = struct.Struct("<IIQQIIIHH"), struct.Struct("<IiQ")
 _ATTR = struct.Struct("<6Q10I")
 _NO_ANSWER = {2, 36, 42}  # FORGET, INTERRUPT, BATCH_FORGET
 _ROOT = 1
-_REQUEST = 1 << 17  # bytes; the longest is a write, of which there are none
+_REQUEST = 1 << 17  # bytes; the longest is a write
 
 
 class FreezingDirectory:
@@ -76,16 +76,22 @@ class _Server:
         self._answers: dict[int, Callable[[int, bytes], bytes]] = {
             1: self._lookup,
             3: self._getattr,
+            9: self._mkdir,
             10: self._unlink,
             12: lambda node, body: self._rename(node, body, 8),
+            13: self._link,
             14: self._open,
             15: self._read,
+            16: self._write,
             17: lambda *_: struct.pack("<5Q4I6I", *[1 << 30] * 5, 4096, 255, 4096, *[0] * 7),
             18: self._release,
+            20: lambda *_: b"",
             26: self._init,
             27: lambda *_: bytes(16),
             28: self._readdir,
             29: lambda *_: b"",
+            30: lambda *_: b"",
+            35: self._create,
             45: lambda node, body: self._rename(node, body, 16),
         }
 
@@ -123,7 +129,9 @@ class _Server:
         return answer[:20] + struct.pack("<I", 1 << 16) + answer[24:]
 
     def _lookup(self, node: int, body: bytes) -> bytes:
-        path = self._paths[node] / os.fsdecode(body.rstrip(b"\0"))
+        return self._entry(self._paths[node] / os.fsdecode(body.rstrip(b"\0")))
+
+    def _entry(self, path: Path) -> bytes:
         about = path.lstat()
         known = self._nodes.setdefault(path, len(self._paths) + 1)
         self._paths[known] = path
@@ -136,6 +144,28 @@ class _Server:
 
     def _open(self, node: int, _: bytes) -> bytes:
         return struct.pack("<QII", os.open(self._paths[node], os.O_RDONLY), 1, 0)  # not cached
+
+    def _create(self, node: int, body: bytes) -> bytes:
+        flags, mode = struct.unpack_from("<II", body)
+        path = self._paths[node] / os.fsdecode(body[16:].rstrip(b"\0"))
+        handle = os.open(path, flags & (os.O_ACCMODE | os.O_EXCL) | os.O_CREAT, mode)
+        return self._entry(path) + struct.pack("<QII", handle, 1, 0)
+
+    def _mkdir(self, node: int, body: bytes) -> bytes:
+        path = self._paths[node] / os.fsdecode(body[8:].rstrip(b"\0"))
+        path.mkdir()
+        return self._entry(path)
+
+    def _link(self, node: int, body: bytes) -> bytes:
+        (old,) = struct.unpack_from("<Q", body)
+        path = self._paths[node] / os.fsdecode(body[8:].rstrip(b"\0"))
+        path.hardlink_to(self._paths[old])
+        return self._entry(path)
+
+    @staticmethod
+    def _write(_: int, body: bytes) -> bytes:
+        handle, offset, size = struct.unpack_from("<QQI", body)
+        return struct.pack("<II", os.pwrite(handle, body[40 : 40 + size], offset), 0)
 
     @staticmethod
     def _read(_: int, body: bytes) -> bytes:

@@ -53,6 +53,22 @@ async def test_it_returns_and_raises_what_the_call_does(threads: DirectoryThread
         await threads.run(OTHER, lambda: 1 // 0)
 
 
+async def test_what_gives_back_is_called_whatever_hangs(
+    threads: DirectoryThreads, frozen: Frozen
+) -> None:
+    given_back: list[str] = []
+    await threads.run_at_last(FROZEN, partial(given_back.append, "before"))
+    assert given_back == ["before"]
+    with pytest.raises(DoesNotAnswerError):
+        await threads.run(FROZEN, frozen)
+    await threads.run_at_last(FROZEN, partial(given_back.append, "meanwhile"))
+
+    async def both() -> bool:
+        return given_back == ["before", "meanwhile"]
+
+    await eventually(both, lambda: str(given_back))
+
+
 async def test_a_call_that_hangs_is_left_and_further_ones_fail_at_once(
     threads: DirectoryThreads, frozen: Frozen
 ) -> None:

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-import hashlib
 import os
 import posixpath
+import shlex
 import stat
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from backupd.archive.local_errors import explaining
 from backupd.archive.local_upload import LocalUpload
 from backupd.archive.marks import Mark
 from backupd.archive.naming import Place, place
 from backupd.archive.probing import probe_place
-from backupd.core.errors import PermanentError
+from backupd.core.errors import DependencyDownError, PermanentError
 from backupd.core.gathering import Gathering
 from backupd.core.places import MARK_FILE
 from backupd.core.ports import NOT_A_FILE, Checksum
+from backupd.core.threads import DirectoryThreads, DoesNotAnswerError, in_steps, sha256_in_steps
 from backupd.localfs.directory import Directory
 from backupd.localfs.marks import read_mark
 
@@ -27,8 +28,10 @@ if TYPE_CHECKING:
     from collections.abc import (
         AsyncGenerator,
         AsyncIterator,
+        Awaitable,
         Callable,
         Collection,
+        Generator,
         Iterator,
         Sequence,
     )
@@ -36,9 +39,12 @@ if TYPE_CHECKING:
     from backupd.config.sections import ArchiveSection
     from backupd.core.places import Witness
     from backupd.core.ports import Probe
+    from backupd.core.records import Identity
+
+T = TypeVar("T")
 
 READ_BLOCK = 1024 * 1024  # bytes
-HASH_AT_ONCE = 64 * 1024 * 1024  # bytes: one change of thread, and the longest wait when cancelled
+PATIENCE = 30.0  # seconds; to flush a large file takes long on a busy disk
 # The root itself may be reached by links: it is what the config says. Below it none is followed.
 OPEN_ROOT = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
@@ -47,13 +53,15 @@ class LocalArchive:
     """Implements `core.ports.Archive` in a directory. Checksums are always read back.
 
     Each operation opens the root anew, looks at the mark in it, and works below that very root: so
-    nothing comes between, be it unmounted or replaced meanwhile.
+    nothing comes between, be it unmounted or replaced meanwhile. One that hangs, as on a network
+    file system whose server does, is left behind, and the archive is down until it comes back.
     """
 
     def __init__(self, section: ArchiveSection) -> None:
         """Nothing is touched yet."""
         self._root = section.root
         self._mark = Mark(self, section.root)
+        self._threads = DirectoryThreads("archive", patience=PATIENCE)
         self._flushes: Gathering[str, None] = Gathering(self._flush_directories)
 
     async def identify(self, expected: str | None, witnesses: Sequence[Witness]) -> str:
@@ -66,68 +74,67 @@ class LocalArchive:
 
     async def read_mark(self) -> bytes | None:
         """See `Markable`."""
-        return await asyncio.to_thread(self._read_mark)
+        return await self._run_small(self._read_mark)
 
     async def size(self, name: str) -> int | None:
         """See the port."""
-        return await asyncio.to_thread(self._size, place(self._root, name))
+        return await self._run_small(partial(self._size, place(self._root, name)))
 
     async def checksum(self, name: str) -> Checksum | None:
         """See the port."""
-        there = place(self._root, name)
-        digest, position, ended = hashlib.sha256(), 0, False
-        while not ended:
-            try:
-                position, ended = await asyncio.to_thread(self._hash_on, there, digest, position)
-            except _NothingThereError:
-                return None
-            except _NotAFileError:
-                return NOT_A_FILE
-        return Checksum(digest.hexdigest(), "readback")
+        sha256, steps = None, self._hash(place(self._root, name))
+        try:
+            while sha256 is None:
+                sha256 = await self._run(partial(next, steps))
+        except _NothingThereError:
+            return None
+        except _NotAFileError:
+            return NOT_A_FILE
+        return Checksum(sha256, "readback")
 
     async def contents(self, name: str) -> AsyncGenerator[bytes, None]:
         """See the port."""
         there = place(self._root, name)
+        blocks = self._blocks(there)
         try:
-            fd = await asyncio.to_thread(self._open_to_read, there)
+            while block := await self._run(partial(next, blocks, b"")):
+                yield block
         except _NothingThereError as error:
             raise PermanentError(f"{there.path} is not there") from error
         except _NotAFileError as error:
             raise PermanentError(f"{there.path} is not a regular file") from error
-        try:
-            position = 0
-            while block := await asyncio.to_thread(_read, fd, there.path, position):
-                yield block
-                position += len(block)
         finally:
-            os.close(fd)
+            await self._threads.run_at_last(self._root, partial(_end, blocks))
 
     async def flush(self, name: str) -> bool:
         """See the port. Always confirmed."""
         await self._flushes.ask(posixpath.dirname(name))
         return True
 
-    async def is_same_file(self, name: str, descriptor: int) -> bool:
+    async def is_same_file(self, name: str, identity: Identity) -> bool:
         """See the port: device and inode tell."""
-        return await asyncio.to_thread(self._is_same_file, place(self._root, name), descriptor)
+        there = place(self._root, name)
+        found = await self._run_small(partial(self._look_at, there))
+        return found is not None and (found.st_dev, found.st_ino) == (identity.dev, identity.ino)
 
     @contextlib.asynccontextmanager
     async def upload(
         self, name: str, part_id: str, expected_bytes: int
     ) -> AsyncIterator[LocalUpload]:
         """See the port."""
-        upload = LocalUpload(place(self._root, name), part_id)
+        upload = LocalUpload(place(self._root, name), part_id, self._run)
         try:
-            await asyncio.to_thread(self._open_upload, upload, expected_bytes)
+            await self._run_small(partial(self._open_upload, upload, expected_bytes))
             yield upload
         finally:
             if not upload.published:
-                await asyncio.to_thread(upload.leave)
+                await self._threads.run_at_last(self._root, upload.leave)
 
     async def discard_parts(self, name: str, part_ids: Collection[str]) -> None:
         """See the port."""
         there = place(self._root, name)
-        await asyncio.to_thread(self._remove, there, [there.part(each) for each in part_ids])
+        parts = [there.part(each) for each in part_ids]
+        await self._run_small(partial(self._remove, there, parts))
 
     async def probe(
         self,
@@ -143,6 +150,24 @@ class LocalArchive:
         """See the port."""
         await self._mark.aclose()
         await self._flushes.aclose()
+
+    async def _run(self, call: Callable[[], T]) -> T:
+        return await self._answer(self._threads.run(self._root, call))
+
+    async def _run_small(self, call: Callable[[], T]) -> T:
+        """The same, for what takes no time unless it hangs."""
+        return await self._answer(self._threads.run_small(self._root, call))
+
+    async def _answer(self, answer: Awaitable[T]) -> T:
+        try:
+            return await answer
+        except DoesNotAnswerError as error:
+            raise DependencyDownError(
+                "archive",
+                f"{self._root} does not answer",
+                hint=f"look whether its disk hangs, or the server that it is mounted from:"
+                f" findmnt -T {shlex.quote(self._root)}",
+            ) from error
 
     @contextlib.contextmanager
     def _opened_root(self) -> Iterator[Directory]:
@@ -166,23 +191,18 @@ class LocalArchive:
                 return None
 
     def _size(self, there: Place) -> int | None:
-        with explaining("look at", there.path):
-            found = self._find(there)
+        found = self._look_at(there)
         if found is None:
             return None
         return found.st_size if stat.S_ISREG(found.st_mode) else -1
 
-    def _find(self, there: Place) -> os.stat_result | None:
-        try:
-            with self._opened_root() as root:
-                return root.stat(there.name)
-        except FileNotFoundError:
-            return None
-
-    def _is_same_file(self, there: Place, descriptor: int) -> bool:
+    def _look_at(self, there: Place) -> os.stat_result | None:
         with explaining("look at", there.path):
-            found, wanted = self._find(there), os.fstat(descriptor)
-        return found is not None and os.path.samestat(found, wanted)
+            try:
+                with self._opened_root() as root:
+                    return root.stat(there.name)
+            except FileNotFoundError:
+                return None
 
     def _open_upload(self, upload: LocalUpload, expected_bytes: int) -> None:
         with explaining("create", self._root):
@@ -191,20 +211,23 @@ class LocalArchive:
             with self._opened_root() as root:
                 upload.open(root, expected_bytes)
 
-    def _hash_on(self, there: Place, digest: hashlib._Hash, position: int) -> tuple[int, bool]:
-        """Hash a stretch from `position`; return where it ends, and whether the file does."""
+    def _hash(self, there: Place) -> Iterator[str | None]:
+        """Yield None after each step, and the SHA-256 at last."""
         fd = self._open_to_read(there)
         try:
-            stretch_ends = position + HASH_AT_ONCE
-            while position < stretch_ends:
-                block = _read(fd, there.path, position)
-                if not block:
-                    return position, True
-                digest.update(block)
-                position += len(block)
+            with explaining("read", there.path):
+                yield (yield from sha256_in_steps(fd))
         finally:
             os.close(fd)
-        return position, False
+
+    def _blocks(self, there: Place) -> Generator[bytes, None, None]:
+        fd = self._open_to_read(there)
+        try:
+            with explaining("read", there.path):
+                while block := os.read(fd, READ_BLOCK):
+                    yield block
+        finally:
+            os.close(fd)
 
     def _open_to_read(self, there: Place) -> int:
         """Raise _NothingThereError or _NotAFileError: what they mean is the caller's to say."""
@@ -229,14 +252,14 @@ class LocalArchive:
                     directory.unlink(posixpath.basename(part))
 
     async def _flush_directories(self, directories: Collection[str]) -> dict[str, None]:
-        await asyncio.to_thread(self._flush_all, directories)
-        return dict.fromkeys(directories)
+        return dict.fromkeys(await in_steps(self._run, self._flush_each(directories)))
 
-    def _flush_all(self, directories: Collection[str]) -> None:
+    def _flush_each(self, directories: Collection[str]) -> Iterator[str]:
         with explaining("flush", self._root), self._opened_root() as root:
             for each in directories:
                 with explaining("flush", f"{self._root}/{each}"), root.directory(each) as opened:
                     opened.flush()
+                yield each
 
 
 class _NothingThereError(Exception):
@@ -247,6 +270,11 @@ class _NotAFileError(Exception):
     """Something that is not a regular file stands under the name."""
 
 
+def _end(reading: Generator[bytes, None, None]) -> None:
+    with contextlib.suppress(ValueError):  # a call is at it still, and ends it
+        reading.close()
+
+
 def _make_directory(directory: str) -> None:
     """Make it and those above, each flushed into the one that holds it."""
     path = Path(directory)
@@ -255,8 +283,3 @@ def _make_directory(directory: str) -> None:
     for each in missing:
         with Directory(os.open(each.parent, OPEN_ROOT)) as above:
             above.flush()
-
-
-def _read(fd: int, path: str, position: int) -> bytes:
-    with explaining("read", path):
-        return os.pread(fd, READ_BLOCK, position)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import errno
 import os
 import posixpath
+import threading
 from typing import TYPE_CHECKING
 
 from backupd.archive.local_errors import explaining
@@ -15,17 +15,27 @@ from backupd.core.ports import Published
 from backupd.localfs.directory import CREATE, Directory
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from backupd.archive.naming import Place
+
+    Run = Callable[[Callable[[], None]], Awaitable[None]]
 
 WRITE_AT_ONCE = 1024 * 1024  # bytes
 LINKS_UNSUPPORTED = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS}
 
 
 class LocalUpload:
-    """Implements `core.ports.Upload` with a file beside the final one, in an open directory."""
+    """Implements `core.ports.Upload` with a file beside the final one, in an open directory.
 
-    def __init__(self, there: Place, part_id: str) -> None:
-        """Nothing is made yet."""
+    What blocks has its turn in a thread: a call that hangs keeps its descriptor until it ends.
+    """
+
+    def __init__(self, there: Place, part_id: str, run: Run) -> None:
+        """Nothing is made yet. `run` makes a call in a thread."""
+        self._run = run
+        self._turn = threading.Lock()
+        self._is_left = False
         self._there = there
         self._part = there.part(part_id)
         self._name = posixpath.basename(there.name)
@@ -45,17 +55,19 @@ class LocalUpload:
         self._gathered.append(block)
         self._gathered_bytes += len(block)
         if self._gathered_bytes >= WRITE_AT_ONCE:
-            await asyncio.to_thread(self._write)
+            await self._run(self._write)
 
     async def publish(self) -> Published:
         """See the port. Always confirmed."""
-        await asyncio.to_thread(self._publish)
+        await self._run(self._publish)
         return Published(flushed=True, named_by="link")
 
     def open(self, root: Directory, expected_bytes: int) -> None:
         """Make the directory and the temporary file, anew where an earlier try left one."""
         name = posixpath.dirname(self._there.name)
-        with explaining("create", self._part):
+        with self._turn, explaining("create", self._part):
+            if self._is_left:
+                raise TransientError(f"{self._part} was given up already")
             try:
                 self._directory = root.directory(name)
             except FileNotFoundError:
@@ -66,12 +78,14 @@ class LocalUpload:
             self._fd = self._directory.open(self.part_name, CREATE)
 
     def leave(self) -> None:
-        """Remove the temporary file."""
-        self._close()
-        directory, self._directory = self._directory, None
-        if directory is not None:
-            with directory, contextlib.suppress(OSError):
-                directory.unlink(self.part_name)
+        """Remove the temporary file, unless it was published."""
+        with self._turn:
+            self._is_left = True
+            self._close()
+            directory, self._directory = self._directory, None
+            if directory is not None:
+                with directory, contextlib.suppress(OSError):
+                    directory.unlink(self.part_name)
 
     def _demand_room(self, directory: Directory, wanted: int) -> None:
         disk = os.fstatvfs(directory.descriptor)
@@ -85,6 +99,10 @@ class LocalUpload:
             )
 
     def _write(self) -> None:
+        with self._turn:
+            self._write_gathered()
+
+    def _write_gathered(self) -> None:
         rest = memoryview(b"".join(self._gathered))
         self._gathered, self._gathered_bytes = [], 0
         with explaining("write", self._part):
@@ -92,18 +110,19 @@ class LocalUpload:
                 rest = rest[os.write(self._open_fd(), rest) :]
 
     def _publish(self) -> None:
-        self._write()
-        with explaining("flush", self._part):
-            os.fsync(self._open_fd())
-        self._close()
-        with explaining("publish", self._there.path):
-            self._give_the_name()
-            self.published = True
-            self._open_directory().close()
+        with self._turn:
+            self._write_gathered()
+            with explaining("flush", self._part):
+                os.fsync(self._open_fd())
+            self._close()
+            directory = self._open_directory()
+            with explaining("publish", self._there.path):
+                self._give_the_name(directory)
+            self.published, self._directory = True, None
+            directory.close()
 
-    def _give_the_name(self) -> None:
+    def _give_the_name(self, directory: Directory) -> None:
         """Link, then unlink: a plain rename would write over what stands there."""
-        directory = self._open_directory()
         try:
             directory.link(self.part_name, self._name)
         except FileExistsError as error:

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from backupd.config.sections import ArchiveSection
     from backupd.core.places import Witness
     from backupd.core.ports import Probe
+    from backupd.core.records import Identity
 
 # Seconds for which an answer about free space is good: many small files need not ask each.
 FREE_SPACE_KEPT = 1.0
@@ -130,7 +131,7 @@ class SftpArchive:
         what = "is not there" if size is None else "is not a regular file"
         raise PermanentError(f"{there.path} {what}")
 
-    async def is_same_file(self, name: str, descriptor: int) -> bool:  # noqa: ARG002 -- the port's
+    async def is_same_file(self, name: str, identity: Identity) -> bool:  # noqa: ARG002 -- the port's
         """See the port: the protocol does not tell which file a name stands for."""
         return False
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
     from backupd.core.places import Witness
-    from backupd.core.records import Batch, ProductionRow, Statement
+    from backupd.core.records import Batch, Identity, ProductionRow, Statement
 
 
 @dataclass(frozen=True, slots=True)
@@ -314,8 +314,8 @@ class Archive(Protocol):
         """Read back what stands under a name. PermanentError when no file does."""
         ...
 
-    async def is_same_file(self, name: str, descriptor: int) -> bool:
-        """Tell whether a name is another name of this open file, as far as can be known."""
+    async def is_same_file(self, name: str, identity: Identity) -> bool:
+        """Tell whether a name is another name of this local file, as far as can be known."""
         ...
 
     def upload(

@@ -105,6 +105,13 @@ class DirectoryThreads:
                 asked = asked[len(made) :]
         del self._small[directory]
 
+    async def run_at_last(self, directory: str, call: Callable[[], object]) -> None:
+        """Call what gives back what earlier calls took. Where one of them hangs, nobody waits."""
+        if self._hanging[directory]:
+            asyncio.get_running_loop().run_in_executor(self._pool, call).add_done_callback(unheard)
+        else:
+            await self.run(directory, call)
+
     async def run_each(
         self, calls: Mapping[str, tuple[str, Callable[[], T]]]
     ) -> dict[str, T | DoesNotAnswerError]:

@@ -100,7 +100,7 @@ class Cleanup:
     async def _is_the_source(self, receipt: Receipt, task: Task) -> bool:
         with suppress(LocalGoneError):
             async with self._threads.opened(task) as opened:
-                return await self._archive.is_same_file(receipt.archive_name, opened.fd)
+                return await self._archive.is_same_file(receipt.archive_name, opened.identity)
         return False
 
     def _refuse_writers(self, task: Task) -> None:

@@ -187,7 +187,7 @@ class Ship:
         """
         async with self._archive.upload(name, _part(task.file), 0) as upload:
             await self._refuse_own_directory(task, opened, name, upload)
-        return await self._archive.is_same_file(name, opened.fd)
+        return await self._archive.is_same_file(name, opened.identity)
 
     def _stream(self, task: Task, opened: OpenFile) -> Stream:
         is_small = opened.identity.size <= SMALL

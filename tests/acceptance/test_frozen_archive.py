@@ -1,0 +1,108 @@
+"""A local archive that hangs, as on a network file system: it is down, and loses nothing by it."""
+
+from __future__ import annotations
+
+import json
+import signal
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from support.daemon import PATIENCE, Host
+from support.freezing import freezing
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from support.daemon import Daemon
+    from support.freezing import FreezingDirectory
+
+pytestmark = pytest.mark.slow
+
+IN_ALL = 30.0  # seconds from SIGTERM to the end
+LARGE = 8 << 20  # bytes: sent in several steps
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Host:
+    return Host(tmp_path)
+
+
+@pytest.fixture
+def frozen(host: Host) -> Iterator[FreezingDirectory]:
+    """The archive's root."""
+    host.archive.mkdir()
+    with freezing(host.root, host.archive) as directory:
+        yield directory
+
+
+def incidents(host: Host, *arguments: str) -> list[dict[str, Any]]:
+    """Return the open incidents."""
+    shown = host.admin("incidents", "--json", *arguments).stdout
+    return [json.loads(line) for line in shown.splitlines()]
+
+
+def left_over(directory: FreezingDirectory) -> list[str]:
+    return [path.name for path in directory.backing.rglob(".*") if path.name != ".backupd-id"]
+
+
+def down(host: Host, daemon: Daemon) -> None:
+    """Wait until the archive is down; nothing else is told."""
+    daemon.tells("incident opened", within=2 * PATIENCE)
+    (told,) = incidents(host)
+    assert told["kind"] == "dependency"
+    assert f"{host.archive} does not answer" in told["reason"]
+
+
+def test_it_is_one_incident_costs_nothing_and_heals(host: Host, frozen: FreezingDirectory) -> None:
+    with host.daemon() as daemon:
+        before = host.deliver("before.csv")
+        daemon.tells("cleanup finished", file=str(before))
+        frozen.freeze()
+        names = [f"meanwhile{number}.csv" for number in range(5)]
+        for name in names:
+            host.deliver(name)
+        host.deliver("large.csv", b"A;B\n" + b"1;2\n" * (LARGE // 4))
+        for name in [*names, "large.csv"]:
+            daemon.tells("merge finished")
+            daemon.tells("manifest finished", file=str(host.inbox / name))
+        down(host, daemon)
+        assert {file.attempts for file in host.files()} == {0}
+
+        frozen.thaw()
+        for name in [*names, "large.csv"]:
+            daemon.tells("cleanup finished", file=str(host.inbox / name))
+        daemon.tells("incident closed")
+        assert daemon.stop() == 0
+    assert len(incidents(host, "--all")) == 1
+    assert set(host.standing().values()) == {"cleanup done"}
+    assert {name.removesuffix(".gz") for name in host.archived()} == {
+        f"a/{path.file_name}" for path in host.files()
+    }
+    assert left_over(frozen) == []
+    assert len(host.rows()) == len(host.files()) == 7
+
+
+def test_a_start_beside_a_frozen_archive_registers_and_can_be_stopped(
+    host: Host, frozen: FreezingDirectory
+) -> None:
+    frozen.freeze()
+    path = host.deliver("meanwhile.csv")
+    with host.daemon() as daemon:
+        daemon.tells("manifest finished", file=str(path))
+        daemon.tells("merge finished")
+        daemon.signal(signal.SIGTERM)
+        assert daemon.process.wait(IN_ALL) == 0
+    frozen.thaw()
+    with host.daemon() as daemon:
+        daemon.tells("cleanup finished", file=str(path))
+        assert daemon.stop() == 0
+    assert left_over(frozen) == []
+
+
+def test_a_probe_tells_of_it(host: Host, frozen: FreezingDirectory) -> None:
+    frozen.freeze()
+    checked = host.backupd("check")
+    assert checked.returncode == 0
+    assert f"{host.archive} does not answer" in checked.stderr
