@@ -5,13 +5,12 @@ from __future__ import annotations
 import asyncio
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 import click
 
 from backupd.cli.descriptors import limit_warnings
 from backupd.cli.errors import FAILED
-from backupd.cli.leaving import leaving
 from backupd.cli.options import config_option, load_config
 from backupd.cli.untold import open_file_warnings
 from backupd.config import answering, write_paths
@@ -64,7 +63,7 @@ def check(config_path: Path | None, wish: str | None, yes: bool) -> None:
     config = load_config(config_path)
     match wish:
         case "probe":
-            _probe(config)
+            sys.exit(_probe(config))
         case "new-place":
             _take_over(config, agreed=yes)
         case "ddl":
@@ -90,13 +89,12 @@ def _tell_valid(config: Config) -> None:
         click.echo(f"warning: [{section}] is not acted on", err=True)
 
 
-def _probe(config: Config) -> NoReturn:
+def _probe(config: Config) -> int:
     from backupd.cli.probes import all_probes, show  # noqa: PLC0415 - brings the adapters
 
-    with leaving():
-        probes: list[Probe] = asyncio.run(all_probes(config))
-        show(probes)
-        sys.exit(0 if all(probe.ok for probe in probes) else FAILED)
+    probes: list[Probe] = asyncio.run(all_probes(config))
+    show(probes)
+    return 0 if all(probe.ok for probe in probes) else FAILED
 
 
 def _take_over(config: Config, *, agreed: bool) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from backupd.cli.errors import FAILED, fail
+from backupd.cli.leaving import leaving
 from backupd.core.errors import BackupdError
 from backupd.ops import streams, users
 
@@ -19,7 +20,8 @@ class Program(click.Group):
         streams.speak_utf8()
         streams.make_sound()
         users.have_name()
-        try:
-            return super().__call__(*args, **kwargs)
-        except BackupdError as error:  # such as an answer that could not be written
-            fail(error, FAILED)
+        with leaving():
+            try:
+                return super().__call__(*args, **kwargs)
+            except BackupdError as error:  # such as an answer that could not be written
+                fail(error, FAILED)

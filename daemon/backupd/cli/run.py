@@ -17,7 +17,7 @@ import structlog
 from backupd.cli import progress
 from backupd.cli.descriptors import limit_warnings, raise_limit
 from backupd.cli.errors import FAILED, LOCKED, fail
-from backupd.cli.leaving import leave_within, leaving
+from backupd.cli.leaving import leave_within
 from backupd.cli.options import config_option, load_config, read_config
 from backupd.config import find
 from backupd.core.errors import BackupdError
@@ -68,9 +68,8 @@ def run(config_path: Path | None, once: bool) -> None:
         log.warning("section not acted on", section=section)
     for warning in limit_warnings(config):
         log.warning("too few files may be open at once", why=warning)
-    with leaving():
-        all_done = finished(_run(config, partial(read_config, path), once=once, bars=bars))
-        sys.exit(FAILED if once and not all_done else 0)
+    all_done = finished(_run(config, partial(read_config, path), once=once, bars=bars))
+    sys.exit(FAILED if once and not all_done else 0)
 
 
 def finished(running: Coroutine[Any, Any, bool]) -> bool:
