@@ -208,11 +208,19 @@ class Supervisor:
             await ledger.move_batch(moves.batch_interrupted(batch, now, self._policy))
         log.info("started", interrupted_files=len(files), interrupted_batches=len(batches))
         try:
+            self._demand_answer_of_warehouse()
             await warehouse.sweep(await ledger.ask(reports.open_batches))
         except DependencyDownError as error:
             await self._breakers.failed(error)
         else:
             await self._breakers.succeeded(WAREHOUSE)
+
+    def _demand_answer_of_warehouse(self) -> None:
+        """A disk that hung when the config was read is not waited for: it keeps its leftovers."""
+        root = str(self._config.warehouse.embedded_root)
+        if root in self._config.silent:
+            reason, hint = f"the warehouse at {root} does not answer", "look whether its disk hangs"
+            raise DependencyDownError(WAREHOUSE, reason, hint=hint)
 
     def _listen_to_signals(self, stack: AsyncExitStack) -> None:
         loop = asyncio.get_running_loop()

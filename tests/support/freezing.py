@@ -76,8 +76,10 @@ class _Server:
         self._answers: dict[int, Callable[[int, bytes], bytes]] = {
             1: self._lookup,
             3: self._getattr,
+            4: self._setattr,
             9: self._mkdir,
             10: self._unlink,
+            11: self._rmdir,
             12: lambda node, body: self._rename(node, body, 8),
             13: self._link,
             14: self._open,
@@ -142,6 +144,11 @@ class _Server:
         about = os.fstat(handle) if by_handle & 1 else self._paths[node].lstat()
         return bytes(16) + _attr(about)
 
+    def _setattr(self, node: int, body: bytes) -> bytes:
+        path, (mode,) = self._paths[node], struct.unpack_from("<I", body, 68)
+        path.chmod(mode & 0o7777)  # nothing else of it is ever set
+        return bytes(16) + _attr(path.lstat())
+
     def _open(self, node: int, _: bytes) -> bytes:
         return struct.pack("<QII", os.open(self._paths[node], os.O_RDONLY), 1, 0)  # not cached
 
@@ -195,6 +202,12 @@ class _Server:
     def _unlink(self, node: int, body: bytes) -> bytes:
         path = self._paths[node] / os.fsdecode(body.rstrip(b"\0"))
         path.unlink()
+        self._nodes.pop(path, None)
+        return b""
+
+    def _rmdir(self, node: int, body: bytes) -> bytes:
+        path = self._paths[node] / os.fsdecode(body.rstrip(b"\0"))
+        path.rmdir()
         self._nodes.pop(path, None)
         return b""
 

@@ -54,6 +54,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 ANSWER_WITHIN = 120.0  # seconds; a disk that takes longer for a step is down
+CLOSE_WITHIN = 5.0  # seconds
 _AT_ONCE = 10_000  # ids of a file that are given out together
 _STAGING, _PRODUCTION = "staging", "production"
 _ID = re.compile(r"[0-9a-f]{20}")  # core.records.new_id
@@ -158,8 +159,13 @@ class EmbeddedWarehouse:
         ]
 
     async def aclose(self) -> None:
-        """Wait for the call at work; those behind it are not begun."""
-        await asyncio.to_thread(self._thread.shutdown, cancel_futures=True)
+        """Wait for the call at work, unless it hangs; those behind it are not begun."""
+        ended = asyncio.get_running_loop().run_in_executor(ThreadPoolExecutor(1), self._end)
+        await asyncio.wait([ended], timeout=CLOSE_WITHIN)
+
+    def _end(self) -> None:
+        """Keep others out until no call is at work any more, however long that takes."""
+        self._thread.shutdown(cancel_futures=True)
         self._root.close()
 
     # ------------------------------------------------------------------ in the thread
