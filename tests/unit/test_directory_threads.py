@@ -154,6 +154,19 @@ async def test_of_many_directories_only_those_that_hang_give_no_answer(
     assert frozen.begun <= 2 * len(at), "no more threads hang"
 
 
+async def test_all_that_hang_are_known_before_the_first_is_given_up(frozen: Frozen) -> None:
+    threads = DirectoryThreads("test", slow=0.05, patience=1.0)
+    begun, leave = [], threads._leave
+
+    def given_up(directory: str, running: asyncio.Future[str]) -> None:
+        begun.append(frozen.begun)
+        leave(directory, running)
+
+    threads._leave = given_up  # type: ignore[assignment, method-assign] # the same, watched
+    await threads.run_each({str(number): (str(number), frozen) for number in range(64)})
+    assert begun[0] >= 64
+
+
 async def test_what_one_of_many_calls_raises_is_raised(threads: DirectoryThreads) -> None:
     calls = {"a": ("a", lambda: 1), "b": ("b", lambda: 1 // 0), "c": ("c", lambda: 1)}
     with pytest.raises(ZeroDivisionError):
