@@ -111,8 +111,7 @@ def kill_during_faults_of_the_server(site: CrashSite) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", [11, 12])
-@pytest.mark.parametrize("server", ["directory", "sftp"], indirect=True)
+@pytest.mark.parametrize(("server", "seed"), [("directory", 11), ("sftp", 12)], indirect=["server"])
 def test_killed_hundreds_of_times(site: CrashSite) -> None:
     for _ in range(3):
         kill_at_every_kind_of_moment(site)
