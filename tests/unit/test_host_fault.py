@@ -102,9 +102,19 @@ def test_a_chain_that_bites_its_tail_has_an_end() -> None:
     assert host_fault(one) is None
 
 
-@pytest.mark.parametrize("number", [errno.EAGAIN, errno.EMFILE], ids=errno.errorcode.get)
-def test_a_process_that_cannot_be_started_is_the_hosts(number: int) -> None:
-    assert cannot_start(OSError(number, os.strerror(number))).dependency == HOST
+@pytest.mark.parametrize(
+    ("number", "hint"),
+    [
+        (errno.EAGAIN, "TasksMax="),
+        (errno.EMFILE, "LimitNOFILE="),
+        (errno.EACCES, "install backupd anew"),
+        (errno.ENOENT, "install backupd anew"),
+    ],
+)
+def test_a_process_that_cannot_be_started_is_the_hosts(number: int, hint: str) -> None:
+    down = cannot_start(OSError(number, os.strerror(number)))
+    assert down.dependency == HOST
+    assert hint in down.hint
 
 
 @pytest.mark.parametrize(("shortage", "_"), SHORTAGES, ids=repr)

@@ -50,8 +50,12 @@ def host_fault(error: BaseException) -> DependencyDownError | None:
 
 def cannot_start(error: Exception) -> DependencyDownError:
     """Return that a process of ours cannot be started as the host's fault."""
-    found = host_fault(error)
-    return found or DependencyDownError(HOST, f"{_NO_THREAD}: {error}", hint=_HINTS[_NO_THREAD])
+    if found := host_fault(error):
+        return found
+    if isinstance(error, OSError) and error.errno != errno.EAGAIN:
+        hint = "install backupd anew: its Python has to be there, for its user to run"
+        return DependencyDownError(HOST, f"no process can be started: {error}", hint=hint)
+    return DependencyDownError(HOST, f"{_NO_THREAD}: {error}", hint=_HINTS[_NO_THREAD])
 
 
 def _shortage(error: BaseException) -> str | None:
