@@ -77,6 +77,30 @@ def test_a_directory_that_cannot_be_listed_is_told_of(tmp_path: Path) -> None:
     assert len(host.files()) == 3
 
 
+def test_a_file_that_may_not_be_read_costs_no_attempt_and_goes_on_when_it_may(
+    tmp_path: Path,
+) -> None:
+    host = Host(tmp_path, {"feeds.traffic.recursive": "true"})
+    (host.inbox / "below").mkdir()
+    closed = [host.inbox / name for name in ("one.csv", "below/two.csv")]
+    for path in closed:
+        path.write_text("A;B\n1;2\n")
+        path.chmod(0)
+    host.deliver("three.csv")
+
+    assert _as_root_without_its_rights(host).returncode == 1
+    (told,) = incidents(host)
+    reason = f"{host.inbox}/below/two.csv: it may not be read, and 1 more like it"
+    assert (told["kind"], told["reason"].split(" (")[0]) == ("untaken", reason)
+    assert "right to read it" in told["reason"]
+    assert host.standing() == {"three.csv": "cleanup done"}
+    for path in closed:
+        path.chmod(0o600)
+    assert _as_root_without_its_rights(host).returncode == 0
+    assert incidents(host) == []
+    assert {file.attempts for file in host.files()} == {0}
+
+
 def _as_root_without_its_rights(host: Host) -> subprocess.CompletedProcess[bytes]:
     return subprocess.run(
         [

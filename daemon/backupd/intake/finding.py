@@ -116,14 +116,14 @@ class Finder:
         for _ in range(_LOOKS):
             if not candidates:
                 break
-            candidates = await self._see(turns, tree, candidates, source)
+            candidates = await self._see(turns, tree, candidates, source, chunk.odd)
         if chunk.companions:
             await self._settling.companions_came(tree.root.directory, chunk.companions)
         for aside in chunk.asides:
             await self._see_to(turns, tree, aside, chunk.odd)
 
     async def _see(
-        self, turns: Turns, tree: Tree, candidates: Sequence[Candidate], source: str
+        self, turns: Turns, tree: Tree, candidates: Sequence[Candidate], source: str, odd: Tally
     ) -> list[Candidate]:
         """Make rows for what is new; return what has to be looked at again.
 
@@ -138,24 +138,23 @@ class Finder:
         ]
         new = [each for each in unknown if not self.kept.put_off(tree, each, known.get(each.path))]
         new = await self._moved.take(turns, tree, new)
-        return await self._make_rows(turns, tree, new, known, source) if new else []
+        if not new:
+            return []
+        run = partial(turns.run, tree.root.directory)
+        there = await in_steps(run, self._scanner.look_again(tree, new, odd))
+        return await self._make_rows(there, known, source)
 
     async def _take_changed(self, tree: Tree, candidate: Candidate) -> None:
         """Make a row for a kept file whose content is another one by now."""
         known = await self._ledger.known([candidate.path])
-        await self._make_rows(Turns(self._threads), tree, [candidate], known, "rescan")
+        run = partial(self._threads.run, tree.root.directory)
+        there = await in_steps(run, self._scanner.look_again(tree, [candidate], Tally()))
+        await self._make_rows(there, known, "rescan")
 
     async def _make_rows(
-        self,
-        turns: Turns,
-        tree: Tree,
-        unknown: Sequence[Candidate],
-        known: Mapping[str, Known],
-        source: str,
+        self, there: Sequence[Candidate], known: Mapping[str, Known], source: str
     ) -> list[Candidate]:
-        """Make rows for what is still there; return what has to be looked at again."""
-        run = partial(turns.run, tree.root.directory)
-        there = await in_steps(run, self._scanner.look_again(tree, unknown))
+        """Make rows; return what has to be looked at again."""
         now = time.time()
         seen = await self._ledger.see(
             [

@@ -50,6 +50,11 @@ def not_regular(mode: int) -> Trouble:
     return Trouble(f"it is {kind(mode)}", _FILES_ONLY)
 
 
+def unreadable() -> Trouble:
+    """Return what is wrong with a file that this user may not read."""
+    return Trouble("it may not be read", f"give user {os.geteuid()} the right to read it")
+
+
 def unseen(cannot: str, error: OSError) -> Trouble:
     """Return what is wrong with what "cannot be listed", or looked at."""
     if error.errno == errno.ENAMETOOLONG:

@@ -5,6 +5,7 @@ Entries come in chunks, so that memory does not depend on the size of a director
 
 from __future__ import annotations
 
+import os
 import stat
 import time
 from contextlib import suppress
@@ -18,11 +19,10 @@ from backupd.core.records import Identity
 from backupd.core.threads import STEP
 from backupd.core.untaken import Trouble
 from backupd.intake.matching import is_companion, match
-from backupd.intake.oddities import KEPT, Tally, not_regular
+from backupd.intake.oddities import KEPT, Tally, not_regular, unreadable
 from backupd.localfs.roots import open_root
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from backupd.core.records import FeedRoot
@@ -101,12 +101,18 @@ class Scanner:
         """Yield what became of names in a directory of the tree, as hints told."""
         return self._in_chunks(tree, odd, self._named(tree, below, names, odd))
 
-    def look_again(self, tree: Tree, candidates: Iterable[Candidate]) -> Iterator[Candidate]:
-        """Yield those that are still there, as they are now."""
+    def look_again(
+        self, tree: Tree, candidates: Iterable[Candidate], odd: Tally
+    ) -> Iterator[Candidate]:
+        """Yield those that are still there, as they are now, and may be read."""
         with suppress(OSError), open_root(tree.feed_root) as top:
             for each in candidates:
                 chunk = Chunk(Tally())  # what is odd was counted at first, or is by the next look
-                _take(each.path, partial(top.stat, tree.below(each.path)), each.matcher, chunk)
+                below = tree.below(each.path)
+                _take(each.path, partial(top.stat, below), each.matcher, chunk)
+                if chunk.candidates and not _may_be_read(top, below):
+                    odd.add(each.matcher.feed.name, unreadable(), each.path)
+                    continue
                 yield from chunk.candidates
 
     def _in_chunks(
@@ -176,6 +182,17 @@ def feed_of(matchers: Sequence[Matcher], aside: str) -> str:
     """Return the feed of a file that was moved or kept aside."""
     owner = match(matchers, name_before(aside))
     return (owner or matchers[0]).feed.name
+
+
+def _may_be_read(top: Directory, name: str) -> bool:
+    """Tell whether this user has the right to; what else is wrong with it shows later."""
+    try:
+        os.close(top.open(name))
+    except PermissionError:
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def _take(path: str, lstat: Lstat, matcher: Matcher, chunk: Chunk) -> None:
