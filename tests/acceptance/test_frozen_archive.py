@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import signal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -37,12 +36,6 @@ def frozen(host: Host) -> Iterator[FreezingDirectory]:
         yield directory
 
 
-def incidents(host: Host, *arguments: str) -> list[dict[str, Any]]:
-    """Return the open incidents."""
-    shown = host.admin("incidents", "--json", *arguments).stdout
-    return [json.loads(line) for line in shown.splitlines()]
-
-
 def left_over(directory: FreezingDirectory) -> list[str]:
     return [path.name for path in directory.backing.rglob(".*") if path.name != ".backupd-id"]
 
@@ -50,7 +43,7 @@ def left_over(directory: FreezingDirectory) -> list[str]:
 def down(host: Host, daemon: Daemon) -> None:
     """Wait until the archive is down; nothing else is told."""
     daemon.tells("incident opened", within=2 * PATIENCE)
-    (told,) = incidents(host)
+    (told,) = host.shown_incidents()
     assert told["kind"] == "dependency"
     assert f"{host.archive} does not answer" in told["reason"]
 
@@ -75,7 +68,7 @@ def test_it_is_one_incident_costs_nothing_and_heals(host: Host, frozen: Freezing
             daemon.tells("cleanup finished", file=str(host.inbox / name))
         daemon.tells("incident closed")
         assert daemon.stop() == 0
-    assert len(incidents(host, "--all")) == 1
+    assert len(host.shown_incidents("--all")) == 1
     assert set(host.standing().values()) == {"cleanup done"}
     assert {name.removesuffix(".gz") for name in host.archived()} == {
         f"a/{path.file_name}" for path in host.files()

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import signal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -41,12 +40,6 @@ def deliver(host: Host, name: str) -> str:
     return str(path)
 
 
-def incidents(host: Host) -> list[dict[str, Any]]:
-    """Return the open incidents."""
-    shown = host.admin("incidents", "--json").stdout
-    return [json.loads(line) for line in shown.splitlines()]
-
-
 def test_it_starts_beside_a_frozen_feed_which_comes_by_itself(
     host: Host, frozen: FreezingDirectory
 ) -> None:
@@ -56,14 +49,14 @@ def test_it_starts_beside_a_frozen_feed_which_comes_by_itself(
     with host.daemon() as daemon:
         daemon.tells("a directory does not answer: it is judged by its path", path=str(host.inbox))
         daemon.tells("cleanup finished", file=path)
-        until(lambda: incidents(host), lambda: str(incidents(host)))
-        (told,) = incidents(host)
+        until(host.shown_incidents, lambda: str(host.shown_incidents()))
+        (told,) = host.shown_incidents()
         assert told["feed"] == "traffic/a"
         assert "does not answer" in told["reason"]
 
         frozen.thaw()
         daemon.tells("cleanup finished", file=str(host.inbox / "meanwhile.csv"))
-        until(lambda: not incidents(host), lambda: str(incidents(host)))
+        until(lambda: not host.shown_incidents(), lambda: str(host.shown_incidents()))
         assert set(host.standing().values()) == {"cleanup done"}
         assert daemon.stop() == 0
 

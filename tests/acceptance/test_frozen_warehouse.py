@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import signal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -15,12 +14,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 pytestmark = pytest.mark.slow
-
-
-def incidents(host: Host) -> list[dict[str, Any]]:
-    """Return all incidents."""
-    shown = host.admin("incidents", "--all", "--json").stdout
-    return [json.loads(line) for line in shown.splitlines()]
 
 
 def test_it_starts_and_takes_another_config_beside_it(tmp_path: Path) -> None:
@@ -36,7 +29,7 @@ def test_it_starts_and_takes_another_config_beside_it(tmp_path: Path) -> None:
             path = host.deliver("meanwhile.csv")
             daemon.tells("manifest finished", file=str(path))
             daemon.tells("dependency down", dependency="warehouse")
-            (told,) = incidents(host)
+            (told,) = host.shown_incidents("--all")
             assert told["cause"] == "warehouse"
             assert "does not answer" in told["reason"]
 
@@ -51,6 +44,6 @@ def test_it_starts_and_takes_another_config_beside_it(tmp_path: Path) -> None:
             daemon.tells("cleanup finished", file=str(path))
             daemon.tells("incident closed")
             assert daemon.stop() == 0
-        assert len(incidents(host)) == 1
+        assert len(host.shown_incidents("--all")) == 1
         assert {file.attempts for file in host.files()} == {0}
         assert [row["file_name"] for row in host.rows()] == ["before.csv", "meanwhile.csv"]

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import gzip
-import json
 import os
 import signal
 import time
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -85,12 +84,6 @@ def small_file(host: Host, name: str) -> Path:
     return path
 
 
-def incidents(host: Host) -> list[dict[str, Any]]:
-    """Return the open incidents."""
-    shown = host.admin("incidents", "--json").stdout
-    return [json.loads(line) for line in shown.splitlines()]
-
-
 @pytest.mark.slow
 def test_a_directory_that_freezes_holds_only_its_own_feed(
     host: Host, frozen: FreezingDirectory
@@ -104,15 +97,15 @@ def test_a_directory_that_freezes_holds_only_its_own_feed(
             path = small_file(host, f"small{number}.csv")
             daemon.tells("cleanup finished", file=str(path))
 
-        until(lambda: incidents(host), lambda: str(incidents(host)))
-        (told,) = incidents(host)
+        until(host.shown_incidents, lambda: str(host.shown_incidents()))
+        (told,) = host.shown_incidents()
         assert told["feed"] == "traffic/a"
         assert "does not answer" in told["reason"]
         assert daemon.threads() < 40
 
         frozen.thaw()
         daemon.tells("cleanup finished", file=str(host.inbox / "meanwhile.csv"))
-        until(lambda: not incidents(host), lambda: str(incidents(host)))
+        until(lambda: not host.shown_incidents(), lambda: str(host.shown_incidents()))
         assert set(host.standing().values()) == {"cleanup done"}
         assert daemon.stop() == 0
 
@@ -157,7 +150,7 @@ def test_a_second_signal_ends_an_endless_read_at_once(tmp_path: Path) -> None:
 def test_a_frozen_directory_holds_up_no_stop(host: Host, frozen: FreezingDirectory) -> None:
     with host.daemon() as daemon:
         frozen.freeze()
-        until(lambda: incidents(host), lambda: str(incidents(host)))
+        until(host.shown_incidents, lambda: str(host.shown_incidents()))
         daemon.signal(signal.SIGTERM)
         assert daemon.process.wait(IN_ALL) == 0
         assert daemon.told()[-1]["event"] == "stopped"

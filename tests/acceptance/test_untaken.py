@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from support.daemon import PATIENCE, PROGRAMS, Host, log_of, until
 
@@ -14,11 +13,6 @@ if TYPE_CHECKING:
     from support.configs import Changes
 
 RESCANNING: Changes = {"intake.rescan_every": '"1s"'}
-
-
-def incidents(host: Host, *options: str) -> list[dict[str, Any]]:
-    shown = host.admin("incidents", "--json", *options).stdout
-    return [json.loads(line) for line in shown.splitlines()]
 
 
 def test_run_once_says_why_it_is_not_through_and_ends_with_1(tmp_path: Path) -> None:
@@ -35,7 +29,7 @@ def test_run_once_says_why_it_is_not_through_and_ends_with_1(tmp_path: Path) -> 
     assert host.once().returncode == 1
     (host.inbox / "two.csv").unlink()
     assert host.once().returncode == 0
-    (over,) = incidents(host, "--all")
+    (over,) = host.shown_incidents("--all")
     assert over["kind"] == "untaken"
     assert over["until"] is not None
 
@@ -50,7 +44,7 @@ def test_a_companion_that_comes_after_its_file_was_done_is_told_of(tmp_path: Pat
     assert host.once().returncode == 0
     companion = host.deliver("one.cksum", b"1 2\n")
     assert host.once().returncode == 1
-    (only,) = incidents(host)
+    (only,) = host.shown_incidents()
     assert only["reason"].startswith(f"{companion}: it is a companion that came after its file")
     companion.unlink()
     assert host.once().returncode == 0
@@ -66,14 +60,14 @@ def test_a_directory_that_cannot_be_listed_is_told_of(tmp_path: Path) -> None:
     run = _as_root_without_its_rights(host)
 
     assert run.returncode == 1
-    assert sorted(each["reason"].split(" (")[0] for each in incidents(host)) == [
+    assert sorted(each["reason"].split(" (")[0] for each in host.shown_incidents()) == [
         f"{host.inbox}/closed: it cannot be listed: Permission denied, and 1 more like it",
         f"{host.inbox}/unentered/one.csv: it cannot be looked at: Permission denied",
     ]
     for directory in host.inbox.iterdir():
         directory.chmod(0o700)
     assert _as_root_without_its_rights(host).returncode == 0
-    assert incidents(host) == []
+    assert host.shown_incidents() == []
     assert len(host.files()) == 3
 
 
@@ -89,7 +83,7 @@ def test_a_file_that_may_not_be_read_costs_no_attempt_and_goes_on_when_it_may(
     host.deliver("three.csv")
 
     assert _as_root_without_its_rights(host).returncode == 1
-    (told,) = incidents(host)
+    (told,) = host.shown_incidents()
     reason = f"{host.inbox}/below/two.csv: it may not be read, and 1 more like it"
     assert (told["kind"], told["reason"].split(" (")[0]) == ("untaken", reason)
     assert "right to read it" in told["reason"]
@@ -97,7 +91,7 @@ def test_a_file_that_may_not_be_read_costs_no_attempt_and_goes_on_when_it_may(
     for path in closed:
         path.chmod(0o600)
     assert _as_root_without_its_rights(host).returncode == 0
-    assert incidents(host) == []
+    assert host.shown_incidents() == []
     assert {file.attempts for file in host.files()} == {0}
 
 
@@ -119,11 +113,11 @@ def test_the_daemon_keeps_it_over_a_restart_and_ends_it_when_it_is_gone(tmp_path
     with host.daemon() as daemon:
         link.symlink_to("nowhere")
         daemon.tells("incident opened", kind="untaken")
-        (first,) = incidents(host)
+        (first,) = host.shown_incidents()
         assert daemon.stop() == 0
     with host.daemon() as daemon:
         daemon.tells("incident still open", kind="untaken")
-        assert incidents(host) == [first]
+        assert host.shown_incidents() == [first]
         status = host.admin("status").stdout
         assert "feed traffic/a has what cannot be taken" in status
         assert "it is a symbolic link" in " ".join(status.split())
@@ -131,4 +125,4 @@ def test_the_daemon_keeps_it_over_a_restart_and_ends_it_when_it_is_gone(tmp_path
         daemon.tells("incident closed", kind="untaken")
         host.deliver("one.csv")
         until(lambda: host.standing() == {"one.csv": "cleanup done"}, lambda: str(host.standing()))
-        assert incidents(host) == []
+        assert host.shown_incidents() == []

@@ -90,6 +90,11 @@ class Host:
         """Run `backupd-admin`."""
         return _run("backupd-admin", ["--config", str(self.config), *arguments], {})
 
+    def shown_incidents(self, *options: str) -> list[dict[str, Any]]:
+        """Return the open incidents, as `backupd-admin incidents --json` has them."""
+        shown = self.admin("incidents", "--json", *options).stdout
+        return [json.loads(line) for line in shown.splitlines()]
+
     @contextlib.contextmanager
     def daemon(self, *launcher: str, once: bool = False) -> Iterator[Daemon]:
         """Run `backupd run`, by a launcher, while the block lasts; ready from its start."""
