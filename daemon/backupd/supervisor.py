@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from backupd.alerts import Alerts, Book
-from backupd.carrier import Carrier, Orders
+from backupd.alerts import Alerts, IncidentTracker
+from backupd.carrier import Carrier, CarrierConfig
 from backupd.config import ConfigMistakes, Mistake
 from backupd.control import ControlServer
 from backupd.core import moves
@@ -30,7 +30,7 @@ from backupd.core.stages import ORDER, Stage
 from backupd.core.times import Pauses
 from backupd.intake.service import Intake
 from backupd.ledger import Ledger, LedgerReader, incident_reports, reports
-from backupd.ops import collector, output, status_line
+from backupd.ops import gc_tuning, output, status_line
 from backupd.ops.metrics import Meter, MetricsServer, Snapshot
 from backupd.ops.status_file import StatusFile
 from backupd.ops.systemd import Manager
@@ -48,14 +48,14 @@ from backupd.worker import (
     BatchLane,
     Breakers,
     ClockWatch,
-    DoublesLane,
+    DuplicateRowLane,
     FileLane,
     HostWatch,
     LedgerPlace,
     LedgerStatements,
     RefreshLane,
     RowsSeen,
-    Shop,
+    WorkerContext,
 )
 
 if TYPE_CHECKING:
@@ -127,7 +127,7 @@ class Supervisor:
         }
         self._amiss: list[str] = []  # what the status line says beside the incidents
         self._watchdog = Watchdog(self._systemd, self._signs_of_life)
-        self._shop = Shop(
+        self._context = WorkerContext(
             ledger=ledger,
             feeds={feed.name: feed for feed in config.feeds},
             policy=self._policy,
@@ -182,7 +182,7 @@ class Supervisor:
             await self._recover(warehouse)
             if refresher is None:  # there is no Impala any more to be told
                 await self._ledger.refreshed(await self._ledger.owed_refreshes())
-            collector.spare()
+            gc_tuning.tune()
             control = ControlServer(self._config.control.socket, self._ledger)
             await stack.enter_async_context(control)
             if self._config.metrics and not once:
@@ -301,7 +301,7 @@ class Supervisor:
                 for count in reader.ask(reports.counts)
             },
             oldest=reader.ask(reports.oldest_open),
-            last_done=reader.ask(reports.last_done, self._shop.feeds),
+            last_done=reader.ask(reports.last_done, self._context.feeds),
             incidents={kind: kinds[kind] for kind in Kind},
             breakers={
                 **{name: self._breakers.is_down(name) for name in self._dependencies()},
@@ -325,22 +325,22 @@ class Supervisor:
         once: bool,
     ) -> list[Coroutine[Any, Any, None]]:
         """Return all that runs side by side until the stop."""
-        config, shop = self._config, self._shop
+        config, context = self._config, self._context
         in_ship = Shares(_VERIFYING * config.concurrency.ship)
         in_cleanup = Shares(_CLEANUPS)
-        former = BatchFormer(shop, config.batch, self._nothing_can_join if once else _never)
+        former = BatchFormer(context, config.batch, self._nothing_can_join if once else _never)
         parts = [
             self._intake.run(self._stop),
             self._alerts().run(self._stop),
-            FileLane(shop, Stage.MANIFEST, work[Stage.MANIFEST], self._reading).run(),
+            FileLane(context, Stage.MANIFEST, work[Stage.MANIFEST], self._reading).run(),
             former.run(),
-            BatchLane(shop, Stage.LOAD, warehouse).run(),
-            BatchLane(shop, Stage.MERGE, warehouse, refresher.table if refresher else "").run(),
-            DoublesLane(shop, warehouse).run(),
+            BatchLane(context, Stage.LOAD, warehouse).run(),
+            BatchLane(context, Stage.MERGE, warehouse, refresher.table if refresher else "").run(),
+            DuplicateRowLane(context, warehouse).run(),
             HostWatch(self._breakers, self._stop).run(),
             ClockWatch(self._ledger, self._longest_pauses(), self._stop).run(),
-            FileLane(shop, Stage.SHIP, work[Stage.SHIP], in_ship, ARCHIVE).run(),
-            FileLane(shop, Stage.CLEANUP, self._counted(work[Stage.CLEANUP]), in_cleanup).run(),
+            FileLane(context, Stage.SHIP, work[Stage.SHIP], in_ship, ARCHIVE).run(),
+            FileLane(context, Stage.CLEANUP, self._counted(work[Stage.CLEANUP]), in_cleanup).run(),
         ]
         if self._status_file:
             parts.append(self._status_file.run(self._stop))
@@ -350,7 +350,7 @@ class Supervisor:
         if self._archive_trials is not None:
             parts.append(self._archive_trials.run())
         if refresher is not None:
-            parts.append(RefreshLane(shop, refresher).run())
+            parts.append(RefreshLane(context, refresher).run())
         return [*parts, self._until_done()] if once else parts
 
     def _longest_pauses(self) -> Pauses:
@@ -368,8 +368,8 @@ class Supervisor:
     def _alerts(self) -> Alerts:
         config = self._config
         is_dev = config.environment == "dev"
-        book = Book(self._ledger, self._feeds_away, self._intake.untaken)
-        return Alerts(config.alerts, self._ledger, book, dev=is_dev)
+        tracker = IncidentTracker(self._ledger, self._feeds_away, self._intake.untaken)
+        return Alerts(config.alerts, self._ledger, tracker, dev=is_dev)
 
     def _feeds_away(self) -> Mapping[str, str] | None:
         health = self._intake.health
@@ -390,12 +390,12 @@ class Supervisor:
             delete=cleanup.action == "delete", ask_writers=self._config.intake.open_files == "auto"
         )
         homes = {home_of(feed) for feed in self._config.feeds}
-        orders = Orders(archive=section, directories=sorted(homes), ship=ship, cleanup=rules)
+        orders = CarrierConfig(archive=section, directories=sorted(homes), ship=ship, cleanup=rules)
         place = ArchivePlace(section, self._ledger)
         stack.callback(place.close)
         carrier = await stack.enter_async_context(Carrier(orders, place))
         self._signs_of_life["the carrier"] = carrier.sign_of_life
-        self._archive_trials = ArchiveTrials(self._shop, carrier.demand)
+        self._archive_trials = ArchiveTrials(self._context, carrier.demand)
         clean_up = carrier.stage(Stage.CLEANUP)
         if rules.delete:
             rows = RowsSeen(warehouse)
@@ -469,7 +469,7 @@ class Supervisor:
         # What this host gives may be enough again soon: until it is, not all has been looked at.
         if not self._intake.ready.is_set() or self._breakers.is_down(HOST):
             return False
-        feeds, flowing = self._shop.open_feeds(), self._shop.workable_feeds(Stage.SHIP)
+        feeds, flowing = self._context.open_feeds(), self._context.workable_feeds(Stage.SHIP)
         held_up = [feed for feed in feeds if feed not in flowing]
         return not (
             await self._ledger.ask(reports.any_unfinished, flowing)
@@ -480,7 +480,7 @@ class Supervisor:
         """Tell whether no file on its way could still come into the next batch."""
         if not self._intake.ready.is_set():
             return False
-        feeds = self._shop.open_feeds()
+        feeds = self._context.open_feeds()
         return not await self._ledger.ask(reports.any_unfinished, feeds, _BEFORE_LOAD)
 
 

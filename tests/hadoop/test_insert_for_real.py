@@ -187,11 +187,11 @@ async def test_a_client_that_is_killed_at_a_statement_makes_each_row_once(
     assert victim.exitcode == -signal.SIGKILL
     victim.close()
     ledger = Ledger(path)
-    assert len(await ledger.unended_statements()) == (statement == "INSERT")
+    assert len(await ledger.possibly_running_statements()) == (statement == "INSERT")
     warehouse = open_warehouse(section, LedgerStatements(ledger))
     await until_merged(warehouse, batch, rows)
     await assert_once(warehouse, rows)
-    assert await ledger.unended_statements() == []
+    assert await ledger.possibly_running_statements() == []
     await warehouse.aclose()
     await ledger.close()
 

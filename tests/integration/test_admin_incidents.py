@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from backupd.alerts import Book
+from backupd.alerts import IncidentTracker
 from backupd.core.incidents import Notice, Occasion, Outcome, Way
 from backupd.core.stages import Stage
 from support.admin import admin, lines, screen
@@ -22,7 +22,7 @@ async def _troubles(maker: Maker) -> None:
     await maker.outage("archive", "connection refused")
     await maker.outage("warehouse", "its disk is full")
     await maker.ledger.close_incidents(["warehouse"], maker.now + 60)
-    await Book(maker.ledger, dict).keep()
+    await IncidentTracker(maker.ledger, dict).keep()
     troubles = await maker.ledger.troubles()
     told = Notice(
         incident_id=next(each.id for each in troubles.open if each.cause == "archive"),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from backupd.alerts import hook
-from backupd.alerts.letters import hook_json
+from backupd.alerts.messages import hook_json
 from backupd.alerts.schedule import Due
 from backupd.core.errors import TransientError
 from backupd.core.incidents import Case, Held, Incident, Kind, Occasion, Way

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from backupd.alerts import Book, smtp
-from backupd.alerts.letters import plain_message
+from backupd.alerts import IncidentTracker, smtp
+from backupd.alerts.messages import plain_message
 from backupd.alerts.notifier import Notifier
 from backupd.alerts.schedule import MAIL_EVERY
 from backupd.config import load
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class Desk:
-    """A ledger, its book and a notifier whose clock the test moves."""
+    """A ledger, its tracker and a notifier whose clock the test moves."""
 
     config: Config
     ledger: Ledger
@@ -41,7 +41,7 @@ class Desk:
 
     def __post_init__(self) -> None:
         self.maker = Maker(self.ledger, self.config)
-        self.book = Book(self.ledger, dict)
+        self.tracker = IncidentTracker(self.ledger, dict)
         self.notifier = Notifier(self.section, self.ledger, dev=self.dev)
         self.monkeypatch.setattr("time.time", lambda: self.maker.now)
 
@@ -65,7 +65,7 @@ class Desk:
     async def passes(self, seconds: float = 0.0) -> None:
         """Let time go by, then do what the daemon does each second."""
         self.maker.now += seconds
-        await self.book.keep()
+        await self.tracker.keep()
         await self.notifier.mail_once()
 
     async def restarted(self) -> Desk:
@@ -214,7 +214,7 @@ async def test_a_ticket_whose_outcome_is_unknown_is_never_sent_again(desk: Desk)
 
 async def test_a_crash_in_the_middle_of_a_ticket_sends_no_second_one(desk: Desk) -> None:
     await desk.parked("a_1.csv", "odd")
-    await desk.book.keep()
+    await desk.tracker.keep()
     (case,) = await desk.ledger.ask(incident_reports.open_cases)
     begun = Notice(
         incident_id=case.incident.id,
@@ -256,7 +256,7 @@ async def test_a_server_that_refuses_is_tried_again_and_shows(desk: Desk) -> Non
     assert desk.box.mails == []
     assert "mail" in await desk.open_causes()
     desk = await desk.restarted()
-    await desk.book.keep()
+    await desk.tracker.keep()
     assert (await desk.open_causes()).count("mail") == 1
     desk.box.fault = ""
     await desk.passes(MAIL_EVERY)

@@ -12,8 +12,8 @@ import pytest
 
 from backupd.archive import canary, open_archive, scope
 from backupd.archive.scope import Scope
-from backupd.carrier.wire import Orders
-from backupd.carrier.works import Works
+from backupd.carrier.outbound import OutboundStages
+from backupd.carrier.wire import CarrierConfig
 from backupd.core.errors import (
     DependencyDownError,
     NoRoomError,
@@ -203,16 +203,16 @@ async def test_where_the_server_bears_few_open_files_all_go_through_all_the_same
     odd = type("Odd", (OddServer,), {"disk": dict(ROOMY), "most_open": most})
     async with serving(tmp_path, odd) as section, opened(tmp_path / "ledger.db") as ledger:
         bench = _bench(ledger, tmp_path / "in")
-        orders = Orders(
+        config = CarrierConfig(
             archive=section,
             ship=ShipRules(compress=False),
             cleanup=CleanupRules(delete=False),
             directories=HOMES,
         )
         archive = open_archive(section)
-        work = partial(Works(orders, archive, lambda: None).do, Stage.SHIP)
+        work = partial(OutboundStages(config, archive, lambda: None).do, Stage.SHIP)
         await plant(ledger, *files)
-        lane = FileLane(bench.shop, Stage.SHIP, work, Shares(96), "archive")  # type: ignore[arg-type] # a Result
+        lane = FileLane(bench.context, Stage.SHIP, work, Shares(96), "archive")  # type: ignore[arg-type] # a Result
         async with bench.at_work(lane.run()):
             await bench.until(lambda found: all(f.stage is Stage.CLEANUP for f in found))
         lines = [line for file in files for line in await story(ledger, file.id)]
@@ -270,5 +270,5 @@ def _files(inbox: Path, count: int) -> list[FileRecord]:
 def _bench(ledger: object, inbox: Path) -> Bench:
     feeds = [replace(feed, directory=str(inbox / feed.customer)) for feed in FEEDS]
     bench = Bench(ledger=ledger, feeds=feeds)  # type: ignore[arg-type] # an open one
-    bench.shop.roots = lambda: {feed.name: find_root(feed.directory) for feed in feeds}
+    bench.context.roots = lambda: {feed.name: find_root(feed.directory) for feed in feeds}
     return bench

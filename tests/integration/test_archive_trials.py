@@ -78,7 +78,7 @@ class Archive:
 async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
     async with opened(tmp_path / "ledger.db") as ledger:
         bench = Bench(ledger=ledger, feeds=FEEDS)
-        bench.shop.breakers = Breakers(ledger, QUICK, bench.now, FEEDS)
+        bench.context.breakers = Breakers(ledger, QUICK, bench.now, FEEDS)
         yield bench
 
 
@@ -92,8 +92,8 @@ def files(feed: str, count: int) -> list[FileRecord]:
 
 
 def lanes(bench: Bench, archive: Archive) -> tuple[FileLane, ArchiveTrials]:
-    lane = FileLane(bench.shop, Stage.SHIP, archive.ship, Shares(4), "archive")
-    return lane, ArchiveTrials(bench.shop, archive.demand)
+    lane = FileLane(bench.context, Stage.SHIP, archive.ship, Shares(4), "archive")
+    return lane, ArchiveTrials(bench.context, archive.demand)
 
 
 async def incidents(bench: Bench) -> list[Incident]:
@@ -121,7 +121,7 @@ async def test_feeds_of_a_directory_wait_untouched_and_all_others_go_on(bench: B
         assert held.files == 100
         archive.down = {}
         await bench.until(lambda all_: all(f.stage is Stage.CLEANUP for f in all_))
-        await eventually(lambda: _true(not bench.shop.breakers.open), lambda: "still down")
+        await eventually(lambda: _true(not bench.context.breakers.open), lambda: "still down")
     assert len(await incidents(bench)) == 1
 
 
@@ -134,12 +134,12 @@ async def test_when_another_directory_is_down_than_before_that_one_is_told_inste
 ) -> None:
     archive = Archive()
     archive.down = {first: then, then: then}
-    await bench.shop.breakers.failed(down(first))
+    await bench.context.breakers.failed(down(first))
     _, trials = lanes(bench, archive)
     async with bench.at_work(trials.run()):
         await eventually(
-            lambda: _true(list(bench.shop.breakers.open) == [down(then).dependency]),
-            lambda: str(bench.shop.breakers.open),
+            lambda: _true(list(bench.context.breakers.open) == [down(then).dependency]),
+            lambda: str(bench.context.breakers.open),
         )
         await eventually(lambda: _ended(bench, first), lambda: "both are open")
     assert [each.cause for each in await incidents(bench) if each.closed_at is None] == [
@@ -154,10 +154,10 @@ async def _ended(bench: Bench, directory: str) -> object:
 
 async def test_what_is_within_what_is_down_is_no_incident_of_its_own(bench: Bench) -> None:
     for directory in ("pair", "pair/a", "", "c", "pair"):
-        await bench.shop.breakers.failed(down(directory))
+        await bench.context.breakers.failed(down(directory))
     open_ = [each.cause for each in await incidents(bench) if each.closed_at is None]
     assert open_ == ["archive"]
-    assert list(bench.shop.breakers.open) == ["archive"]
+    assert list(bench.context.breakers.open) == ["archive"]
 
 
 async def test_what_was_refused_before_the_heal_opens_nothing_anew(bench: Bench) -> None:
@@ -174,11 +174,11 @@ async def test_what_was_refused_before_the_heal_opens_nothing_anew(bench: Bench)
         shipped.append(task.file.id)
         return Result(changes={}, detail="shipped")
 
-    lane = FileLane(bench.shop, Stage.SHIP, work, Shares(4), "archive")
+    lane = FileLane(bench.context, Stage.SHIP, work, Shares(4), "archive")
     async with bench.at_work(lane.run()):
         await begun.wait()
-        await bench.shop.breakers.failed(down("pair/a"))
-        await bench.shop.breakers.succeeded("archive:pair/a")
+        await bench.context.breakers.failed(down("pair/a"))
+        await bench.context.breakers.succeeded("archive:pair/a")
         go.set()
         await bench.until(through(A))  # type: ignore[arg-type] # a predicate
     assert len(await incidents(bench)) == 1
@@ -189,7 +189,7 @@ async def test_what_was_refused_before_the_heal_opens_nothing_anew(bench: Bench)
 async def test_what_could_not_be_written_is_not_well_for_what_can_be_looked_at(
     bench: Bench, name: str
 ) -> None:
-    breakers, full = bench.shop.breakers, DependencyDownError(name, "its disk is full")
+    breakers, full = bench.context.breakers, DependencyDownError(name, "its disk is full")
     await breakers.failed(full)
     await breakers.succeeded(name, looked=True)
     assert breakers.is_down(name)
@@ -206,21 +206,21 @@ async def test_a_trial_that_finds_out_nothing_is_made_again(
 ) -> None:
     archive = Archive()
     archive.error = error
-    await bench.shop.breakers.failed(down("c"))
+    await bench.context.breakers.failed(down("c"))
     _, trials = lanes(bench, archive)
     async with bench.at_work(trials.run()):
         await eventually(lambda: _true(len(archive.demanded) > 2), lambda: str(archive.demanded))
-        assert bench.shop.breakers.is_down("archive:c")
+        assert bench.context.breakers.is_down("archive:c")
         archive.error = None
-        await eventually(lambda: _true(not bench.shop.breakers.open), lambda: "still down")
+        await eventually(lambda: _true(not bench.context.breakers.open), lambda: "still down")
 
 
 async def test_it_is_taken_up_by_the_next_process_unless_no_feed_needs_it(bench: Bench) -> None:
     for directory in ("c", "elsewhere"):
-        await bench.shop.breakers.failed(down(directory))
+        await bench.context.breakers.failed(down(directory))
     breakers = Breakers(bench.ledger, QUICK, bench.now, FEEDS)
     breakers.resume(await bench.ledger.ask(incident_reports.outages))
-    bench.shop.breakers = breakers
+    bench.context.breakers = breakers
     archive = Archive()
     archive.down = {"c": "c", "elsewhere": "elsewhere"}
     lane, trials = lanes(bench, archive)
@@ -244,7 +244,7 @@ async def test_a_file_without_room_waits_alone_and_is_tried_again(bench: Bench) 
             raise NoRoomError("no room for it")
         return Result(changes={}, detail="shipped")
 
-    async with bench.at_work(FileLane(bench.shop, Stage.SHIP, work, Shares(4), "archive").run()):
+    async with bench.at_work(FileLane(bench.context, Stage.SHIP, work, Shares(4), "archive").run()):
         await bench.until(lambda found: found[1].stage is Stage.CLEANUP and found[0].tries > 5)
         waiting = await one(bench.ledger, large.id)
         assert (waiting.trouble, waiting.stage) == (NO_ROOM, Stage.SHIP)

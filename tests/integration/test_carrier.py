@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from backupd.carrier import Carrier, Orders, client
+from backupd.carrier import Carrier, CarrierConfig, client
 from backupd.core import moves
 from backupd.core.errors import (
     BackupdError,
@@ -36,15 +36,17 @@ if TYPE_CHECKING:
 CONTENT = b"id;name\n1;a\n" * 1_000
 
 
-def orders_for(directory: Path) -> Orders:
+def config_for(directory: Path) -> CarrierConfig:
     section = archive_section(directory / "archive")
-    return Orders(archive=section, ship=ShipRules(compress=True), cleanup=CleanupRules(delete=True))
+    return CarrierConfig(
+        archive=section, ship=ShipRules(compress=True), cleanup=CleanupRules(delete=True)
+    )
 
 
 @pytest.fixture
 async def carrier(tmp_path: Path) -> AsyncIterator[Carrier]:
-    orders = orders_for(tmp_path)
-    async with Carrier(orders, FirstUse()) as carrier:
+    config = config_for(tmp_path)
+    async with Carrier(config, FirstUse()) as carrier:
         yield carrier
     assert carriers() == []
 
@@ -113,9 +115,9 @@ async def test_one_that_dies_again_and_again_is_started_ever_later(
     tmp_path: Path, task: Task, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(client, "_PAUSE", 0.01)
-    orders = orders_for(tmp_path)
+    config = config_for(tmp_path)
     pauses = []
-    async with Carrier(orders, FirstUse()) as carrier:
+    async with Carrier(config, FirstUse()) as carrier:
         for _ in range(4):
             child = await carrier._living()
             os.kill(child._process.pid, signal.SIGKILL)
@@ -144,14 +146,14 @@ async def test_it_ends_when_its_first_process_is_gone(tmp_path: Path) -> None:
         "import asyncio, os, signal, sys\n"
         "from pathlib import Path\n"
         f"sys.path[:0] = {[str(Path(__file__).parents[1])]!r}\n"
-        "from backupd.carrier import Carrier, Orders\n"
+        "from backupd.carrier import Carrier, CarrierConfig\n"
         "from backupd.stages import CleanupRules, ShipRules\n"
         "from support.archives import FirstUse, archive_section\n"
         "async def main():\n"
         f"    section = archive_section(Path({str(tmp_path)!r}))\n"
         "    ship, cleanup = ShipRules(compress=True), CleanupRules(delete=True)\n"
-        "    orders = Orders(archive=section, ship=ship, cleanup=cleanup)\n"
-        "    async with Carrier(orders, FirstUse()):\n"
+        "    config = CarrierConfig(archive=section, ship=ship, cleanup=cleanup)\n"
+        "    async with Carrier(config, FirstUse()):\n"
         "        print(Path(f'/proc/self/task/{os.getpid()}/children').read_text(), flush=True)\n"
         "        os.kill(os.getpid(), signal.SIGKILL)\n"
         "asyncio.run(main())\n"

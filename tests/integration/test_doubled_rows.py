@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from backupd.alerts.words import meaning, next_command
+from backupd.alerts.messages import meaning, next_command
 from backupd.config.sections import BatchSection
 from backupd.core.incidents import Kind
 from backupd.core.stages import Stage
 from backupd.ledger import incident_reports
-from backupd.worker import BatchFormer, BatchLane, DoublesLane
+from backupd.worker import BatchFormer, BatchLane, DuplicateRowLane
 from backupd.worker.batches import LATE
 from support.fake_warehouse import FakeWarehouse
 from support.files import COUNTED, a_file
@@ -51,10 +51,10 @@ async def _yes() -> bool:
 
 def lanes(bench: Bench, warehouse: FakeWarehouse) -> tuple[Coroutine[Any, Any, None], ...]:
     return (
-        BatchFormer(bench.shop, BatchSection(max_files=8, max_wait=3600), _yes).run(),
-        BatchLane(bench.shop, Stage.LOAD, warehouse).run(),
-        BatchLane(bench.shop, Stage.MERGE, warehouse).run(),
-        DoublesLane(bench.shop, warehouse).run(),
+        BatchFormer(bench.context, BatchSection(max_files=8, max_wait=3600), _yes).run(),
+        BatchLane(bench.context, Stage.LOAD, warehouse).run(),
+        BatchLane(bench.context, Stage.MERGE, warehouse).run(),
+        DuplicateRowLane(bench.context, warehouse).run(),
     )
 
 
@@ -87,12 +87,12 @@ async def test_it_is_over_when_each_is_there_once(bench: Bench) -> None:
     warehouse = Doubling()
     await doubled(bench, warehouse)
     del warehouse.production[COPIES]
-    bench.shop.stop.clear()
+    bench.context.stop.clear()
 
     async def is_over() -> bool:
         return not await incidents(bench)
 
-    async with bench.at_work(DoublesLane(bench.shop, warehouse).run()):
+    async with bench.at_work(DuplicateRowLane(bench.context, warehouse).run()):
         await eventually(is_over, lambda: "the incident is open still")
     assert await bench.ledger.doubled_rows() == []
 
@@ -102,8 +102,8 @@ async def test_what_is_still_doubled_stays_told(bench: Bench) -> None:
     first = await doubled(bench, warehouse)
     kept = warehouse.production[COPIES][3]
     warehouse.production[COPIES] = [kept]
-    bench.shop.stop.set()
-    await DoublesLane(bench.shop, warehouse).run()
+    bench.context.stop.set()
+    await DuplicateRowLane(bench.context, warehouse).run()
     (left,) = await incidents(bench)
     assert left.id == first.id
     assert left.reason.startswith(f"file ids {kept.file_id} in the partitions")
@@ -114,7 +114,7 @@ async def test_a_warehouse_that_is_away_leaves_it_as_it_is(bench: Bench) -> None
     warehouse = Doubling()
     first = await doubled(bench, warehouse)
     warehouse.down_for = 1
-    await DoublesLane(bench.shop, warehouse).run()
+    await DuplicateRowLane(bench.context, warehouse).run()
     assert [each.id for each in await incidents(bench)] == [first.id]
 
 
@@ -129,7 +129,7 @@ async def test_rows_of_a_merge_that_was_tried_twice_are_counted_again_later(benc
     warehouse.production[COPIES] = rows[:2]
 
     bench.ahead += LATE
-    await DoublesLane(bench.shop, warehouse).run()
+    await DuplicateRowLane(bench.context, warehouse).run()
     (incident,) = await incidents(bench)
     assert incident.reason.startswith(f"file ids {rows[0].file_id}, {rows[1].file_id} in")
     assert await bench.ledger.due_row_counts(bench.now(), 1) == []

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from backupd.carrier import Carrier, Orders
+from backupd.carrier import Carrier, CarrierConfig
 from backupd.config.sections import BatchSection
 from backupd.core.errors import DependencyDownError, PermanentError, TransientError
 from backupd.core.host import HOST, host_fault
@@ -59,14 +59,14 @@ async def incidents(bench: Bench) -> list[Incident]:
 
 
 def watching(bench: Bench) -> HostWatch:
-    return HostWatch(bench.shop.breakers, bench.shop.stop)
+    return HostWatch(bench.context.breakers, bench.context.stop)
 
 
 class Short:
     """A stage that runs into limits so many times; `most` were at it at once, once it had."""
 
     def __init__(self, bench: Bench, times: int, error: Exception) -> None:
-        self.breakers = bench.shop.breakers
+        self.breakers = bench.context.breakers
         self.times, self.error = times, error
         self.trials, self.most = 0, 0
 
@@ -115,7 +115,7 @@ async def test_a_file_waits_until_the_host_is_well_again(
     await plant(bench.ledger, *numbered(a_file(stage), 16))
     work = Short(bench, 12, error)
     dependency = "archive" if stage is Stage.SHIP else ""
-    lane = FileLane(bench.shop, stage, work, Shares(8), dependency)
+    lane = FileLane(bench.context, stage, work, Shares(8), dependency)
     async with bench.at_work(lane.run()):
         files = await bench.until(
             lambda files: all(f.stage is not stage or f.status is Status.DONE for f in files)
@@ -138,9 +138,9 @@ async def test_a_batch_waits_until_the_host_is_well_again(bench: Bench, verb: st
         return False
 
     parts = [
-        BatchFormer(bench.shop, section, no).run(),
-        BatchLane(bench.shop, Stage.LOAD, warehouse).run(),
-        BatchLane(bench.shop, Stage.MERGE, warehouse).run(),
+        BatchFormer(bench.context, section, no).run(),
+        BatchLane(bench.context, Stage.LOAD, warehouse).run(),
+        BatchLane(bench.context, Stage.MERGE, warehouse).run(),
     ]
     async with bench.at_work(*parts):
         await bench.until(lambda files: all(file.stage is Stage.SHIP for file in files))
@@ -155,16 +155,16 @@ async def test_the_incident_ends_by_itself_when_nothing_runs_into_limits(bench: 
         return not await incidents(bench)
 
     async with bench.at_work(watching(bench).run()):
-        await bench.shop.breakers.failed(fault)
+        await bench.context.breakers.failed(fault)
         assert [each.cause for each in await incidents(bench)] == [HOST]
         await eventually(over, lambda: "it is not over")
-    assert not bench.shop.breakers.is_down(HOST)
+    assert not bench.context.breakers.is_down(HOST)
 
 
 async def test_the_incident_lasts_while_this_process_has_nothing_left(bench: Bench) -> None:
     fault = host_fault(exhausted())
     assert fault is not None
-    breakers = bench.shop.breakers
+    breakers = bench.context.breakers
 
     async def tried_often() -> bool:
         return breakers.open[HOST].trials > 5
@@ -186,7 +186,7 @@ async def test_what_comes_back_soon_has_to_be_well_for_longer_until_it_is_over(
     monkeypatch.setattr(host, "_SHORTEST_QUIET", 0.0)
     fault = host_fault(exhausted())
     assert fault is not None
-    breakers, watch = bench.shop.breakers, watching(bench)
+    breakers, watch = bench.context.breakers, watching(bench)
 
     async def once_more() -> bool:
         await breakers.failed(fault)
@@ -202,7 +202,7 @@ async def test_limits_of_the_carrier_are_no_files_fault(tmp_path: Path) -> None:
     path = tmp_path / "eLUX_1.csv"
     path.write_bytes(b"A;B\n1;2\n")
     task = task_of(registered(path))
-    async with Carrier(_orders(tmp_path), FirstUse()) as carrier:
+    async with Carrier(_config(tmp_path), FirstUse()) as carrier:
         ship = carrier.stage(Stage.SHIP)
         await carrier.sign_of_life()
         (pid,) = descendants(os.getpid())
@@ -217,7 +217,7 @@ async def test_a_carrier_that_cannot_be_started_is_started_later(tmp_path: Path)
     path.write_bytes(b"A;B\n1;2\n")
     task = task_of(registered(path))
     with descriptors_left(3):
-        carrier = await Carrier(_orders(tmp_path), FirstUse()).__aenter__()
+        carrier = await Carrier(_config(tmp_path), FirstUse()).__aenter__()
     try:
         result = await carrier.stage(Stage.SHIP)(task)
         assert result.receipt is not None
@@ -225,9 +225,11 @@ async def test_a_carrier_that_cannot_be_started_is_started_later(tmp_path: Path)
         await carrier.__aexit__(None, None, None)
 
 
-def _orders(directory: Path) -> Orders:
+def _config(directory: Path) -> CarrierConfig:
     section = archive_section(directory / "archive")
-    return Orders(archive=section, ship=ShipRules(compress=True), cleanup=CleanupRules(delete=True))
+    return CarrierConfig(
+        archive=section, ship=ShipRules(compress=True), cleanup=CleanupRules(delete=True)
+    )
 
 
 @pytest.mark.parametrize("left", [0, 1, 2, 3, 5])
@@ -300,5 +302,5 @@ async def _told_or_settled(told: list[DependencyDownError], settled: Any) -> Non
 async def test_a_transient_error_still_counts(bench: Bench) -> None:
     await plant(bench.ledger, a_file(Stage.SHIP))
     work = Short(bench, 3, TransientError("slow"))
-    async with bench.at_work(FileLane(bench.shop, Stage.SHIP, work, Shares(8), "archive").run()):
+    async with bench.at_work(FileLane(bench.context, Stage.SHIP, work, Shares(8), "archive").run()):
         await bench.until(lambda files: files[0].status is Status.PARKED)

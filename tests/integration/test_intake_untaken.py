@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 from structlog.testing import capture_logs
 
-from backupd.alerts import Book
+from backupd.alerts import IncidentTracker
 from backupd.core.incidents import Kind
 from backupd.core.names import kept_name
 from backupd.core.stages import Stage, Status
@@ -192,7 +192,9 @@ async def test_it_survives_a_restart_and_ends_with_its_feed(tmp_path: Path, feed
     async with looking(tmp_path, feed, other) as sights:
         (before,) = await sights.incidents(f"{feed_dir}/eLUX_1.csv")
         unseen = dict.fromkeys((feed.name, other.name))
-        await Book(sights.ledger, dict, lambda: unseen).keep()  # as at a start, before any scan
+        await IncidentTracker(
+            sights.ledger, dict, lambda: unseen
+        ).keep()  # as at a start, before any scan
         assert await sights.ledger.ask(incident_reports.open_incidents) == [before]
     async with looking(tmp_path, feed, other) as sights:
         assert await sights.open() == [before]

@@ -188,7 +188,7 @@ async def test_a_refused_batch_becomes_two_with_the_same_members(ledger: Ledger)
     assert await standing(ledger) == {(Stage.LOAD, Status.WAITING)}
     owner = {file.id: file.batch_id for file in await files_of(ledger)}
     assert all(owner[file_id] == part.id for part in parts for file_id in part.members)
-    before = await ledger.ask(reports.been_in_batches, batch.members, parts[0].id)
+    before = await ledger.ask(reports.previously_batched, batch.members, parts[0].id)
     assert before == set(batch.members)
     lines = await story(ledger, batch.members[0])
     assert lines[-1] == ("load", "waiting", "its batch was split: bad row")

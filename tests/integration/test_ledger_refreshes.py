@@ -78,7 +78,7 @@ async def paid(bench: Bench, impala: FakeImpala) -> None:
     async def nothing_owed() -> bool:
         return not await bench.ledger.owed_refreshes()
 
-    async with bench.at_work(RefreshLane(bench.shop, impala).run()):
+    async with bench.at_work(RefreshLane(bench.context, impala).run()):
         await eventually(nothing_owed, lambda: str(impala.asked))
 
 
@@ -110,7 +110,7 @@ async def test_an_impala_that_is_down_is_asked_again(bench: Bench) -> None:
     impala = FakeImpala(bench.ledger, down_for=2)
     await paid(bench, impala)
     assert impala.asked == [TABLE] * 3
-    assert not bench.shop.breakers.is_down("impala")
+    assert not bench.context.breakers.is_down("impala")
 
 
 async def test_a_merge_during_a_refresh_stays_owed(bench: Bench) -> None:
@@ -123,9 +123,9 @@ async def test_a_merge_during_a_refresh_stays_owed(bench: Bench) -> None:
 
 async def test_the_last_merge_is_paid_at_the_stop(bench: Bench) -> None:
     impala = FakeImpala(bench.ledger)
-    bench.shop.stop.set()
+    bench.context.stop.set()
     await merged(bench.ledger)
-    await RefreshLane(bench.shop, impala).run()
+    await RefreshLane(bench.context, impala).run()
     assert await bench.ledger.owed_refreshes() == []
 
 

@@ -51,17 +51,17 @@ async def test_an_adapters_thread_writes_reads_and_forgets(ledger: Ledger) -> No
     await asyncio.to_thread(log.write, statement("b1", session="s"))
     await asyncio.to_thread(log.write, known)
     await asyncio.to_thread(log.write, statement("b2"))
-    assert await asyncio.to_thread(log.unended) == [known]
+    assert await asyncio.to_thread(log.possibly_running) == [known]
     assert await ledger.ask(statement_verbs.of_batch, "b2") == statement("b2")
     await asyncio.to_thread(log.forget, "b1")
-    assert await asyncio.to_thread(log.unended) == []
+    assert await asyncio.to_thread(log.possibly_running) == []
 
 
 async def test_what_may_still_run_is_known_after_a_restart(tmp_path: Path) -> None:
     async with opened(tmp_path / "ledger.db") as ledger:
         await ledger.write_statement(statement("b1", session="s"))
     async with opened(tmp_path / "ledger.db") as ledger:
-        assert await ledger.unended_statements() == [statement("b1", session="s")]
+        assert await ledger.possibly_running_statements() == [statement("b1", session="s")]
 
 
 @pytest.mark.parametrize(("session", "left"), [("", 0), ("s", 1)])

@@ -17,7 +17,7 @@ from backupd.intake.observer import Observer
 from backupd.ledger import LedgerReader, schema
 from backupd.localfs.directory import Directory
 from backupd.supervisor import Supervisor
-from backupd.worker import DoublesLane
+from backupd.worker import DuplicateRowLane
 from support.configs import loaded
 from support.fake_archive import FakeArchive
 from support.fake_warehouse import FakeWarehouse
@@ -65,9 +65,9 @@ async def test_of_a_partition_whose_rows_are_counted_again_nothing_is_kept(tmp_p
         keys = [RowKey(f"{number:020x}", DATE) for number in range(10_000)]
         due = [RowCount(key=key, doubled=False, due_at=NOW) for key in keys]
         await ledger.note_row_counts(due)
-        bench.shop.stop.set()
+        bench.context.stop.set()
         with measured() as taken:
-            await DoublesLane(bench.shop, Full()).run()
+            await DuplicateRowLane(bench.context, Full()).run()
         assert await ledger.due_row_counts(NOW, 1) == []
     assert taken.peak < 15 * MIB  # 5,000 keys and what is written of them; all rows took 24
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 from structlog.testing import capture_logs
 
-from backupd.carrier import Carrier, Orders
+from backupd.carrier import Carrier, CarrierConfig
 from backupd.intake.hints import PendingHints
 from backupd.intake.watcher import Watcher
 from backupd.ops.systemd import Manager
@@ -41,10 +41,10 @@ def systemd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Listene
 @pytest.fixture
 async def carrier(tmp_path: Path) -> AsyncIterator[Carrier]:
     rules = ShipRules(compress=True)
-    orders = Orders(
+    config = CarrierConfig(
         archive=archive_section(tmp_path / "archive"), ship=rules, cleanup=CleanupRules(delete=True)
     )
-    async with Carrier(orders, FirstUse()) as carrier:
+    async with Carrier(config, FirstUse()) as carrier:
         yield carrier
 
 

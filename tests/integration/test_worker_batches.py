@@ -63,9 +63,9 @@ def lanes(
 ) -> Sequence[Coroutine[Any, Any, None]]:
     section = BatchSection(max_files=max_files, max_wait=3600)
     return (
-        BatchFormer(bench.shop, section, _yes).run(),
-        BatchLane(bench.shop, Stage.LOAD, warehouse).run(),
-        BatchLane(bench.shop, Stage.MERGE, warehouse).run(),
+        BatchFormer(bench.context, section, _yes).run(),
+        BatchLane(bench.context, Stage.LOAD, warehouse).run(),
+        BatchLane(bench.context, Stage.MERGE, warehouse).run(),
     )
 
 
@@ -121,7 +121,7 @@ async def test_a_warehouse_that_is_down_pauses_and_heals_without_burning_attempt
     warehouse = FakeWarehouse(down_for=2 * QUICK.attempts)
     async with bench.at_work(*lanes(bench, warehouse)):
         await bench.until(lambda files: all(f.stage is Stage.SHIP for f in files))
-    assert not bench.shop.breakers.open
+    assert not bench.context.breakers.open
     assert await bench.ledger.ask(incident_reports.outages) == []
 
 
@@ -192,9 +192,9 @@ def _put_back(connection: Any, ids: Sequence[str]) -> list[None]:  # noqa: ANN40
 async def test_a_lane_sleeps_while_the_warehouse_is_down_and_no_batch_is_due(
     bench: Bench,
 ) -> None:
-    await bench.shop.breakers.failed(DependencyDownError("warehouse", "refused"))
+    await bench.context.breakers.failed(DependencyDownError("warehouse", "refused"))
     warehouse = FakeWarehouse()
-    merge = BatchLane(bench.shop, Stage.MERGE, warehouse)
+    merge = BatchLane(bench.context, Stage.MERGE, warehouse)
     async with bench.at_work(merge.run()):
         bench.ahead = 3600  # its pause is long over
         assert await bench.take_turns() <= 2
@@ -211,7 +211,7 @@ async def test_a_batch_that_is_cancelled_is_given_back(bench: Bench) -> None:
             return ""
 
     await bench.ledger.form_batch(16, bench.now())
-    lane = asyncio.create_task(BatchLane(bench.shop, Stage.LOAD, Hanging()).run())
+    lane = asyncio.create_task(BatchLane(bench.context, Stage.LOAD, Hanging()).run())
     await started.wait()
     lane.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -224,7 +224,7 @@ async def test_a_batch_that_is_cancelled_is_given_back(bench: Bench) -> None:
 async def test_a_small_batch_waits_for_company_until_its_time_is_over(bench: Bench) -> None:
     now = bench.now()
     await plant(bench.ledger, *numbered(a_file(Stage.LOAD, stage_since=now, **COUNTED), 3))
-    former = BatchFormer(bench.shop, BatchSection(max_files=16, max_wait=3600), _no)
+    former = BatchFormer(bench.context, BatchSection(max_files=16, max_wait=3600), _no)
     async with bench.at_work(former.run()):
         await bench.take_turns()
         assert await bench.ledger.ask(reports.open_batches) == []
@@ -238,7 +238,7 @@ async def test_a_small_batch_waits_for_company_until_its_time_is_over(bench: Ben
 async def test_a_full_batch_waits_for_nothing(bench: Bench) -> None:
     now = bench.now()
     await plant(bench.ledger, *numbered(a_file(Stage.LOAD, stage_since=now, **COUNTED), 20))
-    former = BatchFormer(bench.shop, BatchSection(max_files=16, max_wait=3600), _no)
+    former = BatchFormer(bench.context, BatchSection(max_files=16, max_wait=3600), _no)
     async with bench.at_work(former.run()):
         await bench.until(lambda files: sum(file.batch_id is not None for file in files) == 16)
 
@@ -247,7 +247,7 @@ async def test_few_batches_are_formed_ahead_and_one_that_failed_counts_for_none(
     bench: Bench,
 ) -> None:
     await plant(bench.ledger, *to_load(20))
-    former = BatchFormer(bench.shop, BatchSection(max_files=4, max_wait=3600), _no)
+    former = BatchFormer(bench.context, BatchSection(max_files=4, max_wait=3600), _no)
     async with bench.at_work(former.run()):
         await bench.until(lambda files: sum(file.batch_id is not None for file in files) == 8)
         await bench.take_turns()
@@ -267,7 +267,7 @@ async def test_a_ledger_that_cannot_be_read_stops_the_lane_and_burns_no_attempt(
 ) -> None:
     (file,) = await plant(bench.ledger, *to_load(1))
     await bench.ledger.form_batch(16, bench.now())
-    lane = BatchLane(bench.shop, Stage.LOAD, FakeWarehouse())
+    lane = BatchLane(bench.context, Stage.LOAD, FakeWarehouse())
     monkeypatch.setattr(reports, "by_ids", _broken)
     with pytest.raises(Exception, match="malformed") as caught:
         await lane.run()

@@ -84,7 +84,7 @@ class Held:
 
 
 def shipping(bench: Bench, work: Callable[[Task], object], places: int = 4) -> FileLane:
-    return FileLane(bench.shop, Stage.SHIP, work, Shares(places), "archive")  # type: ignore[arg-type] # both are stages
+    return FileLane(bench.context, Stage.SHIP, work, Shares(places), "archive")  # type: ignore[arg-type] # both are stages
 
 
 def all_at(stage: Stage, status: Status = Status.WAITING) -> Callable[[list[FileRecord]], bool]:
@@ -170,7 +170,7 @@ async def test_an_outage_pauses_the_stage_burns_no_attempt_and_heals_by_itself(
     work = Work(*[DOWN] * 8)
     async with bench.at_work(shipping(bench, work).run()):
         await bench.until(all_at(Stage.CLEANUP))
-    assert not bench.shop.breakers.open
+    assert not bench.context.breakers.open
     assert await bench.ledger.ask(incident_reports.outages) == []
     for file in files:
         lines = await story(bench.ledger, file.id)
@@ -225,7 +225,7 @@ async def test_a_sleeping_lane_that_is_woken_and_ended_at_once_ends(
     bench: Bench, turns: int
 ) -> None:
     wake, looked_at = asyncio.Event(), time.monotonic() + 3600
-    sleeping = asyncio.create_task(bench.shop.sleep(wake, None, looked_at))
+    sleeping = asyncio.create_task(bench.context.sleep(wake, None, looked_at))
     for _ in range(5):  # until it sleeps
         await asyncio.sleep(0)
     wake.set()
@@ -239,7 +239,7 @@ async def test_a_sleeping_lane_that_is_woken_and_ended_at_once_ends(
 async def test_a_lane_sleeps_while_its_dependency_is_down_and_nothing_is_due(
     bench: Bench,
 ) -> None:
-    await bench.shop.breakers.failed(DOWN)
+    await bench.context.breakers.failed(DOWN)
     async with bench.at_work(shipping(bench, Work()).run()):
         bench.ahead = 3600  # its pause is long over
         assert await bench.take_turns() <= 2
@@ -250,7 +250,7 @@ async def test_a_feed_that_came_back_is_up_again(bench: Bench) -> None:
     work = Work(DependencyDownError(f"feed:{FEED.name}", "unmounted"))
     async with bench.at_work(shipping(bench, work).run()):
         await bench.until(all_at(Stage.CLEANUP))
-        await eventually(lambda: _true(not bench.shop.breakers.open), lambda: "still down")
+        await eventually(lambda: _true(not bench.context.breakers.open), lambda: "still down")
     assert await bench.ledger.ask(incident_reports.outages) == []
 
 
@@ -258,10 +258,10 @@ async def test_a_duplicate_whose_copy_was_seen_shows_that_the_archive_is_up(benc
     first = a_file(Stage.CLEANUP, Status.DONE, id="f0", path="/feed/0", done_at=1.0)
     await plant(bench.ledger, first, a_file(Stage.CLEANUP, duplicate_of="f0"))
     work = Work(DOWN, result=replace(WELL, leaned_on=("archive",)))
-    lane = FileLane(bench.shop, Stage.CLEANUP, work, Shares(4))
+    lane = FileLane(bench.context, Stage.CLEANUP, work, Shares(4))
     async with bench.at_work(lane.run()):
         await bench.until(all_at(Stage.CLEANUP, Status.DONE))
-        await eventually(lambda: _true(not bench.shop.breakers.open), lambda: "still down")
+        await eventually(lambda: _true(not bench.context.breakers.open), lambda: "still down")
 
 
 @pytest.mark.parametrize(
@@ -281,18 +281,18 @@ async def test_a_proof_is_fresh_for_a_minute_where_nothing_came_in_between(
     bench: Bench, changes: dict[str, object], proven: bool
 ) -> None:
     now = bench.now()
-    bench.shop.since = now - 1000
+    bench.context.since = now - 1000
     ages = {"proven_at": 0.0, "row_seen_at": -1.0, **changes}
     times = {name: now + age if isinstance(age, float) else age for name, age in ages.items()}
     file = a_file(Stage.CLEANUP, Status.WAITING, **times)
-    assert bench.shop.is_proven(file) is proven
+    assert bench.context.is_proven(file) is proven
 
 
 async def test_no_proof_is_fresh_that_an_earlier_process_had(bench: Bench) -> None:
     now = bench.now()
-    bench.shop.since = now - 1
+    bench.context.since = now - 1
     file = a_file(Stage.CLEANUP, proven_at=now, row_seen_at=now - 2)
-    assert not bench.shop.is_proven(file)
+    assert not bench.context.is_proven(file)
 
 
 async def test_files_of_an_away_feed_are_left_alone_until_it_is_back(bench: Bench) -> None:
@@ -325,7 +325,7 @@ async def test_after_the_stop_running_files_end_and_claimed_ones_are_given_back(
     held = Held()
     async with bench.at_work(shipping(bench, held, places=2).run()):
         await eventually(lambda: _true(len(held.calls) == 2), lambda: str(held.calls))
-        bench.shop.stop.set()
+        bench.context.stop.set()
         bench.ledger.wake(*Stage)
         held.go.set()
     files = await files_of(bench.ledger)
@@ -359,7 +359,7 @@ async def test_a_file_that_waits_out_its_keep_time_counts_as_unfinished_once_it_
 ) -> None:
     await plant(bench.ledger, a_file(Stage.CLEANUP, awaits="keep"))
     assert await bench.ledger.ask(reports.not_done) == 0
-    lane = FileLane(bench.shop, Stage.CLEANUP, Work(PermanentError("no proof")), Shares(4))
+    lane = FileLane(bench.context, Stage.CLEANUP, Work(PermanentError("no proof")), Shares(4))
     async with bench.at_work(lane.run()):
         await bench.until(all_at(Stage.CLEANUP, Status.PARKED))
     assert await bench.ledger.ask(reports.not_done) == 1
@@ -378,7 +378,7 @@ async def test_a_backlog_that_does_not_move_keeps_no_other_feeds_file_unclaimed(
 ) -> None:
     backlog = numbered(a_file(stage, feed=FEED.name), 1_000)
     work, places = Held(), Shares(2)
-    async with bench.at_work(FileLane(bench.shop, stage, work, places).run()):
+    async with bench.at_work(FileLane(bench.context, stage, work, places).run()):
         await plant(bench.ledger, *backlog)
         await work.are_called(2)
         later = a_file(stage, feed=OTHER.name, next_attempt_at=bench.now())

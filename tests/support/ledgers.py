@@ -16,7 +16,7 @@ from backupd.core.records import FeedRoot, Result
 from backupd.core.stages import Stage
 from backupd.ledger import Ledger, reports, schema
 from backupd.ledger.rows import new_file_row
-from backupd.worker import Breakers, Shop
+from backupd.worker import Breakers, WorkerContext
 from support.files import a_sighting
 from support.intake import PATIENCE, a_feed, eventually
 
@@ -116,7 +116,7 @@ def _plant(connection: sa.Connection, files: Sequence[FileRecord]) -> list[None]
 
 @dataclass(kw_only=True)
 class Bench:
-    """A shop on a real ledger, whose lanes run for as long as `at_work` is entered."""
+    """A context on a real ledger, whose lanes run for as long as `at_work` is entered."""
 
     ledger: Ledger
     feeds: Sequence[Feed]
@@ -125,7 +125,7 @@ class Bench:
     ahead: float = 0.0  # seconds that its clock is ahead of the real one
 
     def __post_init__(self) -> None:
-        self.shop = Shop(
+        self.context = WorkerContext(
             ledger=self.ledger,
             feeds={feed.name: feed for feed in self.feeds},
             policy=self.policy,
@@ -158,7 +158,7 @@ class Bench:
         try:
             yield
         finally:
-            self.shop.stop.set()
+            self.context.stop.set()
             self.ledger.wake(*Stage)
             async with asyncio.timeout(PATIENCE):
                 await asyncio.gather(*tasks)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
-from backupd.alerts import Book
+from backupd.alerts import IncidentTracker
 from backupd.ledger import incident_reports
 from support.intake import Watched, eventually, watching
 
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 
 
 class Sights(Watched):
-    """Intake at work, and the book of incidents beside it."""
+    """Intake at work, and the tracker of incidents beside it."""
 
     def __init__(self, watched: Watched) -> None:
         super().__init__(watched.intake, watched.ledger)
-        self._book = Book(self.ledger, dict, self.intake.untaken)
+        self._tracker = IncidentTracker(self.ledger, dict, self.intake.untaken)
 
     async def open(self) -> list[Incident]:
-        await self._book.keep()
+        await self._tracker.keep()
         return await self.ledger.ask(incident_reports.open_incidents)
 
     async def incidents(self, *beginnings: str) -> list[Incident]:

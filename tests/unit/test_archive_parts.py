@@ -1,4 +1,4 @@
-"""Names and places, sums as sha256sum prints them, gathering of calls."""
+"""Names and places, sums as sha256sum prints them, calls that are made together."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from backupd.archive.naming import LONGEST_NAME, encode, place
 from backupd.archive.remote_hash import parse_sums
+from backupd.core.batching import MANY, RequestBatcher
 from backupd.core.errors import PermanentError
-from backupd.core.gathering import MANY, Gathering
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -82,16 +82,16 @@ class Calls:
         return {key: key.upper() for key in keys}
 
 
-async def asked(gathering: Gathering[str, str], *keys: str) -> list[asyncio.Task[str]]:
-    tasks = [asyncio.create_task(gathering.ask(key)) for key in keys]
+async def asked(batcher: RequestBatcher[str, str], *keys: str) -> list[asyncio.Task[str]]:
+    tasks = [asyncio.create_task(batcher.ask(key)) for key in keys]
     await asyncio.sleep(0)
     return tasks
 
 
 async def test_what_comes_during_a_call_goes_into_the_next_one() -> None:
     calls = Calls()
-    gathering: Gathering[str, str] = Gathering(calls)
-    tasks = await asked(gathering, "a") + await asked(gathering, "b", "c", "b")
+    batcher: RequestBatcher[str, str] = RequestBatcher(calls)
+    tasks = await asked(batcher, "a") + await asked(batcher, "b", "c", "b")
     calls.may_answer.set()
     assert await asyncio.gather(*tasks) == ["A", "B", "C", "B"]
     assert calls.asked == [["a"], ["b", "c"]]
@@ -99,10 +99,10 @@ async def test_what_comes_during_a_call_goes_into_the_next_one() -> None:
 
 async def test_a_key_asked_for_during_its_own_call_is_looked_at_again() -> None:
     calls = Calls()
-    gathering: Gathering[str, str] = Gathering(calls)
-    tasks = await asked(gathering, "a")
+    batcher: RequestBatcher[str, str] = RequestBatcher(calls)
+    tasks = await asked(batcher, "a")
     await asyncio.sleep(0)
-    tasks += await asked(gathering, "a")
+    tasks += await asked(batcher, "a")
     calls.may_answer.set()
     await asyncio.gather(*tasks)
     assert calls.asked == [["a"], ["a"]]
@@ -110,9 +110,9 @@ async def test_a_key_asked_for_during_its_own_call_is_looked_at_again() -> None:
 
 async def test_several_calls_at_once_where_allowed() -> None:
     calls = Calls()
-    gathering: Gathering[str, str] = Gathering(calls, at_once=2)
-    tasks = [*await asked(gathering, "a"), *await asked(gathering, "b")]
-    tasks += await asked(gathering, "c")
+    batcher: RequestBatcher[str, str] = RequestBatcher(calls, at_once=2)
+    tasks = [*await asked(batcher, "a"), *await asked(batcher, "b")]
+    tasks += await asked(batcher, "c")
     calls.may_answer.set()
     await asyncio.gather(*tasks)
     assert calls.asked == [["a"], ["b"], ["c"]]
@@ -121,10 +121,10 @@ async def test_several_calls_at_once_where_allowed() -> None:
 async def test_after_a_call_for_many_the_next_waits_for_company() -> None:
     calls = Calls()
     calls.may_answer.set()
-    gathering: Gathering[str, str] = Gathering(calls)
+    batcher: RequestBatcher[str, str] = RequestBatcher(calls)
     many = [str(number) for number in range(MANY)]
-    await asyncio.gather(*await asked(gathering, *many))
-    tasks = [*await asked(gathering, "a"), *await asked(gathering, "b")]
+    await asyncio.gather(*await asked(batcher, *many))
+    tasks = [*await asked(batcher, "a"), *await asked(batcher, "b")]
     await asyncio.gather(*tasks)
     assert calls.asked == [many, ["a", "b"]]
 
@@ -132,31 +132,31 @@ async def test_after_a_call_for_many_the_next_waits_for_company() -> None:
 async def test_who_waits_for_company_is_let_go_at_the_end() -> None:
     calls = Calls()
     calls.may_answer.set()
-    gathering: Gathering[str, str] = Gathering(calls)
-    await asyncio.gather(*await asked(gathering, *map(str, range(MANY))))
-    (waiting,) = await asked(gathering, "a")
-    await gathering.aclose()
+    batcher: RequestBatcher[str, str] = RequestBatcher(calls)
+    await asyncio.gather(*await asked(batcher, *map(str, range(MANY))))
+    (waiting,) = await asked(batcher, "a")
+    await batcher.aclose()
     with pytest.raises(asyncio.CancelledError):
         await waiting
-    assert await gathering.ask("b") == "B"
+    assert await batcher.ask("b") == "B"
 
 
 async def test_an_error_reaches_every_caller_and_the_next_call_is_made() -> None:
     calls = Calls()
     calls.error = TimeoutError("down")
     calls.may_answer.set()
-    gathering: Gathering[str, str] = Gathering(calls)
-    tasks = await asked(gathering, "a", "b", "b")
+    batcher: RequestBatcher[str, str] = RequestBatcher(calls)
+    tasks = await asked(batcher, "a", "b", "b")
     results = await asyncio.gather(*tasks, return_exceptions=True)
     assert [type(result) for result in results] == [TimeoutError] * 3
     calls.error = None
-    assert await gathering.ask("d") == "D"
+    assert await batcher.ask("d") == "D"
 
 
 async def test_a_caller_that_gives_up_takes_nobody_with_it() -> None:
     calls = Calls()
-    gathering: Gathering[str, str] = Gathering(calls)
-    first, second = await asked(gathering, "a", "a")
+    batcher: RequestBatcher[str, str] = RequestBatcher(calls)
+    first, second = await asked(batcher, "a", "a")
     first.cancel()
     calls.may_answer.set()
     assert await second == "A"
@@ -164,9 +164,9 @@ async def test_a_caller_that_gives_up_takes_nobody_with_it() -> None:
 
 async def test_closing_gives_up_what_is_under_way() -> None:
     calls = Calls()
-    gathering: Gathering[str, str] = Gathering(calls)
-    tasks = await asked(gathering, "a")
+    batcher: RequestBatcher[str, str] = RequestBatcher(calls)
+    tasks = await asked(batcher, "a")
     await asyncio.sleep(0)
-    await gathering.aclose()
+    await batcher.aclose()
     with pytest.raises(asyncio.CancelledError):
         await tasks[0]

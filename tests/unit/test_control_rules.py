@@ -215,13 +215,13 @@ def _files() -> Iterator[FileRecord]:
 
 
 def _asked(file: FileRecord, is_there: bool) -> dict[str, Callable[[], Move]]:
-    wishes: dict[str, Callable[[], Move]] = {
+    requests: dict[str, Callable[[], Move]] = {
         f"requeue {file.id} --from {stage}": lambda stage=stage: plan_requeue(  # type: ignore[misc]
             file, stage, NOW, is_there=is_there
         )
         for stage in ORDER
     }
-    return wishes | {
+    return requests | {
         f"requeue {file.id}": lambda: plan_requeue(file, None, NOW, is_there=is_there),
         f"hold {file.id}": lambda: plan_hold(file, NOW),
         f"release {file.id}": lambda: plan_release(file, NOW, is_there=is_there),
@@ -239,15 +239,15 @@ def _advised(hint: str) -> str:
 def test_no_refusal_advises_what_is_refused(is_there: bool) -> None:
     refused = 0
     for file in _files():
-        wishes = _asked(file, is_there)
-        for wish in wishes.values():
+        requests = _asked(file, is_there)
+        for request in requests.values():
             try:
-                wish()
+                request()
             except RefusedError as error:
                 refused += 1
                 advised = _advised(error.hint)
                 if not advised.startswith(("show ", "batch ")):  # these are never refused
-                    wishes[advised]()
+                    requests[advised]()
     assert refused > 1000
 
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from backupd.alerts.book import changes
+from backupd.alerts.tracker import changes
 from backupd.core.incidents import Incident, Kind, ParkedGroup, Troubles, likeness
 
 NOW = 1_795_435_200.0

@@ -42,7 +42,7 @@ def judged(
     look: Look,
     *,
     required: bool | None = None,
-    times_tell: bool = True,
+    trust_timestamps: bool = True,
 ) -> Verdict:
     """Judge now; `required` None: the feed has no companion rule."""
     rule = None if required is None else a_rule(required=required)
@@ -50,7 +50,7 @@ def judged(
         companion=rule,
         settle_for=SETTLE,
         look_every=60.0,
-        times_tell=times_tell,
+        trust_timestamps=trust_timestamps,
         ask_writers=True,
     )
     return decide(record, look, rules, NOW)
@@ -64,7 +64,7 @@ def test_a_file_that_is_open_for_writing_is_looked_at_ever_more_rarely(
     unchanged_for: float, pause: float, awaits: str
 ) -> None:
     rules = Rules(
-        companion=None, settle_for=SETTLE, look_every=60.0, times_tell=True, ask_writers=True
+        companion=None, settle_for=SETTLE, look_every=60.0, trust_timestamps=True, ask_writers=True
     )
     ready = Ready(identity=an_identity(), unchanged_since=NOW - unchanged_for)
     waits = still_written(a_settling_file(), ready, rules, NOW)
@@ -103,15 +103,15 @@ def test_a_ctime_later_than_the_mtime_counts() -> None:
 def test_any_change_starts_the_time_anew_where_only_observation_counts(change: str) -> None:
     before = at(NOW - 100)
     after = at(NOW - 100, **{change: 7}) if change in {"size", "ino"} else at(NOW - 99)
-    verdict = judged(seen(before, NOW - 100), alone(after), times_tell=False)
+    verdict = judged(seen(before, NOW - 100), alone(after), trust_timestamps=False)
     assert isinstance(verdict, NotYet)
     assert (verdict.unchanged_since, verdict.look_again_at) == (NOW, NOW + SETTLE)
 
 
 def test_on_a_remote_file_system_old_times_prove_nothing() -> None:
     old = at(0)
-    assert isinstance(judged(seen(old, NOW - 4), alone(old), times_tell=False), NotYet)
-    assert isinstance(judged(seen(old, NOW - 5), alone(old), times_tell=False), Ready)
+    assert isinstance(judged(seen(old, NOW - 4), alone(old), trust_timestamps=False), NotYet)
+    assert isinstance(judged(seen(old, NOW - 5), alone(old), trust_timestamps=False), Ready)
 
 
 def test_times_to_come_are_not_believed() -> None:
@@ -199,28 +199,36 @@ def test_a_companion_whose_reading_fails_is_refused_only_after_long(
 
 def test_on_a_remote_file_system_a_fault_must_be_seen_twice() -> None:
     old, text = at(0), "garbage"
-    first = judged(seen(old, 0.0), with_companion(old, old, text), required=True, times_tell=False)
+    first = judged(
+        seen(old, 0.0), with_companion(old, old, text), required=True, trust_timestamps=False
+    )
     assert isinstance(first, NotYet)
     assert first.look_again_at == NOW + SETTLE
     record = seen(old, NOW - SETTLE, disagreement=first.disagreement)
-    again = judged(record, with_companion(old, old, text), required=True, times_tell=False)
+    again = judged(record, with_companion(old, old, text), required=True, trust_timestamps=False)
     assert isinstance(again, Refused)
 
 
-@pytest.mark.parametrize("times_tell", [True, False])
-def test_content_that_disagreed_is_refused_once_both_stayed_the_same(times_tell: bool) -> None:
+@pytest.mark.parametrize("trust_timestamps", [True, False])
+def test_content_that_disagreed_is_refused_once_both_stayed_the_same(
+    trust_timestamps: bool,
+) -> None:
     pair = at(NOW - 4), at(NOW - 2)
     key = disagreement_key(*pair, "77 10\n")
     told = "its companion says 77, 10 bytes, the file has 78, 10 bytes"
     record = seen(pair[0], NOW - 4, disagreement=key, reason=told, stage_since=NOW - 2)
-    verdict = judged(record, with_companion(*pair), required=True, times_tell=times_tell)
+    verdict = judged(
+        record, with_companion(*pair), required=True, trust_timestamps=trust_timestamps
+    )
     assert isinstance(verdict, NotYet)
     assert (verdict.reason, verdict.disagreement) == (told, key)
     assert verdict.look_again_at == NOW + 3
     pair = at(NOW - 9), at(NOW - 5)
     key = disagreement_key(*pair, "77 10\n")
     record = seen(pair[0], NOW - 9, disagreement=key, reason=told, stage_since=NOW - 5)
-    verdict = judged(record, with_companion(*pair), required=True, times_tell=times_tell)
+    verdict = judged(
+        record, with_companion(*pair), required=True, trust_timestamps=trust_timestamps
+    )
     assert isinstance(verdict, Refused)
     assert verdict.reason == told
 

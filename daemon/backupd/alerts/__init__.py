@@ -1,6 +1,6 @@
 """Incidents and who is told of them: by mail, tickets, a hook."""
 
-from backupd.alerts.book import Book
 from backupd.alerts.service import Alerts
+from backupd.alerts.tracker import IncidentTracker
 
-__all__ = ["Alerts", "Book"]
+__all__ = ["Alerts", "IncidentTracker"]

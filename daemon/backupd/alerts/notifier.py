@@ -16,7 +16,7 @@ import structlog
 
 from backupd.alerts import smtp
 from backupd.alerts.hook import run_hook
-from backupd.alerts.letters import compose, hook_json
+from backupd.alerts.messages import compose, hook_json
 from backupd.alerts.schedule import all_due, next_letter
 from backupd.alerts.troubles import Failures
 from backupd.core.errors import TransientError, UnknownOutcomeError
@@ -50,7 +50,9 @@ class Notifier:
 
     async def open(self) -> None:
         """Take up what the last process was at."""
-        await self._ledger.doubt_notices("the daemon ended while the mail was being sent")
+        await self._ledger.mark_interrupted_notices_unknown(
+            "the daemon ended while the mail was being sent"
+        )
 
     async def mail_once(self) -> None:
         """Send one mail, if any is due and the last one was long enough ago."""

@@ -45,6 +45,6 @@ class AlertLedger(Protocol):
         """Write who is being told, or what became of it, durably."""
         ...
 
-    async def doubt_notices(self, detail: str) -> None:
+    async def mark_interrupted_notices_unknown(self, detail: str) -> None:
         """Make those notices unknown that were being sent when the last process ended."""
         ...

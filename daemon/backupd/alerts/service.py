@@ -1,4 +1,4 @@
-"""Alerts as a whole: keeps the book, tells people. Nothing that fails in telling stops a file."""
+"""Alerts as a whole: tracks incidents, notifies people. Whatever fails in it stops no file."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from backupd.core.incidents import Way
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection
 
-    from backupd.alerts.book import Book
     from backupd.alerts.ports import AlertLedger
+    from backupd.alerts.tracker import IncidentTracker
     from backupd.config.sections import AlertsSection
 
 log = structlog.get_logger()
@@ -36,28 +36,28 @@ class Alerts:
         self,
         section: AlertsSection | None,
         ledger: AlertLedger,
-        book: Book,
+        tracker: IncidentTracker,
         *,
         dev: bool,
     ) -> None:
         self._ledger = ledger
-        self._book = book
+        self._tracker = tracker
         self._notifier = Notifier(section, ledger, dev=dev) if section else None
 
     async def run(self, stop: asyncio.Event) -> None:
         """Look every second or so until `stop` is set, and once more then."""
-        await self._book.open()
+        await self._tracker.open()
         if self._notifier:
             await self._notifier.open()
         else:  # nobody is to be told any more, so that nothing can fail in it
             await self._ledger.close_incidents([Way.MAIL, Way.HOOK], time.time())
         steps = self._tellings()
         async with asyncio.TaskGroup() as group:
-            group.create_task(_every_second(self._book.keep, stop))
+            group.create_task(_every_second(self._tracker.keep, stop))
             tellings = [group.create_task(_every_second(step, stop)) for step in steps]
             await stop.wait()
             hangs = await _cut_short(tellings)
-        await self._book.keep()
+        await self._tracker.keep()
         if not hangs:  # what the last files came to is told before the end
             await asyncio.gather(*(step() for step in steps))
 

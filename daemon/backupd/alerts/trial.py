@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from backupd.alerts import smtp
 from backupd.alerts.hook import run_hook
-from backupd.alerts.letters import plain_message
+from backupd.alerts.messages import plain_message
 from backupd.core.errors import TransientError
 from backupd.core.incidents import Way
 from backupd.core.moves import explained

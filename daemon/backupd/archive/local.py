@@ -16,8 +16,8 @@ from backupd.archive.local_upload import LocalUpload
 from backupd.archive.marks import Mark
 from backupd.archive.naming import Place, place
 from backupd.archive.probing import probe_place
+from backupd.core.batching import RequestBatcher
 from backupd.core.errors import DependencyDownError, PermanentError
-from backupd.core.gathering import Gathering
 from backupd.core.places import MARK_FILE
 from backupd.core.ports import NOT_A_FILE, Checksum
 from backupd.core.threads import DirectoryThreads, DoesNotAnswerError, in_steps, sha256_in_steps
@@ -62,7 +62,7 @@ class LocalArchive:
         self._root = section.root
         self._mark = Mark(self, section.root)
         self._threads = DirectoryThreads("archive", patience=PATIENCE)
-        self._flushes: Gathering[str, None] = Gathering(self._flush_directories)
+        self._flushes: RequestBatcher[str, None] = RequestBatcher(self._flush_directories)
 
     async def identify(self, expected: str | None, witnesses: Sequence[Witness]) -> str:
         """See the port."""

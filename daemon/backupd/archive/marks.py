@@ -6,8 +6,8 @@ import shlex
 import time
 from typing import TYPE_CHECKING, Protocol
 
+from backupd.core.batching import RequestBatcher
 from backupd.core.errors import BackupdError, DependencyDownError, NameTakenError
-from backupd.core.gathering import Gathering
 from backupd.core.places import MARK_FILE, mark_in, mark_text, mark_told, new_mark
 from backupd.core.ports import Archive, Probe
 
@@ -38,7 +38,7 @@ class Mark:
         self._host = host
         self._expected: str | None = None
         self._seen_at = float("-inf")
-        self._looks: Gathering[str, None] = Gathering(self._look)
+        self._looks: RequestBatcher[str, None] = RequestBatcher(self._look)
 
     async def identify(self, expected: str | None, witnesses: Sequence[Witness]) -> str:
         """See the port."""

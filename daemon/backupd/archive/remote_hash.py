@@ -14,7 +14,7 @@ import asyncssh
 import structlog
 
 from backupd.archive.naming import encode
-from backupd.core.gathering import Gathering
+from backupd.core.batching import RequestBatcher
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -56,7 +56,9 @@ class RemoteHashes:
         """Nothing is tried yet. A refusal is believed for `refusal_kept` seconds."""
         self._links = links
         # As many calls as connections: one big file does not hold up all small ones.
-        self._gathering: Gathering[str, str | None] = Gathering(self._hash_all, at_once=at_once)
+        self._batcher: RequestBatcher[str, str | None] = RequestBatcher(
+            self._hash_all, at_once=at_once
+        )
         self._summers: WeakKeyDictionary[Link, Summer] = WeakKeyDictionary()
         self._refusal_kept = refusal_kept
         self._refused_until = float("-inf")  # time.monotonic
@@ -64,7 +66,7 @@ class RemoteHashes:
 
     async def of(self, path: str) -> str | None:
         """Return the hex digest; None where the host gives none, for whatever reason."""
-        return await self._gathering.ask(path)
+        return await self._batcher.ask(path)
 
     async def why_not(self) -> str:
         """Tell why the host takes no sums for us; "" where it does."""
@@ -73,7 +75,7 @@ class RemoteHashes:
 
     async def aclose(self) -> None:
         """Give up what is under way."""
-        await self._gathering.aclose()
+        await self._batcher.aclose()
 
     async def _hash_all(self, paths: list[str]) -> dict[str, str | None]:
         sums: dict[bytes, str] = {}

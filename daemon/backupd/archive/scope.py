@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, TypeVar
 from backupd.archive.at_once import AtOnce
 from backupd.archive.canary import refusal
 from backupd.core.archive_names import is_below
+from backupd.core.batching import RequestBatcher
 from backupd.core.errors import DependencyDownError, NoRoomError, RefusedError
-from backupd.core.gathering import Gathering
 from backupd.core.incidents import archive_cause
 from backupd.core.names import escaped
 
@@ -55,7 +55,7 @@ class Scope:
         self._at_once = AtOnce()
         self._refusals = 0
         # A refusal that comes during a look is not judged by that one.
-        self._looks: Gathering[str, Finding | None] = Gathering(self._look)
+        self._looks: RequestBatcher[str, Finding | None] = RequestBatcher(self._look)
 
     async def within(self, directory: str, work: Callable[[], Awaitable[T]]) -> T:
         """Do what works on a file in this directory.

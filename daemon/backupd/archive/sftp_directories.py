@@ -12,8 +12,8 @@ import asyncssh
 from backupd.archive.naming import encode
 from backupd.archive.sftp_errors import explaining
 from backupd.archive.sftp_look import SYMLINK, look
+from backupd.core.batching import RequestBatcher
 from backupd.core.errors import RefusedError
-from backupd.core.gathering import Gathering
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
@@ -37,7 +37,7 @@ class Directories:
         self._root = root
         self._demand_mark = demand_mark
         self._trusted: WeakKeyDictionary[Link, set[str]] = WeakKeyDictionary()
-        self._flushes: Gathering[str, bool] = Gathering(self._flush_all)
+        self._flushes: RequestBatcher[str, bool] = RequestBatcher(self._flush_all)
 
     async def refuse_links(self, link: Link, directory: str) -> None:
         """Look at the way from the root to this directory, once a connection.

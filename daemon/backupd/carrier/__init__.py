@@ -5,6 +5,6 @@ stays with the first process: the second knows nothing but the file at hand.
 """
 
 from backupd.carrier.client import Carrier
-from backupd.carrier.wire import Orders
+from backupd.carrier.wire import CarrierConfig
 
-__all__ = ["Carrier", "Orders"]
+__all__ = ["Carrier", "CarrierConfig"]

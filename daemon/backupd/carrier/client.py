@@ -27,7 +27,7 @@ from backupd.core.places import MARK_FILE
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
-    from backupd.carrier.wire import Orders
+    from backupd.carrier.wire import CarrierConfig
     from backupd.core.places import Witness
     from backupd.core.records import Result, Task
     from backupd.core.stages import Stage
@@ -56,8 +56,8 @@ class Place(Protocol):
 class Carrier:
     """One carrier process, started anew whenever it has died. Use as an async context manager."""
 
-    def __init__(self, orders: Orders, place: Place) -> None:
-        self._orders = orders
+    def __init__(self, config: CarrierConfig, place: Place) -> None:
+        self._config = config
         self._place = place
         self._child: _Child | None = None
         self._starting = asyncio.Lock()
@@ -112,7 +112,7 @@ class Carrier:
                 again_so_soon = self._child is not None and lived_for < _LONGEST_PAUSE
                 self._pause = min(2 * self._pause, _LONGEST_PAUSE) if again_so_soon else _PAUSE
                 self._started_at = time.monotonic()
-                child = self._child = await _start(self._orders, self._place)
+                child = self._child = await _start(self._config, self._place)
             return child
 
 
@@ -125,8 +125,8 @@ def _cannot_be_marked(error: BackupdError) -> DependencyDownError:
     return DependencyDownError("archive", f"it cannot be marked: {error}", hint=hint)
 
 
-async def _start(orders: Orders, place: Place) -> _Child:
-    """Start a process. The orders go over the socket: they may hold a secret."""
+async def _start(config: CarrierConfig, place: Place) -> _Child:
+    """Start a process. Its config goes over the socket: it may hold a secret."""
     try:
         ours, theirs = socket.socketpair()
         with theirs:
@@ -135,7 +135,7 @@ async def _start(orders: Orders, place: Place) -> _Child:
         raise cannot_start(error) from error
     reader, writer = await asyncio.open_unix_connection(sock=ours)
     child = _Child(process, reader, writer, place)
-    child.outbox.put(orders)
+    child.outbox.put(config)
     return child
 
 

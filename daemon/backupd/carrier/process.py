@@ -17,18 +17,18 @@ from typing import TYPE_CHECKING, NoReturn
 import structlog
 
 from backupd.archive import open_archive
+from backupd.carrier.outbound import OutboundStages
 from backupd.carrier.wire import Outbox, receive
-from backupd.carrier.works import Works
 from backupd.core.errors import BackupdError, TransientError
 from backupd.core.host import host_fault
 from backupd.core.moves import explained
 from backupd.localfs.syscalls import die_with_parent
-from backupd.ops import collector, logs, output, streams, threads
+from backupd.ops import gc_tuning, logs, output, streams, threads
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
 
-    from backupd.carrier.wire import Orders
+    from backupd.carrier.wire import CarrierConfig
     from backupd.core.records import Result
 
 log = structlog.get_logger()
@@ -47,7 +47,7 @@ def main() -> None:
     output.take_stderr()
     threads.none_dies_alone()
     logs.set_up()
-    collector.spare()
+    gc_tuning.tune()
     asyncio.run(_serve(socket.socket(fileno=int(sys.argv[1])), first))
 
 
@@ -62,14 +62,16 @@ async def _serve(pair: socket.socket, first: int) -> NoReturn:
     outbox = Outbox(writer)
     running: set[asyncio.Task[None]] = set()
     try:
-        orders: Orders = await receive(reader)
-        works = Works(orders, open_archive(orders.archive), partial(_end_without, first))
+        config: CarrierConfig = await receive(reader)
+        outbound = OutboundStages(
+            config, open_archive(config.archive), partial(_end_without, first)
+        )
         while True:
             number, stage, asked = await receive(reader)
             if asked is None:  # no more than a sign of life is wanted
                 outbox.put((number, None))
                 continue
-            answer = asyncio.create_task(_answer(outbox, number, works.do(stage, asked)))
+            answer = asyncio.create_task(_answer(outbox, number, outbound.do(stage, asked)))
             running.add(answer)
             answer.add_done_callback(running.discard)
     except EOFError:

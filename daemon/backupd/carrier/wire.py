@@ -22,7 +22,7 @@ _LENGTH = struct.Struct("!I")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Orders:
+class CarrierConfig:
     """What the carrier has to know of the config."""
 
     archive: ArchiveSection

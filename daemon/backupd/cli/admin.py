@@ -1,4 +1,4 @@
-"""`backupd-admin`: looks at what a daemon does and did, and takes a person's wishes."""
+"""`backupd-admin`: looks at what a daemon does and did, and takes an operator's requests."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wish:
+class FileRequest:
     """What is to be done with files. `verb`: requeue | hold | release | dismiss."""
 
     verb: str
@@ -39,10 +39,10 @@ class Wish:
     dry_run: bool = False
     why: str = ""  # dismiss for this reason
 
-    def request(self, ids: Sequence[str]) -> dict[str, Any]:
+    def message(self, ids: Sequence[str]) -> dict[str, Any]:
         """Return it as the daemon is asked."""
-        wish = {"verb": self.verb, "ids": list(ids)}
-        return wish | {"from": self.stage, "dry_run": self.dry_run, "why": self.why}
+        request = {"verb": self.verb, "ids": list(ids)}
+        return request | {"from": self.stage, "dry_run": self.dry_run, "why": self.why}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,7 +82,7 @@ def daemon_state(places: Places) -> DaemonState:
 
 
 def carry_out(
-    places: Places, wish: Wish, groups: Iterable[Sequence[str]]
+    places: Places, request: FileRequest, groups: Iterable[Sequence[str]]
 ) -> Iterator[list[Answer]]:
     """Do it to groups of files (ids); yield what became of each group.
 
@@ -91,10 +91,10 @@ def carry_out(
     try:
         ask_daemon(places.socket, {"verb": "status"})
     except DaemonAbsentError:
-        yield from _here(places, wish, groups)
+        yield from _here(places, request, groups)
         return
     for ids in groups:
-        answer = ask_daemon(places.socket, wish.request(ids))
+        answer = ask_daemon(places.socket, request.message(ids))
         yield [Answer(**each) for each in answer["answers"]]
 
 
@@ -124,12 +124,14 @@ def _silent(places: Places, error: BackupdError) -> DaemonState:
     return DaemonState(state="not answering", pid=pid, since=None, trouble=trouble)
 
 
-def _here(places: Places, wish: Wish, groups: Iterable[Sequence[str]]) -> Iterator[list[Answer]]:
+def _here(
+    places: Places, request: FileRequest, groups: Iterable[Sequence[str]]
+) -> Iterator[list[Answer]]:
     ledger = _locked(places.ledger, places.socket)
     with asyncio.Runner() as runner:
         try:
             for ids in groups:
-                yield runner.run(_act(ledger, wish, ids))
+                yield runner.run(_act(ledger, request, ids))
         finally:
             runner.run(ledger.close())
 
@@ -144,12 +146,12 @@ def _locked(path: Path, socket: Path) -> Ledger:
         ) from error
 
 
-async def _act(ledger: Ledger, wish: Wish, ids: Sequence[str]) -> list[Answer]:
+async def _act(ledger: Ledger, request: FileRequest, ids: Sequence[str]) -> list[Answer]:
     now = time.time()
-    if wish.verb == "hold":
+    if request.verb == "hold":
         return await hold(ledger, ids, now)
-    if wish.verb == "release":
+    if request.verb == "release":
         return await release(ledger, ids, now)
-    if wish.verb == "dismiss":
-        return await dismiss(ledger, ids, wish.why, now)
-    return await requeue(ledger, ids, wish.stage, now, dry_run=wish.dry_run)
+    if request.verb == "dismiss":
+        return await dismiss(ledger, ids, request.why, now)
+    return await requeue(ledger, ids, request.stage, now, dry_run=request.dry_run)

@@ -33,24 +33,24 @@ Examples:
 """
 )
 @config_option
-@click.option("--probe", "wish", flag_value="probe", help="Also try every dependency for real.")
+@click.option("--probe", "action", flag_value="probe", help="Also try every dependency for real.")
 @click.option(
     "--new-place",
-    "wish",
+    "action",
     flag_value="new-place",
     help="Mark the archive's and the warehouse's place as the right ones, after asking.",
 )
 @click.option("--yes", is_flag=True, help="With --new-place: do not ask.")
 @click.option(
-    "--ddl", "wish", flag_value="ddl", help="Print the CREATE statements that this config wants."
+    "--ddl", "action", flag_value="ddl", help="Print the CREATE statements that this config wants."
 )
 @click.option(
     "--write-paths",
-    "wish",
+    "action",
     flag_value="write-paths",
     help="Print the directories that must be writable.",
 )
-def check(config_path: Path | None, wish: str | None, yes: bool) -> None:
+def check(config_path: Path | None, action: str | None, yes: bool) -> None:
     """Check the config: every mistake at once, each with its key, on stderr.
 
     --probe writes, reads back and removes something in the ledger's directory, each feed's
@@ -61,7 +61,7 @@ def check(config_path: Path | None, wish: str | None, yes: bool) -> None:
     service's user, who must be able to write there.
     """
     config = load_config(config_path)
-    match wish:
+    match action:
         case "probe":
             sys.exit(_probe(config))
         case "new-place":

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import click
 
-from backupd.cli.asking import Wish
+from backupd.cli.asking import FileRequest
+from backupd.cli.file_requests import carry_out_on, leave
 from backupd.cli.places import Places, json_option, pass_places
 from backupd.cli.targets import resolve_all
-from backupd.cli.wishes import carry_out_on, leave
 
 
 @click.command(
@@ -47,4 +47,4 @@ def release(places: Places, *, files: tuple[str, ...], as_json: bool) -> None:
 def _do(places: Places, verb: str, files: tuple[str, ...], *, as_json: bool) -> None:
     with places.reader() as reader:
         found = resolve_all(reader, files)
-    leave(carry_out_on(places, Wish(verb=verb), [found], as_json=as_json))
+    leave(carry_out_on(places, FileRequest(verb=verb), [found], as_json=as_json))

@@ -25,7 +25,7 @@ _AT_ONCE = 500
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """What became of the wish for one file."""
+    """What became of the request for one file."""
 
     id: str
     path: str  # escaped, for people

@@ -27,7 +27,7 @@ _NOT_REPEATED = "no second row is made, nothing in the archive is written over"
 
 
 class RefusedError(BackupdError):
-    """The wish is refused; the message says why, the hint names a command that is not refused."""
+    """A request is refused: the message says why, the hint names a command that is accepted."""
 
 
 def said(stage: Stage) -> str:

@@ -146,7 +146,7 @@ class StatementLog(Protocol):
         """Remember it in place of the batch's last one."""
         ...
 
-    def unended(self) -> list[Statement]:
+    def possibly_running(self) -> list[Statement]:
         """Return those of all batches that may still run: they have a session."""
         ...
 

@@ -1,7 +1,7 @@
 """What stands in the feeds' directories and cannot be taken.
 
 A scan of a directory counts anew, and so finds out what is gone; events add to that. What is known
-here becomes incidents: see `alerts/book.py`.
+here becomes incidents: see `alerts/tracker.py`.
 """
 
 from __future__ import annotations

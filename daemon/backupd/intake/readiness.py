@@ -48,16 +48,16 @@ class Look:
 class Rules:
     """How to judge. `settle_for` and `look_every` are seconds.
 
-    `times_tell`: the file system is local, so that mtime and ctime tell since when a file has been
-    unchanged; elsewhere only what was observed counts. `ask_writers`: a file that some process has
-    open for writing is not complete. `steady_since`: the clock was set then, and what was noted
+    `trust_timestamps`: the file system is local, so that mtime and ctime tell since when a file has
+    been unchanged; elsewhere only what was observed counts. `ask_writers`: a file that some process
+    has open for writing is not complete. `steady_since`: the clock was set then, and what was noted
     before tells no age.
     """
 
     companion: CompanionRule | None
     settle_for: float
     look_every: float
-    times_tell: bool
+    trust_timestamps: bool
     ask_writers: bool
     steady_since: float = 0.0
 
@@ -251,7 +251,7 @@ def _believed(since: float, rules: Rules) -> float:
 
 def _tells(identity: Identity, rules: Rules, now: float) -> bool:
     """Tell whether the times of a file can be believed: a time to come shows a clock set back."""
-    return rules.times_tell and _changed_at(identity) <= now
+    return rules.trust_timestamps and _changed_at(identity) <= now
 
 
 def _changed_at(identity: Identity) -> float:

@@ -163,7 +163,7 @@ class Intake:
             companion=feed.companion,
             settle_for=self._section.settle_for,
             look_every=min(POLL_EVERY, rescan_every) if polled else rescan_every,
-            times_tell=self._watcher.times_tell(feed.directory),
+            trust_timestamps=self._watcher.trust_timestamps(feed.directory),
             ask_writers=self._section.open_files == "auto",
         )
 

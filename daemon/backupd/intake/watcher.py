@@ -67,7 +67,7 @@ class Watcher:
                 self._observe(directories)
         self.renew(trees)  # by itself: one of them may hang
 
-    def times_tell(self, directory: str) -> bool:
+    def trust_timestamps(self, directory: str) -> bool:
         """Tell whether mtime and ctime there say since when a file has been unchanged."""
         return self._mode != "poll" and directory not in self.remote
 

@@ -37,9 +37,9 @@ class ClaimBatch:
     now: float
 
 
-def form_batch(connection: sa.Connection, wishes: Sequence[FormBatch]) -> list[str | None]:
+def form_batch(connection: sa.Connection, requests: Sequence[FormBatch]) -> list[str | None]:
     """Make batches; None where no file waits for one. Members are fixed from here on."""
-    return [_form(connection, wish) for wish in wishes]
+    return [_form(connection, request) for request in requests]
 
 
 def claim_batch(connection: sa.Connection, claims: Sequence[ClaimBatch]) -> list[Batch | None]:
@@ -62,12 +62,14 @@ def members_of(connection: sa.Connection, batch_id: str) -> list[str]:
     return list(connection.execute(query).scalars())
 
 
-def _form(connection: sa.Connection, wish: FormBatch) -> str | None:
-    share = max(1, wish.max_files // max(1, len(wish.feeds)))
-    fair = connection.execute(_FAIR, of_feeds(wish.feeds, share, at_most=wish.max_files)).scalars()
-    oldest = connection.execute(_OLDEST, {"at_most": wish.max_files}).scalars()
-    members = [*dict.fromkeys([*fair, *oldest])][: wish.max_files]
-    return _make(connection, members, wish.now) if members else None
+def _form(connection: sa.Connection, request: FormBatch) -> str | None:
+    share = max(1, request.max_files // max(1, len(request.feeds)))
+    fair = connection.execute(
+        _FAIR, of_feeds(request.feeds, share, at_most=request.max_files)
+    ).scalars()
+    oldest = connection.execute(_OLDEST, {"at_most": request.max_files}).scalars()
+    members = [*dict.fromkeys([*fair, *oldest])][: request.max_files]
+    return _make(connection, members, request.now) if members else None
 
 
 def _unbatched(of: sa.FromClause) -> list[sa.ColumnElement[bool]]:

@@ -76,7 +76,9 @@ def note_notices(connection: sa.Connection, told: Sequence[Notice]) -> list[None
     return [None] * len(told)
 
 
-def doubt_notices(connection: sa.Connection, details: Sequence[str]) -> list[None]:
+def mark_interrupted_notices_unknown(
+    connection: sa.Connection, details: Sequence[str]
+) -> list[None]:
     """Make notices unknown that were being sent when the last process ended; say so."""
     connection.execute(
         sa.update(notices)

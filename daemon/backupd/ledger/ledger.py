@@ -186,10 +186,10 @@ class Ledger:
         each: int | None = None,
     ) -> list[FileRecord]:
         """Make up to `limit` due files of a stage running, up to `each` of each of these feeds."""
-        wish = verbs.Claim(
+        request = verbs.Claim(
             stage=stage, limit=limit, now=now, feeds=tuple(feeds), each=each or limit
         )
-        (claimed,) = await self._writer.apply(verbs.claim, [wish])
+        (claimed,) = await self._writer.apply(verbs.claim, [request])
         return list(claimed)
 
     async def move(self, moves: Sequence[Move]) -> list[bool]:
@@ -320,16 +320,16 @@ class Ledger:
         Each of `feeds` has a share of it first, so that a burst of one does not keep the others
         waiting.
         """
-        wish = batch_verbs.FormBatch(max_files=max_files, now=now, feeds=tuple(feeds))
-        (batch_id,) = await self._writer.apply(batch_verbs.form_batch, [wish])
+        request = batch_verbs.FormBatch(max_files=max_files, now=now, feeds=tuple(feeds))
+        (batch_id,) = await self._writer.apply(batch_verbs.form_batch, [request])
         if batch_id is not None:
             self.wake(Stage.LOAD)
         return batch_id if batch_id is None else str(batch_id)
 
     async def claim_batch(self, stage: Stage, now: float) -> Batch | None:
         """Make a due batch running, its members with it; None where none is due."""
-        wish = batch_verbs.ClaimBatch(stage=stage, now=now)
-        (batch,) = await self._writer.apply(batch_verbs.claim_batch, [wish])
+        request = batch_verbs.ClaimBatch(stage=stage, now=now)
+        (batch,) = await self._writer.apply(batch_verbs.claim_batch, [request])
         return batch if isinstance(batch, Batch) else None
 
     async def move_batch(self, move: BatchMove) -> bool:
@@ -348,9 +348,9 @@ class Ledger:
         """Write the statement that a batch comes to."""
         await self._writer.apply(statement_verbs.write, [statement])
 
-    async def unended_statements(self) -> list[Statement]:
+    async def possibly_running_statements(self) -> list[Statement]:
         """Return the statements of all batches that may still run."""
-        return await self.ask(statement_verbs.unended)
+        return await self.ask(statement_verbs.possibly_running)
 
     async def forget_statement(self, batch_id: str) -> None:
         """Forget the statement of a batch: its end is known."""
@@ -414,6 +414,6 @@ class Ledger:
         """Write who is being told, or what became of it: each over what was written before."""
         await self._writer.apply(incident_verbs.note_notices, notices)
 
-    async def doubt_notices(self, detail: str) -> None:
+    async def mark_interrupted_notices_unknown(self, detail: str) -> None:
         """Make those notices unknown that were being sent when the last process ended."""
-        await self._writer.apply(incident_verbs.doubt_notices, [detail])
+        await self._writer.apply(incident_verbs.mark_interrupted_notices_unknown, [detail])

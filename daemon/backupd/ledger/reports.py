@@ -243,7 +243,7 @@ def running_batches(connection: sa.Connection) -> list[Batch]:
     return [batch_of(row, members_of(connection, row.id)) for row in rows]
 
 
-def been_in_batches(connection: sa.Connection, file_ids: Sequence[str], but: str) -> set[str]:
+def previously_batched(connection: sa.Connection, file_ids: Sequence[str], but: str) -> set[str]:
     """Return which of these files were a member of another batch than `but` before."""
     found: set[str] = set()
     for some in in_chunks(file_ids, _AT_ONCE):

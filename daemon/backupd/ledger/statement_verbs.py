@@ -34,7 +34,7 @@ def forget_ended(connection: sa.Connection, batch_id: str) -> None:
     connection.execute(sa.delete(statements).where(is_its))
 
 
-def unended(connection: sa.Connection) -> list[Statement]:
+def possibly_running(connection: sa.Connection) -> list[Statement]:
     """Return the statements that may still run, oldest first."""
     query = sa.select(statements).where(statements.c.session != "").order_by(statements.c.began_at)
     return [Statement(**row._mapping) for row in connection.execute(query)]  # noqa: SLF001 - its name

@@ -216,12 +216,12 @@ _WAKE_DUPLICATES = Prepared(
 
 
 def _claim(connection: sa.Connection, item: Claim) -> list[FileRecord]:
-    wish = {
+    request = {
         "of_stage": item.stage,
         "by": item.now,
         **of_feeds(item.feeds, item.each, at_most=item.limit),
     }
-    claimed = [file_of(row) for row in connection.execute(_CLAIM, wish)]
+    claimed = [file_of(row) for row in connection.execute(_CLAIM, request)]
     record(connection, (started(file, item.now) for file in claimed))
     return claimed
 

@@ -58,7 +58,7 @@ class BatchStatements:
 
         Raises DependencyDownError while nobody can tell.
         """
-        for each in self.log.unended():
+        for each in self.log.possibly_running():
             left = each.began_at + self.patience - time.time()
             within = min(max(left, 0.0), self.patience)  # the clock may have been set
             self.connection.end(each.session, each.operation, within)

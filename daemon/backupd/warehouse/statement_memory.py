@@ -18,7 +18,7 @@ class StatementMemory:
         """Remember it in place of the batch's last one."""
         self._last[statement.batch_id] = statement
 
-    def unended(self) -> list[Statement]:
+    def possibly_running(self) -> list[Statement]:
         """Return those that may still run."""
         return [statement for statement in self._last.values() if statement.session]
 

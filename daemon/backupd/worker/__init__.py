@@ -9,14 +9,14 @@ from backupd.worker.batches import DEPENDENCY as WAREHOUSE
 from backupd.worker.batches import LATE, BatchFormer, BatchLane
 from backupd.worker.breaker import ARCHIVE, Breakers
 from backupd.worker.clock import ClockWatch
-from backupd.worker.doubles import DoublesLane
+from backupd.worker.context import WorkerContext
+from backupd.worker.duplicate_rows import DuplicateRowLane
 from backupd.worker.files import FileLane
 from backupd.worker.host import HostWatch
 from backupd.worker.places import LedgerPlace
 from backupd.worker.refresh import DEPENDENCY as IMPALA
 from backupd.worker.refresh import RefreshLane
 from backupd.worker.rows_seen import RowsSeen
-from backupd.worker.shop import Shop
 from backupd.worker.statements import LedgerStatements
 
 __all__ = [
@@ -30,12 +30,12 @@ __all__ = [
     "BatchLane",
     "Breakers",
     "ClockWatch",
-    "DoublesLane",
+    "DuplicateRowLane",
     "FileLane",
     "HostWatch",
     "LedgerPlace",
     "LedgerStatements",
     "RefreshLane",
     "RowsSeen",
-    "Shop",
+    "WorkerContext",
 ]

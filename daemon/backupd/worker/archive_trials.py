@@ -14,50 +14,50 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from backupd.core.incidents import Outage
-    from backupd.worker.shop import Shop
+    from backupd.worker.context import WorkerContext
 
 
 class ArchiveTrials:
     """Tries each directory that is down when its pause is over."""
 
-    def __init__(self, shop: Shop, demand: Callable[[str], Awaitable[None]]) -> None:
+    def __init__(self, context: WorkerContext, demand: Callable[[str], Awaitable[None]]) -> None:
         """`demand` raises what is down, of a directory or instead of it."""
-        self._shop = shop
+        self._context = context
         self._demand = demand
-        self._wake = shop.ledger.wakes(Stage.SHIP)
+        self._wake = context.ledger.wakes(Stage.SHIP)
 
     async def run(self) -> None:
-        """Work until the shop stops."""
+        """Work until the stop."""
         await self._forget_what_no_feed_needs()
-        while not self._shop.stop.is_set():
+        while not self._context.stop.is_set():
             looked_at = time.monotonic()
             self._wake.clear()
             for outage in self._due():
                 await self._try(outage)
-            await self._shop.sleep(self._wake, self._next(), looked_at)
+            await self._context.sleep(self._wake, self._next(), looked_at)
 
     async def _forget_what_no_feed_needs(self) -> None:
         """The config may have changed since the last process."""
-        for outage in self._shop.breakers.closed_directories():
+        for outage in self._context.breakers.closed_directories():
             if not outage.feeds:
-                await self._shop.breakers.succeeded(outage.name)
+                await self._context.breakers.succeeded(outage.name)
 
     def _due(self) -> list[Outage]:
         """Return those to be tried now: none while the archive as a whole is down."""
-        now = self._shop.now()
+        now = self._context.now()
         return [outage for at, outage in self._closed() if at <= now]
 
     def _next(self) -> float | None:
         return min((at for at, _ in self._closed()), default=None)
 
     def _closed(self) -> list[tuple[float, Outage]]:
-        breakers = self._shop.breakers
+        breakers = self._context.breakers
         if breakers.is_down(ARCHIVE):
             return []
         return [(breakers.opens_at(each.name), each) for each in breakers.closed_directories()]
 
     async def _try(self, outage: Outage) -> None:
-        breakers = self._shop.breakers
+        breakers = self._context.breakers
         if not breakers.is_down(outage.name):
             return
         try:

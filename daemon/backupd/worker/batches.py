@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from backupd.config.sections import BatchSection
     from backupd.core.ports import Warehouse
     from backupd.core.records import Batch, BatchMove, ProductionRow
-    from backupd.worker.shop import Shop
+    from backupd.worker.context import WorkerContext
 
 log = structlog.get_logger()
 
@@ -43,36 +43,39 @@ class BatchFormer:
     """
 
     def __init__(
-        self, shop: Shop, section: BatchSection, nothing_can_join: Callable[[], Awaitable[bool]]
+        self,
+        context: WorkerContext,
+        section: BatchSection,
+        nothing_can_join: Callable[[], Awaitable[bool]],
     ) -> None:
-        self._shop = shop
+        self._context = context
         self.section = section
         self._nothing_can_join = nothing_can_join
-        self._wake = shop.ledger.wakes(Stage.LOAD)
+        self._wake = context.ledger.wakes(Stage.LOAD)
 
     async def run(self) -> None:
-        """Form batches until the shop stops."""
-        while not self._shop.stop.is_set():
+        """Form batches until the stop."""
+        while not self._context.stop.is_set():
             looked_at = time.monotonic()
             self._wake.clear()
-            await self._shop.sleep(self._wake, await self._form(), looked_at)
+            await self._context.sleep(self._wake, await self._form(), looked_at)
 
     async def _form(self) -> float | None:
         """Form what is due; return when to look again."""
         while await self._loads_at_hand() < _AHEAD:
             ripe_at = await self._ripe_at()
-            if ripe_at is None or ripe_at > self._shop.now():
+            if ripe_at is None or ripe_at > self._context.now():
                 return ripe_at
-            max_files, feeds = self.section.max_files, self._shop.feeds
-            await self._shop.ledger.form_batch(max_files, self._shop.now(), feeds)
+            max_files, feeds = self.section.max_files, self._context.feeds
+            await self._context.ledger.form_batch(max_files, self._context.now(), feeds)
         return None
 
     async def _loads_at_hand(self) -> int:
-        return await self._shop.ledger.ask(reports.loads_at_hand, self._shop.now())
+        return await self._context.ledger.ask(reports.loads_at_hand, self._context.now())
 
     async def _ripe_at(self) -> float | None:
         """Return when the next batch is to be formed; None where no file waits for one."""
-        waiting, oldest = await self._shop.ledger.ask(reports.unbatched, self.section.max_files)
+        waiting, oldest = await self._context.ledger.ask(reports.unbatched, self.section.max_files)
         if oldest is None:
             return None
         if waiting >= self.section.max_files or await self._nothing_can_join():
@@ -83,50 +86,52 @@ class BatchFormer:
 class BatchLane:
     """Load or merge: one batch at a time, so that no two statements ever race."""
 
-    def __init__(self, shop: Shop, stage: Stage, warehouse: Warehouse, refreshes: str = "") -> None:
+    def __init__(
+        self, context: WorkerContext, stage: Stage, warehouse: Warehouse, refreshes: str = ""
+    ) -> None:
         """`refreshes` is the table whose new rows Impala is to be told of."""
         self._refreshes = refreshes
-        self._shop = shop
+        self._context = context
         self._stage = stage
         self._warehouse = warehouse
-        self._wake = shop.ledger.wakes(stage)
+        self._wake = context.ledger.wakes(stage)
 
     async def run(self) -> None:
-        """Work until the shop stops."""
-        while not self._shop.stop.is_set():
+        """Work until the stop."""
+        while not self._context.stop.is_set():
             looked_at = time.monotonic()
             self._wake.clear()
             batch = await self._claim()
             if batch is not None:
                 await self._process(batch)
             else:
-                await self._shop.sleep(self._wake, await self._due(), looked_at)
+                await self._context.sleep(self._wake, await self._due(), looked_at)
 
     async def _claim(self) -> Batch | None:
-        if self._shop.breakers.is_paused(DEPENDENCY):
+        if self._context.breakers.is_paused(DEPENDENCY):
             return None
-        return await self._shop.ledger.claim_batch(self._stage, self._shop.now())
+        return await self._context.ledger.claim_batch(self._stage, self._context.now())
 
     async def _due(self) -> float | None:
-        due = await self._shop.ledger.ask(reports.next_due_batch, self._stage)
-        return due if due is None else max(due, self._shop.breakers.opens_at(DEPENDENCY))
+        due = await self._context.ledger.ask(reports.next_due_batch, self._stage)
+        return due if due is None else max(due, self._context.breakers.opens_at(DEPENDENCY))
 
     async def _process(self, batch: Batch) -> None:
         began = time.monotonic()
         try:
             move = await self._attempt(batch)
         except asyncio.CancelledError:
-            now = self._shop.now()
+            now = self._context.now()
             move = moves.batch_given_back(batch, "stopped before it was finished", now, now)
-            await self._shop.ledger.move_batch(move)
+            await self._context.ledger.move_batch(move)
             raise
-        if await self._shop.ledger.move_batch(move):
+        if await self._context.ledger.move_batch(move):
             self._tell(move, time.monotonic() - began)
 
     async def _attempt(self, batch: Batch) -> BatchMove:
         try:
-            is_last = batch.attempts >= self._shop.policy.attempts
-            with self._shop.measure(self._stage, is_last=is_last):
+            is_last = batch.attempts >= self._context.policy.attempts
+            with self._context.measure(self._stage, is_last=is_last):
                 move = await self._work(batch)
         except DependencyDownError as error:
             return await self._given_back(batch, error)
@@ -138,21 +143,21 @@ class BatchLane:
             if not isinstance(error, BackupdError):
                 log.exception("unexpected error", batch=batch.id)
             return await self._failed(batch, error)
-        await self._shop.breakers.succeeded(DEPENDENCY)
+        await self._context.breakers.succeeded(DEPENDENCY)
         return move
 
     async def _work(self, batch: Batch) -> BatchMove:
-        ledger = self._shop.ledger
+        ledger = self._context.ledger
         files = await ledger.members(batch)
-        before = await ledger.ask(reports.been_in_batches, batch.members, batch.id)
+        before = await ledger.ask(reports.previously_batched, batch.members, batch.id)
         rows = await rows_to_make(self._warehouse, batch, files, before)
         if self._stage is Stage.LOAD:
             staged_at = await load(self._warehouse, batch, rows)
-            return moves.batch_advanced(batch, staged_at, self._shop.now())
+            return moves.batch_advanced(batch, staged_at, self._context.now())
         doubled = await merge(self._warehouse, batch, files, rows)
         dates = tuple(sorted({file.file_date for file in files if file.file_date}))
         touched = TouchedTable(name=self._refreshes, dates=dates) if self._refreshes else None
-        merged = moves.batch_merged(batch, self._shop.now())
+        merged = moves.batch_merged(batch, self._context.now())
         return replace(merged, refresh=touched, row_counts=self._row_counts(batch, rows, doubled))
 
     def _row_counts(
@@ -163,7 +168,7 @@ class BatchLane:
         At once those that are doubled. Later, where a try before this one did not come to its end,
         all: what it had begun may yet.
         """
-        now = self._shop.now()
+        now = self._context.now()
         later = now + LATE if batch.tries > _TRIES else None
         keys = [RowKey(row.file_id, row.file_date) for row in rows]
         counts = [
@@ -174,12 +179,12 @@ class BatchLane:
 
     async def _given_back(self, batch: Batch, down: DependencyDownError) -> BatchMove:
         """What is down is not the batch's fault."""
-        due = await self._shop.breakers.failed(down)
-        return moves.batch_given_back(batch, moves.explained(down), self._shop.now(), due)
+        due = await self._context.breakers.failed(down)
+        return moves.batch_given_back(batch, moves.explained(down), self._context.now(), due)
 
     async def _failed(self, batch: Batch, error: Exception) -> BatchMove:
         """A batch that is split or parked leaves nothing staged."""
-        move = moves.batch_failed(batch, error, self._shop.now(), self._shop.policy)
+        move = moves.batch_failed(batch, error, self._context.now(), self._context.policy)
         if move.status is not Status.WAITING:
             with suppress(BackupdError):  # the sweep at the next start takes what stays
                 await self._warehouse.discard(batch.id)
@@ -202,5 +207,5 @@ class BatchLane:
         """Parked files need a person; of what is down, the breaker tells, once for all batches."""
         if move.file_status is Status.PARKED:
             return logging.WARNING
-        is_held_up = not moved_on and self._shop.breakers.is_trying(DEPENDENCY)
+        is_held_up = not moved_on and self._context.breakers.is_trying(DEPENDENCY)
         return logging.DEBUG if is_held_up else logging.INFO

@@ -24,7 +24,7 @@ from backupd.core.names import escaped
 from backupd.core.records import NO_ROOT, Move, Result, Task
 from backupd.core.stages import Stage, Status
 from backupd.ledger import reports
-from backupd.worker.in_hand import InHand, Wish
+from backupd.worker.in_hand import ClaimLimits, InHand
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from backupd.core.incidents import Outage
     from backupd.core.records import FileRecord
     from backupd.core.shares import Shares
-    from backupd.worker.shop import Shop
+    from backupd.worker.context import WorkerContext
 
 log = structlog.get_logger()
 
@@ -48,14 +48,14 @@ class FileLane:
 
     def __init__(
         self,
-        shop: Shop,
+        context: WorkerContext,
         stage: Stage,
         work: Callable[[Task], Awaitable[Result]],
         places: Shares,
         dependency: str = "",
     ) -> None:
         """As many files at once as there are places; it pauses while `dependency` is down."""
-        self._shop = shop
+        self._context = context
         self._stage = stage
         self._only_looks = stage is Stage.CLEANUP  # at the archive and the warehouse
         self._dependency = dependency
@@ -63,49 +63,49 @@ class FileLane:
         self._places = places
         self._in_hand = InHand(max(_CLAIMED, _CLAIMED_A_PLACE * places.places))
         self._at_work = 0
-        self._wake = shop.ledger.wakes(stage)
+        self._wake = context.ledger.wakes(stage)
 
     async def run(self) -> None:
-        """Work until the shop stops, then let what runs come to its end."""
+        """Work until the stop, then let what runs come to its end."""
         async with asyncio.TaskGroup() as group:
-            while not self._shop.stop.is_set():
+            while not self._context.stop.is_set():
                 looked_at = time.monotonic()
                 self._wake.clear()
-                wish = self._wish()
-                claimed = await self._claim(wish)
+                limits = self._limits()
+                claimed = await self._claim(limits)
                 for task in await self._tasks_of(claimed):
                     self._start(group, task)
-                if not claimed or len(claimed) < wish.limit:
-                    await self._shop.sleep(self._wake, await self._due(), looked_at)
+                if not claimed or len(claimed) < limits.limit:
+                    await self._context.sleep(self._wake, await self._due(), looked_at)
 
-    def _wish(self) -> Wish:
+    def _limits(self) -> ClaimLimits:
         """Return which files may be claimed now; none until it is worth a transaction."""
-        breakers, feeds = self._shop.breakers, self._shop.workable_feeds(self._stage)
+        breakers, feeds = self._context.breakers, self._context.workable_feeds(self._stage)
         if breakers.is_trying(self._dependency):
             may_try = not breakers.is_paused(self._dependency) and not self._in_hand.total
-            return Wish(feeds, 1, int(may_try))  # a single trial
-        return self._in_hand.wish(feeds)
+            return ClaimLimits(feeds, 1, int(may_try))  # a single trial
+        return self._in_hand.limits(feeds)
 
-    async def _claim(self, wish: Wish) -> list[FileRecord]:
-        if not wish.limit or not wish.feeds:
+    async def _claim(self, limits: ClaimLimits) -> list[FileRecord]:
+        if not limits.limit or not limits.feeds:
             return []
-        now = self._shop.now()
-        return await self._shop.ledger.claim(
-            self._stage, wish.limit, now, wish.feeds, each=wish.each
+        now = self._context.now()
+        return await self._context.ledger.claim(
+            self._stage, limits.limit, now, limits.feeds, each=limits.each
         )
 
     async def _due(self) -> float | None:
-        breakers, feeds = self._shop.breakers, self._wish().feeds
+        breakers, feeds = self._context.breakers, self._limits().feeds
         if not feeds or (self._in_hand.total and breakers.is_trying(self._dependency)):
             return None  # a file that ends wakes the lane
-        due = await self._shop.ledger.due(self._stage, feeds)
+        due = await self._context.ledger.due(self._stage, feeds)
         return due if due is None else max(due, breakers.opens_at(self._dependency))
 
     async def _tasks_of(self, files: Sequence[FileRecord]) -> list[Task]:
         """Add what the stage needs to know beside the file."""
         if self._stage is Stage.MANIFEST or not files:
             return [self._task(file) for file in files]
-        ledger = self._shop.ledger
+        ledger = self._context.ledger
         firsts = [file.duplicate_of for file in files if file.duplicate_of]
         found = await ledger.ask(reports.by_ids, firsts) if firsts else []
         originals = {file.id: file for file in found}
@@ -120,10 +120,10 @@ class FileLane:
         ]
 
     def _task(self, file: FileRecord) -> Task:
-        shop = self._shop
-        root = shop.roots().get(file.feed, NO_ROOT)  # it may have gone away since it was claimed
-        proven = self._stage is Stage.CLEANUP and shop.is_proven(file)
-        return Task(file=file, feed=shop.feeds[file.feed], root=root, is_proven=proven)
+        context = self._context
+        root = context.roots().get(file.feed, NO_ROOT)  # it may have gone away since it was claimed
+        proven = self._stage is Stage.CLEANUP and context.is_proven(file)
+        return Task(file=file, feed=context.feeds[file.feed], root=root, is_proven=proven)
 
     def _start(self, group: asyncio.TaskGroup, task: Task) -> None:
         self._in_hand.add(task.feed.name)
@@ -148,25 +148,25 @@ class FileLane:
             self._tell(move, seconds)
 
     def _untouched(self, file: FileRecord) -> Move:
-        now = self._shop.now()
+        now = self._context.now()
         return moves.given_back(file, "stopped before it was finished", now, now)
 
     def _held_off(self, file: FileRecord) -> Move:
         """The dependency went down after the file was claimed: it is spared a try of its own."""
-        breakers = self._shop.breakers
+        breakers = self._context.breakers
         at_limits = breakers.is_down(HOST)
         why = "this host is at its limits" if at_limits else f"the {self._dependency} is down"
         due = breakers.opens_at(self._dependency)
-        return moves.given_back(file, why, self._shop.now(), due)
+        return moves.given_back(file, why, self._context.now(), due)
 
     def _has_to_wait(self) -> bool:
-        breakers = self._shop.breakers
+        breakers = self._context.breakers
         alone = not self._at_work or not breakers.is_trying(self._dependency)
         return breakers.is_paused(self._dependency) or not alone
 
     def _closed_directory(self, task: Task) -> Outage | None:
         """Return what is down of where the file is in the archive, or goes to."""
-        breakers = self._shop.breakers
+        breakers = self._context.breakers
         leans = self._stage is Stage.SHIP or (self._stage is Stage.CLEANUP and not task.is_proven)
         if not leans or not breakers.closed_directories():
             return None
@@ -174,7 +174,7 @@ class FileLane:
 
     def _spared(self, task: Task) -> Move | None:
         """Return the move of a file that is not tried now, for what happened since its claim."""
-        if self._shop.stop.is_set():
+        if self._context.stop.is_set():
             return self._untouched(task.file)
         if self._has_to_wait():
             return self._held_off(task.file)
@@ -187,25 +187,25 @@ class FileLane:
             return spared
         began = time.monotonic()
         try:
-            is_last = task.file.attempts >= self._shop.policy.attempts
-            with self._shop.measure(self._stage, is_last=is_last):
+            is_last = task.file.attempts >= self._context.policy.attempts
+            with self._context.measure(self._stage, is_last=is_last):
                 result = await self._run(task)
         except DependencyDownError as error:
-            await self._shop.breakers.failed(error, began, looked=self._only_looks)
+            await self._context.breakers.failed(error, began, looked=self._only_looks)
             return self._kept_back(task.file, error.dependency, moves.explained(error))
         except LedgerError:
             raise
         except Exception as error:
             if not isinstance(error, BackupdError):
                 log.exception("unexpected error", file=escaped(task.file.path))
-            return moves.failed(task.file, error, self._shop.now(), self._shop.policy)
-        for dependency in self._leaned_on(task, result):
-            await self._shop.breakers.succeeded(dependency, began, looked=self._only_looks)
-        return moves.advance(task.file, result, self._shop.now())
+            return moves.failed(task.file, error, self._context.now(), self._context.policy)
+        for dependency in self._proven_healthy(task, result):
+            await self._context.breakers.succeeded(dependency, began, looked=self._only_looks)
+        return moves.advance(task.file, result, self._context.now())
 
     def _kept_back(self, file: FileRecord, dependency: str, reason: str) -> Move:
         """It waits, at no cost, until what it leans on may be tried again."""
-        now, breakers = self._shop.now(), self._shop.breakers
+        now, breakers = self._context.now(), self._context.breakers
         due = breakers.opens_at(dependency)
         if due <= now:  # it is being tried, or was found well meanwhile
             due = now + _LEAST_PAUSE
@@ -230,12 +230,12 @@ class FileLane:
             return None
         return DependencyDownError(self._dependency, str(error), hint=error.hint)
 
-    def _leaned_on(self, task: Task, result: Result) -> tuple[str, ...]:
+    def _proven_healthy(self, task: Task, result: Result) -> tuple[str, ...]:
         """Return the dependencies that are up, as the file's success has shown."""
         return f"feed:{task.feed.name}", self._dependency, *result.leaned_on
 
     async def _record(self, move: Move) -> bool:
-        ledger = self._shop.ledger
+        ledger = self._context.ledger
         record = ledger.manifest_done if self._stage is Stage.MANIFEST else ledger.move
         (applied,) = await record([move])
         return applied
@@ -256,7 +256,7 @@ class FileLane:
         """A parked file needs a person; of what is down, the breaker tells, once for all files."""
         if move.status is Status.PARKED:
             return logging.WARNING
-        is_down = self._shop.breakers.is_down
+        is_down = self._context.breakers.is_down
         held_up = move.changes.get("awaits") in _INCIDENT_TELLS or any(
             map(is_down, (HOST, self._dependency, f"feed:{move.file.feed}"))
         )

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 _REFILL = 2
 
 
-class Wish(NamedTuple):
+class ClaimLimits(NamedTuple):
     """So many due files of these feeds, of one feed no more than `each`."""
 
     feeds: Sequence[str]
@@ -42,7 +42,7 @@ class InHand:
         if not self._by_feed[feed]:
             del self._by_feed[feed]
 
-    def wish(self, feeds: Sequence[str]) -> Wish:
+    def limits(self, feeds: Sequence[str]) -> ClaimLimits:
         """Return what is to be claimed now; no feeds: nothing, until something is through.
 
         While there is room, feeds share it, as far as they are known to have work. Once it is full,
@@ -51,7 +51,7 @@ class InHand:
         free = self._capacity - self.total
         if free * _REFILL >= self._capacity:
             busy = len(self._by_feed) or len(feeds)
-            return Wish(feeds, max(1, free // max(1, busy)), free)
+            return ClaimLimits(feeds, max(1, free // max(1, busy)), free)
         share = max(1, self._capacity // max(1, len(feeds)))
         short = [feed for feed in feeds if self._by_feed[feed] * _REFILL < share]
-        return Wish(short, share, self._capacity)
+        return ClaimLimits(short, share, self._capacity)

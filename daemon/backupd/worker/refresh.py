@@ -13,7 +13,7 @@ from backupd.core.stages import Stage
 
 if TYPE_CHECKING:
     from backupd.core.ports import Refresher
-    from backupd.worker.shop import Shop
+    from backupd.worker.context import WorkerContext
 
 log = structlog.get_logger()
 
@@ -23,31 +23,31 @@ DEPENDENCY = "impala"
 class RefreshLane:
     """Pays what is owed by the ledger, a table at a time."""
 
-    def __init__(self, shop: Shop, refresher: Refresher) -> None:
-        self._shop = shop
+    def __init__(self, context: WorkerContext, refresher: Refresher) -> None:
+        self._context = context
         self._refresher = refresher
-        self._wake = shop.ledger.wakes(Stage.MERGE)
+        self._wake = context.ledger.wakes(Stage.MERGE)
 
     async def run(self) -> None:
-        """Work until the shop stops, and once more then: the last merges may be owed still."""
-        while not self._shop.stop.is_set():
+        """Work until the stop, and once more then: the last merges may be owed still."""
+        while not self._context.stop.is_set():
             looked_at = time.monotonic()
             self._wake.clear()
             await self._pay()
-            await self._shop.sleep(self._wake, None, looked_at)
+            await self._context.sleep(self._wake, None, looked_at)
         await self._pay()
 
     async def _pay(self) -> None:
-        for owed in await self._shop.ledger.owed_refreshes():
-            if self._shop.breakers.is_paused(DEPENDENCY):
+        for owed in await self._context.ledger.owed_refreshes():
+            if self._context.breakers.is_paused(DEPENDENCY):
                 return
             try:
                 await self._refresher.refresh(owed.name, owed.dates)
             except Exception as error:
                 if not isinstance(down := host_fault(error) or error, DependencyDownError):
                     raise
-                await self._shop.breakers.failed(down)
+                await self._context.breakers.failed(down)
                 return
-            await self._shop.breakers.succeeded(DEPENDENCY)
-            await self._shop.ledger.refreshed([owed])
+            await self._context.breakers.succeeded(DEPENDENCY)
+            await self._context.ledger.refreshed([owed])
             log.info("impala refreshed", table=owed.name, merges=owed.merges)

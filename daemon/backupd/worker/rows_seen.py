@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from backupd.core.batching import RequestBatcher
 from backupd.core.errors import PermanentError
-from backupd.core.gathering import Gathering
 from backupd.stages import key_of
 from backupd.worker.batches import DEPENDENCY as WAREHOUSE
 
@@ -24,7 +24,7 @@ class RowsSeen:
 
     def __init__(self, warehouse: Warehouse) -> None:
         self._warehouse = warehouse
-        self._looks: Gathering[RowKey, bool] = Gathering(self._look)
+        self._looks: RequestBatcher[RowKey, bool] = RequestBatcher(self._look)
 
     def seen_before(self, clean_up: Callable[[Task], Awaitable[Result]]) -> Work:
         """Return `clean_up` so that it is done only where the row is there.

@@ -28,9 +28,9 @@ class LedgerStatements:
         """Write it in place of the batch's last one."""
         self._wait(self._ledger.write_statement(statement))
 
-    def unended(self) -> list[Statement]:
+    def possibly_running(self) -> list[Statement]:
         """Return those of all batches that may still run."""
-        return self._wait(self._ledger.unended_statements())
+        return self._wait(self._ledger.possibly_running_statements())
 
     def forget(self, batch_id: str) -> None:
         """Forget the batch's."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backupd.alerts.letters import compose, one_line
+from backupd.alerts.messages import compose, one_line
 from backupd.alerts.schedule import MAIL_EVERY, Due, next_letter
 from backupd.core.incidents import (
     Case,

@@ -17,7 +17,7 @@ Key = TypeVar("Key")
 Answer = TypeVar("Answer")
 
 
-class Gathering(Generic[Key, Answer]):
+class RequestBatcher(Generic[Key, Answer]):
     """Hands what is asked while calls are under way to the next call, all of it at once.
 
     A key that is asked for during a call is not answered by that call: what it stands for may

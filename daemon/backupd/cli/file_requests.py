@@ -1,4 +1,4 @@
-"""Carries out what a person wishes of files, and tells what became of each."""
+"""Carries out requests for files, and reports what became of each."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from backupd.cli.errors import FAILED, fail
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from backupd.cli.asking import Wish
+    from backupd.cli.asking import FileRequest
     from backupd.cli.places import Places
     from backupd.control import Answer
     from backupd.core.records import FileRecord
@@ -21,12 +21,12 @@ _AT_ONCE = 1000  # files a request: answers come while the rest is still to be a
 
 
 def carry_out_on(
-    places: Places, wish: Wish, groups: Iterable[Sequence[FileRecord]], *, as_json: bool
+    places: Places, request: FileRequest, groups: Iterable[Sequence[FileRecord]], *, as_json: bool
 ) -> Counter[bool]:
     """Do it, print a line a file; return how many were done (True) and refused (False)."""
     tally: Counter[bool] = Counter()
     paths: dict[str, str | None] = {}
-    for answers in carry_out(places, wish, _ids(groups, paths)):
+    for answers in carry_out(places, request, _ids(groups, paths)):
         for answer in answers:
             tally[answer.done] += 1
             _tell(answer, paths.pop(answer.id), as_json=as_json)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from structlog.testing import capture_logs
 
-from backupd.alerts import Book
+from backupd.alerts import IncidentTracker
 from backupd.config import load
 from backupd.control import hold, release, requeue
 from backupd.core import moves
@@ -31,7 +31,7 @@ POLICY = RetryPolicy(first=1, cap=60, attempts=3, jitter=lambda: 1.0)
 
 @dataclass
 class House:
-    """A ledger with its book, which can be closed and opened again."""
+    """A ledger with its tracker, which can be closed and opened again."""
 
     config: Config
     ledger: Ledger
@@ -39,11 +39,11 @@ class House:
 
     def __post_init__(self) -> None:
         self.maker = Maker(self.ledger, self.config)
-        self.book = Book(self.ledger, lambda: self.away)
+        self.tracker = IncidentTracker(self.ledger, lambda: self.away)
         self.breakers = Breakers(self.ledger, POLICY, lambda: self.maker.now)
 
     async def cases(self) -> list[Case]:
-        await self.book.keep()
+        await self.tracker.keep()
         return await self.ledger.ask(incident_reports.open_cases)
 
     async def restarted(self) -> House:
@@ -89,7 +89,7 @@ async def test_the_log_tells_what_begins_and_ends_and_at_a_start_what_lasts(hous
         await house.cases()
         await house.cases()
         house = await house.restarted()
-        await house.book.open()
+        await house.tracker.open()
         await house.cases()
         await requeue(house.ledger, [file.id], None, house.maker.now, dry_run=False)
         await house.maker.to(await house.maker.again(file), Stage.LOAD)
@@ -190,7 +190,7 @@ async def test_each_new_outage_is_an_incident_of_its_own(house: House) -> None:
 
 async def test_in_short_it_tells_where_work_is_due_and_whether_a_ticket_went(house: House) -> None:
     async def standing() -> Standing:
-        await house.book.keep()
+        await house.tracker.keep()
         return await house.ledger.ask(incident_reports.standing)
 
     assert await standing() == Standing(due=frozenset(), incidents=False, ticketed=False)

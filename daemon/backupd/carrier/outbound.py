@@ -17,27 +17,27 @@ from backupd.stages import Cleanup, FeedThreads, Ship
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from backupd.carrier.wire import Orders
+    from backupd.carrier.wire import CarrierConfig
     from backupd.core.ports import Archive
     from backupd.core.records import Result, Task
 
     Work = Callable[[Task], Awaitable[Result]]
 
 
-class Works:
+class OutboundStages:
     """Does what is asked for."""
 
     def __init__(
-        self, orders: Orders, archive: Archive, before_removal: Callable[[], object]
+        self, config: CarrierConfig, archive: Archive, before_removal: Callable[[], object]
     ) -> None:
         """`before_removal` is called before anything is removed: it may end the process instead."""
         threads = FeedThreads("feeds")
-        stream = partial(SendStream, level=orders.archive.compression_level)
+        stream = partial(SendStream, level=config.archive.compression_level)
         self._archive = archive
-        self._scope = Scope(archive, orders.directories)
+        self._scope = Scope(archive, config.directories)
         self._stages: dict[Stage | None, Work] = {
-            Stage.SHIP: Ship(archive, stream, threads, orders.ship),
-            Stage.CLEANUP: Cleanup(archive, threads, orders.cleanup, before_removal),
+            Stage.SHIP: Ship(archive, stream, threads, config.ship),
+            Stage.CLEANUP: Cleanup(archive, threads, config.cleanup, before_removal),
         }
 
     async def do(self, stage: Stage | None, asked: Task | Identify | Demand) -> Result | str | None:

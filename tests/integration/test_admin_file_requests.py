@@ -27,7 +27,7 @@ def config(tmp_path: Path) -> Path:
 
 @pytest.fixture(params=["with a daemon", "without one"])
 def whoever(request: pytest.FixtureRequest, config: Path) -> AbstractContextManager[None]:
-    """Applies the wishes: a daemon that answers, or the command itself."""
+    """Applies the requests: a daemon that answers, or the command itself."""
     return answering_daemon(config) if request.param == "with a daemon" else nullcontext()
 
 
@@ -142,7 +142,7 @@ def test_a_wish_never_makes_a_ledger(config: Path) -> None:
 def test_many_files_go_in_several_requests(
     config: Path, whoever: AbstractContextManager[None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("backupd.cli.wishes._AT_ONCE", 2)
+    monkeypatch.setattr("backupd.cli.file_requests._AT_ONCE", 2)
     monkeypatch.setattr("backupd.cli.targets._PAGE", 3)
 
     async def park(maker: Maker) -> None:
@@ -181,11 +181,11 @@ def test_what_is_not_held_is_not_released(config: Path) -> None:
 def test_a_process_that_holds_the_ledger_without_answering_is_told(config: Path) -> None:
     prepare(config, _two_parked_one_waiting)
 
-    async def wish(_: Maker) -> tuple[int, str]:
+    async def request(_: Maker) -> tuple[int, str]:
         answer = await asyncio.to_thread(admin, config, "requeue", "--parked")
         return answer.exit_code, answer.stderr
 
-    exit_code, stderr = prepare(config, wish)
+    exit_code, stderr = prepare(config, request)
     assert exit_code == 1
     assert "holds the ledger, yet no daemon answers" in stderr
 

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from backupd.carrier.wire import Orders
-from backupd.carrier.works import Works
+from backupd.carrier.outbound import OutboundStages
+from backupd.carrier.wire import CarrierConfig
 from backupd.core.errors import RefusedError
 from backupd.core.records import Result
 from backupd.core.stages import Stage
@@ -30,14 +30,14 @@ def path(tmp_path: Path) -> Path:
 
 
 async def shipped(archive: FakeArchive, path: Path) -> Result:
-    orders = Orders(
+    config = CarrierConfig(
         archive=archive_section(path.parent / "archive"),
         ship=ShipRules(compress=True),
         cleanup=CleanupRules(delete=True),
         directories=["traffic"],
     )
-    works = Works(orders, archive, lambda: None)
-    result = await works.do(Stage.SHIP, task_of(registered(path)))
+    outbound = OutboundStages(config, archive, lambda: None)
+    result = await outbound.do(Stage.SHIP, task_of(registered(path)))
     assert isinstance(result, Result)
     return result
 

@@ -40,7 +40,7 @@ _LOOKS_APART = 0.05  # seconds: under load, what comes in between is taken toget
 
 
 @dataclass(kw_only=True)
-class Shop:
+class WorkerContext:
     """The ledger, the feeds of the config, how to retry, and what is down.
 
     `roots()` has the directories of the feeds that may be worked on just now, by feed. `stop` ends

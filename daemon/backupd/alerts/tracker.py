@@ -1,8 +1,8 @@
-"""The book of incidents: opens them when a cause shows, closes them when it is gone.
+"""Tracks incidents: opens them when a cause shows, closes them when it is gone.
 
-What is down, or doubled, is noted by who tried it (the workers, the notifier). The book looks for
-the rest: parked files and those without room, which the ledger knows, and feeds' directories, which
-intake watches, with what stands in them and cannot be taken.
+What is down, or doubled, is noted by who tried it (the workers, the notifier). The tracker looks
+for the rest: parked files and those without room, which the ledger knows, and feeds' directories,
+which intake watches, with what stands in them and cannot be taken.
 """
 
 from __future__ import annotations
@@ -41,14 +41,14 @@ _NOTHING: Untakens = {}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Changes:
-    """What the book has to write."""
+    """What the tracker has to write."""
 
     opened: Sequence[Incident]
     closed: Sequence[Incident]
     renewed: Sequence[Incident]  # open ones with newer words
 
 
-class Book:
+class IncidentTracker:
     """Keeps the ledger's incidents true, and tells the log what begins and ends."""
 
     def __init__(

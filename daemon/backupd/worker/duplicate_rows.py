@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
     from backupd.core.ports import RowKey, Warehouse
-    from backupd.worker.shop import Shop
+    from backupd.worker.context import WorkerContext
 
 log = structlog.get_logger()
 
@@ -27,37 +27,37 @@ _AT_ONCE = 5_000  # files whose rows are counted in one reading of their partiti
 _NAMED = 5  # files, and statements, in the incident's words
 
 
-class DoublesLane:
+class DuplicateRowLane:
     """Counts again the rows that a merge saw more than once, or may have made twice."""
 
-    def __init__(self, shop: Shop, warehouse: Warehouse) -> None:
-        self._shop = shop
+    def __init__(self, context: WorkerContext, warehouse: Warehouse) -> None:
+        self._context = context
         self._warehouse = warehouse
-        self._wake = shop.ledger.wakes(Stage.MERGE)
+        self._wake = context.ledger.wakes(Stage.MERGE)
         self._told: list[RowKey] | None = None
 
     async def run(self) -> None:
-        """Work until the shop stops, and once more then: the last merge may have made some."""
-        await self._count(await self._shop.ledger.doubled_rows())
-        while not self._shop.stop.is_set():
+        """Work until the stop, and once more then: the last merge may have made some."""
+        await self._count(await self._context.ledger.doubled_rows())
+        while not self._context.stop.is_set():
             looked_at = time.monotonic()
             self._wake.clear()
             await self._look()
-            await self._shop.sleep(self._wake, None, looked_at)
+            await self._context.sleep(self._wake, None, looked_at)
         await self._look()
 
     async def _look(self) -> None:
-        due = self._shop.ledger.due_row_counts
-        while (keys := await due(self._shop.now(), _AT_ONCE)) and await self._count(keys):
+        due = self._context.ledger.due_row_counts
+        while (keys := await due(self._context.now(), _AT_ONCE)) and await self._count(keys):
             pass
-        doubled = await self._shop.ledger.doubled_rows()
+        doubled = await self._context.ledger.doubled_rows()
         if doubled != self._told:
             await self._tell(doubled)
             self._told = doubled
 
     async def _count(self, keys: Sequence[RowKey]) -> bool:
         """Count the rows of these files; tell whether that could be done."""
-        breakers = self._shop.breakers
+        breakers = self._context.breakers
         if not keys or breakers.is_down(DEPENDENCY) or breakers.is_paused(DEPENDENCY):
             return False
         try:
@@ -71,12 +71,12 @@ class DoublesLane:
                 raise
             log.warning("rows could not be counted again", rows=len(keys), reason=str(error))
             return False
-        later = self._shop.now() + LATE
+        later = self._context.now() + LATE
         counts = [
             RowCount(key=key, doubled=rows[key] > 1, due_at=later if rows[key] > 1 else None)
             for key in keys
         ]
-        await self._shop.ledger.note_row_counts(counts)
+        await self._context.ledger.note_row_counts(counts)
         return True
 
     async def _rows_of(self, keys: Collection[RowKey]) -> Counter[RowKey]:
@@ -88,9 +88,9 @@ class DoublesLane:
         return rows
 
     async def _tell(self, doubled: Sequence[RowKey]) -> None:
-        now = self._shop.now()
+        now = self._context.now()
         if not doubled:
-            await self._shop.ledger.close_incidents([DOUBLED_CAUSE], now)
+            await self._context.ledger.close_incidents([DOUBLED_CAUSE], now)
             return
         dates = sorted({key.file_date for key in doubled})
         incident = Incident(
@@ -103,7 +103,7 @@ class DoublesLane:
             f" in the partitions {_cut(', ', dates)}",
             opened_at=now,
         )
-        await self._shop.ledger.note_incident(incident)
+        await self._context.ledger.note_incident(incident)
 
 
 def _cut(between: str, items: Sequence[str]) -> str:

@@ -1,4 +1,4 @@
-"""The garbage collector, told what a daemon's objects are like."""
+"""Tunes the garbage collector for a daemon, whose objects live either for ever or briefly."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import gc
 _YOUNG = 50_000  # objects; a few MiB
 
 
-def spare() -> None:
+def tune() -> None:
     """Look for garbage seldom, and never among what is there now: modules, config, connections.
 
     Nearly all that comes later is freed by its reference count; by Python's own measure the
