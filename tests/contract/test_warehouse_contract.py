@@ -10,8 +10,8 @@ import pytest
 
 from backupd.config.sections import WarehouseSection
 from backupd.core.errors import PermanentError, RewindError
-from backupd.core.ports import RowKey
 from backupd.core.records import new_id
+from backupd.core.rows import RowKey
 from backupd.core.stages import Stage
 from backupd.warehouse import open_warehouse
 from support.fake_warehouse import FakeWarehouse
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from backupd.core.ports import Warehouse
-    from backupd.core.records import ProductionRow
+    from backupd.core.rows import ProductionRow
 
 
 HADOOP = [pytest.param(name, marks=pytest.mark.hadoop) for name in ("hadoop", "hadoop insert")]

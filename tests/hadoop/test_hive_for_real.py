@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from backupd.core.errors import BackupdError, DependencyDownError
-from backupd.core.ports import RowKey
 from backupd.core.records import new_id
+from backupd.core.rows import RowKey
 from backupd.warehouse import open_warehouse, staging
 from support.hadoop_tables import PARQUET, new_table, run
 from support.hives import DATABASE
@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 
     from backupd.config.sections import WarehouseSection
     from backupd.core.ports import Warehouse
-    from backupd.core.records import Batch, ProductionRow
+    from backupd.core.records import Batch
+    from backupd.core.rows import ProductionRow
     from support.hadoop import Hadoop, Server
 
     Opened = Callable[..., tuple[Warehouse, str]]

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from backupd.core.errors import BackupdError
-from backupd.core.ports import RowKey
 from backupd.core.records import new_id
+from backupd.core.rows import RowKey
 from backupd.ledger import Ledger
 from backupd.warehouse import open_warehouse
 from backupd.worker import LedgerStatements
@@ -31,7 +31,8 @@ if TYPE_CHECKING:
 
     from backupd.config.sections import WarehouseSection
     from backupd.core.ports import Warehouse
-    from backupd.core.records import Batch, ProductionRow
+    from backupd.core.records import Batch
+    from backupd.core.rows import ProductionRow
     from support.hadoop import Hadoop
     from support.killed_client import Moment
 

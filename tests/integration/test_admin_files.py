@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from backupd.core.records import Statement
+from backupd.core.rows import Statement
 from backupd.core.stages import Stage
 from support.admin import admin, asked, lines, screen
 from support.stories import NOON, Maker, answering_daemon, prepare, write_config

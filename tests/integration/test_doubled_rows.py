@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from backupd.core.incidents import Incident
-    from backupd.core.records import ProductionRow
+    from backupd.core.rows import ProductionRow
 
 
 COPIES = "a copy of all"

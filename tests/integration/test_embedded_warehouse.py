@@ -20,8 +20,8 @@ from backupd.core.errors import (
     RewindError,
     TransientError,
 )
-from backupd.core.ports import RowKey
 from backupd.core.records import new_id
+from backupd.core.rows import RowKey
 from backupd.warehouse import embedded, open_warehouse
 from support.rows import COLUMNS, NOON, new_batch, production_row
 
@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from backupd.core.ports import Warehouse
-    from backupd.core.records import Batch, ProductionRow
+    from backupd.core.records import Batch
+    from backupd.core.rows import ProductionRow
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from backupd.core.errors import DependencyDownError, UnknownOutcomeError
-from backupd.core.ports import RowKey
 from backupd.core.records import new_id
+from backupd.core.rows import RowKey
 from backupd.warehouse import hive_connection, open_warehouse, staging
 from support.hives import hive_section, running_hive
 from support.rows import NOON

@@ -36,7 +36,8 @@ if TYPE_CHECKING:
     from typing import Any
 
     from backupd.core.incidents import Incident
-    from backupd.core.records import Batch, FileRecord, ProductionRow, Task
+    from backupd.core.records import Batch, FileRecord, Task
+    from backupd.core.rows import ProductionRow
 
 WELL = Result(changes={}, detail="well")
 

@@ -12,8 +12,8 @@ import sqlalchemy as sa
 from backupd.cli.asking import record_place
 from backupd.core.errors import BackupdError
 from backupd.core.places import Witness, new_mark
-from backupd.core.ports import RowKey
 from backupd.core.records import Receipt
+from backupd.core.rows import RowKey
 from backupd.core.stages import Stage, Status
 from backupd.ledger import Ledger, LedgerReader, reports, schema
 from backupd.ledger.rows import receipt_row

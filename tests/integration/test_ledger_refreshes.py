@@ -9,7 +9,7 @@ import pytest
 
 from backupd.core import moves
 from backupd.core.errors import DependencyDownError
-from backupd.core.records import TouchedTable
+from backupd.core.rows import TouchedTable
 from backupd.core.stages import Stage
 from backupd.worker import RefreshLane
 from support.files import NOW, a_file

@@ -9,7 +9,7 @@ import pytest
 
 from backupd.core import moves
 from backupd.core.errors import PermanentError
-from backupd.core.records import Statement
+from backupd.core.rows import Statement
 from backupd.core.stages import Stage
 from backupd.ledger import statement_verbs
 from backupd.worker import LedgerStatements

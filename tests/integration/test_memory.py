@@ -9,8 +9,7 @@ import pytest
 import sqlalchemy as sa
 
 from backupd.cli.comparing import Comparison
-from backupd.core.ports import RowKey
-from backupd.core.records import RowCount
+from backupd.core.rows import RowCount, RowKey
 from backupd.core.stages import Stage, Status
 from backupd.intake.hints import PendingHints
 from backupd.intake.observer import Observer

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Collection
     from pathlib import Path
 
-    from backupd.core.ports import RowKey
     from backupd.core.records import Task
+    from backupd.core.rows import RowKey
 
 
 class Counting(FakeWarehouse):

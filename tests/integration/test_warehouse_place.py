@@ -14,7 +14,7 @@ import pytest
 from backupd.config.sections import WarehouseSection
 from backupd.core.errors import DependencyDownError, RewindError
 from backupd.core.places import MARK_FILE, mark_text, new_mark
-from backupd.core.ports import RowKey
+from backupd.core.rows import RowKey
 from backupd.warehouse import open_warehouse
 from support.rows import COLUMNS, new_batch
 
@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from backupd.core.ports import Warehouse
-    from backupd.core.records import Batch, ProductionRow
+    from backupd.core.records import Batch
+    from backupd.core.rows import ProductionRow
 
 
 class Memory:

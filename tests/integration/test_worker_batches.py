@@ -37,7 +37,8 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import Any
 
-    from backupd.core.records import Batch, FileRecord, ProductionRow
+    from backupd.core.records import Batch, FileRecord
+    from backupd.core.rows import ProductionRow
 
 
 @pytest.fixture

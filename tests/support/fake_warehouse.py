@@ -12,13 +12,15 @@ from backupd.core.errors import (
     RewindError,
     UnknownOutcomeError,
 )
-from backupd.core.ports import Probe, RowKey
+from backupd.core.ports import Probe
+from backupd.core.rows import RowKey
 from backupd.core.stages import Stage
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Collection, Sequence
 
-    from backupd.core.records import Batch, ProductionRow
+    from backupd.core.records import Batch
+    from backupd.core.rows import ProductionRow
 
 
 @dataclass

@@ -7,14 +7,15 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from backupd.core.errors import BackupdError
-from backupd.core.ports import RowKey
+from backupd.core.rows import RowKey
 from support.rows import new_batch
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from backupd.core.ports import Warehouse
-    from backupd.core.records import Batch, ProductionRow
+    from backupd.core.records import Batch
+    from backupd.core.rows import ProductionRow
     from support.hive_server import HiveServer
 
 

@@ -6,7 +6,8 @@ import time
 from dataclasses import fields
 from typing import TYPE_CHECKING
 
-from backupd.core.records import Batch, ProductionRow, new_id
+from backupd.core.records import Batch, new_id
+from backupd.core.rows import ProductionRow
 from backupd.core.stages import Stage, Status
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from backupd.core.ports import RowKey
+from backupd.core.rows import RowKey
 from backupd.warehouse.hive_rows import HiveRows
 from backupd.warehouse.hive_sql import TableSql
 

@@ -13,7 +13,7 @@ from backupd.cli.places import Places, json_option, pass_places
 from backupd.cli.times import iso, moment
 from backupd.core.errors import BackupdError
 from backupd.core.names import escaped
-from backupd.core.records import ProductionRow
+from backupd.core.rows import ProductionRow
 from backupd.ledger import reports
 from backupd.stages.rows import row_of
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 from backupd.cli.tally import Tally
 from backupd.core.errors import PermanentError, TransientError
 from backupd.core.names import escaped
-from backupd.core.ports import RowKey
 from backupd.core.records import Identity
+from backupd.core.rows import RowKey
 from backupd.core.stages import Status
 from backupd.ledger import reports
 

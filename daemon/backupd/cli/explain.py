@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
     from backupd.config.sections import Config
     from backupd.core.incidents import Outage
-    from backupd.core.records import FileRecord, Statement
+    from backupd.core.records import FileRecord
+    from backupd.core.rows import Statement
 
 _NEEDS = {Stage.LOAD: "warehouse", Stage.MERGE: "warehouse", Stage.SHIP: "archive"}
 _DOES = {

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
 
-    from backupd.core.records import Event, FileRecord, Receipt, Statement
+    from backupd.core.records import Event, FileRecord, Receipt
+    from backupd.core.rows import Statement
     from backupd.ledger import LedgerReader
 
 

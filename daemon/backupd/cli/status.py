@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from backupd.core.incidents import Incident
-    from backupd.core.records import OwedRefresh
+    from backupd.core.rows import OwedRefresh
     from backupd.ledger import LedgerReader
     from backupd.ledger.reports import Count, Done
 

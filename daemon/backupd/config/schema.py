@@ -22,7 +22,7 @@ from backupd.config.readers import (
 )
 from backupd.config.tables import NamedTables, Table
 from backupd.config.urls import archive_url, host_and_port, jump_host, ledger_path, staging_url
-from backupd.core.records import ProductionRow
+from backupd.core.rows import ProductionRow
 
 COLUMNS: tuple[str, ...] = tuple(field.name for field in fields(ProductionRow))
 """Our names of the production table's columns in their default order, the partition last."""

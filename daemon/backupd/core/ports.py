@@ -8,7 +8,7 @@ drivers live in threads inside the adapters. Every call ends within a bound.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -17,20 +17,8 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
     from backupd.core.places import Witness
-    from backupd.core.records import Batch, Identity, ProductionRow, Statement
-
-
-@dataclass(frozen=True, slots=True)
-class RowKey:
-    """Where a file's row is to be found: its id and its partition.
-
-    `batch_id`, where it is known, is the batch that should have made the row: it is looked there
-    first. It makes no other key.
-    """
-
-    file_id: str
-    file_date: str
-    batch_id: str | None = field(default=None, compare=False)
+    from backupd.core.records import Batch, Identity
+    from backupd.core.rows import ProductionRow, RowKey, Statement
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Iterator, Mapping
 
-    from backupd.core.ports import RowKey
+    from backupd.core.rows import RowCount, TouchedTable
     from backupd.core.stages import Stage, Status
 
 
@@ -219,24 +219,6 @@ class Batch:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ProductionRow:
-    """One file's row in the production table, in the order of the contract's columns."""
-
-    file_id: str
-    file_type: str
-    customer: str
-    file_name: str
-    file_timestamp: float  # seconds since the epoch, UTC
-    record_count: int
-    size_bytes: int
-    sha256: str
-    companion_name: str | None
-    first_seen_at: float
-    batch_id: str
-    file_date: str  # YYYY-MM-DD of file_timestamp: the partition
-
-
-@dataclass(frozen=True, kw_only=True)
 class Receipt:
     """Proof that a file is in the archive."""
 
@@ -310,49 +292,6 @@ class BatchMove:
     parts: tuple[tuple[str, ...], ...] = ()
     refresh: TouchedTable | None = None  # whose new rows Impala is to be told of
     row_counts: tuple[RowCount, ...] = ()  # of members whose rows are to be counted again
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Statement:
-    """The statement that a batch came to last, written down before it began.
-
-    `session` and `operation` are what the server knows it by, as the warehouse writes them: there
-    while nobody knows whether it still runs, and "" where that makes no difference. The operation
-    is known only once the server has answered.
-    """
-
-    batch_id: str
-    text: str
-    began_at: float
-    session: str = ""
-    operation: str = ""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class RowCount:
-    """Whether a file was seen with more than one row, and when its rows are counted again."""
-
-    key: RowKey
-    doubled: bool
-    due_at: float | None  # None: no more
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class TouchedTable:
-    """A table into which a batch was merged."""
-
-    name: str  # quoted as it stands in statements
-    dates: tuple[str, ...]  # of the partitions that have new rows, YYYY-MM-DD
-
-
-@dataclass(frozen=True, kw_only=True)
-class OwedRefresh:
-    """Impala has not been told of these merges into a table yet."""
-
-    name: str  # of the table, quoted as it stands in statements
-    since: float
-    merges: int
-    dates: tuple[str, ...]  # of the partitions that have new rows, YYYY-MM-DD
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -44,16 +44,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from backupd.core.incidents import Case, Incident, Notice, Outage, Troubles
-    from backupd.core.ports import RowKey
-    from backupd.core.records import (
-        DoneFile,
-        FeedMount,
-        Identity,
-        OwedRefresh,
-        Renaming,
-        RowCount,
-        Statement,
-    )
+    from backupd.core.records import DoneFile, FeedMount, Identity, Renaming
+    from backupd.core.rows import OwedRefresh, RowCount, RowKey, Statement
     from backupd.core.times import Pauses
 
 _P = ParamSpec("_P")

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite import insert
 
-from backupd.core.records import OwedRefresh
+from backupd.core.rows import OwedRefresh
 from backupd.ledger.schema import refreshes_owed as owed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from backupd.core.records import TouchedTable
+    from backupd.core.rows import TouchedTable
 
 
 def owe(connection: sa.Connection, table: TouchedTable, now: float) -> None:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 
 from backupd.core.places import Witness
-from backupd.core.ports import RowKey
 from backupd.core.records import FeedMount, first_id
+from backupd.core.rows import RowKey
 from backupd.core.stages import BATCHED, ORDER, Stage, Status
 from backupd.ledger.batch_verbs import members_of
 from backupd.ledger.rows import batch_of, event_of, file_of, in_chunks, receipt_of

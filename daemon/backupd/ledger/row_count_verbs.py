@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite import insert
 
-from backupd.core.ports import RowKey
+from backupd.core.rows import RowKey
 from backupd.ledger.rows import in_chunks
 from backupd.ledger.schema import row_counts_due as due
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from backupd.core.records import RowCount
+    from backupd.core.rows import RowCount
 
 _AT_ONCE = 500
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite import insert
 
-from backupd.core.records import Statement
+from backupd.core.rows import Statement
 from backupd.ledger.schema import statements
 
 if TYPE_CHECKING:

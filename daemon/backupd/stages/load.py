@@ -10,7 +10,8 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
     from backupd.core.ports import Warehouse
-    from backupd.core.records import Batch, FileRecord, ProductionRow
+    from backupd.core.records import Batch, FileRecord
+    from backupd.core.rows import ProductionRow
 
 
 async def rows_to_make(

@@ -11,8 +11,9 @@ from backupd.stages.rows import key_of
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from backupd.core.ports import RowKey, Warehouse
-    from backupd.core.records import Batch, FileRecord, ProductionRow
+    from backupd.core.ports import Warehouse
+    from backupd.core.records import Batch, FileRecord
+    from backupd.core.rows import ProductionRow, RowKey
 
 
 async def merge(

@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from backupd.core.errors import PermanentError
-from backupd.core.ports import RowKey
-from backupd.core.records import ProductionRow
+from backupd.core.rows import ProductionRow, RowKey
 
 if TYPE_CHECKING:
     from backupd.core.records import Batch, FileRecord

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from backupd.core.errors import BackupdError
-from backupd.core.records import Statement
+from backupd.core.rows import Statement
 
 if TYPE_CHECKING:
     from backupd.core.ports import StatementLog

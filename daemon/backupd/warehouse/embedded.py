@@ -33,7 +33,8 @@ from backupd.core.errors import (
     TransientError,
 )
 from backupd.core.places import mark_told
-from backupd.core.ports import Probe, RowKey
+from backupd.core.ports import Probe
+from backupd.core.rows import RowKey
 from backupd.core.stages import Stage
 from backupd.localfs.directory import CREATE
 from backupd.localfs.whole import write_whole
@@ -48,7 +49,8 @@ if TYPE_CHECKING:
 
     from backupd.config.sections import WarehouseSection
     from backupd.core.ports import PlaceMemory
-    from backupd.core.records import Batch, ProductionRow
+    from backupd.core.records import Batch
+    from backupd.core.rows import ProductionRow
     from backupd.localfs.directory import Directory
 
 T = TypeVar("T")

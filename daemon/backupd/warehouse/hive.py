@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
-from backupd.core.ports import RowKey
+from backupd.core.rows import RowKey
 from backupd.warehouse.batch_statements import BatchStatements
 from backupd.warehouse.columns import PARTITION, STAGING_PARTITION
 from backupd.warehouse.folders import BatchFolders
@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
     from backupd.config.sections import HiveSection
     from backupd.core.ports import Probe, StatementLog
-    from backupd.core.records import Batch, ProductionRow
+    from backupd.core.records import Batch
+    from backupd.core.rows import ProductionRow
 
 T = TypeVar("T")
 

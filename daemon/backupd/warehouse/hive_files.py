@@ -26,7 +26,7 @@ from backupd.warehouse.partitions import by_date
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
 
-    from backupd.core.records import ProductionRow
+    from backupd.core.rows import ProductionRow
     from backupd.warehouse.batch_statements import BatchStatements
     from backupd.warehouse.folders import BatchFolders
     from backupd.warehouse.hive_connection import Connection

@@ -28,7 +28,7 @@ from backupd.warehouse.partitions import probe_row
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from backupd.core.records import ProductionRow
+    from backupd.core.rows import ProductionRow
     from backupd.warehouse.folders import BatchFolders
     from backupd.warehouse.hive_connection import Connection
     from backupd.warehouse.hive_files import FilesMerge

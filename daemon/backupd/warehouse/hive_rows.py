@@ -6,12 +6,12 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from backupd.core.ports import RowKey
+from backupd.core.rows import RowKey
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
 
-    from backupd.core.records import ProductionRow
+    from backupd.core.rows import ProductionRow
     from backupd.warehouse.hive_connection import Connection
     from backupd.warehouse.hive_sql import TableSql
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from typing import BinaryIO
 
-    from backupd.core.records import ProductionRow
+    from backupd.core.rows import ProductionRow
 
 _TYPES = {"string": pa.string(), "bigint": pa.int64(), "timestamp": pa.timestamp("us")}
 _UNREPRESENTABLE = (ValueError, TypeError, OverflowError)  # pyarrow's own derive from these

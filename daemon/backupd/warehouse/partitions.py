@@ -8,7 +8,8 @@ from collections import defaultdict
 from typing import TYPE_CHECKING
 
 from backupd.core.errors import PermanentError
-from backupd.core.records import ProductionRow, new_id
+from backupd.core.records import new_id
+from backupd.core.rows import ProductionRow
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

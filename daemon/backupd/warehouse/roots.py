@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from backupd.core.ports import PlaceMemory, RowKey
+    from backupd.core.ports import PlaceMemory
+    from backupd.core.rows import RowKey
 
     HasRow = Callable[[Directory, Sequence[RowKey]], bool]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from backupd.core.records import Statement
+    from backupd.core.rows import Statement
 
 
 class StatementMemory:

@@ -14,8 +14,7 @@ import structlog
 from backupd.core import moves
 from backupd.core.errors import BackupdError, DependencyDownError, LedgerError
 from backupd.core.host import host_fault
-from backupd.core.ports import RowKey
-from backupd.core.records import RowCount, TouchedTable
+from backupd.core.rows import RowCount, RowKey, TouchedTable
 from backupd.core.stages import Stage, Status
 from backupd.ledger import reports
 from backupd.stages import load, merge, rows_to_make
@@ -25,7 +24,8 @@ if TYPE_CHECKING:
 
     from backupd.config.sections import BatchSection
     from backupd.core.ports import Warehouse
-    from backupd.core.records import Batch, BatchMove, ProductionRow
+    from backupd.core.records import Batch, BatchMove
+    from backupd.core.rows import ProductionRow
     from backupd.worker.context import WorkerContext
 
 log = structlog.get_logger()

@@ -11,14 +11,16 @@ import structlog
 from backupd.core.errors import BackupdError, LedgerError
 from backupd.core.host import host_fault
 from backupd.core.incidents import DOUBLED_CAUSE, Incident, Kind
-from backupd.core.records import RowCount, new_id
+from backupd.core.records import new_id
+from backupd.core.rows import RowCount
 from backupd.core.stages import Stage
 from backupd.worker.batches import DEPENDENCY, LATE
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
-    from backupd.core.ports import RowKey, Warehouse
+    from backupd.core.ports import Warehouse
+    from backupd.core.rows import RowKey
     from backupd.worker.context import WorkerContext
 
 log = structlog.get_logger()

@@ -11,7 +11,7 @@ from backupd.ledger import reports
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Mapping
 
-    from backupd.core.ports import RowKey
+    from backupd.core.rows import RowKey
     from backupd.ledger import Ledger
 
 T = TypeVar("T")

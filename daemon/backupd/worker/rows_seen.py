@@ -13,8 +13,9 @@ from backupd.worker.batches import DEPENDENCY as WAREHOUSE
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from backupd.core.ports import RowKey, Warehouse
+    from backupd.core.ports import Warehouse
     from backupd.core.records import Result, Task
+    from backupd.core.rows import RowKey
 
     Work = Callable[[Task], Awaitable[Result]]
 

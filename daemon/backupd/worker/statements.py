@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
-    from backupd.core.records import Statement
+    from backupd.core.rows import Statement
     from backupd.ledger import Ledger
 
 T = TypeVar("T")
