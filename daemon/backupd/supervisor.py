@@ -486,7 +486,7 @@ class Supervisor:
 
 def _refuse_other_ledger(new: Config, old: Config) -> None:
     if new.ledger != old.ledger:
-        mistake = Mistake("ledger.url", "is another than before", "a restart takes another ledger")
+        mistake = Mistake("ledger.url", "has changed", "a restart takes another ledger")
         raise ConfigMistakes([mistake])
 
 

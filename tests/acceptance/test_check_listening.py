@@ -71,7 +71,7 @@ def test_a_socket_of_another_daemon_is_told(host: Host, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("change", "problem"),
-    [("file", "something that is no socket is there"), ("gone", "its directory is not there")],
+    [("file", "something that is not a socket is there"), ("gone", "its directory is not there")],
 )
 def test_what_is_in_the_way_of_the_socket_is_told(
     host: Host, tmp_path: Path, change: str, problem: str

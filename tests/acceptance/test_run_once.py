@@ -279,9 +279,12 @@ def test_parks_files_whose_companions_disagree(tmp_path: Path) -> None:
     disagreeing = {
         "sum": ("4711 8 sum.csv\n", "its companion says 4711, 8 bytes, the file has"),
         "size": ("4711 9 size.csv\n", "its companion size.cksum says 9 bytes, the file has 8"),
-        "empty": ("", "its companion empty.cksum is no checksum: it is empty"),
-        "garbage": ("hello\n", "its companion garbage.cksum is no checksum: it holds 'hello"),
-        "md5": ("d41d8cd98f00b204e9800998ecf8427e  md5.csv\n", "md5.cksum is no checksum"),
+        "empty": ("", "its companion empty.cksum is not a valid checksum: it is empty"),
+        "garbage": (
+            "hello\n",
+            "its companion garbage.cksum is not a valid checksum: it holds 'hello",
+        ),
+        "md5": ("d41d8cd98f00b204e9800998ecf8427e  md5.csv\n", "md5.cksum is not a valid checksum"),
     }
     for name, (companion, _) in disagreeing.items():
         host.deliver(f"{name}.csv").with_suffix(".cksum").write_text(companion)

@@ -108,7 +108,7 @@ def test_an_impala_that_is_away_holds_nothing_up_and_is_told_later(
     (debt,) = owed(host)
     assert debt["table"] == f"`{DATABASE}`.`{TABLE}`"
     assert debt["merges"] == len(NAMES)
-    assert "Impala is owed a REFRESH" in host.admin("status").stdout
+    assert "Pending Impala REFRESH" in host.admin("status").stdout
 
     impala.start()
     assert host.once().returncode == 0

@@ -117,7 +117,7 @@ def test_a_name_is_only_a_name(tmp_path: Path, name: str) -> None:
 
 @pytest.mark.parametrize(
     ("name", "message"),
-    [("eLUX.csv", "no timestamp in its name"), ("eLUX_20261323081500.csv", "is no date")],
+    [("eLUX.csv", "no timestamp in its name"), ("eLUX_20261323081500.csv", "is not a valid date")],
 )
 def test_a_name_that_does_not_tell_its_time_is_parked(
     tmp_path: Path, name: str, message: str
@@ -155,7 +155,7 @@ def test_a_time_that_its_zone_moves_out_of_all_years_is_refused(tmp_path: Path, 
         "timestamp_regex": r"eLUX_(.*)\.csv",
         "timestamp_format": "%Y-%m-%dT%H%z",
     }
-    with pytest.raises(PermanentError, match="is no date"):
+    with pytest.raises(PermanentError, match="is not a valid date"):
         read(task_of(path, **rule))
 
 

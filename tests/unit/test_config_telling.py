@@ -55,16 +55,16 @@ def test_a_login_takes_its_password_from_a_file_and_does_not_show_it(tmp_path: P
     [
         ({"alerts.smtp_url": None}, "alerts.smtp_url", "is missing, and alerts.to needs it"),
         ({"alerts.from": None}, "alerts.from", "is missing, and mail needs it"),
-        ({"alerts.to": '["a@b, c@d"]'}, "alerts.to", "is no mail address"),
-        ({"alerts.to": '["Me <a@b>"]'}, "alerts.to", "is no mail address"),
-        ({"alerts.from": '"nobody"'}, "alerts.from", "is no mail address"),
+        ({"alerts.to": '["a@b, c@d"]'}, "alerts.to", "is not a valid mail address"),
+        ({"alerts.to": '["Me <a@b>"]'}, "alerts.to", "is not a valid mail address"),
+        ({"alerts.from": '"nobody"'}, "alerts.from", "is not a valid mail address"),
         ({"alerts.smtp_url": '"smtp://h/path"'}, "alerts.smtp_url", "holds more than"),
         (
             {"alerts.smtp_url": '"smtp://u@mail"'},
             "alerts.smtp_password_file",
             "is missing, and the user in alerts.smtp_url needs it",
         ),
-        ({"alerts.hook": '"TMP/none"'}, "alerts.hook", "is no program that this user can run"),
+        ({"alerts.hook": '"TMP/none"'}, "alerts.hook", "is not a program that this user can run"),
     ],
 )
 def test_mistakes_are_named(tmp_path: Path, changes: Changes, key: str, problem: str) -> None:

@@ -56,7 +56,7 @@ def _not_answered(subject: str, path: Path, *, runs: bool) -> Probe:
         return Probe(subject, ok=False, detail="the running backupd does not answer", hint=hint)
     if os.path.lexists(path) and not path.is_socket():
         hint = "move it away, or set control.socket to another path"
-        return Probe(subject, ok=False, detail="something that is no socket is there", hint=hint)
+        return Probe(subject, ok=False, detail="something that is not a socket is there", hint=hint)
     if path.parent == _MADE_BY_SYSTEMD and not path.parent.is_dir():
         return Probe(subject, ok=True, detail="free; systemd makes its directory")
     if not path.parent.is_dir():

@@ -48,7 +48,7 @@ Examples:
 """
 )
 @config_option
-@click.option("--once", is_flag=True, help="Take all that lies there through, then end (for cron).")
+@click.option("--once", is_flag=True, help="Process whatever is there, then exit (for cron).")
 def run(config_path: Path | None, once: bool) -> None:
     """Run the daemon in the foreground.
 

@@ -79,7 +79,7 @@ Examples:
   backupd-admin status --json | jq '.counts.ship.parked'
 """
 )
-@click.option("--watch", is_flag=True, help="Show it anew every two seconds, until Ctrl-C.")
+@click.option("--watch", is_flag=True, help="Refresh every two seconds, until Ctrl-C.")
 @json_option
 @pass_places
 def status(places: Places, *, watch: bool, as_json: bool) -> None:
@@ -281,7 +281,7 @@ def _number(files: int) -> str:
 def _owed(overview: Overview) -> Iterator[RenderableType]:
     """Tell what Impala does not see yet; nothing where nothing is owed."""
     if overview.owed:
-        yield render.heading("Impala is owed a REFRESH of")
+        yield render.heading("Pending Impala REFRESH of")
     for owed in overview.owed:
         merges = render.counted(owed.merges, "merge")
         yield f"{owed.name}, since {moment(owed.since)} ({merges})"

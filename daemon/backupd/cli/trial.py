@@ -42,10 +42,10 @@ def trial(places: Places, *, as_json: bool) -> None:
     """
     config = places.config()
     if config.alerts is None:
-        fail("nobody is to be told: the config has no [alerts]", FAILED)
+        fail("no recipients configured: the config has no [alerts]", FAILED)
     tried = asyncio.run(try_ways(config.alerts, dev=config.environment == "dev"))
     if not tried:
-        fail("nobody is to be told: [alerts] has neither to, ticket_to nor hook", FAILED)
+        fail("no recipients configured: [alerts] has neither to, ticket_to nor hook", FAILED)
     if as_json:
         render.emit_json(*map(asdict, tried))
     else:

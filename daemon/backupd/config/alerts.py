@@ -48,9 +48,9 @@ def address(value: object) -> str:
     try:
         parsed = Address(addr_spec=text)
     except (MessageError, ValueError, IndexError) as error:
-        raise BadValueError(f"holds {text!r}, which is no mail address") from error
+        raise BadValueError(f"holds {text!r}, which is not a valid mail address") from error
     if not (parsed.username and parsed.domain and text.isascii()):
-        raise BadValueError(f"holds {text!r}, which is no mail address")
+        raise BadValueError(f"holds {text!r}, which is not a valid mail address")
     return text
 
 
@@ -73,7 +73,7 @@ def check_alerts(alerts: Mapping[str, Any]) -> Iterator[Mistake]:
             yield Mistake("alerts.from", "is missing, and mail needs it", "a mail address")
     hook = alerts.get("hook")
     if hook is not None and not (hook.is_file() and os.access(hook, os.X_OK)):
-        problem = f"names {hook}, which is no program that this user can run"
+        problem = f"names {hook}, which is not a program that this user can run"
         yield Mistake("alerts.hook", problem, "an executable file")
 
 

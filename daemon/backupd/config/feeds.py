@@ -78,7 +78,7 @@ def _regex(value: object) -> str:
     try:
         groups = re.compile(text).groups
     except re.error as error:
-        raise BadValueError(f"is no regular expression: {error}") from error
+        raise BadValueError(f"is not a valid regular expression: {error}") from error
     if groups != 1:
         raise BadValueError(f"has {groups} groups")
     return text

@@ -94,7 +94,7 @@ def seconds(value: object) -> float:
     try:
         return times.duration(text)
     except ValueError:
-        raise BadValueError(f"is {text!r}, which is not a duration") from None
+        raise BadValueError(f"is {text!r}, which is not a valid duration") from None
 
 
 def text(*, default: object = REQUIRED, allowed: str = "text that is not empty") -> Key:

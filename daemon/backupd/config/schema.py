@@ -62,7 +62,7 @@ def _identifiers(names: dict[str, object]) -> dict[str, str]:
 def _identifier(value: object) -> str:
     name = plain_text(value)
     if not _IDENTIFIER.fullmatch(name):
-        raise BadValueError(f"is {name!r}, which is no name of letters, digits and _")
+        raise BadValueError(f"is {name!r}, which is not a name of letters, digits and _")
     return name
 
 

@@ -31,7 +31,9 @@ def ledger_path(value: object) -> Path:
     url = plain_text(value)
     path = url.removeprefix(_LEDGER_PREFIX)
     if path == url or not path.startswith("/") or path.endswith("/") or set(path) & {"?", "#"}:
-        raise BadValueError("is no SQLite URL with an absolute path (mind the four slashes)")
+        raise BadValueError(
+            "is not a valid SQLite URL with an absolute path (mind the four slashes)"
+        )
     return Path(path)
 
 
@@ -57,7 +59,7 @@ def staging_url(value: object) -> str:
     """Read the URL of a folder that Hive can read too."""
     url = split(value)
     if not url.scheme or url.query or url.fragment:
-        raise BadValueError("is no URL of a folder")
+        raise BadValueError("is not a valid URL of a folder")
     if not _PLAIN_PATH.fullmatch(url.path) or ".." in url.path.split("/"):
         raise BadValueError("needs a path below / of letters, digits and . _ = @ + -")
     if url.scheme == "webhdfs" and not url.hostname:
@@ -69,7 +71,7 @@ def host_and_port(value: object) -> tuple[str, int]:
     """Read `host:port`; an IPv6 address stands in brackets."""
     parts = split(f"//{plain_text(value)}")
     if not parts.hostname or not parts.port or parts.netloc != value or parts.username:
-        raise BadValueError("is no host and port")
+        raise BadValueError("is not a valid host and port")
     return parts.hostname, parts.port
 
 
@@ -77,7 +79,7 @@ def jump_host(value: object) -> tuple[str, str, int]:
     """Read `user@host` or `user@host:port` into user, host and port."""
     parts = split(f"//{plain_text(value)}")
     if not parts.hostname or not parts.username or parts.netloc != value:
-        raise BadValueError("is no user@host:port")
+        raise BadValueError("is not a valid user@host:port")
     return unquote(parts.username), parts.hostname, parts.port or _SSH_PORT
 
 
@@ -102,7 +104,7 @@ def split(value: object) -> SplitResult:
     except BadValueError:
         raise
     except ValueError as error:
-        raise BadValueError("is no URL that can be read") from error
+        raise BadValueError("is not a valid URL") from error
     if parts.password is not None:
         raise BadValueError("holds a password: put it into a file and name that in password_file")
     return parts

@@ -186,7 +186,9 @@ class _Pair:
         text = self.companion.text
         claim = parse(text, rule.algorithm)
         if claim is None:
-            return f"its companion {name} is no checksum: {unreadable(text, rule.algorithm)}"
+            return (
+                f"its companion {name} is not a valid checksum: {unreadable(text, rule.algorithm)}"
+            )
         if claim.size not in {None, self.identity.size}:
             return (
                 f"its companion {name} says {claim.size} bytes, the file has {self.identity.size}"

@@ -160,7 +160,8 @@ def timestamp_of(file: FileRecord, feed: Feed, identity: Identity) -> float:
         if has_date(seconds):  # a zone may move it out of all years
             return seconds
     raise PermanentError(
-        f"the timestamp in its name, {match[1]!r}, is no date of the form {feed.timestamp_format}",
+        f"the timestamp in its name, {match[1]!r}, is not a valid date of the form"
+        f" {feed.timestamp_format}",
         hint=f"correct timestamp_format of feeds.{feed.file_type}, or the file's name",
     )
 
