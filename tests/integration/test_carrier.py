@@ -24,7 +24,7 @@ from backupd.core.errors import (
     WorkerDiedError,
 )
 from backupd.core.records import Identity, Task
-from backupd.core.stages import Stage, Status
+from backupd.core.stages import Awaits, Stage, Status
 from backupd.stages import CleanupRules, ShipRules
 from support.archives import FirstUse, archive_section
 from support.files import NOW, POLICY, a_running_file, moved, registered, task_of
@@ -185,7 +185,7 @@ def test_a_file_whose_worker_died_is_interrupted_and_burns_no_attempt() -> None:
     [
         TransientError("slow", hint="wait"),
         DependencyDownError("archive", "refused", hint="look"),
-        RewindError(Stage.CLEANUP, "waits", awaits="original"),
+        RewindError(Stage.CLEANUP, "waits", awaits=Awaits.ORIGINAL),
     ],
 )
 def test_errors_go_from_process_to_process_whole(error: BackupdError) -> None:

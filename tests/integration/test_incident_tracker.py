@@ -15,7 +15,7 @@ from backupd.core import moves
 from backupd.core.errors import DependencyDownError, PermanentError
 from backupd.core.incidents import Case, Kind, Notice, Occasion, Outcome, Standing, Way
 from backupd.core.moves import RetryPolicy
-from backupd.core.stages import Stage
+from backupd.core.stages import Awaits, Stage
 from backupd.ledger import Ledger, incident_reports
 from backupd.worker import Breakers
 from support.stories import Maker, write_config
@@ -196,7 +196,7 @@ async def test_in_short_it_tells_where_work_is_due_and_whether_a_ticket_went(hou
     assert await standing() == Standing(due=frozenset(), incidents=False, ticketed=False)
     await house.maker.to(await house.maker.seen("a_1.csv"), Stage.SHIP)
     kept = await house.maker.to(await house.maker.seen("a_2.csv"), Stage.CLEANUP)
-    await house.maker.waiting(kept, awaits="keep")
+    await house.maker.waiting(kept, awaits=Awaits.KEEP)
     assert (await standing()).due == {Stage.SHIP}
 
     await house.maker.parked(await house.maker.seen("a_3.csv"), "odd")

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from backupd.core.records import Identity, Move
-from backupd.core.stages import Stage, Status
+from backupd.core.stages import Awaits, Stage, Status
 from support.intake import Watched, a_feed, eventually, watching
 
 if TYPE_CHECKING:
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from backupd.core.records import Feed, FileRecord
 
 NAME = "eLUX_1.csv"
-DONE = (Stage.CLEANUP, Status.DONE, "")
-HELD = (Stage.SHIP, Status.PARKED, "release")
+DONE = (Stage.CLEANUP, Status.DONE, Awaits.NOTHING)
+HELD = (Stage.SHIP, Status.PARKED, Awaits.RELEASE)
 TERABYTE = 1 << 40
 
 

@@ -11,7 +11,7 @@ from backupd.control import actions
 from backupd.core import moves
 from backupd.core.errors import LocalGoneError
 from backupd.core.records import FileRecord, Move, Receipt, Result, Seen
-from backupd.core.stages import BATCHED, Stage, Status
+from backupd.core.stages import BATCHED, Awaits, Stage, Status
 from backupd.ledger import incident_reports, reports
 from support.files import NOW, POLICY, a_file, a_sighting
 from support.intake import an_identity
@@ -112,12 +112,12 @@ async def dismissed(ledger: Ledger, file: FileRecord) -> FileRecord:
 
 @pytest.mark.parametrize("stage", [each for each in Stage if each is not Stage.SHIP])
 @pytest.mark.parametrize("local", [True, False])
-@pytest.mark.parametrize("awaits", ["", "release"])
+@pytest.mark.parametrize("awaits", [Awaits.NOTHING, Awaits.RELEASE])
 async def test_a_later_delivery_closes_what_can_never_go_on(
     ledger: Ledger,
     stage: Stage,
     local: bool,
-    awaits: str,
+    awaits: Awaits,
 ) -> None:
     (file,) = await plant(ledger, parked(stage, local=local, awaits=awaits))
     again = await delivered_again(ledger)
@@ -176,7 +176,7 @@ async def test_a_registered_file_is_closed_by_other_content(
 async def test_a_registered_file_that_is_held_is_not_closed_by_other_content(
     ledger: Ledger,
 ) -> None:
-    held = parked(Stage.SHIP, row_seen_at=NOW, awaits="release")
+    held = parked(Stage.SHIP, row_seen_at=NOW, awaits=Awaits.RELEASE)
     await plant(ledger, held)
     await counted(ledger, await delivered_again(ledger), OTHER)
     assert (await one(ledger, held.id)).status is Status.PARKED
@@ -213,7 +213,7 @@ async def test_of_several_duplicates_one_becomes_the_file_and_the_others_wait_fo
     ledger: Ledger,
 ) -> None:
     (first,) = await plant(ledger, parked(Stage.LOAD, path="/old/eLUX_1.csv"))
-    waiting = a_file(Stage.CLEANUP, duplicate_of=first.id, awaits="original", sha256=SAME)
+    waiting = a_file(Stage.CLEANUP, duplicate_of=first.id, awaits=Awaits.ORIGINAL, sha256=SAME)
     twins = [replace(waiting, id=f"g{n}", path=f"/{n}/eLUX_1.csv") for n in range(3)]
     await plant(ledger, *twins)
     await dismissed(ledger, first)
@@ -227,10 +227,10 @@ async def test_of_several_duplicates_one_becomes_the_file_and_the_others_wait_fo
     assert [each.duplicate_of for each in after if each.id != owner.id] == [owner.id] * 2
 
 
-@pytest.mark.parametrize("awaits", ["", "release"])
+@pytest.mark.parametrize("awaits", [Awaits.NOTHING, Awaits.RELEASE])
 async def test_a_parked_duplicate_of_a_dismissed_file_stays_so_and_is_read_when_it_is_taken_back(
     ledger: Ledger,
-    awaits: str,
+    awaits: Awaits,
 ) -> None:
     (first,) = await plant(ledger, parked(Stage.LOAD, path="/old/eLUX_1.csv"))
     waits = parked(Stage.CLEANUP, id="g1", duplicate_of=first.id, awaits=awaits)
@@ -256,7 +256,7 @@ async def test_a_dismissed_file_with_a_row_ships_what_is_delivered_again(
     ledger: Ledger,
     waits: bool,
 ) -> None:
-    held = parked(Stage.SHIP, row_seen_at=NOW, awaits="release")
+    held = parked(Stage.SHIP, row_seen_at=NOW, awaits=Awaits.RELEASE)
     (first,) = await plant(ledger, held)
     if waits:
         again = await counted(ledger, await delivered_again(ledger))
@@ -378,7 +378,7 @@ async def test_a_phantom_of_a_duplicate_leans_on_the_originals_receipt(ledger: L
 async def test_no_proof_outlives_the_process_that_saw_it(ledger: Ledger) -> None:
     proven = [
         a_file(Stage.CLEANUP, id="f1", path="/feed/1", proven_at=NOW),
-        a_file(Stage.CLEANUP, id="f2", path="/feed/2", proven_at=NOW, awaits="keep"),
+        a_file(Stage.CLEANUP, id="f2", path="/feed/2", proven_at=NOW, awaits=Awaits.KEEP),
     ]
     await plant(ledger, *proven)
     await ledger.set_right(NOW)

@@ -20,7 +20,7 @@ from backupd.core.errors import (
 )
 from backupd.core.records import Result
 from backupd.core.shares import Shares
-from backupd.core.stages import Stage, Status
+from backupd.core.stages import Awaits, Stage, Status
 from backupd.ledger import incident_reports, reports
 from backupd.worker import FileLane
 from support.files import a_file
@@ -357,7 +357,7 @@ async def test_a_ledger_that_fails_ends_the_lane(bench: Bench) -> None:
 async def test_a_file_that_waits_out_its_keep_time_counts_as_unfinished_once_it_is_due(
     bench: Bench,
 ) -> None:
-    await plant(bench.ledger, a_file(Stage.CLEANUP, awaits="keep"))
+    await plant(bench.ledger, a_file(Stage.CLEANUP, awaits=Awaits.KEEP))
     assert await bench.ledger.ask(reports.not_done) == 0
     lane = FileLane(bench.context, Stage.CLEANUP, Work(PermanentError("no proof")), Shares(4))
     async with bench.at_work(lane.run()):

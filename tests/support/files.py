@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from backupd.core.moves import RetryPolicy
 from backupd.core.records import Batch, BatchMove, FileRecord, Identity, Move, Sighting, Task
-from backupd.core.stages import Stage, Status
+from backupd.core.stages import Awaits, Stage, Status
 from backupd.localfs.roots import find_root
 from support.intake import a_feed, a_settling_file, an_identity
 
@@ -119,7 +119,7 @@ def claimed(file: FileRecord) -> FileRecord:
         status=Status.RUNNING,
         attempts=file.attempts + 1,
         tries=file.tries + 1,
-        awaits="",
+        awaits=Awaits.NOTHING,
     )
 
 

@@ -10,7 +10,7 @@ import pytest
 from backupd.cli.explain import Surroundings, prospect
 from backupd.core.incidents import Outage
 from backupd.core.moves import NEVER
-from backupd.core.stages import Stage, Status
+from backupd.core.stages import Awaits, Stage, Status
 from support import configs
 from support.files import NOW, a_file
 
@@ -47,7 +47,7 @@ def test_a_parked_file_names_the_command_that_takes_it_back(around: Surroundings
 
 
 def test_a_held_file_names_release(around: Surroundings) -> None:
-    file = a_file(Stage.SHIP, Status.PARKED, reason="held by hand", awaits="release")
+    file = a_file(Stage.SHIP, Status.PARKED, reason="held by hand", awaits=Awaits.RELEASE)
     assert f"backupd-admin release {file.id}" in prospect(file, around).next
 
 
@@ -114,7 +114,7 @@ def test_a_retry_tells_what_failed_which_attempt_it_was_and_when_it_is_next(
 def test_a_duplicate_tells_how_the_first_one_stands(around: Surroundings) -> None:
     first = a_file(Stage.SHIP, Status.PARKED, id="0ne")
     file = a_waiting_file(
-        Stage.CLEANUP, awaits="original", duplicate_of="0ne", next_attempt_at=NEVER
+        Stage.CLEANUP, awaits=Awaits.ORIGINAL, duplicate_of="0ne", next_attempt_at=NEVER
     )
     told = prospect(file, replace(around, original=first))
     assert told.why == "a duplicate of 0ne, which is parked at ship"
@@ -126,7 +126,7 @@ def test_a_file_without_its_companion_tells_when_it_is_looked_for_again(
 ) -> None:
     file = a_waiting_file(
         Stage.SETTLE,
-        awaits="companion",
+        awaits=Awaits.COMPANION,
         reason="waits for its companion a.cksum",
         next_attempt_at=NOW + 60,
     )
@@ -137,7 +137,7 @@ def test_a_file_without_its_companion_tells_when_it_is_looked_for_again(
 
 def test_a_file_that_is_kept_tells_until_when(around: Surroundings) -> None:
     file = a_waiting_file(
-        Stage.CLEANUP, awaits="keep", reason="kept for 60 s", next_attempt_at=NOW + 60
+        Stage.CLEANUP, awaits=Awaits.KEEP, reason="kept for 60 s", next_attempt_at=NOW + 60
     )
     assert prospect(file, around).at == NOW + 60
 

@@ -20,7 +20,7 @@ from backupd.control.rules import (
     way_out,
 )
 from backupd.core.moves import closed
-from backupd.core.stages import BATCHED, ORDER, Stage, Status
+from backupd.core.stages import BATCHED, ORDER, Awaits, Stage, Status
 from support.files import NOW, a_file, moved
 
 if TYPE_CHECKING:
@@ -145,7 +145,7 @@ def test_a_held_file_may_be_requeued_too() -> None:
 
 
 def test_a_file_that_is_kept_for_a_time_is_not_removed_early_because_it_was_held() -> None:
-    kept = a_file(Stage.CLEANUP, awaits="keep", next_attempt_at=NOW + 3600, reason="kept")
+    kept = a_file(Stage.CLEANUP, awaits=Awaits.KEEP, next_attempt_at=NOW + 3600, reason="kept")
     released = moved(plan_release(moved(plan_hold(kept, NOW)), NOW + 60, is_there=True))
     assert (released.next_attempt_at, released.awaits) == (NOW + 3600, "keep")
     late = moved(plan_release(moved(plan_hold(kept, NOW)), NOW + 7200, is_there=True))
@@ -156,8 +156,8 @@ def test_a_file_that_is_kept_for_a_time_is_not_removed_early_because_it_was_held
 
 
 @pytest.mark.parametrize("stage", ORDER)
-@pytest.mark.parametrize("awaits", ["", "release"])
-def test_a_parked_file_is_closed_wherever_it_stands(stage: Stage, awaits: str) -> None:
+@pytest.mark.parametrize("awaits", [Awaits.NOTHING, Awaits.RELEASE])
+def test_a_parked_file_is_closed_wherever_it_stands(stage: Stage, awaits: Awaits) -> None:
     file = a_file(stage, Status.PARKED, awaits=awaits, trouble="odd", tries=3, batch_id="b1")
     after = moved(plan_dismiss(file, " not wanted ", NOW))
     assert (after.stage, after.status, after.done_at) == (Stage.CLEANUP, Status.DONE, NOW)
@@ -204,7 +204,7 @@ def _files() -> Iterator[FileRecord]:
                 status,
                 local=local,
                 row_seen_at=NOW if registered else None,
-                awaits="release" if held and status is Status.PARKED else "",
+                awaits=Awaits.RELEASE if held and status is Status.PARKED else Awaits.NOTHING,
                 batch_id="b1" if in_batch else None,
                 duplicate_of=duplicate_of,
                 done_at=NOW if status is Status.DONE else None,

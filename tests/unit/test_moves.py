@@ -19,7 +19,7 @@ from backupd.core.errors import (
     WorkerDiedError,
 )
 from backupd.core.records import Move, Result
-from backupd.core.stages import Stage, Status
+from backupd.core.stages import Awaits, Stage, Status
 from support.files import (
     NOW,
     POLICY,
@@ -46,7 +46,7 @@ from support.happenings import DONE
 def test_a_finished_stage_owes_the_next_one_from_a_clean_start(
     stage: Stage, next_stage: Stage
 ) -> None:
-    file = a_running_file(stage, 5, interruptions=2, reason="slow", awaits="keep")
+    file = a_running_file(stage, 5, interruptions=2, reason="slow", awaits=Awaits.KEEP)
     after = moved(moves.advance(file, DONE, NOW))
     assert (after.stage, after.status) == (next_stage, Status.WAITING)
     assert (after.attempts, after.interruptions, after.tries) == (0, 0, 0)
@@ -250,7 +250,7 @@ def test_a_batch_that_ends_the_process_again_and_again_is_split() -> None:
 # -- proof ------------------------------------------------------------------------------------
 
 
-PROVEN = a_running_file(Stage.CLEANUP, proven_at=NOW, awaits="keep")
+PROVEN = a_running_file(Stage.CLEANUP, proven_at=NOW, awaits=Awaits.KEEP)
 ERRORS = [
     TransientError("slow"),
     ValueError("a bug"),
@@ -278,7 +278,9 @@ def test_whatever_goes_wrong_a_proof_counts_no_more(error: Exception, attempts: 
         moves.parked(PROVEN, "odd", NOW),
         moves.closed(PROVEN, "not wanted", NOW),
         plan_hold(replace(PROVEN, status=Status.WAITING), NOW),
-        plan_release(replace(PROVEN, status=Status.PARKED, awaits="release"), NOW, is_there=True),
+        plan_release(
+            replace(PROVEN, status=Status.PARKED, awaits=Awaits.RELEASE), NOW, is_there=True
+        ),
         *(moves.requeued(PROVEN, stage, NOW) for stage in Stage),
     ],
 )

@@ -9,7 +9,7 @@ from backupd.cli.times import moment, span
 from backupd.control.rules import way_out
 from backupd.core.archive_names import directory_of, is_below
 from backupd.core.incidents import ARCHIVE_PREFIX
-from backupd.core.stages import BATCHED, Stage, Status, following
+from backupd.core.stages import BATCHED, Awaits, Stage, Status, following
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -83,7 +83,7 @@ def _why_done(file: FileRecord) -> str:
 
 
 def _parked(file: FileRecord, around: Surroundings) -> Prospect:
-    if file.awaits == "release":
+    if file.awaits is Awaits.RELEASE:
         return Prospect(
             file.reason, f"nothing until it is released: backupd-admin release {file.id}"
         )
@@ -152,15 +152,15 @@ def _holds_up(outage: Outage, file: FileRecord, around: Surroundings) -> bool:
     feed = next((each for each in feeds if each.name == file.feed), None)
     directory = outage.name.removeprefix(ARCHIVE_PREFIX)
     goes_there = feed is not None and is_below(directory_of(file, feed), directory)
-    return goes_there and (file.stage is Stage.SHIP or file.awaits == "archive")
+    return goes_there and (file.stage is Stage.SHIP or file.awaits is Awaits.ARCHIVE)
 
 
 def _awaiting(file: FileRecord, around: Surroundings) -> Prospect | None:
-    if file.awaits == "original" and around.original is not None:
+    if file.awaits is Awaits.ORIGINAL and around.original is not None:
         first = around.original
         why = f"a duplicate of {first.id}, which is {first.status} at {first.stage}"
         return Prospect(why, f"{_DOES[file.stage]}, as soon as that one is done")
-    if file.awaits == "companion":
+    if file.awaits is Awaits.COMPANION:
         return Prospect(
             file.reason, "it is looked at as soon as the companion comes", file.next_attempt_at
         )

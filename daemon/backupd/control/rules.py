@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING
 from backupd.core.errors import BackupdError
 from backupd.core.moves import NEVER, closed, parked, requeued
 from backupd.core.names import escaped
-from backupd.core.stages import BATCHED, ORDER, Stage, Status
+from backupd.core.stages import BATCHED, ORDER, Awaits, Stage, Status
 
 if TYPE_CHECKING:
     from backupd.core.records import FileRecord, Move
 
-HELD = "release"  # what a held file awaits
 
 _REPEATED = {
     Stage.SETTLE: "it is looked at until it is complete, then goes through every stage",
@@ -51,7 +50,7 @@ def way_out(file: FileRecord, *, is_there: bool) -> str:
     """Return a command that is not refused for this file as it stands, and what it does."""
     if file.status in {Status.WAITING, Status.RUNNING}:
         return f"it goes on by itself: backupd-admin show {file.id}"
-    if file.status is Status.PARKED and file.awaits == HELD:
+    if file.status is Status.PARKED and file.awaits is Awaits.RELEASE:
         return f"take it back: backupd-admin release {file.id}"
     own = _own_stage(file, is_there=is_there)
     for stage in (own, Stage.MANIFEST, Stage.LOAD):
@@ -141,7 +140,7 @@ def plan_hold(file: FileRecord, now: float) -> Move:
         file,
         "held by hand",
         now,
-        awaits=HELD,
+        awaits=Awaits.RELEASE,
         trouble=file.trouble,
         next_attempt_at=file.next_attempt_at,
     )
@@ -149,12 +148,12 @@ def plan_hold(file: FileRecord, now: float) -> Move:
 
 def plan_release(file: FileRecord, now: float, *, is_there: bool) -> Move:
     """Return the move that takes a held file back. Raises RefusedError."""
-    if file.status is not Status.PARKED or file.awaits != HELD:
+    if file.status is not Status.PARKED or file.awaits is not Awaits.RELEASE:
         raise RefusedError("it is not held", hint=way_out(file, is_there=is_there))
     move = requeued(file, file.stage, now)
     if file.stage is Stage.CLEANUP and now < file.next_attempt_at < NEVER:
         # Its time to be kept after shipping is not over: it must not go early for having been held.
-        kept = {"next_attempt_at": file.next_attempt_at, "awaits": "keep"}
+        kept = {"next_attempt_at": file.next_attempt_at, "awaits": Awaits.KEEP}
         return replace(move, changes={**move.changes, **kept})
     return move
 

@@ -16,7 +16,7 @@ from backupd.core.errors import (
 )
 from backupd.core.incidents import NO_ROOM, likeness
 from backupd.core.records import Batch, BatchMove, FileRecord, Move, Result
-from backupd.core.stages import Stage, Status, following
+from backupd.core.stages import Awaits, Stage, Status, following
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,7 +27,7 @@ FRESH: dict[str, Any] = {
     "attempts": 0,
     "interruptions": 0,
     "tries": 0,
-    "awaits": "",
+    "awaits": Awaits.NOTHING,
     "proven_at": None,
 }
 VANISHED = "vanished before it was shipped"  # why a file is parked that was not at its path
@@ -103,7 +103,7 @@ def failed(file: FileRecord, error: BaseException, now: float, policy: RetryPoli
             return _rewound(file, error, now)
         case NoRoomError():
             due = now + min(ROOM_PAUSE, policy.cap) * policy.jitter()
-            return given_back(file, explained(error), now, due, awaits="room", trouble=NO_ROOM)
+            return given_back(file, explained(error), now, due, awaits=Awaits.ROOM, trouble=NO_ROOM)
         case PermanentError():
             gone = {"local": False} if isinstance(error, LocalGoneError) else {}
             return parked(file, explained(error), now, **gone)
@@ -147,7 +147,7 @@ def parked(file: FileRecord, reason: str, now: float, **changes: object) -> Move
             "reason": reason,
             "trouble": trouble,
             "next_attempt_at": now,
-            "awaits": "",
+            "awaits": Awaits.NOTHING,
             "proven_at": None,
         }
         | changes,

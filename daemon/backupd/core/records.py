@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from backupd.core.rows import RowCount, TouchedTable
-    from backupd.core.stages import Stage, Status
+    from backupd.core.stages import Awaits, Stage, Status
 
 
 def new_id(now: float) -> str:
@@ -103,7 +103,7 @@ class FileRecord:
     tries: int  # claims in this stage, never given back: names temporary files
     next_attempt_at: float
     # "" while time alone decides; else what must happen first, or what it waits for by hand:
-    awaits: str  # companion | original | keep | writer | archive | room | release
+    awaits: Awaits
     stage_since: float  # when it entered this stage
     first_seen_at: float
     done_at: float | None

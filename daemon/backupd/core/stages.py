@@ -25,6 +25,19 @@ class Status(StrEnum):
     DONE = "done"  # stays; its stage is cleanup
 
 
+class Awaits(StrEnum):
+    """What a file waits for, beside its turn and its time."""
+
+    NOTHING = ""
+    COMPANION = "companion"  # its companion has not come
+    WRITER = "writer"  # a process that has had it open for long
+    ORIGINAL = "original"  # the file that it is a duplicate of is not done
+    KEEP = "keep"  # `cleanup.keep_for` is not over
+    ARCHIVE = "archive"  # its directory in the archive takes nothing
+    ROOM = "room"  # the archive has no room for a file of its size
+    RELEASE = "release"  # it is held by hand
+
+
 ORDER: tuple[Stage, ...] = tuple(Stage)
 BATCHED: frozenset[Stage] = frozenset({Stage.LOAD, Stage.MERGE})
 

@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING
 
 from backupd.core.companions import disagreement_key, parse, unreadable
 from backupd.core.names import escaped, refusal
+from backupd.core.stages import Awaits
 
 if TYPE_CHECKING:
     from backupd.core.records import CompanionRule, FileRecord, Identity
 
-AWAITS_COMPANION = "companion"
-AWAITS_WRITER = "writer"
 _SOON = 1.0  # seconds
 _LONG_OPEN = 600.0  # seconds: a single pass waits no longer for who keeps a file open
 _LONG_UNREADABLE = 600.0  # seconds: no passing trouble any more
@@ -79,7 +78,7 @@ class NotYet:
     identity: Identity
     unchanged_since: float
     disagreement: str | None = None
-    awaits: str = ""
+    awaits: Awaits = Awaits.NOTHING
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,7 +110,7 @@ def decide(record: FileRecord, look: Look, rules: Rules, now: float) -> Verdict:
             look_again_at=now + rules.look_every,
             identity=look.identity,
             unchanged_since=_unchanged_since(record, look.identity, rules, now),
-            awaits=AWAITS_COMPANION,
+            awaits=Awaits.COMPANION,
         )
     return _by_time(record, look, rules, now)
 
@@ -128,7 +127,7 @@ def still_written(record: FileRecord, ready: Ready, rules: Rules, now: float) ->
         identity=ready.identity,
         unchanged_since=ready.unchanged_since,
         disagreement=record.disagreement,
-        awaits=AWAITS_WRITER if unchanged_for > _LONG_OPEN else "",
+        awaits=Awaits.WRITER if unchanged_for > _LONG_OPEN else Awaits.NOTHING,
     )
 
 

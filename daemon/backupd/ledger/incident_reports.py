@@ -23,7 +23,7 @@ from backupd.core.incidents import (
     Troubles,
     Way,
 )
-from backupd.core.stages import ORDER, Stage, Status
+from backupd.core.stages import ORDER, Awaits, Stage, Status
 from backupd.ledger.rows import in_chunks
 from backupd.ledger.schema import files, incidents, notices
 
@@ -123,7 +123,7 @@ def _stages_with_work(connection: sa.Connection) -> frozenset[Stage]:
     found = set(connection.execute(running).scalars())
     for stage in ORDER:
         waiting = sa.select(files.c.stage).where(
-            files.c.stage == stage, files.c.status == _WAITING, files.c.awaits == ""
+            files.c.stage == stage, files.c.status == _WAITING, files.c.awaits == Awaits.NOTHING
         )
         found.update(connection.execute(waiting.limit(1)).scalars())
     return frozenset(map(Stage, found))
@@ -193,7 +193,7 @@ def cases_to_tell(connection: sa.Connection) -> list[Case]:
 def _parked_groups(connection: sa.Connection) -> list[ParkedGroup]:
     query = (
         sa.select(files.c.feed, files.c.trouble, sa.func.min(files.c.reason))
-        .where(_IN_TROUBLE, files.c.status == Status.PARKED, files.c.awaits == "")
+        .where(_IN_TROUBLE, files.c.status == Status.PARKED, files.c.awaits == Awaits.NOTHING)
         .group_by(files.c.feed, files.c.trouble)
     )
     return [

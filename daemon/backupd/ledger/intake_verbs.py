@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from backupd.core.archive_names import versioned
 from backupd.core.moves import NEVER, closed, requeued
 from backupd.core.records import DoneFile, Event, FileRecord, Known, Move, Seen, Sighting, new_id
-from backupd.core.stages import Stage, Status
+from backupd.core.stages import Awaits, Stage, Status
 from backupd.ledger import verbs
 from backupd.ledger.prepared import Prepared
 from backupd.ledger.rows import file_of, identity_of, in_chunks, new_file_row
@@ -59,7 +59,7 @@ class _Newest(NamedTuple):
     @property
     def stays(self) -> bool:
         """Tell whether it is done, or held by hand."""
-        is_held = self.status == Status.PARKED and self.awaits == "release"
+        is_held = self.status == Status.PARKED and self.awaits == Awaits.RELEASE
         return is_held or self.status == Status.DONE
 
 
@@ -278,7 +278,7 @@ def _first_sight(sighting: Sighting) -> FileRecord:
         interruptions=0,
         tries=0,
         next_attempt_at=now if sighting.look_at is None else sighting.look_at,
-        awaits="",
+        awaits=Awaits.NOTHING,
         stage_since=now,
         first_seen_at=now,
         done_at=None,
@@ -421,7 +421,7 @@ def _ship_again(
 
 def _is_lost(file: FileRecord) -> bool:
     """It was registered, and cannot be shipped; it is not held by hand."""
-    return (file.stage, file.status, file.awaits) == (Stage.SHIP, Status.PARKED, "")
+    return (file.stage, file.status, file.awaits) == (Stage.SHIP, Status.PARKED, Awaits.NOTHING)
 
 
 def _delivered_again(first: FileRecord, now: float) -> Move:
@@ -460,7 +460,7 @@ def _as_duplicate(item: Move, origin: str, *, waits: bool) -> Move:
     changes: dict[str, Any] = {**item.changes, "duplicate_of": origin}
     if waits:
         reason = f"duplicate of {origin}: waits until that one is done"
-        changes |= {"awaits": "original", "next_attempt_at": NEVER, "reason": reason}
+        changes |= {"awaits": Awaits.ORIGINAL, "next_attempt_at": NEVER, "reason": reason}
     return replace(
         item,
         stage=Stage.CLEANUP,

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from backupd.core.places import Witness
 from backupd.core.records import FeedMount, first_id
 from backupd.core.rows import RowKey
-from backupd.core.stages import BATCHED, ORDER, Stage, Status
+from backupd.core.stages import BATCHED, ORDER, Awaits, Stage, Status
 from backupd.ledger.batch_verbs import members_of
 from backupd.ledger.rows import batch_of, event_of, file_of, in_chunks, receipt_of
 from backupd.ledger.schema import (
@@ -352,7 +352,7 @@ def any_unfinished(
         files.c.status != _DONE,
         files.c.status.in_([Status.WAITING, Status.RUNNING]),
         files.c.feed.in_(feeds),
-        files.c.awaits == "",
+        files.c.awaits == Awaits.NOTHING,
         files.c.stage.in_(stages),
     )
     return connection.execute(query.limit(1)).first() is not None
@@ -360,7 +360,7 @@ def any_unfinished(
 
 def not_done(connection: sa.Connection) -> int:
     """Count the files that are not done and wait for more than their time to be removed."""
-    query = sa.select(sa.func.count()).where(files.c.status != _DONE, files.c.awaits != "keep")
+    query = sa.select(sa.func.count()).where(files.c.status != _DONE, files.c.awaits != Awaits.KEEP)
     return int(connection.execute(query).scalar_one())
 
 

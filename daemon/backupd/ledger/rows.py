@@ -9,7 +9,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from backupd.core.records import Batch, Event, FileRecord, Identity, Receipt
-from backupd.core.stages import Stage, Status
+from backupd.core.stages import Awaits, Stage, Status
 from backupd.ledger.schema import files
 
 if TYPE_CHECKING:
@@ -66,6 +66,7 @@ def file_of(row: sa.Row[Any]) -> FileRecord:
     del values["file_name"]
     values["stage"] = Stage(values["stage"])
     values["status"] = Status(values["status"])
+    values["awaits"] = Awaits(values["awaits"])
     values["identity"] = identity_of(values["identity"])
     for name in _PATHS:
         if values[name] is not None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import sqlalchemy as sa
 
 from backupd.core.moves import NEVER, VANISHED, closed
-from backupd.core.stages import Stage, Status
+from backupd.core.stages import Awaits, Stage, Status
 from backupd.ledger import verbs
 from backupd.ledger.rows import file_of, in_chunks
 from backupd.ledger.schema import batches, files, incidents, notices, receipts, row_counts_due
@@ -67,7 +67,7 @@ _DUE_FILES = (
         files.c.status == sa.literal_column("'waiting'"),
         files.c.next_attempt_at > _TOO_FAR,
         files.c.next_attempt_at < NEVER,
-        files.c.awaits != "keep",
+        files.c.awaits != Awaits.KEEP,
     )
     .values(next_attempt_at=_NOW)
 )
@@ -76,7 +76,7 @@ _KEPT_FILES = (
     .where(
         files.c.status == sa.literal_column("'waiting'"),
         files.c.next_attempt_at > _KEPT_UNTIL,
-        files.c.awaits == "keep",
+        files.c.awaits == Awaits.KEEP,
     )
     .values(next_attempt_at=_KEPT_UNTIL)
 )

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 
 from backupd.core.moves import requeued
 from backupd.core.records import Event, FileRecord, Move
-from backupd.core.stages import Stage, Status
+from backupd.core.stages import Awaits, Stage, Status
 from backupd.ledger.feed_shares import first_of_feeds, of_feeds
 from backupd.ledger.prepared import Prepared
 from backupd.ledger.rows import file_of, file_values, in_chunks, receipt_row
@@ -185,7 +185,7 @@ def _free_duplicates(connection: sa.Connection, lost: Mapping[str, float]) -> No
     Those that wait for a person go on to do so, and are read when they are taken back.
     """
     freed: list[Move] = []
-    waits = sa.and_(files.c.status == Status.WAITING, files.c.awaits == "original")
+    waits = sa.and_(files.c.status == Status.WAITING, files.c.awaits == Awaits.ORIGINAL)
     for some in in_chunks(lost, _AT_ONCE):
         query = sa.select(files).where(
             files.c.duplicate_of.in_(some), sa.or_(waits, files.c.status == Status.PARKED)
@@ -209,9 +209,9 @@ _WAKE_DUPLICATES = Prepared(
     .where(
         files.c.duplicate_of == sa.bindparam("first"),
         files.c.status == Status.WAITING,
-        files.c.awaits == "original",
+        files.c.awaits == Awaits.ORIGINAL,
     )
-    .values(next_attempt_at=sa.bindparam("now"), awaits="", reason="")
+    .values(next_attempt_at=sa.bindparam("now"), awaits=Awaits.NOTHING, reason="")
 )
 
 
@@ -241,7 +241,7 @@ _CLAIM = (
         status=Status.RUNNING,
         attempts=files.c.attempts + 1,
         tries=files.c.tries + 1,
-        awaits="",
+        awaits=Awaits.NOTHING,
     )
     .returning(*files.c)
 )

@@ -14,7 +14,7 @@ from backupd.core import companions
 from backupd.core.errors import LocalGoneError, PermanentError, RewindError, TransientError
 from backupd.core.names import aside_name, escaped
 from backupd.core.records import Result
-from backupd.core.stages import Stage, Status
+from backupd.core.stages import Awaits, Stage, Status
 from backupd.core.threads import sha256_in_steps
 from backupd.localfs.directory import NOTHING_THERE
 from backupd.localfs.files import has_coarse_times, open_file
@@ -187,7 +187,7 @@ def _wait_for_the_original(task: Task) -> None:
         raise RewindError(
             Stage.CLEANUP,
             f"duplicate of {original.id}: waits until that one is done",
-            awaits="original",
+            awaits=Awaits.ORIGINAL,
             next_attempt_at=time.time() + _LOOK_AGAIN,
         )
     if original.is_closed and task.receipt is None:
@@ -213,7 +213,7 @@ def _in_use() -> RewindError:
     return RewindError(
         Stage.CLEANUP,
         f"not deleted yet: {Writers.SOME.value}",
-        awaits="writer",
+        awaits=Awaits.WRITER,
         next_attempt_at=time.time() + _LOOK_AGAIN,
     )
 

@@ -23,6 +23,7 @@ from backupd.core.names import escaped
 from backupd.core.ports import Published
 from backupd.core.records import Receipt, Result
 from backupd.core.shares import Shares
+from backupd.core.stages import Awaits
 from backupd.stages.counting import GZIP_WINDOW
 from backupd.stages.local import SMALL
 
@@ -93,7 +94,7 @@ class Ship:
             return {"proven_at": time.time()} if task.is_first else {}
         until = time.time() + self._keep_for
         reason = f"kept for {self._keep_for:g} s after shipping"
-        return {"next_attempt_at": until, "awaits": "keep", "reason": reason}
+        return {"next_attempt_at": until, "awaits": Awaits.KEEP, "reason": reason}
 
     async def _still_there(self, task: Task, receipt: Receipt) -> bool:
         found = await self._archive.checksum(receipt.archive_name)

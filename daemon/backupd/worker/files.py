@@ -22,7 +22,7 @@ from backupd.core.host import HOST, host_fault
 from backupd.core.incidents import ARCHIVE_PREFIX
 from backupd.core.names import escaped
 from backupd.core.records import NO_ROOT, Move, Result, Task
-from backupd.core.stages import Stage, Status
+from backupd.core.stages import Awaits, Stage, Status
 from backupd.ledger import reports
 from backupd.worker.in_hand import ClaimLimits, InHand
 
@@ -40,7 +40,7 @@ log = structlog.get_logger()
 _CLAIMED = 256
 _CLAIMED_A_PLACE = 6
 _LEAST_PAUSE = 1.0  # seconds, of what is held up: it is not claimed again and again
-_INCIDENT_TELLS = {"archive", "room"}  # what these wait for is told once for all of them
+_INCIDENT_TELLS = {Awaits.ARCHIVE, Awaits.ROOM}  # what these wait for is told once for all of them
 
 
 class FileLane:
@@ -209,7 +209,7 @@ class FileLane:
         due = breakers.opens_at(dependency)
         if due <= now:  # it is being tried, or was found well meanwhile
             due = now + _LEAST_PAUSE
-        awaits = "archive" if dependency.startswith(ARCHIVE_PREFIX) else ""
+        awaits = Awaits.ARCHIVE if dependency.startswith(ARCHIVE_PREFIX) else Awaits.NOTHING
         return moves.given_back(file, reason, now, due, awaits=awaits)
 
     async def _run(self, task: Task) -> Result:
