@@ -1,5 +1,6 @@
 """What vulture takes for dead and is not. Each line says who uses it."""
 
+from backupd.warehouse.hive_connection import ImpatientCursor
 from impala.hiveserver2 import HiveServer2Cursor
 
 from backupd.cli.admin import LazyGroup
@@ -9,7 +10,6 @@ from backupd.intake.observer import _Reader
 from backupd.ops.journal import JournalLogger
 from backupd.ops.metrics import _Now
 from backupd.ops.output import _Lines
-from backupd.warehouse.hive_connection import ImpatientCursor
 
 ProductionRow.companion_name  # the warehouse takes a row's columns by their names
 

@@ -15,7 +15,8 @@ import pytest
 from backupd.core.errors import BackupdError, DependencyDownError
 from backupd.core.records import new_id
 from backupd.core.rows import RowKey
-from backupd.warehouse import open_warehouse, staging
+from backupd.warehouse import open_warehouse
+from backupd.warehouse.hive import staging
 from support.hadoop_tables import PARQUET, new_table, run
 from support.hives import DATABASE
 from support.ldap import PEOPLE, running_directory

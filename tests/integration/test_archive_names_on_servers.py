@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import pytest
 
 from backupd.archive import SendStream, open_archive
-from backupd.archive.sftp_trial import HOST
+from backupd.archive.sftp.trial import HOST
 from backupd.core.archive_names import versioned
 from backupd.core.errors import DependencyDownError, TransientError, UnknownOutcomeError
 from backupd.core.places import MARK_FILE

@@ -22,7 +22,8 @@ from backupd.core.errors import (
 )
 from backupd.core.records import new_id
 from backupd.core.rows import RowKey
-from backupd.warehouse import embedded, open_warehouse
+from backupd.warehouse import open_warehouse
+from backupd.warehouse.embedded import warehouse as embedded
 from support.rows import COLUMNS, NOON, new_batch, production_row
 
 if TYPE_CHECKING:

@@ -11,7 +11,9 @@ import pytest
 from backupd.core.errors import DependencyDownError, UnknownOutcomeError
 from backupd.core.records import new_id
 from backupd.core.rows import RowKey
-from backupd.warehouse import hive_connection, open_warehouse, staging
+from backupd.warehouse import open_warehouse
+from backupd.warehouse.hive import connection as hive_connection
+from backupd.warehouse.hive import staging
 from support.hives import hive_section, running_hive
 from support.rows import NOON
 

@@ -36,7 +36,7 @@ async def archive(
     frozen: FreezingDirectory, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[Archive]:
     """An archive that is given up soon, with a file in it."""
-    monkeypatch.setattr("backupd.archive.local.PATIENCE", 0.0)
+    monkeypatch.setattr("backupd.archive.local.archive.PATIENCE", 0.0)
     archive = open_archive(archive_section(frozen.path))
     await put(archive, "d/there.csv", b"content")
     yield archive

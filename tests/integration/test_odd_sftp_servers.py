@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from backupd.archive import connection, open_archive
+from backupd.archive import open_archive
+from backupd.archive.sftp import connection
 from backupd.core.errors import (
     DependencyDownError,
     RefusedError,

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 import asyncssh
 import pytest
 
-from backupd.archive import login, open_archive
+from backupd.archive import open_archive
+from backupd.archive.sftp import login
 from backupd.core.errors import (
     BackupdError,
     DependencyDownError,

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING
 import asyncssh
 import pytest
 
-from backupd.archive import connection, links, login, open_archive, remote_hash, sftp
-from backupd.archive.connection import begun
+from backupd.archive import open_archive
+from backupd.archive.sftp import archive as sftp
+from backupd.archive.sftp import connection, links, login, remote_hash
+from backupd.archive.sftp.connection import begun
 from backupd.core.errors import BackupdError, DependencyDownError
 from support.archives import archive_section
 from support.limited_sftp import Limits, limited

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from backupd.config.sections import WarehouseSection
 from backupd.warehouse import open_warehouse
-from backupd.warehouse.summary import DayTotal, daily, daily_sql
+from backupd.warehouse.embedded.summary import DayTotal, daily, daily_sql
 from support.rows import COLUMNS, new_batch
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backupd.archive.naming import LONGEST_NAME, encode, place
-from backupd.archive.remote_hash import parse_sums
+from backupd.archive.sftp.remote_hash import parse_sums
 from backupd.core.batching import MANY, RequestBatcher
 from backupd.core.errors import PermanentError
 

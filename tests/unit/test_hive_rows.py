@@ -7,11 +7,11 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from backupd.core.rows import RowKey
-from backupd.warehouse.hive_rows import HiveRows
-from backupd.warehouse.hive_sql import TableSql
+from backupd.warehouse.hive.rows import HiveRows
+from backupd.warehouse.hive.sql import TableSql
 
 if TYPE_CHECKING:
-    from backupd.warehouse.hive_connection import Connection
+    from backupd.warehouse.hive.connection import Connection
 
 DATES = ("2026-01-01", "2026-01-02")
 IDS = [f"{number:020x}" for number in range(1_700)]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import asyncssh
 
-from backupd.archive.sftp_names import Names
+from backupd.archive.sftp.names import Names
 
 if TYPE_CHECKING:
     import pytest

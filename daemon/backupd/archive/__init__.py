@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from backupd.archive.local import LocalArchive
+from backupd.archive.local.archive import LocalArchive
 from backupd.archive.stream import SendStream, Totals
 
 if TYPE_CHECKING:
@@ -19,6 +19,6 @@ def open_archive(section: ArchiveSection) -> Archive:
     if section.scheme == "file":
         return LocalArchive(section)
     # asyncssh costs 20 MiB and a tenth of a second: who ships to a directory goes without.
-    from backupd.archive.sftp import SftpArchive  # noqa: PLC0415
+    from backupd.archive.sftp.archive import SftpArchive  # noqa: PLC0415
 
     return SftpArchive(section)

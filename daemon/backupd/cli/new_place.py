@@ -13,7 +13,7 @@ from backupd.cli.asking import record_place
 from backupd.cli.errors import FAILED, fail
 from backupd.cli.probes import known_marks
 from backupd.core.errors import BackupdError
-from backupd.warehouse.roots import look, marked
+from backupd.warehouse.embedded.roots import look, marked
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -22,11 +22,11 @@ def open_warehouse(
     """
     # The libraries cost 30 MiB and a tenth of a second: commands that need no table go without.
     if section.hive is not None:
-        from backupd.warehouse.hive import HiveWarehouse  # noqa: PLC0415
-        from backupd.warehouse.statement_memory import StatementMemory  # noqa: PLC0415
+        from backupd.warehouse.hive.statement_memory import StatementMemory  # noqa: PLC0415
+        from backupd.warehouse.hive.warehouse import HiveWarehouse  # noqa: PLC0415
 
         return HiveWarehouse(section.hive, section.columns, log or StatementMemory())
-    from backupd.warehouse.embedded import EmbeddedWarehouse  # noqa: PLC0415
+    from backupd.warehouse.embedded.warehouse import EmbeddedWarehouse  # noqa: PLC0415
 
     return EmbeddedWarehouse(section, place, mark)
 
@@ -35,8 +35,8 @@ def open_refresher(section: WarehouseSection) -> Refresher | None:
     """Return what tells Impala of merges; None without one. Nothing is connected to yet."""
     if section.hive is None or section.impala is None:
         return None
-    from backupd.warehouse.hive_sql import TableSql  # noqa: PLC0415
-    from backupd.warehouse.impala import Impala  # noqa: PLC0415
+    from backupd.warehouse.hive.impala import Impala  # noqa: PLC0415
+    from backupd.warehouse.hive.sql import TableSql  # noqa: PLC0415
 
     hive = section.hive
     sql = TableSql(hive.database, hive.production_table, section.columns["file_date"])

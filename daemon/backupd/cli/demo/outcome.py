@@ -120,7 +120,7 @@ def _redelivered(outcome: Outcome) -> list[tuple[str, RenderableType]]:
 
 def _ask_production(console: Console, config: Config) -> None:
     # Imported here: pyarrow costs a tenth of a second that `--help` does without.
-    from backupd.warehouse.summary import daily, daily_sql  # noqa: PLC0415
+    from backupd.warehouse.embedded.summary import daily, daily_sql  # noqa: PLC0415
 
     console.print(render.heading("What the production table says (Parquet, for any engine)"))
     console.print(f"\n{daily_sql(config.warehouse)};\n")

@@ -9,7 +9,7 @@ import posixpath
 import threading
 from typing import TYPE_CHECKING
 
-from backupd.archive.local_errors import explaining
+from backupd.archive.local.errors import explaining
 from backupd.core.errors import NameTakenError, RefusedError, TransientError
 from backupd.core.ports import Published
 from backupd.localfs.directory import CREATE, Directory

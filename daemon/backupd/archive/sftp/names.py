@@ -21,8 +21,8 @@ from weakref import WeakKeyDictionary, WeakValueDictionary
 import asyncssh
 
 from backupd.archive.naming import encode
-from backupd.archive.sftp_read import read_short
-from backupd.archive.sftp_trial import CLAIM, LINK, Trial, create, remove
+from backupd.archive.sftp.read import read_short
+from backupd.archive.sftp.trial import CLAIM, LINK, Trial, create, remove
 from backupd.core.errors import (
     DependencyDownError,
     NameTakenError,
@@ -33,8 +33,8 @@ from backupd.core.errors import (
 if TYPE_CHECKING:
     from collections.abc import Awaitable
 
-    from backupd.archive.connection import Link
     from backupd.archive.naming import Place
+    from backupd.archive.sftp.connection import Link
 
 LONGEST_OWNER = 200  # bytes
 

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
 
     from backupd.core.rows import ProductionRow
-    from backupd.warehouse.hive_connection import Connection
-    from backupd.warehouse.hive_sql import TableSql
+    from backupd.warehouse.hive.connection import Connection
+    from backupd.warehouse.hive.sql import TableSql
 
 _NAMED = 500  # ids in one statement, which is all that is asked for: a partition may be immense
 

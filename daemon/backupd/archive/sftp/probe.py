@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import asyncssh
 
 from backupd.archive.naming import encode
-from backupd.archive.sftp_trial import CREATE
+from backupd.archive.sftp.trial import CREATE
 from backupd.core.clocks import compared
 from backupd.core.errors import BackupdError
 from backupd.core.ports import Probe
@@ -18,9 +18,9 @@ from backupd.core.ports import Probe
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from backupd.archive.connection import Link
-    from backupd.archive.links import Links
-    from backupd.archive.remote_hash import RemoteHashes
+    from backupd.archive.sftp.connection import Link
+    from backupd.archive.sftp.links import Links
+    from backupd.archive.sftp.remote_hash import RemoteHashes
 
 CONNECTION = "archive connection"
 OPEN_FILES = "archive open files"

@@ -19,7 +19,7 @@ from backupd.core.errors import (
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from backupd.archive.connection import Link
+    from backupd.archive.sftp.connection import Link
 
 READ_ONLY = 1  # flag of statvfs@openssh.com
 # What takes room on the disk: a refusal of anything else may be a matter of what is open at once.

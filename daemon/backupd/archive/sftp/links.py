@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from backupd.archive.login import log_in
+from backupd.archive.sftp.login import log_in
 from backupd.core.errors import DependencyDownError
 from backupd.core.threads import unheard
 
 if TYPE_CHECKING:
-    from backupd.archive.connection import Link
+    from backupd.archive.sftp.connection import Link
     from backupd.config.sections import ArchiveSection
 
 # Seconds until a server that bore fewer connections is asked for more: doubled each time.

@@ -12,7 +12,7 @@ from backupd.warehouse.columns import KINDS, PARTITION, in_file
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from backupd.warehouse.staging import Staging
+    from backupd.warehouse.hive.staging import Staging
 
     Row = Sequence[Any]
 

@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, cast
 import asyncssh
 
 from backupd.archive.naming import encode
-from backupd.archive.sftp_read import read_short
+from backupd.archive.sftp.read import read_short
 from backupd.core.errors import DependencyDownError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable
 
-    from backupd.archive.connection import Link
+    from backupd.archive.sftp.connection import Link
 
 RENAME, LINK, CLAIM = "rename", "link", "claim"
 

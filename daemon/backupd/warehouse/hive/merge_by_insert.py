@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING
 from backupd.core.errors import BackupdError, DependencyDownError, RewindError
 from backupd.core.stages import Stage
 from backupd.warehouse.columns import STAGING_PARTITION
-from backupd.warehouse.hive_rows import keys_of
-from backupd.warehouse.hive_sql import insert_missing, is_id
-from backupd.warehouse.hive_table import (
+from backupd.warehouse.hive.rows import keys_of
+from backupd.warehouse.hive.sql import insert_missing, is_id
+from backupd.warehouse.hive.table import (
     describe,
     not_shared,
     unfit_for_insert,
@@ -36,11 +36,11 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
     from backupd.core.rows import ProductionRow
-    from backupd.warehouse.batch_statements import BatchStatements
-    from backupd.warehouse.folders import BatchFolders
-    from backupd.warehouse.hive_connection import Connection
-    from backupd.warehouse.hive_rows import HiveRows
-    from backupd.warehouse.hive_sql import StagingSql
+    from backupd.warehouse.hive.batch_statements import BatchStatements
+    from backupd.warehouse.hive.connection import Connection
+    from backupd.warehouse.hive.folders import BatchFolders
+    from backupd.warehouse.hive.rows import HiveRows
+    from backupd.warehouse.hive.sql import StagingSql
 
 _DDL = "`backupd check --ddl` prints the tables that this config wants"
 

@@ -11,7 +11,7 @@ from backupd.core.rows import Statement
 
 if TYPE_CHECKING:
     from backupd.core.ports import StatementLog
-    from backupd.warehouse.hive_connection import Connection, Row
+    from backupd.warehouse.hive.connection import Connection, Row
 
 
 @dataclass(frozen=True, slots=True)

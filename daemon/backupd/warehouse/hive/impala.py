@@ -21,9 +21,9 @@ from thrift.Thrift import TException
 from thrift.transport.TSocket import TSocket
 
 from backupd.core.errors import DependencyDownError
-from backupd.warehouse.hive_sql import refresh
-from backupd.warehouse.hive_words import cut
-from backupd.warehouse.transport import transport_over
+from backupd.warehouse.hive.errors import cut
+from backupd.warehouse.hive.sql import refresh
+from backupd.warehouse.hive.transport import transport_over
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from impala.hiveserver2 import HiveServer2Cursor
 
     from backupd.config.sections import ImpalaSection
-    from backupd.warehouse.hive_sql import TableSql
+    from backupd.warehouse.hive.sql import TableSql
 
 DEPENDENCY = "impala"
 _ANSWER_WITHIN = 60.0  # seconds for a call; Impala holds back the answer to a poll for some

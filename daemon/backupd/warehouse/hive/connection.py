@@ -31,8 +31,8 @@ from thrift.Thrift import TException
 from thrift.transport.TSocket import TSocket
 
 from backupd.core.errors import DependencyDownError, UnknownOutcomeError
-from backupd.warehouse.hive_words import cut, hint, verb, words_of
-from backupd.warehouse.transport import transport_over
+from backupd.warehouse.hive.errors import cut, hint, verb, words_of
+from backupd.warehouse.hive.transport import transport_over
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING
 import asyncssh
 
 from backupd.archive.naming import encode
-from backupd.archive.sftp_errors import explaining
-from backupd.archive.sftp_trial import CREATE, RENAME
+from backupd.archive.sftp.errors import explaining
+from backupd.archive.sftp.trial import CREATE, RENAME
 from backupd.core.errors import BackupdError
 from backupd.core.ports import Published
 
 if TYPE_CHECKING:
-    from backupd.archive.connection import Link
     from backupd.archive.naming import Place
-    from backupd.archive.sftp_directories import Directories
-    from backupd.archive.sftp_names import Names
+    from backupd.archive.sftp.connection import Link
+    from backupd.archive.sftp.directories import Directories
+    from backupd.archive.sftp.names import Names
 
 # Seconds for removing a temporary file that is given up; what stays behind is removed by the next
 # try through `discard_parts`.

@@ -19,8 +19,8 @@ from backupd.core.batching import RequestBatcher
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from backupd.archive.connection import Link
-    from backupd.archive.links import Links
+    from backupd.archive.sftp.connection import Link
+    from backupd.archive.sftp.links import Links
 
     Process = asyncssh.SSHClientProcess[bytes]
 

@@ -13,7 +13,7 @@ from backupd.archive.naming import encode
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-    from backupd.archive.connection import Link
+    from backupd.archive.sftp.connection import Link
 
 # Asked for ahead of the block that is being waited for: a MiB a file with OpenSSH.
 READS_AHEAD = 4

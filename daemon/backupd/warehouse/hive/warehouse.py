@@ -8,16 +8,16 @@ from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from backupd.core.rows import RowKey
-from backupd.warehouse.batch_statements import BatchStatements
 from backupd.warehouse.columns import PARTITION, STAGING_PARTITION
-from backupd.warehouse.folders import BatchFolders
-from backupd.warehouse.hive_connection import HiveConnection, session_settings
-from backupd.warehouse.hive_files import FilesMerge
-from backupd.warehouse.hive_insert import InsertMerge
-from backupd.warehouse.hive_probe import probe_files, probe_insert
-from backupd.warehouse.hive_rows import HiveRows, keys_of
-from backupd.warehouse.hive_sql import StagingSql, TableSql, leave_one_each
-from backupd.warehouse.staging import Staging
+from backupd.warehouse.hive.batch_statements import BatchStatements
+from backupd.warehouse.hive.connection import HiveConnection, session_settings
+from backupd.warehouse.hive.folders import BatchFolders
+from backupd.warehouse.hive.merge_by_files import FilesMerge
+from backupd.warehouse.hive.merge_by_insert import InsertMerge
+from backupd.warehouse.hive.probe import probe_files, probe_insert
+from backupd.warehouse.hive.rows import HiveRows, keys_of
+from backupd.warehouse.hive.sql import StagingSql, TableSql, leave_one_each
+from backupd.warehouse.hive.staging import Staging
 
 if TYPE_CHECKING:
     from collections import Counter

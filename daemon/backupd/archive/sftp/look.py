@@ -9,7 +9,7 @@ import asyncssh
 from backupd.archive.naming import encode
 
 if TYPE_CHECKING:
-    from backupd.archive.connection import Link
+    from backupd.archive.sftp.connection import Link
 
 SYMLINK = asyncssh.FILEXFER_TYPE_SYMLINK
 # Some servers do not tell what a thing is.

@@ -10,12 +10,12 @@ import secrets
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from backupd.warehouse.hive_sql import is_id
+from backupd.warehouse.hive.sql import is_id
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
-    from backupd.warehouse.staging import Files, Staging
+    from backupd.warehouse.hive.staging import Files, Staging
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,8 +11,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from backupd.archive.local_errors import explaining
-from backupd.archive.local_upload import LocalUpload
+from backupd.archive.local.errors import explaining
+from backupd.archive.local.upload import LocalUpload
 from backupd.archive.marks import Mark
 from backupd.archive.naming import Place, place
 from backupd.archive.probing import probe_place

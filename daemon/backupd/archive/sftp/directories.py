@@ -10,16 +10,16 @@ from weakref import WeakKeyDictionary
 import asyncssh
 
 from backupd.archive.naming import encode
-from backupd.archive.sftp_errors import explaining
-from backupd.archive.sftp_look import SYMLINK, look
+from backupd.archive.sftp.errors import explaining
+from backupd.archive.sftp.look import SYMLINK, look
 from backupd.core.batching import RequestBatcher
 from backupd.core.errors import RefusedError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
 
-    from backupd.archive.connection import Link
-    from backupd.archive.links import Links
+    from backupd.archive.sftp.connection import Link
+    from backupd.archive.sftp.links import Links
 
 
 DIRECTORY = asyncssh.FILEXFER_TYPE_DIRECTORY

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING
 
 from backupd.core.errors import BackupdError, DependencyDownError, RewindError
 from backupd.core.stages import Stage
-from backupd.warehouse.hive_rows import keys_of
-from backupd.warehouse.hive_table import describe, not_shared, unfit_for_files, unlike
+from backupd.warehouse.hive.rows import keys_of
+from backupd.warehouse.hive.table import describe, not_shared, unfit_for_files, unlike
 from backupd.warehouse.parquet import encode, file_ids
 from backupd.warehouse.partitions import by_date
 
@@ -27,12 +27,12 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from backupd.core.rows import ProductionRow
-    from backupd.warehouse.batch_statements import BatchStatements
-    from backupd.warehouse.folders import BatchFolders
-    from backupd.warehouse.hive_connection import Connection
-    from backupd.warehouse.hive_rows import HiveRows
-    from backupd.warehouse.hive_sql import TableSql
-    from backupd.warehouse.staging import Files, Staging
+    from backupd.warehouse.hive.batch_statements import BatchStatements
+    from backupd.warehouse.hive.connection import Connection
+    from backupd.warehouse.hive.folders import BatchFolders
+    from backupd.warehouse.hive.rows import HiveRows
+    from backupd.warehouse.hive.sql import TableSql
+    from backupd.warehouse.hive.staging import Files, Staging
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import asyncssh
 from asyncssh.constants import DISC_TOO_MANY_CONNECTIONS, MSG_IGNORE
 
-from backupd.archive.connection import Link, begun
+from backupd.archive.sftp.connection import Link, begun
 from backupd.core.errors import DependencyDownError
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from backupd.core.clocks import compared
 from backupd.core.errors import BackupdError, DependencyDownError
 from backupd.core.ports import Probe
-from backupd.warehouse.hive_sql import (
+from backupd.warehouse.hive.sql import (
     drop_probe,
     insert_probe,
     load_probe,
@@ -29,10 +29,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from backupd.core.rows import ProductionRow
-    from backupd.warehouse.folders import BatchFolders
-    from backupd.warehouse.hive_connection import Connection
-    from backupd.warehouse.hive_files import FilesMerge
-    from backupd.warehouse.hive_insert import InsertMerge
+    from backupd.warehouse.hive.connection import Connection
+    from backupd.warehouse.hive.folders import BatchFolders
+    from backupd.warehouse.hive.merge_by_files import FilesMerge
+    from backupd.warehouse.hive.merge_by_insert import InsertMerge
 
 _FITS = "as the config wants it"
 

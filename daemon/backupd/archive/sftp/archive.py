@@ -8,19 +8,19 @@ from typing import TYPE_CHECKING
 
 import asyncssh
 
-from backupd.archive.digest import sha256_of
-from backupd.archive.links import Links
 from backupd.archive.marks import Mark
 from backupd.archive.naming import Place, encode, place
 from backupd.archive.probing import probe_place
-from backupd.archive.remote_hash import REFUSAL_KEPT, RemoteHashes
-from backupd.archive.sftp_directories import Directories
-from backupd.archive.sftp_errors import explaining
-from backupd.archive.sftp_look import look, size_of_file
-from backupd.archive.sftp_names import Names
-from backupd.archive.sftp_probe import probe_clock, probe_open_files, probe_server
-from backupd.archive.sftp_read import read_blocks, read_short
-from backupd.archive.sftp_upload import SftpUpload
+from backupd.archive.sftp.digest import sha256_of
+from backupd.archive.sftp.directories import Directories
+from backupd.archive.sftp.errors import explaining
+from backupd.archive.sftp.links import Links
+from backupd.archive.sftp.look import look, size_of_file
+from backupd.archive.sftp.names import Names
+from backupd.archive.sftp.probe import probe_clock, probe_open_files, probe_server
+from backupd.archive.sftp.read import read_blocks, read_short
+from backupd.archive.sftp.remote_hash import REFUSAL_KEPT, RemoteHashes
+from backupd.archive.sftp.upload import SftpUpload
 from backupd.core.errors import (
     DependencyDownError,
     PermanentError,
@@ -33,7 +33,7 @@ from backupd.core.ports import NOT_A_FILE, Checksum
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Sequence
 
-    from backupd.archive.connection import Link
+    from backupd.archive.sftp.connection import Link
     from backupd.config.sections import ArchiveSection
     from backupd.core.places import Witness
     from backupd.core.ports import Probe

@@ -1,0 +1,1 @@
+"""The production table as Parquet files on this host."""
