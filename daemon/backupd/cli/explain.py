@@ -9,7 +9,7 @@ from backupd.cli.times import moment, span
 from backupd.control.rules import way_out
 from backupd.core.archive_names import directory_of, is_below
 from backupd.core.incidents import ARCHIVE_PREFIX
-from backupd.core.stages import BATCHED, Awaits, Stage, Status, following
+from backupd.core.stages import BATCHED, FACTS, Awaits, Stage, Status, following
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,16 +18,6 @@ if TYPE_CHECKING:
     from backupd.core.incidents import Outage
     from backupd.core.records import FileRecord
     from backupd.core.rows import Statement
-
-_NEEDS = {Stage.LOAD: "warehouse", Stage.MERGE: "warehouse", Stage.SHIP: "archive"}
-_DOES = {
-    Stage.SETTLE: "it is looked at again, whether it is complete",
-    Stage.MANIFEST: "it is read, counted and hashed",
-    Stage.LOAD: "its batch is staged in the warehouse",
-    Stage.MERGE: "its batch is merged into the production table",
-    Stage.SHIP: "it is sent to the archive and verified there",
-    Stage.CLEANUP: "its proof is checked, then the local copy goes as configured",
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,7 +83,7 @@ def _parked(file: FileRecord, around: Surroundings) -> Prospect:
 def _running(file: FileRecord, around: Surroundings) -> Prospect:
     if not around.daemon_runs:
         why = f"its process ended while it was at {file.stage}"
-        return Prospect(why, f"{file.stage} is done again: {_DOES[file.stage]}")
+        return Prospect(why, f"{file.stage} is done again: {FACTS[file.stage].does}")
     after = following(file.stage)
     why = f"it is at work in {file.stage}"
     if around.statement:
@@ -132,7 +122,7 @@ def _without_feed(file: FileRecord, around: Surroundings) -> Prospect | None:
         return None  # what is registered goes into the warehouse whatever feeds there are
     return Prospect(
         f"the config has no feed {file.feed} any more",
-        f"nothing until the config has it again; then {_DOES[file.stage]}",
+        f"nothing until the config has it again; then {FACTS[file.stage].does}",
     )
 
 
@@ -147,7 +137,7 @@ def _behind_outage(file: FileRecord, around: Surroundings) -> Prospect | None:
 
 def _holds_up(outage: Outage, file: FileRecord, around: Surroundings) -> bool:
     if not outage.name.startswith(ARCHIVE_PREFIX):
-        return outage.name in {_NEEDS.get(file.stage), f"feed:{file.feed}"}
+        return outage.name in {FACTS[file.stage].needs, f"feed:{file.feed}"}
     feeds = around.config.feeds if around.config else ()
     feed = next((each for each in feeds if each.name == file.feed), None)
     directory = outage.name.removeprefix(ARCHIVE_PREFIX)
@@ -159,13 +149,13 @@ def _awaiting(file: FileRecord, around: Surroundings) -> Prospect | None:
     if file.awaits is Awaits.ORIGINAL and around.original is not None:
         first = around.original
         why = f"a duplicate of {first.id}, which is {first.status} at {first.stage}"
-        return Prospect(why, f"{_DOES[file.stage]}, as soon as that one is done")
+        return Prospect(why, f"{FACTS[file.stage].does}, as soon as that one is done")
     if file.awaits is Awaits.COMPANION:
         return Prospect(
             file.reason, "it is looked at as soon as the companion comes", file.next_attempt_at
         )
     if file.awaits:
-        return Prospect(file.reason, _DOES[file.stage], file.next_attempt_at)
+        return Prospect(file.reason, FACTS[file.stage].does, file.next_attempt_at)
     return None
 
 
@@ -189,5 +179,5 @@ def _retried(file: FileRecord, around: Surroundings) -> Prospect:
     if file.attempts and around.config is not None:
         why += f" (attempt {file.attempts} of {around.config.retry.attempts})"
     if file.next_attempt_at <= around.now:
-        return Prospect(why, f"{_DOES[file.stage]}, as soon as there is a free place")
-    return Prospect(why, _DOES[file.stage], file.next_attempt_at)
+        return Prospect(why, f"{FACTS[file.stage].does}, as soon as there is a free place")
+    return Prospect(why, FACTS[file.stage].does, file.next_attempt_at)

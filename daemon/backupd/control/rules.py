@@ -8,20 +8,12 @@ from typing import TYPE_CHECKING
 from backupd.core.errors import BackupdError
 from backupd.core.moves import NEVER, closed, parked, requeued
 from backupd.core.names import escaped
-from backupd.core.stages import BATCHED, ORDER, Awaits, Stage, Status
+from backupd.core.stages import BATCHED, FACTS, ORDER, Awaits, Stage, Status
 
 if TYPE_CHECKING:
     from backupd.core.records import FileRecord, Move
 
 
-_REPEATED = {
-    Stage.SETTLE: "it is looked at until it is complete, then goes through every stage",
-    Stage.MANIFEST: "it is read, counted and hashed again, then goes through every later stage",
-    Stage.LOAD: "it goes into a new batch; its row is made only if production lacks it",
-    Stage.MERGE: "it goes into a new batch; its row is made only if production lacks it",
-    Stage.SHIP: "the archive is looked at first; it is sent only if it is not there",
-    Stage.CLEANUP: "its proof is checked anew, then the local copy goes as configured",
-}
 _NOT_REPEATED = "no second row is made, nothing in the archive is written over"
 
 
@@ -31,7 +23,7 @@ class RefusedError(BackupdError):
 
 def said(stage: Stage) -> str:
     """Say what a requeue from this stage repeats and what not."""
-    return f"{_REPEATED[stage]}; {_NOT_REPEATED}"
+    return f"{FACTS[stage].repeats}; {_NOT_REPEATED}"
 
 
 def plan_requeue(file: FileRecord, wanted: Stage | None, now: float, *, is_there: bool) -> Move:

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 class Stage(StrEnum):
@@ -38,8 +43,61 @@ class Awaits(StrEnum):
     RELEASE = "release"  # it is held by hand
 
 
+@dataclass(frozen=True, kw_only=True)
+class StageFacts:
+    """What sets a stage apart; the texts are for people, about a file as "it"."""
+
+    does: str
+    repeats: str  # when it is requeued from here
+    flag: int  # in the status file, as the health checks of the old job know it
+    needs: str = ""  # the dependency without which it pauses
+    batched: bool = False  # its work is done for a whole batch
+
+
+FACTS: Mapping[Stage, StageFacts] = {
+    Stage.SETTLE: StageFacts(
+        does="it is looked at again, whether it is complete",
+        repeats="it is looked at until it is complete, then goes through every stage",
+        flag=1,
+    ),
+    Stage.MANIFEST: StageFacts(
+        does="it is read, counted and hashed",
+        repeats="it is read, counted and hashed again, then goes through every later stage",
+        flag=1,
+    ),
+    Stage.LOAD: StageFacts(
+        does="its batch is staged in the warehouse",
+        repeats="it goes into a new batch; its row is made only if production lacks it",
+        flag=2,
+        needs="warehouse",
+        batched=True,
+    ),
+    Stage.MERGE: StageFacts(
+        does="its batch is merged into the production table",
+        repeats="it goes into a new batch; its row is made only if production lacks it",
+        flag=3,
+        needs="warehouse",
+        batched=True,
+    ),
+    Stage.SHIP: StageFacts(
+        does="it is sent to the archive and verified there",
+        repeats="the archive is looked at first; it is sent only if it is not there",
+        flag=4,
+        needs="archive",
+    ),
+    Stage.CLEANUP: StageFacts(
+        does="its proof is checked, then the local copy goes as configured",
+        repeats="its proof is checked anew, then the local copy goes as configured",
+        flag=5,
+    ),
+}
 ORDER: tuple[Stage, ...] = tuple(Stage)
-BATCHED: frozenset[Stage] = frozenset({Stage.LOAD, Stage.MERGE})
+BATCHED: frozenset[Stage] = frozenset(stage for stage in Stage if FACTS[stage].batched)
+
+
+def stages_that_need(dependency: str) -> list[Stage]:
+    """Return the stages that pause while a dependency is down."""
+    return [stage for stage in ORDER if FACTS[stage].needs == dependency]
 
 
 def following(stage: Stage) -> Stage | None:

@@ -23,7 +23,7 @@ from backupd.core.incidents import (
     Troubles,
     Way,
 )
-from backupd.core.stages import ORDER, Awaits, Stage, Status
+from backupd.core.stages import ORDER, Awaits, Stage, Status, stages_that_need
 from backupd.ledger.rows import in_chunks
 from backupd.ledger.schema import files, incidents, notices
 
@@ -36,7 +36,6 @@ _IS_OPEN = files.c.status != sa.literal_column("'done'")
 # The plus keeps SQLite from the index that has all that the feed ever did.
 _NOT_BY_FEED: sa.ColumnElement[str] = sa.literal_column("+files.feed")
 _IN_TROUBLE = files.c.trouble != sa.literal_column("''")
-_NEEDED_BY = {"warehouse": (Stage.LOAD, Stage.MERGE), "archive": (Stage.SHIP,)}
 _SETTLED = (Outcome.SENT, Outcome.SKIPPED)
 _AT_ONCE = 500
 
@@ -233,7 +232,7 @@ def _held_by(incident: Incident) -> list[sa.ColumnElement[bool]]:
             ]
         case Kind.DEPENDENCY:
             return [
-                files.c.stage.in_(_NEEDED_BY.get(incident.cause, ())),
+                files.c.stage.in_(stages_that_need(incident.cause)),
                 files.c.status == _WAITING,
             ]
         case Kind.ARCHIVE:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from backupd.core.stages import ORDER, Stage
+from backupd.core.stages import FACTS, ORDER
 from backupd.localfs.whole import made_directory_at, remove_leftovers, write_whole
 
 if TYPE_CHECKING:
@@ -24,14 +24,6 @@ log = structlog.get_logger()
 
 _EVERY = 0.25  # seconds between looks whether anything was written to the ledger
 _MODE = 0o644  # health checks run as other users
-_FLAGS = {
-    Stage.SETTLE: 1,
-    Stage.MANIFEST: 1,
-    Stage.LOAD: 2,
-    Stage.MERGE: 3,
-    Stage.SHIP: 4,
-    Stage.CLEANUP: 5,
-}
 
 
 def lines(standing: Standing, pid: int) -> dict[str, str]:
@@ -39,7 +31,7 @@ def lines(standing: Standing, pid: int) -> dict[str, str]:
     due = [stage for stage in ORDER if stage in standing.due]
     status = "Failure" if standing.incidents else "Running" if due else "Success"
     return {
-        "MNAAS_CDR_Backup_ProcessStatusFlag": str(_FLAGS[due[0]] if due else 0),
+        "MNAAS_CDR_Backup_ProcessStatusFlag": str(FACTS[due[0]].flag if due else 0),
         "MNAAS_job_status": status,
         "MNAAS_email_sdp_created": "Yes" if standing.ticketed else "No",
         "MNAAS_Script_Process_Id": str(pid),
