@@ -75,6 +75,16 @@ async def test_the_probe_tells_how_many_files_can_be_open_at_once(
     assert not list(tmp_path.rglob("*probe*"))
 
 
+async def test_room_that_was_made_is_seen_at_once(archive: Archive, odd: type[OddServer]) -> None:
+    await met(archive)
+    odd.disk |= {"bavail": 0}
+    archive._free.clear()  # type: ignore[attr-defined]  # as after a while
+    with pytest.raises(RefusedError, match="no room"):
+        await put(archive)
+    odd.disk |= ROOMY
+    await put(archive)
+
+
 @pytest.mark.parametrize(
     ("disk", "words"),
     [({"bavail": 30}, "full"), ({"favail": 0}, "inode"), ({"flags": 1}, "read-only")],

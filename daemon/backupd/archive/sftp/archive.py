@@ -219,6 +219,8 @@ class SftpArchive:
 
     async def _demand_room(self, directory: str, expected_bytes: int) -> None:
         free = await self._free_space(directory)
+        if free is not None and free < expected_bytes:  # as it was: it may have been made meanwhile
+            free = self._free[directory] = await self._ask_free_space(directory)
         if free is not None and free < expected_bytes:
             raise RefusedError(
                 f"no room for {expected_bytes} bytes in {directory}: {free} are free",
