@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from backupd.alerts.messages import meaning, next_command
+from backupd.alerts.meaning import meaning, next_command
 from backupd.config.sections import BatchSection
 from backupd.core.incidents import Kind
 from backupd.core.stages import Stage

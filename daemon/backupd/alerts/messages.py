@@ -1,4 +1,4 @@
-"""What people are told of incidents: meaning, next step, whole mails, the hook's JSON. Pure.
+"""Mails about incidents, as messages; and the same for the hook, as JSON. Pure.
 
 File names and reasons may hold anything: what goes into a header is made one printable line first,
 for a newline in it would make the mail library refuse the whole mail.
@@ -6,7 +6,6 @@ for a newline in it would make the mail library refuse the whole mail.
 
 from __future__ import annotations
 
-import shlex
 import textwrap
 from datetime import UTC, datetime
 from email.message import EmailMessage
@@ -14,7 +13,8 @@ from email.policy import SMTP
 from email.utils import format_datetime
 from typing import TYPE_CHECKING, Any
 
-from backupd.core.incidents import Case, Kind, Occasion, Outcome, Way
+from backupd.alerts.meaning import meaning, next_command, who_was_told
+from backupd.core.incidents import Case, Occasion, Way
 from backupd.core.names import escaped
 from backupd.core.times import iso, moment, span
 
@@ -22,104 +22,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from backupd.alerts.schedule import Due
-    from backupd.core.incidents import Incident, Notice
-
-_MEANING = {
-    "archive": "Files are registered but not shipped, and stay on this host. They go on by"
-    " themselves once it answers; no attempt is lost meanwhile.",
-    "warehouse": "Files are counted but not registered, and so not shipped either. They go on by"
-    " themselves once it works again; no attempt is lost meanwhile.",
-    "impala": "Files go on, but Impala does not see the newest rows. It is told of them once it"
-    " works again.",
-    "host": "backupd has run out of what this host gives it: descriptors, threads or memory. Files"
-    " go on one at a time; no attempt is lost meanwhile. It is over when nothing has run into it"
-    " for a minute, or for longer where it came back.",
-    "mail": "Files go on, but nobody is told of incidents by mail. What is owed is sent once the"
-    " mail server takes it.",
-    "hook": "Files go on, but the hook program is not told of incidents. It is tried again.",
-}
-_FEED_MEANING = (
-    "Its files cannot be reached: they wait, and none is taken for gone. They go on by themselves"
-    " once the directory is back."
-)
-_UNTAKEN_MEANING = (
-    "It stays where it is, neither registered nor shipped; all others go on. This ends by itself"
-    " once a look at the directory finds nothing of the kind any more."
-)
-_ARCHIVE_MEANING = (
-    "Files that go there are registered but not shipped, and stay on this host; all others go on."
-    " They go on by themselves within a minute of the directory being mended; no attempt is lost."
-)
-_ROOM_MEANING = (
-    "These files wait, and stay on this host; smaller ones go on. Each is tried again every minute;"
-    " no attempt is lost. Make room on the archive's disk."
-)
-_DOUBLED_MEANING = (
-    "Files go on, but whoever counts rows counts these files more than once. It does not mend by"
-    " itself; it is looked at again every ten minutes, and at each start."
-)
-_PARKED_MEANING = (
-    "These files wait for a person; all others go on. Mend the cause, then take them back with"
-    " `backupd-admin requeue`; what can never go on is closed with `backupd-admin dismiss`."
-)
-
-
-_MEANING_OF_KIND = {
-    Kind.PARKED: _PARKED_MEANING,
-    Kind.DOUBLED: _DOUBLED_MEANING,
-    Kind.UNTAKEN: _UNTAKEN_MEANING,
-    Kind.FEED: _FEED_MEANING,
-    Kind.ARCHIVE: _ARCHIVE_MEANING,
-    Kind.ROOM: _ROOM_MEANING,
-}
-
-
-def meaning(incident: Incident) -> str:
-    """Say what the incident does to the files."""
-    if incident.kind is Kind.DEPENDENCY:
-        return _MEANING[incident.cause]
-    return _MEANING_OF_KIND[incident.kind]
-
-
-def next_command(incident: Incident) -> str:
-    """Return what to type next."""
-    if incident.kind is Kind.PARKED:
-        return f"backupd-admin list --status parked --feed {shlex.quote(incident.feed)}"
-    if incident.kind is Kind.UNTAKEN:
-        return "ls -l there, mend it as told, then: backupd-admin incidents"
-    if incident.kind is Kind.DOUBLED:
-        return f"stop backupd, run in beeline, start backupd: {incident.trouble}"
-    if incident.cause in {Way.MAIL, Way.HOOK}:
-        return "backupd-admin test-alert"
-    return "backupd check" if incident.cause == "host" else "backupd check --probe"
-
-
-_OUTCOMES = {
-    Outcome.TRYING: "being told",
-    Outcome.SENT: "told",
-    Outcome.FAILED: "could not be told",
-    Outcome.UNKNOWN: "may or may not have been told",
-    Outcome.SKIPPED: "not told (dev)",
-}
-_WHO = {Way.MAIL: "operators", Way.TICKET: "ticket mailbox", Way.HOOK: "hook"}
-_WHAT = {Occasion.OPENED: "", Occasion.REMINDER: " again", Occasion.CLOSED: " of its end"}
-
-
-def who_was_told(notices: Sequence[Notice]) -> list[tuple[Notice, str]]:
-    """Say of the last notice to each who was told: pairs of the notice and the words."""
-    last = {notice.way: notice for notice in notices}  # they come oldest first
-    return [(notice, _told(notice)) for notice in last.values()]
-
-
-def _told(notice: Notice) -> str:
-    detail = f": {notice.detail}" if notice.detail else ""
-    words = f"{_WHO[notice.way]} {_OUTCOMES[notice.outcome]}{_WHAT[notice.occasion]}{detail}"
-    if notice.way is Way.TICKET and notice.outcome is Outcome.UNKNOWN:
-        words += "; no second mail goes there: look whether there is a ticket"
-    return words
-
-
-# -- mails and the hook --------------------------------------------------------------------------
 
 _WIDTH = 78  # characters a line, where a word fits into one
 _LONGEST_LINE = 990  # of mail that goes as it is (RFC 5322); else it is encoded

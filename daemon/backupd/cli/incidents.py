@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from rich.text import Text
 
-from backupd.alerts.messages import meaning, next_command, who_was_told
+from backupd.alerts.meaning import meaning, next_command, who_was_told
 from backupd.cli import render
 from backupd.cli.places import Places, json_option, pass_places
 from backupd.cli.times import iso, moment, span

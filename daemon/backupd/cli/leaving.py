@@ -11,14 +11,8 @@ import threading
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, NoReturn
 
-import structlog
-
-from backupd.ops import output
-
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-
-log = structlog.get_logger()
 
 _TO_SAY_SO = 3.0  # seconds: standard output may hang, and the last lines take their time
 
@@ -45,14 +39,17 @@ def _leave(code: int) -> NoReturn:
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError, ValueError):
             stream.flush()
-    output.end()
+    if output := sys.modules.get("backupd.ops.output"):  # not loaded where nothing was logged
+        output.end()
     os._exit(code)
 
 
 def _give_up(code: int) -> None:
+    import structlog  # noqa: PLC0415 - commands start without it
+
     _later(_TO_SAY_SO, os._exit, code)
     names = sorted({thread.name for thread in threading.enumerate()})
-    log.warning("ended without what hangs", threads=names)
+    structlog.get_logger().warning("ended without what hangs", threads=names)
     _leave(code)
 
 

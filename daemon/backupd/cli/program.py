@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Any
 
 import click
@@ -20,7 +21,7 @@ class Program(click.Group):
         streams.speak_utf8()
         streams.make_sound()
         users.have_name()
-        with leaving():
+        with leaving() if kwargs.get("standalone_mode", True) else nullcontext():
             try:
                 return super().__call__(*args, **kwargs)
             except BackupdError as error:  # such as an answer that could not be written
