@@ -107,7 +107,11 @@ async def test_a_large_file_where_small_ones_are_taken_has_no_room(archive: Arch
     work = Refused(9, LARGE)
     with pytest.raises(NoRoomError):
         await Scope(archive, HOMES).within("c", work)
-    assert work.tries == 1
+    assert work.tries == 2
+
+
+async def test_where_room_was_made_meanwhile_a_large_file_goes_through(archive: Archive) -> None:
+    assert await Scope(archive, HOMES).within("c", Refused(1, LARGE)) == "done"
 
 
 @pytest.mark.parametrize(
@@ -153,6 +157,21 @@ async def test_what_is_mended_in_the_middle_of_a_look_is_not_down(
     monkeypatch.setattr(scope, "refusal", refused_once)
     assert await Scope(archive, HOMES).within("pair/a", Refused(1, PLAIN)) == "done"
     assert looked_at == ["pair/a", "pair/b", "pair/a"]
+
+
+async def test_what_is_mended_between_two_looks_is_not_down(
+    archive: Archive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked_at = []
+
+    async def refused_until_the_fourth(archive: Archive, directory: str) -> RefusedError | None:
+        looked_at.append(directory)
+        refused = directory.startswith("pair") and len(looked_at) <= 4
+        return PLAIN if refused else await canary.refusal(archive, directory)
+
+    monkeypatch.setattr(scope, "refusal", refused_until_the_fourth)
+    assert await Scope(archive, HOMES).within("pair/a", Refused(1, PLAIN)) == "done"
+    assert looked_at == ["pair/a", "pair/b", "c", "pair/a", "pair/b", "pair/a"]
 
 
 @pytest.mark.parametrize("left", [".canary.{0}.part", "..canary.{0}.part.{0}.part"])

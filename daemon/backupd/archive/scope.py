@@ -34,6 +34,7 @@ T = TypeVar("T")
 
 _SURE_AFTER = 3  # looks, or tries: what else is open changes from one to the next
 _TWICE = 2  # looks, where what else is open cannot be why
+_LOOKS = 6  # in a row, should they never agree
 _TRIES = 15  # of a file while others are refused too: each time fewer of them are let in
 
 
@@ -63,7 +64,7 @@ class Scope:
         A refusal is raised as DependencyDownError where it is not the file's fault, as NoRoomError
         where the file is too large; as it is, when it was met again and again.
         """
-        doubts, tries = 0, 0
+        doubts, tries, lacked_room = 0, 0, False
         while True:
             before = self._refusals
             try:
@@ -79,7 +80,10 @@ class Scope:
             if found is not None and (waited_out or not _may_be_load(found)):
                 raise self._down(found, refused) from refused
             if found is None and refused.room:
-                raise NoRoomError(str(refused), hint=refused.hint) from refused
+                if lacked_room:
+                    raise NoRoomError(str(refused), hint=refused.hint) from refused
+                lacked_room = True  # there may be room by now
+                continue
             may_be_load = others and (found is not None or refused.load)
             doubts += not may_be_load or (found is None and alone)
             if doubts == _SURE_AFTER or tries == _TRIES:
@@ -106,13 +110,14 @@ class Scope:
         return {each: await self._find(each, outcomes) for each in directories}
 
     async def _find(self, directory: str, outcomes: Outcomes) -> Finding | None:
-        """Look; again where others take files, for that may have changed during the look."""
-        found, looks = await self._find_once(directory, outcomes), 1
-        while found and found.down and looks < (_SURE_AFTER if found.refused.load else _TWICE):
+        """Look until looks agree where others take files: that may change during a look."""
+        found, agreeing = await self._find_once(directory, outcomes), 1
+        for _ in range(_LOOKS):
+            if not found or not found.down or agreeing == _sure_after(found):
+                break
             again = await self._find_once(directory, {})
-            if again is None or again.down != found.down:
-                return again
-            looks += 1
+            agreeing = agreeing + 1 if again and again.down == found.down else 1
+            found = again
         return found
 
     async def _find_once(self, directory: str, outcomes: Outcomes) -> Finding | None:
@@ -153,6 +158,10 @@ async def topmost(
         if beside:
             down = above
     return ""
+
+
+def _sure_after(found: Finding) -> int:
+    return _SURE_AFTER if found.refused.load else _TWICE
 
 
 def _may_be_load(found: Finding) -> bool:
