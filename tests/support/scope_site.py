@@ -161,25 +161,43 @@ def not_made(directory: Path) -> Iterator[None]:
 @contextlib.contextmanager
 def small_disk(directory: Path) -> Iterator[None]:
     """It has an empty disk of its own, of a MiB; an archive's root with its mark."""
-    mark = directory / MARK_FILE
-    text = mark.read_bytes() if mark.exists() else None
-    _mount("-t", "tmpfs", "-o", "size=1m", "tmpfs", directory)
-    try:
-        if text is not None:
-            mark.write_bytes(text)
+    with _disk_for(directory) as disk, _shown_at(directory, disk):
         yield
-    finally:
-        _unmount(directory)
 
 
 @contextlib.contextmanager
 def full(directory: Path) -> Iterator[None]:
-    """Its disk is full."""
-    with small_disk(directory):
-        with contextlib.suppress(OSError), (directory / "ballast").open("wb", 0) as ballast:
+    """Its disk is full from the first moment: nobody has a page of it to give back."""
+    with _disk_for(directory) as disk:
+        with contextlib.suppress(OSError), (disk / "ballast").open("wb", 0) as ballast:
             while ballast.write(bytes(4096)):
                 pass
+        with _shown_at(directory, disk):
+            yield
+
+
+@contextlib.contextmanager
+def _disk_for(directory: Path) -> Iterator[Path]:
+    disk = directory.with_name(f"{directory.name}.disk")
+    disk.mkdir()
+    _mount("-t", "tmpfs", "-o", "size=1m", "tmpfs", disk)
+    mark = directory / MARK_FILE
+    if mark.exists():
+        (disk / MARK_FILE).write_bytes(mark.read_bytes())
+    try:
+        yield disk
+    finally:
+        _unmount(disk)
+        disk.rmdir()
+
+
+@contextlib.contextmanager
+def _shown_at(directory: Path, disk: Path) -> Iterator[None]:
+    _mount("--bind", disk, directory)
+    try:
         yield
+    finally:
+        _unmount(directory)
 
 
 def _mount(*arguments: object) -> None:
