@@ -16,7 +16,7 @@ import structlog
 
 from backupd.alerts import Alerts, IncidentTracker
 from backupd.carrier import Carrier, CarrierConfig
-from backupd.config import ConfigMistakes, Mistake
+from backupd.config import ConfigMistakes, Mistake, warehouse_answers
 from backupd.control import ControlServer
 from backupd.core import moves
 from backupd.core.archive_names import home_of
@@ -217,8 +217,8 @@ class Supervisor:
 
     def _demand_answer_of_warehouse(self) -> None:
         """A disk that hung when the config was read is not waited for: it keeps its leftovers."""
-        root = str(self._config.warehouse.embedded_root)
-        if root in self._config.silent:
+        if not warehouse_answers(self._config):
+            root = self._config.warehouse.embedded_root
             reason, hint = f"the warehouse at {root} does not answer", "look whether its disk hangs"
             raise DependencyDownError(WAREHOUSE, reason, hint=hint)
 

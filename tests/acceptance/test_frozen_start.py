@@ -33,19 +33,12 @@ def frozen(host: Host) -> Iterator[FreezingDirectory]:
         yield directory
 
 
-def deliver(host: Host, name: str) -> str:
-    """Put a file into the second feed's directory."""
-    path = host.root / "in" / "b" / name
-    path.write_bytes(b"A;B\n1;2\n")
-    return str(path)
-
-
 def test_it_starts_beside_a_frozen_feed_which_comes_by_itself(
     host: Host, frozen: FreezingDirectory
 ) -> None:
     (frozen.backing / "meanwhile.csv").write_bytes(b"A;B\n1;2\n")
     frozen.freeze()
-    path = deliver(host, "small.csv")
+    path = str(host.deliver_to_other("small.csv"))
     with host.daemon() as daemon:
         daemon.tells("a directory does not answer: it is judged by its path", path=str(host.inbox))
         daemon.tells("cleanup finished", file=path)
@@ -67,7 +60,7 @@ def test_it_takes_another_config_beside_a_frozen_feed(
     with host.daemon() as daemon:
         host.configure({"feeds.traffic.pattern": '"*.dat"'})
         frozen.freeze()
-        path = deliver(host, "other.dat")
+        path = str(host.deliver_to_other("other.dat"))
         daemon.signal(signal.SIGHUP)
         daemon.tells("cleanup finished", file=path)
         (frozen.backing / "meanwhile.dat").write_bytes(b"A;B\n1;2\n")
@@ -96,7 +89,7 @@ def test_a_start_beside_a_frozen_feed_can_be_stopped(host: Host, frozen: Freezin
 def test_a_single_pass_does_all_but_the_frozen_feed(host: Host, frozen: FreezingDirectory) -> None:
     (frozen.backing / "meanwhile.csv").write_bytes(b"A;B\n1;2\n")
     frozen.freeze()
-    deliver(host, "small.csv")
+    str(host.deliver_to_other("small.csv"))
     with host.daemon(once=True) as daemon:
         assert daemon.process.wait(PATIENCE) == 1
     assert host.standing() == {"small.csv": "cleanup done"}

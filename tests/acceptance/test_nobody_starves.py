@@ -60,8 +60,7 @@ def test_files_that_take_for_ever_to_read_hold_up_no_other_feed(tmp_path: Path, 
     deliver_endless(host, name, 6)
     with host.daemon() as daemon:
         daemon.tells("settle finished", feed="traffic/a")
-        small = tmp_path / "in" / "b" / "small.csv"
-        small.write_bytes(b"A;B\n1;2\n")
+        small = host.deliver_to_other("small.csv")
         daemon.tells("cleanup finished", file=str(small))
 
 
@@ -77,13 +76,6 @@ def frozen(host: Host) -> Iterator[FreezingDirectory]:
         yield directory
 
 
-def small_file(host: Host, name: str) -> Path:
-    """Put a small file into the second feed's directory."""
-    path = host.root / "in" / "b" / name
-    path.write_bytes(b"A;B\n1;2\n")
-    return path
-
-
 @pytest.mark.slow
 def test_a_directory_that_freezes_holds_only_its_own_feed(
     host: Host, frozen: FreezingDirectory
@@ -94,7 +86,7 @@ def test_a_directory_that_freezes_holds_only_its_own_feed(
         frozen.freeze()
         (frozen.backing / "meanwhile.csv").write_bytes(b"A;B\n1;2\n")
         for number in range(5):
-            path = small_file(host, f"small{number}.csv")
+            path = host.deliver_to_other(f"small{number}.csv")
             daemon.tells("cleanup finished", file=str(path))
 
         until(host.shown_incidents, lambda: str(host.shown_incidents()))
@@ -161,7 +153,7 @@ def test_a_single_pass_ends_beside_a_frozen_directory(
     host: Host, frozen: FreezingDirectory
 ) -> None:
     _a_terabyte_of_holes(frozen.backing / "holes.csv")
-    path = small_file(host, "small.csv")
+    path = host.deliver_to_other("small.csv")
     with host.daemon(once=True) as daemon:
         frozen.freeze()
         assert daemon.process.wait(2 * PATIENCE) == 1

@@ -76,6 +76,12 @@ class Host:
         path.write_bytes(content)
         return path
 
+    def deliver_to_other(self, name: str) -> Path:
+        """Put a small file into the second feed's directory."""
+        path = self.root / "in" / "b" / name
+        path.write_bytes(b"A;B\n1;2\n")
+        return path
+
     # -- commands --------------------------------------------------------------------------------
 
     def backupd(self, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from backupd.archive.naming import LONGEST_NAME, encode, place
 from backupd.archive.sftp.remote_hash import parse_sums
-from backupd.core.batching import MANY, RequestBatcher
 from backupd.core.errors import PermanentError
+from backupd.core.request_batcher import MANY, RequestBatcher
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -6,10 +6,10 @@ import shlex
 import time
 from typing import TYPE_CHECKING, Protocol
 
-from backupd.core.batching import RequestBatcher
 from backupd.core.errors import BackupdError, DependencyDownError, NameTakenError
 from backupd.core.places import MARK_FILE, mark_in, mark_text, mark_told, new_mark
 from backupd.core.ports import Archive, Probe
+from backupd.core.request_batcher import RequestBatcher
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence

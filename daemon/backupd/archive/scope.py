@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING, TypeVar
 from backupd.archive.at_once import AtOnce
 from backupd.archive.canary import refusal
 from backupd.core.archive_names import is_below
-from backupd.core.batching import RequestBatcher
 from backupd.core.errors import DependencyDownError, NoRoomError, RefusedError
 from backupd.core.incidents import archive_cause
 from backupd.core.names import escaped
+from backupd.core.request_batcher import RequestBatcher
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection

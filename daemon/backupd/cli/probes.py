@@ -18,7 +18,7 @@ from backupd.archive import open_archive
 from backupd.cli import render
 from backupd.cli.feed_probes import probe_feed
 from backupd.cli.listening_probes import listening_probes
-from backupd.config import answering
+from backupd.config import answering, warehouse_answers
 from backupd.core.errors import BackupdError
 from backupd.core.ports import Probe
 from backupd.core.threads import DirectoryThreads, DoesNotAnswerError
@@ -73,10 +73,10 @@ async def _all_probes(config: Config) -> list[Probe]:
     archive = open_archive(config.archive)
     directories = sorted({feed.archive_directory for feed in config.feeds})
     try:
-        if (root := str(config.warehouse.embedded_root)) in config.silent:
-            probes.append(_unanswered("warehouse", root))
-        else:
+        if warehouse_answers(config):
             probes += await warehouse.probe()
+        else:
+            probes.append(_unanswered("warehouse", str(config.warehouse.embedded_root)))
         inboxes = Inboxes(answering(config))
         probes += await archive.probe(directories, marks["archive"], inboxes.shows_up)
     finally:

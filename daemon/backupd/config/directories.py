@@ -100,6 +100,11 @@ def answering(config: Config) -> list[Feed]:
     return [feed for feed in config.feeds if feed.directory not in config.silent]
 
 
+def warehouse_answers(config: Config) -> bool:
+    """Tell whether the warehouse, where it is a directory, answered when the config was read."""
+    return str(config.warehouse.embedded_root) not in config.silent
+
+
 def write_paths(config: Config) -> list[Path]:
     """Return every directory that the service must be able to write, sorted, each once."""
     paths = {config.ledger.path.parent, config.control.socket.parent}

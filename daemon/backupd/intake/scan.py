@@ -188,10 +188,8 @@ def _may_be_read(top: Directory, name: str) -> bool:
     """Tell whether this user has the right to; what else is wrong with it shows later."""
     try:
         os.close(top.open(name))
-    except PermissionError:
-        return False
-    except OSError:
-        return True
+    except OSError as error:
+        return not isinstance(error, PermissionError)
     return True
 
 

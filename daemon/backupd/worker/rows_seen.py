@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from backupd.core.batching import RequestBatcher
 from backupd.core.errors import PermanentError
+from backupd.core.request_batcher import RequestBatcher
 from backupd.stages import key_of
 from backupd.worker.batches import DEPENDENCY as WAREHOUSE
 

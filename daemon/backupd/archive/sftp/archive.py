@@ -199,15 +199,19 @@ class SftpArchive:
         found = await look(link, there.path)
         return None if found is None else size_of_file(found)
 
-    async def _free_space(self, directory: str) -> int | None:
-        """Return the bytes free in a directory; None where the server cannot tell."""
+    async def _free_space(self, directory: str, wanted: int) -> int | None:
+        """Return the bytes free in a directory; None where the server cannot tell.
+
+        Less than is wanted is asked anew: room may have been made since.
+        """
         now = time.monotonic()
         if now - self._free_asked_at > FREE_SPACE_KEPT:
             self._free_asked_at = now
             self._free.clear()
-        if self._free.get(directory) is None:
-            self._free[directory] = await self._ask_free_space(directory)
-        return self._free[directory]
+        free = self._free.get(directory)
+        if free is None or free < wanted:
+            free = self._free[directory] = await self._ask_free_space(directory)
+        return free
 
     async def _ask_free_space(self, directory: str) -> int | None:
         link = await self._links.take()
@@ -218,9 +222,7 @@ class SftpArchive:
         return disk.bavail * disk.frsize
 
     async def _demand_room(self, directory: str, expected_bytes: int) -> None:
-        free = await self._free_space(directory)
-        if free is not None and free < expected_bytes:  # as it was: it may have been made meanwhile
-            free = self._free[directory] = await self._ask_free_space(directory)
+        free = await self._free_space(directory, expected_bytes)
         if free is not None and free < expected_bytes:
             raise RefusedError(
                 f"no room for {expected_bytes} bytes in {directory}: {free} are free",

@@ -12,8 +12,8 @@ import asyncssh
 from backupd.archive.naming import encode
 from backupd.archive.sftp.errors import explaining
 from backupd.archive.sftp.look import SYMLINK, look
-from backupd.core.batching import RequestBatcher
 from backupd.core.errors import RefusedError
+from backupd.core.request_batcher import RequestBatcher
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable

@@ -14,7 +14,7 @@ import asyncssh
 import structlog
 
 from backupd.archive.naming import encode
-from backupd.core.batching import RequestBatcher
+from backupd.core.request_batcher import RequestBatcher
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
