@@ -167,15 +167,14 @@ class Deliveries:
 
     def again(self) -> None:
         """Deliver a file once more whose local copy is gone."""
-        if gone := [each for each in self.contents if not self.is_local(each)]:
+        if gone := [each for each in self.contents if self._is_cleared(each)]:
             content = self._rng.choice(gone)
-            if not (self._feeds / content.path).exists():
-                self._put(content)
-                self._companions_owed += [content] * content.companion
+            self._put(content)
+            self._companions_owed += [content] * content.companion
 
     def with_other_content(self) -> None:
         """Deliver other content under the name of a file whose local copy is gone."""
-        gone = [each for each in self._latest.values() if not self.is_local(each)]
+        gone = [each for each in self._latest.values() if self._is_cleared(each)]
         if not gone:
             return
         old = self._rng.choice(gone)
@@ -215,6 +214,15 @@ class Deliveries:
     def is_local(self, content: Content) -> bool:
         """Tell whether this content is still where it was delivered."""
         return self._latest[content.path] is content and (self._feeds / content.path).exists()
+
+    def _is_cleared(self, content: Content) -> bool:
+        """Tell whether nothing is left of its name.
+
+        A companion goes after its file: what came in between would be complete with that one, and
+        the companion that is sent with it would be late.
+        """
+        paths = [content.path, content.companion_path] if content.companion else [content.path]
+        return not any((self._feeds / path).exists() for path in paths)
 
     def owed_companions(self) -> None:
         for content in self._companions_owed:
