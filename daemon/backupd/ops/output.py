@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 _MOST = 4 * 1024 * 1024  # bytes that wait; as many again may be under way
+_TOGETHER = 0.02  # seconds that lines wait for more: to change threads costs more than a line
 _LAST_WORDS = 2.0  # seconds that the last lines get at the end
 
 _open: list[Output] = []
@@ -50,7 +51,7 @@ class Output:
         self._lines: list[bytes] = []
         self._size = 0
         self.lost = self._told = 0
-        self._ending = False
+        self._ending = threading.Event()
         self._thread = threading.Thread(target=self._run, name="output", daemon=True)
         self._thread.start()
         _open.append(self)
@@ -67,7 +68,7 @@ class Output:
 
     def end(self, within: float) -> None:
         """Have what waits delivered, as far as that can be done in so many seconds."""
-        self._ending = True
+        self._ending.set()
         if self._thread is threading.current_thread():  # it is this one that dies
             self._deliver(self._taken())
             return
@@ -75,8 +76,9 @@ class Output:
         self._thread.join(within)
 
     def _run(self) -> None:
-        while not self._ending or self._lines:
+        while not self._ending.is_set() or self._lines:
             self._more.wait()
+            self._ending.wait(_TOGETHER)
             self._more.clear()
             self._deliver(self._taken())
 
