@@ -49,6 +49,7 @@ ASKED: dict[str, tuple[Callable[..., Any], tuple[Any, ...], set[str]]] = {
     "next_settle": (reports.next_settle, (FEEDS,), {"files_due"}),
     "unbatched": (reports.unbatched, (10,), {"files_unbatched"}),
     "loads_at_hand": (reports.loads_at_hand, (NOW,), {"batches_open"}),
+    "next_batch": (reports.next_batch, (10, 2, NOW), {"batches_open", "files_unbatched"}),
     "form_batch": (
         batch_verbs.form_batch,
         ([FORM],),

@@ -316,6 +316,15 @@ def _time(value: object) -> float | None:
     return value if isinstance(value, float) else None
 
 
+def next_batch(
+    connection: sa.Connection, max_files: int, ahead: int, now: float
+) -> tuple[int, float | None]:
+    """Return what `unbatched` does; no file as long as so many batches are at hand for load."""
+    if loads_at_hand(connection, now) >= ahead:
+        return 0, None
+    return unbatched(connection, max_files)
+
+
 def loads_at_hand(connection: sa.Connection, now: float) -> int:
     """Count the batches in load, without those that failed and are not due again yet."""
     query = sa.select(sa.func.count()).where(

@@ -62,20 +62,18 @@ class BatchFormer:
 
     async def _form(self) -> float | None:
         """Form what is due; return when to look again."""
-        while await self._loads_at_hand() < _AHEAD:
-            ripe_at = await self._ripe_at()
-            if ripe_at is None or ripe_at > self._context.now():
+        while (ripe_at := await self._ripe_at()) is not None:
+            if ripe_at > self._context.now():
                 return ripe_at
             max_files, feeds = self.section.max_files, self._context.feeds
             await self._context.ledger.form_batch(max_files, self._context.now(), feeds)
         return None
 
-    async def _loads_at_hand(self) -> int:
-        return await self._context.ledger.ask(reports.loads_at_hand, self._context.now())
-
     async def _ripe_at(self) -> float | None:
-        """Return when the next batch is to be formed; None where no file waits for one."""
-        waiting, oldest = await self._context.ledger.ask(reports.unbatched, self.section.max_files)
+        """Return when the next batch is to be formed; None where none can be, for now."""
+        waiting, oldest = await self._context.ledger.ask(
+            reports.next_batch, self.section.max_files, _AHEAD, self._context.now()
+        )
         if oldest is None:
             return None
         if waiting >= self.section.max_files or await self._nothing_can_join():
