@@ -283,7 +283,7 @@ async def test_a_directory_that_does_not_answer_keeps_its_feed(
     with mounting() as mount:
         mount("--bind", source.directory, target.directory)
         for hanging in (0, 1, 0):
-            threads._hanging[source.directory] = hanging
+            threads._calls[source.directory].hanging = hanging
             await health.check()
             assert "it is the same directory" in health.away[target.name]
             assert ("does not answer" in health.away.get(source.name, "")) == bool(hanging)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
 
-from backupd.core.threads import DirectoryThreads, DoesNotAnswerError, in_steps
+from backupd.core.calls import Call, Calls, DoesNotAnswerError
+from backupd.core.threads import DirectoryThreads, in_steps
 from support.intake import eventually
 
 if TYPE_CHECKING:
@@ -90,14 +92,7 @@ async def test_it_is_called_again_once_all_that_hung_has_come_back(
     with pytest.raises(DoesNotAnswerError):
         await threads.run(FROZEN, frozen)
     frozen.thaw.set()
-
-    async def answers() -> bool:
-        try:
-            return await threads.run(FROZEN, lambda: True)
-        except DoesNotAnswerError:
-            return False
-
-    await eventually(answers, lambda: "it was never called again")
+    await eventually(partial(_answers, threads), lambda: "it was never called again")
 
 
 async def test_who_is_slow_is_known_while_it_lasts(frozen: Frozen) -> None:
@@ -129,6 +124,108 @@ async def test_who_is_cancelled_waits_no_longer(frozen: Frozen) -> None:
     assert waiting.cancelled()
 
 
+async def _answers(threads: DirectoryThreads) -> bool:
+    try:
+        return await threads.run(FROZEN, lambda: True)
+    except DoesNotAnswerError:
+        return False
+
+
+class Meeting:
+    """Calls that know how many are made at once."""
+
+    def __init__(self) -> None:
+        self.inside = self.most = self.made = 0
+        self._lock = threading.Lock()
+
+    def __call__(self) -> None:
+        with self._lock:
+            self.inside += 1
+            self.most = max(self.most, self.inside)
+        time.sleep(0.002)
+        with self._lock:
+            self.inside -= 1
+            self.made += 1
+
+
+async def test_few_calls_into_a_directory_are_made_at_once() -> None:
+    threads, meeting = DirectoryThreads("test", patience=30), Meeting()
+    await asyncio.gather(*(threads.run(OTHER, meeting) for _ in range(200)))
+    assert meeting.made == 200
+    assert 1 < meeting.most <= 6
+
+
+async def test_slow_calls_keep_no_other_call_waiting(frozen: Frozen) -> None:
+    threads = DirectoryThreads("test", slow=0.01, patience=30)
+    slow = [asyncio.create_task(threads.run(FROZEN, frozen)) for _ in range(20)]
+    assert await threads.run(FROZEN, lambda: "well") == "well"
+    frozen.thaw.set()
+    assert await asyncio.gather(*slow) == ["thawed"] * 20
+    assert await threads.run(FROZEN, lambda: "well") == "well"
+
+
+async def test_what_waits_behind_calls_that_hang_is_never_made(
+    threads: DirectoryThreads, frozen: Frozen
+) -> None:
+    """Each would keep a thread; and who asked for it has been told that it was not made."""
+    made: list[str] = []
+    hanging = [threads.run(FROZEN, frozen)]
+    hanging += [threads.run(FROZEN, partial(_wait_then, frozen, made)) for _ in range(100)]
+    got = await asyncio.gather(*hanging, return_exceptions=True)
+    assert {type(error) for error in got} == {DoesNotAnswerError}
+    frozen.thaw.set()
+    await eventually(partial(_answers, threads), lambda: "it was never called again")
+    assert len(made) < 100
+
+
+def _wait_then(frozen: Frozen, made: list[str]) -> str:
+    frozen.thaw.wait()
+    made.append("made")
+    return "made"
+
+
+async def test_a_call_whose_caller_is_gone_is_never_made(frozen: Frozen) -> None:
+    threads, made = DirectoryThreads("test", patience=30), []
+    busy = [asyncio.create_task(threads.run(FROZEN, frozen)) for _ in range(6)]
+    waiting = asyncio.create_task(threads.run(FROZEN, lambda: made.append("made")))
+    await asyncio.sleep(0)
+    waiting.cancel()
+    await asyncio.wait([waiting])
+    frozen.thaw.set()
+    await asyncio.gather(*busy)
+    await threads.run(FROZEN, lambda: None)
+    assert made == []
+
+
+@pytest.mark.parametrize("at_work", [0, 1])
+async def test_without_another_thread_those_at_work_make_all_or_the_caller_hears_of_it(
+    frozen: Frozen, monkeypatch: pytest.MonkeyPatch, at_work: int
+) -> None:
+    threads = DirectoryThreads("test", patience=30)
+    busy = [asyncio.create_task(threads.run(FROZEN, frozen)) for _ in range(at_work)]
+
+    async def began() -> bool:
+        return frozen.begun == at_work
+
+    await eventually(began, lambda: "never called")
+
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    more = [asyncio.create_task(threads.run(FROZEN, lambda: "made")) for _ in range(20)]
+    await asyncio.sleep(0.01)
+    frozen.thaw.set()
+    got = await asyncio.gather(*more, return_exceptions=True)
+    if at_work:
+        assert got == ["made"] * 20
+    else:
+        assert {str(error) for error in got} == {"can't start new thread"}
+    await asyncio.gather(*busy)
+    monkeypatch.undo()
+    assert await threads.run(FROZEN, lambda: "again") == "again"
+
+
 async def test_calls_into_many_directories_share_a_thread(threads: DirectoryThreads) -> None:
     calls = {str(number): (str(number), threading.get_ident) for number in range(100)}
     answers = await threads.run_each(calls)
@@ -154,15 +251,17 @@ async def test_of_many_directories_only_those_that_hang_give_no_answer(
     assert frozen.begun <= 2 * len(at), "no more threads hang"
 
 
-async def test_all_that_hang_are_known_before_the_first_is_given_up(frozen: Frozen) -> None:
+async def test_all_that_hang_are_known_before_the_first_is_given_up(
+    frozen: Frozen, monkeypatch: pytest.MonkeyPatch
+) -> None:
     threads = DirectoryThreads("test", slow=0.05, patience=1.0)
-    begun, leave = [], threads._leave
+    begun, leave = [], Calls._leave
 
-    def given_up(directory: str, running: asyncio.Future[str]) -> None:
+    def given_up(calls: Calls, call: Call) -> None:
         begun.append(frozen.begun)
-        leave(directory, running)
+        leave(calls, call)
 
-    threads._leave = given_up  # type: ignore[assignment, method-assign] # the same, watched
+    monkeypatch.setattr(Calls, "_leave", given_up)
     await threads.run_each({str(number): (str(number), frozen) for number in range(64)})
     assert begun[0] >= 64
 

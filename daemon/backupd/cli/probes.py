@@ -19,9 +19,10 @@ from backupd.cli import render
 from backupd.cli.feed_probes import probe_feed
 from backupd.cli.listening_probes import listening_probes
 from backupd.config import answering, warehouse_answers
+from backupd.core.calls import DoesNotAnswerError
 from backupd.core.errors import BackupdError
 from backupd.core.ports import Probe
-from backupd.core.threads import DirectoryThreads, DoesNotAnswerError
+from backupd.core.threads import DirectoryThreads
 from backupd.ledger import LedgerReader, lock, reports
 from backupd.localfs.filesystems import is_directory
 from backupd.warehouse import open_refresher, open_warehouse

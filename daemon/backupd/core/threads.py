@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import hashlib
 import os
 import threading
 import time
-from collections import Counter
+from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
+
+from backupd.core.calls import Call, Calls, DoesNotAnswerError, give, outcome_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Generator, Iterator, Mapping
@@ -28,13 +29,6 @@ _PLENTY = 4_096  # threads: who calls bounds them
 NOTHING = nullcontext()
 
 
-class DoesNotAnswerError(TimeoutError):
-    """A call into a directory hangs. An OSError, as others that say why it cannot be reached."""
-
-    def __init__(self) -> None:
-        super().__init__(errno.ETIMEDOUT, "it does not answer")
-
-
 class DirectoryThreads:
     """Runs calls in threads. One that hangs is left behind, and keeps nobody but its directory.
 
@@ -46,7 +40,7 @@ class DirectoryThreads:
         """Seconds until a call counts as slow, and then until it counts as one that hangs."""
         self._pool = ThreadPoolExecutor(_PLENTY, thread_name_prefix=name)
         self._slow, self._patience = slow, patience
-        self._hanging: Counter[str] = Counter()  # calls, by directory
+        self._calls: dict[str, Calls] = defaultdict(self._no_calls)  # by directory
         self._small: dict[str, list[tuple[Callable[[], Any], asyncio.Future[Any]]]] = {}
         self._working: set[asyncio.Task[None]] = set()
 
@@ -60,21 +54,14 @@ class DirectoryThreads:
 
         `slow` is entered for as long as the call takes longer than it should.
         """
-        if self._hanging[directory]:
-            raise DoesNotAnswerError
-        running = asyncio.get_running_loop().run_in_executor(self._pool, call)
-        try:
-            await asyncio.wait([running], timeout=self._slow)
-            if not running.done():
-                with slow:
-                    await asyncio.wait([running], timeout=self._patience)
-        except asyncio.CancelledError:
-            running.cancel()
-            raise
-        if not running.done():
-            self._leave(directory, running)
-            raise DoesNotAnswerError
-        return running.result()
+        answer: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        with ExitStack() as while_slow:
+            is_slow = partial(while_slow.enter_context, slow)
+            self._calls[directory].add(Call(call, answer, is_slow))
+            try:
+                return await answer
+            finally:
+                del answer  # else what it raises would keep itself alive, and what the call holds
 
     async def run_small(self, directory: str, call: Callable[[], T]) -> T:
         """The same for a call that takes no time unless it hangs.
@@ -94,20 +81,20 @@ class DirectoryThreads:
     async def _work_off(self, directory: str) -> None:
         while asked := self._small[directory]:
             self._small[directory] = []
-            outcomes = map(_outcome, [call for call, _ in asked])
+            outcomes = map(outcome_of, [call for call, _ in asked])
             while asked:
                 try:
                     made = await self.run(directory, partial(_step, outcomes))
                 except Exception as error:  # noqa: BLE001 - not lost: all that asked get it
                     made = [(None, error)] * len(asked)
                 for (_, answer), outcome in zip(asked, made, strict=False):
-                    _give(answer, *outcome)
+                    give(answer, *outcome)
                 asked = asked[len(made) :]
         del self._small[directory]
 
     async def run_at_last(self, directory: str, call: Callable[[], object]) -> None:
         """Call what gives back what earlier calls took. Where one of them hangs, nobody waits."""
-        if self._hanging[directory]:
+        if self._calls[directory].hanging:
             asyncio.get_running_loop().run_in_executor(self._pool, call).add_done_callback(unheard)
         else:
             await self.run(directory, call)
@@ -121,7 +108,9 @@ class DirectoryThreads:
         """
         if not calls:
             return {}
-        asked = {key: call for key, (where, call) in calls.items() if not self._hanging[where]}
+        asked = {
+            key: call for key, (where, call) in calls.items() if not self._calls[where].hanging
+        }
         made: dict[str, T] = {}
         left = threading.Event()
         loop = asyncio.get_running_loop()
@@ -151,13 +140,8 @@ class DirectoryThreads:
         except DoesNotAnswerError as error:
             return error
 
-    def _leave(self, directory: str, running: asyncio.Future[T]) -> None:
-        self._hanging[directory] += 1
-        running.add_done_callback(lambda ended: self._came_back(directory, ended))
-
-    def _came_back(self, directory: str, ended: asyncio.Future[T]) -> None:
-        self._hanging[directory] -= 1
-        unheard(ended)
+    def _no_calls(self) -> Calls:
+        return Calls(self._pool, self._slow, self._patience)
 
 
 async def in_steps(
@@ -192,20 +176,6 @@ def _make_each(
         if left.is_set():
             return
         made[key] = call()
-
-
-def _outcome(call: Callable[[], Any]) -> tuple[Any, Exception | None]:
-    try:
-        return call(), None
-    except Exception as error:  # noqa: BLE001 - not lost: who asked for it gets it
-        return None, error
-
-
-def _give(answer: asyncio.Future[Any], result: object, failure: Exception | None) -> None:
-    if failure and not answer.done():
-        answer.set_exception(failure)
-    elif not answer.done():
-        answer.set_result(result)
 
 
 def unheard(ended: asyncio.Future[Any]) -> None:

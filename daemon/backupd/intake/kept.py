@@ -14,9 +14,10 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
+from backupd.core.calls import DoesNotAnswerError
 from backupd.core.records import Move
 from backupd.core.stages import Status
-from backupd.core.threads import DoesNotAnswerError, sha256_in_steps
+from backupd.core.threads import sha256_in_steps
 from backupd.localfs.files import open_file
 from backupd.localfs.roots import open_root
 

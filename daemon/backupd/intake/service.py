@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, TypeVar
 
 import structlog
 
+from backupd.core.calls import DoesNotAnswerError
 from backupd.core.host import host_fault
-from backupd.core.threads import DirectoryThreads, DoesNotAnswerError
+from backupd.core.threads import DirectoryThreads
 from backupd.intake.finding import Finder
 from backupd.intake.health import FeedHealth
 from backupd.intake.hints import PendingHints

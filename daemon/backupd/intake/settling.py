@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 import structlog
 
 from backupd.core import moves
+from backupd.core.calls import DoesNotAnswerError
 from backupd.core.host import host_fault
 from backupd.core.names import escaped
 from backupd.core.records import NO_ROOT, Move
 from backupd.core.stages import Stage, Status
-from backupd.core.threads import DoesNotAnswerError, in_steps
+from backupd.core.threads import in_steps
 from backupd.core.times import StepFinder
 from backupd.intake.looking import look_at
 from backupd.intake.readiness import (

@@ -6,8 +6,8 @@ import asyncio
 from contextlib import suppress
 from typing import TYPE_CHECKING, TypeVar
 
+from backupd.core.calls import DoesNotAnswerError
 from backupd.core.shares import Shares
-from backupd.core.threads import DoesNotAnswerError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable

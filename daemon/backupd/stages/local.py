@@ -7,10 +7,11 @@ import os
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
+from backupd.core.calls import DoesNotAnswerError
 from backupd.core.errors import DependencyDownError, LocalGoneError, TransientError
 from backupd.core.moves import REPLACED, VANISHED
 from backupd.core.names import escaped
-from backupd.core.threads import NOTHING, DirectoryThreads, DoesNotAnswerError
+from backupd.core.threads import NOTHING, DirectoryThreads
 from backupd.localfs.files import NotRegularError, open_file
 from backupd.localfs.roots import open_root, unavailable
 

@@ -16,11 +16,12 @@ from backupd.archive.local.upload import LocalUpload
 from backupd.archive.marks import Mark
 from backupd.archive.naming import Place, place
 from backupd.archive.probing import probe_place
+from backupd.core.calls import DoesNotAnswerError
 from backupd.core.errors import DependencyDownError, PermanentError
 from backupd.core.places import MARK_FILE
 from backupd.core.ports import NOT_A_FILE, Checksum
 from backupd.core.request_batcher import RequestBatcher
-from backupd.core.threads import DirectoryThreads, DoesNotAnswerError, in_steps, sha256_in_steps
+from backupd.core.threads import DirectoryThreads, in_steps, sha256_in_steps
 from backupd.localfs.directory import Directory
 from backupd.localfs.marks import read_mark
 
