@@ -1,7 +1,7 @@
 """A fault in one of ten feeds: the others go on as if nothing were wrong, and it is told once.
 
-How fast the others go on is printed, beside what is usual: `-s` shows it. It is not asserted, for a
-busy machine changes it as well.
+How fast the others go on is printed, beside what was usual just before: `-s` shows it. It is not
+asserted, for a busy machine changes it as well, and from one moment to the next.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.faults
 
-WINDOW = 6.0  # seconds
+WINDOW = 10.0  # seconds
 BEGINS = 1.5  # seconds until files come through
 
 
@@ -53,8 +53,8 @@ class Suffered:
     def __str__(self) -> str:
         return (
             f"{self.fault.name:42} in {self.feed}: the others' throughput"
-            f" {self.others.throughput:.3f} ({self.usual.throughput:.3f}), p99"
-            f" {self.others.p99:.2f} s ({self.usual.p99:.2f}), told {self.told}"
+            f" {self.others.throughput:.3f} ({self.usual.throughput:.3f} before), p99"
+            f" {self.others.p99:.2f} s ({self.usual.p99:.2f} before), told {self.told}"
         )
 
     def amiss(self) -> Iterator[str]:
@@ -72,9 +72,12 @@ def same_beginnings(texts: list[str], beginnings: list[str]) -> bool:
     return all(beginning and text.startswith(beginning) for text, beginning in pairs)
 
 
-def suffers(campaign: Campaign, site: TenFeeds, fault: Fault, usual: Pace) -> Suffered:
+def suffers(campaign: Campaign, site: TenFeeds, fault: Fault) -> Suffered:
     """Put the fault into a feed, take it away, wait until all is well again."""
     feed = campaign.rng.choice(NAMES)
+    with site.senders():
+        usual = measured(site, NAMES)
+    site.settles()
     before, began = len(site.incidents()), time.time()
     with site.senders(), fault.put(site, feed, campaign.rng):
         if fault.told:
@@ -96,11 +99,8 @@ def test_scoped_faults(campaign: Campaign, archive: str) -> None:
         if archive == "sftp":
             site.configure(stack.enter_context(running_sshd(campaign.root / "sshd")))
         site.start()
-        with site.senders():
-            usual = measured(site, NAMES)
-        site.settles()
         for fault in campaign.rng.sample(ALL, campaign.size(sample=5, whole=len(ALL))):
-            suffered = suffers(campaign, site, fault, usual)
+            suffered = suffers(campaign, site, fault)
             sys.stdout.write(f"{suffered}\n")
             sys.stdout.flush()
             verdict.wrong += [f"{each}: {suffered}" for each in suffered.amiss()]
