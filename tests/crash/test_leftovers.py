@@ -33,7 +33,7 @@ def ship(archive: FakeArchive) -> Ship:
 
 def a_second_try(path: Path) -> Task:
     path.write_bytes(b"a record\n")
-    file = replace(registered(path), tries=2)
+    file = replace(registered(path), claims=2)
     return task_of(file)
 
 

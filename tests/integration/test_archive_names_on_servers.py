@@ -107,7 +107,7 @@ async def ship(archive: Archive, file: FileRecord, first_try: int = 1) -> Receip
     rules = ShipRules(compress=False)
     stage = Ship(archive, partial(SendStream, level=1), FeedThreads("feeds"), rules)
     for attempt in range(first_try, first_try + 20):
-        task = task_of(replace(file, tries=attempt))
+        task = task_of(replace(file, claims=attempt))
         try:
             result = await stage(task)
         except TransientError:

@@ -282,7 +282,7 @@ def _files(inbox: Path, count: int) -> list[FileRecord]:
         path.write_bytes(os.urandom(20_000))
         name = f"{feed.archive_directory}/{number}.csv"
         file = registered(path, id=f"{number:020x}", feed=feed.name, archive_name=name)
-        made.append(replace(file, status=Status.WAITING, attempts=0, tries=0))
+        made.append(replace(file, status=Status.WAITING, attempts=0, claims=0))
     return made
 
 

@@ -245,7 +245,7 @@ async def test_a_file_without_room_waits_alone_and_is_tried_again(bench: Bench) 
         return Result(changes={}, detail="shipped")
 
     async with bench.at_work(FileLane(bench.context, Stage.SHIP, work, Shares(4), "archive").run()):
-        await bench.until(lambda found: found[1].stage is Stage.CLEANUP and found[0].tries > 5)
+        await bench.until(lambda found: found[1].stage is Stage.CLEANUP and found[0].claims > 5)
         waiting = await one(bench.ledger, large.id)
         assert (waiting.trouble, waiting.stage) == (NO_ROOM, Stage.SHIP)
         assert waiting.attempts == (1 if waiting.status is Status.RUNNING else 0)

@@ -137,7 +137,7 @@ async def test_signals_to_the_whole_group_do_not_end_it(carrier: Carrier, task: 
     (pid,) = carriers()
     os.kill(pid, signal.SIGTERM)
     os.kill(pid, signal.SIGINT)
-    assert (await shipping(replace(task, file=replace(task.file, tries=2)))).receipt is not None
+    assert (await shipping(replace(task, file=replace(task.file, claims=2)))).receipt is not None
     assert carriers() == [pid]
 
 

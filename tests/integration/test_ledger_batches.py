@@ -120,10 +120,10 @@ async def test_a_claimed_batch_runs_with_all_its_members_and_their_histories_tel
     ledger: Ledger,
 ) -> None:
     batch = await a_loading_batch(ledger)
-    assert (batch.status, batch.attempts, batch.tries) == (Status.RUNNING, 1, 1)
+    assert (batch.status, batch.attempts, batch.claims) == (Status.RUNNING, 1, 1)
     assert [file.id for file in await ledger.members(batch)] == list(batch.members)
     for file in await files_of(ledger):
-        assert (file.status, file.attempts, file.tries) == (Status.RUNNING, 1, 1)
+        assert (file.status, file.attempts, file.claims) == (Status.RUNNING, 1, 1)
         line = ("load", "running", f"started with batch {batch.id}")
         assert await story(ledger, file.id) == [line]
     assert await ledger.claim_batch(Stage.LOAD, NOW) is None

@@ -158,7 +158,7 @@ async def test_two_deliveries_of_one_file_that_are_counted_at_the_same_moment_ma
     ledger: Ledger,
 ) -> None:
     twins = [
-        a_file(Stage.MANIFEST, Status.RUNNING, id=id_, local=id_ == "f1", attempts=1, tries=1)
+        a_file(Stage.MANIFEST, Status.RUNNING, id=id_, local=id_ == "f1", attempts=1, claims=1)
         for id_ in ("f0", "f1")
     ]
     await plant(ledger, *twins)

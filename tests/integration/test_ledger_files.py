@@ -180,9 +180,9 @@ async def test_a_companion_that_came_makes_its_file_due(ledger: Ledger) -> None:
 async def test_a_claim_counts_the_attempt_before_the_work_and_writes_it_down(
     ledger: Ledger,
 ) -> None:
-    await plant(ledger, a_file(Stage.SHIP, attempts=2, tries=4))
+    await plant(ledger, a_file(Stage.SHIP, attempts=2, claims=4))
     (claimed,) = await ledger.claim(Stage.SHIP, 5, NOW, FEEDS)
-    assert (claimed.status, claimed.attempts, claimed.tries) == (Status.RUNNING, 3, 5)
+    assert (claimed.status, claimed.attempts, claimed.claims) == (Status.RUNNING, 3, 5)
     assert await one(ledger, claimed.id) == claimed
     assert await story(ledger, claimed.id) == [("ship", "running", "started again (try 5)")]
     assert await ledger.claim(Stage.SHIP, 5, NOW, FEEDS) == []
@@ -260,7 +260,7 @@ async def test_in_a_mixed_group_only_the_loser_is_told_so_and_leaves_no_trace(
     stale = {2, 5}
     group: list[Move] = []
     for number, file in enumerate(files):
-        as_seen = replace(file, tries=file.tries - 1) if number in stale else file
+        as_seen = replace(file, claims=file.claims - 1) if number in stale else file
         if number % 3 == 0:
             group.append(moves.failed(as_seen, ValueError("no"), NOW, POLICY))
         else:

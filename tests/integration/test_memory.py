@@ -113,7 +113,7 @@ _WAITING: dict[str, Any] = {
     "reason": "",
     "attempts": 0,
     "interruptions": 0,
-    "tries": 0,
+    "claims": 0,
     "next_attempt_at": NOW,
     "created_at": NOW,
     "done_at": None,

@@ -72,8 +72,8 @@ def bound(source: Path, target: Path) -> Iterator[None]:
         subprocess.run(["umount", target], check=True)
 
 
-def a_file(feed: Path, tries: int = 1, name: str = "d/a.csv") -> FileRecord:
-    return registered(feed / "a.csv", archive_name=name, tries=tries)
+def a_file(feed: Path, claims: int = 1, name: str = "d/a.csv") -> FileRecord:
+    return registered(feed / "a.csv", archive_name=name, claims=claims)
 
 
 async def ship(archive: Archive, file: FileRecord, receipt: Receipt | None = None) -> Result:
@@ -91,22 +91,22 @@ async def refused(archive: Archive, file: FileRecord, feed: Path) -> None:
     assert {path.name: path.read_bytes() for path in feed.iterdir()} == {"a.csv": CONTENT}
 
 
-@pytest.mark.parametrize("tries", [1, 2])
+@pytest.mark.parametrize("claims", [1, 2])
 async def test_the_feeds_directory_mounted_in_the_archive(
-    archive: Archive, root: Path, feed: Path, tries: int
+    archive: Archive, root: Path, feed: Path, claims: int
 ) -> None:
     (root / "d").mkdir()
     with bound(feed, root / "d"):
-        await refused(archive, a_file(feed, tries), feed)
-        await refused(archive, a_file(feed, tries, name="d/b.csv"), feed)
+        await refused(archive, a_file(feed, claims), feed)
+        await refused(archive, a_file(feed, claims, name="d/b.csv"), feed)
 
 
-@pytest.mark.parametrize("tries", [1, 2])
+@pytest.mark.parametrize("claims", [1, 2])
 async def test_an_archive_whose_root_is_the_feeds_directory(
-    archive: Archive, root: Path, tries: int
+    archive: Archive, root: Path, claims: int
 ) -> None:
     (root / "a.csv").write_bytes(CONTENT)
-    await refused(archive, a_file(root, tries, name="a.csv"), root)
+    await refused(archive, a_file(root, claims, name="a.csv"), root)
 
 
 async def test_a_file_with_a_receipt_whose_copy_turns_out_to_be_itself(
@@ -121,33 +121,33 @@ async def test_a_file_with_a_receipt_whose_copy_turns_out_to_be_itself(
     assert "still" in (await ship(archive, file, result.receipt)).detail
 
 
-@pytest.mark.parametrize("tries", [1, 2])
+@pytest.mark.parametrize("claims", [1, 2])
 async def test_a_link_to_the_source_under_the_archives_name(
-    archive: Archive, root: Path, feed: Path, tries: int
+    archive: Archive, root: Path, feed: Path, claims: int
 ) -> None:
     (root / "d").mkdir()
     (root / "d/a.csv").symlink_to(feed / "a.csv")
-    result = await ship(archive, a_file(feed, tries))
+    result = await ship(archive, a_file(feed, claims))
     assert result.changes["archive_name"] == OTHER
     assert not (root / OTHER).samefile(feed / "a.csv")
     assert (root / OTHER).read_bytes() == CONTENT
 
 
-@pytest.mark.parametrize("tries", [1, 2])
+@pytest.mark.parametrize("claims", [1, 2])
 async def test_a_link_to_the_feeds_directory_in_the_archive(
-    archive: Archive, root: Path, feed: Path, tries: int
+    archive: Archive, root: Path, feed: Path, claims: int
 ) -> None:
     (root / "d").symlink_to(feed)
     with pytest.raises(TransientError, match="symbolic link"):
-        await ship(archive, a_file(feed, tries))
+        await ship(archive, a_file(feed, claims))
     assert [path.name for path in feed.iterdir()] == ["a.csv"]
 
 
 @pytest.mark.parametrize("archive", ["local"], indirect=True)
-@pytest.mark.parametrize("tries", [1, 2])
+@pytest.mark.parametrize("claims", [1, 2])
 @pytest.mark.parametrize("how", ["hard link", "mount"])
 async def test_another_name_of_the_source_in_the_archive(
-    archive: Archive, root: Path, feed: Path, tries: int, how: str
+    archive: Archive, root: Path, feed: Path, claims: int, how: str
 ) -> None:
     (root / "d").mkdir()
     with contextlib.ExitStack() as stack:
@@ -156,7 +156,7 @@ async def test_another_name_of_the_source_in_the_archive(
             stack.enter_context(bound(feed / "a.csv", root / "d/a.csv"))
         else:
             (root / "d/a.csv").hardlink_to(feed / "a.csv")
-        result = await ship(archive, a_file(feed, tries))
+        result = await ship(archive, a_file(feed, claims))
         assert result.changes["archive_name"] == OTHER
         assert not (root / OTHER).samefile(feed / "a.csv")
 

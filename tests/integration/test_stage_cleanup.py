@@ -425,7 +425,7 @@ async def test_what_was_moved_aside_when_the_process_ended_is_removed_the_next_t
     path: Path,
 ) -> None:
     companion, known = companion_of(path)
-    task = shipped(path, tries=2, **known)
+    task = shipped(path, claims=2, **known)
     for each in (path, companion):
         each.rename(each.with_name(aside_name(each.name, task.file.id)))
     assert (await clean(task)).detail == "local copy deleted"
@@ -433,7 +433,7 @@ async def test_what_was_moved_aside_when_the_process_ended_is_removed_the_next_t
 
 
 async def test_what_was_moved_aside_is_kept_where_a_new_file_has_its_name(path: Path) -> None:
-    task = shipped(path, tries=2)
+    task = shipped(path, claims=2)
     path.rename(path.with_name(aside_name(path.name, task.file.id)))
     path.write_bytes(b"a new one")
     with pytest.raises(PermanentError, match="it is kept as eLUX_1"):

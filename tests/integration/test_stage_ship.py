@@ -110,8 +110,8 @@ async def test_the_same_content_under_the_name_counts_as_shipped(path: Path) -> 
     archive = FakeArchive()
     first = receipt_in(await ship(archive, registered(path)))
     stored = dict(archive.files)
-    for tries in (1, 2):
-        receipt = receipt_in(await ship(archive, registered(path, tries=tries)))
+    for claims in (1, 2):
+        receipt = receipt_in(await ship(archive, registered(path, claims=claims)))
         assert archive.files == stored
         assert receipt.remote_sha256 == first.remote_sha256
 
@@ -139,13 +139,13 @@ async def test_the_same_text_compressed_by_other_hands_counts_as_shipped(path: P
     ],
     ids=["empty", "no gzip", "other text", "cut short", "more behind it"],
 )
-@pytest.mark.parametrize("tries", [1, 2])
+@pytest.mark.parametrize("claims", [1, 2])
 async def test_other_content_under_the_name_is_never_written_over(
-    path: Path, content: bytes, tries: int
+    path: Path, content: bytes, claims: int
 ) -> None:
     archive = FakeArchive()
     archive.files[NAME] = content
-    receipt = receipt_in(await ship(archive, registered(path, tries=tries)))
+    receipt = receipt_in(await ship(archive, registered(path, claims=claims)))
     assert archive.files[NAME] == content
     assert receipt.archive_name == OTHER
     assert holds(archive, OTHER) == CONTENT
@@ -176,7 +176,7 @@ async def test_a_lost_answer_is_found_out_by_looking(path: Path) -> None:
     with pytest.raises(UnknownOutcomeError):
         await ship(archive, registered(path))
     archive.calls.clear()
-    receipt = receipt_in(await ship(archive, registered(path, tries=2)))
+    receipt = receipt_in(await ship(archive, registered(path, claims=2)))
     assert receipt.archive_name == NAME
     assert list(archive.files) == [NAME]
     assert "publish" not in {verb for verb, _ in archive.calls}
@@ -186,10 +186,10 @@ async def test_a_lost_answer_is_found_out_by_looking(path: Path) -> None:
 async def test_a_connection_lost_at_any_step_leaves_nothing_wrong(path: Path, verb: str) -> None:
     archive = FakeArchive()
     archive.fail_next(verb, TransientError("connection lost"))
-    tries = 1 if verb != "size" else 2
+    claims = 1 if verb != "size" else 2
     with pytest.raises(TransientError):
-        await ship(archive, registered(path, tries=tries))
-    receipt = receipt_in(await ship(archive, registered(path, tries=tries + 1)))
+        await ship(archive, registered(path, claims=claims))
+    receipt = receipt_in(await ship(archive, registered(path, claims=claims + 1)))
     assert receipt.archive_name == NAME
     assert holds(archive, NAME) == CONTENT
     assert list(archive.files) == [NAME]
@@ -199,10 +199,10 @@ async def test_a_connection_lost_at_any_step_leaves_nothing_wrong(path: Path, ve
 async def test_what_an_earlier_try_left_is_removed_under_either_name(path: Path) -> None:
     archive = FakeArchive()
     archive.files[NAME] = b"other"
-    file = registered(path, tries=4)
+    file = registered(path, claims=4)
     for name in (NAME, OTHER):
-        for tries in (1, 2, 3):
-            archive.parts[name, f"{file.id}.{tries}"] = bytearray(b"half")
+        for claims in (1, 2, 3):
+            archive.parts[name, f"{file.id}.{claims}"] = bytearray(b"half")
         archive.parts[name, "another-file.1"] = bytearray(b"not ours")
     await ship(archive, file)
     assert set(archive.parts) == {(NAME, "another-file.1"), (OTHER, "another-file.1")}
@@ -227,7 +227,7 @@ async def test_a_requeued_file_whose_copy_was_harmed_is_sent_again(path: Path, h
         del archive.files[NAME]
     else:
         archive.files[NAME] = b"harmed"
-    again = receipt_in(await ship(archive, replace(file, tries=2), receipt))
+    again = receipt_in(await ship(archive, replace(file, claims=2), receipt))
     assert holds(archive, again.archive_name) == CONTENT
     assert again.archive_name == (NAME if harm == "gone" else OTHER)
 

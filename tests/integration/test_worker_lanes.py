@@ -304,7 +304,7 @@ async def test_files_of_an_away_feed_are_left_alone_until_it_is_back(bench: Benc
     async with bench.at_work(shipping(bench, work).run()):
         await bench.until(lambda files: files[1].stage is Stage.CLEANUP)
         assert work.calls == [here.id]
-        assert (await one(bench.ledger, away.id)).tries == 0
+        assert (await one(bench.ledger, away.id)).claims == 0
         bench.away.clear()
         bench.ledger.wake(Stage.SHIP)
         await bench.until(all_at(Stage.CLEANUP))

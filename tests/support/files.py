@@ -38,7 +38,7 @@ def a_file(stage: Stage, status: Status = Status.WAITING, **changes: object) -> 
 
 def a_running_file(stage: Stage, attempts: int = 1, **changes: object) -> FileRecord:
     """A file as it is claimed for its `attempts`-th attempt."""
-    return a_file(stage, Status.RUNNING, **{"attempts": attempts, "tries": attempts, **changes})
+    return a_file(stage, Status.RUNNING, **{"attempts": attempts, "claims": attempts, **changes})
 
 
 def a_batch(size: int = 4, **changes: object) -> Batch:
@@ -50,7 +50,7 @@ def a_batch(size: int = 4, **changes: object) -> Batch:
         "reason": "",
         "attempts": 1,
         "interruptions": 0,
-        "tries": 1,
+        "claims": 1,
         "next_attempt_at": NOW,
         "created_at": NOW,
         "done_at": None,
@@ -118,10 +118,12 @@ def claimed(file: FileRecord) -> FileRecord:
         file,
         status=Status.RUNNING,
         attempts=file.attempts + 1,
-        tries=file.tries + 1,
+        claims=file.claims + 1,
         awaits=Awaits.NOTHING,
     )
 
 
 def claimed_batch(batch: Batch) -> Batch:
-    return replace(batch, status=Status.RUNNING, attempts=batch.attempts + 1, tries=batch.tries + 1)
+    return replace(
+        batch, status=Status.RUNNING, attempts=batch.attempts + 1, claims=batch.claims + 1
+    )

@@ -69,7 +69,7 @@ def a_settling_file(**changes: object) -> FileRecord:
         "reason": "seen just now",
         "attempts": 0,
         "interruptions": 0,
-        "tries": 0,
+        "claims": 0,
         "next_attempt_at": 0.0,
         "awaits": "",
         "stage_since": 0.0,

@@ -158,11 +158,11 @@ def test_a_file_that_is_kept_for_a_time_is_not_removed_early_because_it_was_held
 @pytest.mark.parametrize("stage", ORDER)
 @pytest.mark.parametrize("awaits", [Awaits.NOTHING, Awaits.RELEASE])
 def test_a_parked_file_is_closed_wherever_it_stands(stage: Stage, awaits: Awaits) -> None:
-    file = a_file(stage, Status.PARKED, awaits=awaits, trouble="odd", tries=3, batch_id="b1")
+    file = a_file(stage, Status.PARKED, awaits=awaits, trouble="odd", claims=3, batch_id="b1")
     after = moved(plan_dismiss(file, " not wanted ", NOW))
     assert (after.stage, after.status, after.done_at) == (Stage.CLEANUP, Status.DONE, NOW)
     assert (after.reason, after.trouble, after.awaits) == ("dismissed by hand: not wanted", "", "")
-    assert (after.is_closed, after.local, after.tries) == (True, True, 3)
+    assert (after.is_closed, after.local, after.claims) == (True, True, 3)
 
 
 @pytest.mark.parametrize("status", [Status.WAITING, Status.RUNNING, Status.DONE])

@@ -49,7 +49,7 @@ def test_a_finished_stage_owes_the_next_one_from_a_clean_start(
     file = a_running_file(stage, 5, interruptions=2, reason="slow", awaits=Awaits.KEEP)
     after = moved(moves.advance(file, DONE, NOW))
     assert (after.stage, after.status) == (next_stage, Status.WAITING)
-    assert (after.attempts, after.interruptions, after.tries) == (0, 0, 0)
+    assert (after.attempts, after.interruptions, after.claims) == (0, 0, 0)
     assert (after.reason, after.awaits) == ("", "")
     assert after.next_attempt_at == after.stage_since == NOW
     assert after.done_at is None
@@ -150,9 +150,9 @@ def test_however_many_kills_within_an_hour_are_not_held_against_a_file() -> None
 
 
 def test_a_requeue_before_ship_gives_up_the_batch_and_keeps_counting_tries() -> None:
-    file = a_file(Stage.LOAD, Status.PARKED, batch_id="b1", tries=3, attempts=8, duplicate_of="f0")
+    file = a_file(Stage.LOAD, Status.PARKED, batch_id="b1", claims=3, attempts=8, duplicate_of="f0")
     load = moved(moves.requeued(file, Stage.LOAD, NOW))
-    assert (load.batch_id, load.tries, load.attempts) == (None, 3, 0)
+    assert (load.batch_id, load.claims, load.attempts) == (None, 3, 0)
     assert load.duplicate_of == "f0"
     assert moved(moves.requeued(file, Stage.MANIFEST, NOW)).duplicate_of is None
     assert moved(moves.requeued(file, Stage.SHIP, NOW)).batch_id == "b1"

@@ -90,7 +90,7 @@ class AnyLife(RuleBasedStateMachine):
     @invariant()
     def counters_are_bounded(self) -> None:
         assert 0 <= self.file.attempts <= POLICY.attempts
-        assert self.file.attempts <= self.file.tries
+        assert self.file.attempts <= self.file.claims
         assert self.file.interruptions >= 0
 
     @invariant()
@@ -122,7 +122,7 @@ class AnyBatch(RuleBasedStateMachine):
         self.begin(tuple("abcde"))
 
     def begin(self, members: tuple[str, ...]) -> None:
-        self.batch = a_batch(status=Status.WAITING, attempts=0, tries=0, members=members)
+        self.batch = a_batch(status=Status.WAITING, attempts=0, claims=0, members=members)
         self.failures = 0  # since it was made, not counting outages and stops
 
     def apply(self, move: BatchMove) -> None:

@@ -26,7 +26,7 @@ FRESH: dict[str, Any] = {
     "trouble": "",
     "attempts": 0,
     "interruptions": 0,
-    "tries": 0,
+    "claims": 0,
     "awaits": Awaits.NOTHING,
     "proven_at": None,
 }
@@ -45,7 +45,7 @@ SUSPECTED_AFTER = 3600.0  # seconds
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RetryPolicy:
-    """Pauses between tries, in seconds, and how many tries there are.
+    """Pauses between attempts, in seconds, and how many attempts there are.
 
     `jitter` gives a factor for each pause, so that what failed together does not return together.
     """
@@ -159,13 +159,13 @@ def parked(file: FileRecord, reason: str, now: float, **changes: object) -> Move
 def closed(file: FileRecord, reason: str, now: float, **changes: object) -> Move:
     """It never goes on: it is done without having gone through every stage, and without a proof.
 
-    The reason stays with it, and `tries` goes on counting should it be taken back.
+    The reason stays with it, and `claims` goes on counting should it be taken back.
     """
     return Move(
         file=file,
         stage=Stage.CLEANUP,
         status=Status.DONE,
-        changes=_entered(now) | {"reason": reason, "done_at": now, "tries": file.tries} | changes,
+        changes=_entered(now) | {"reason": reason, "done_at": now, "claims": file.claims} | changes,
         at=now,
         detail=reason,
     )
@@ -174,11 +174,11 @@ def closed(file: FileRecord, reason: str, now: float, **changes: object) -> Move
 def requeued(file: FileRecord, stage: Stage, now: float) -> Move:
     """A person puts it back: it starts `stage` as if it came there for the first time.
 
-    Before `ship` the batch is given up, so that a new one is formed; `tries` goes on counting,
+    Before `ship` the batch is given up, so that a new one is formed; `claims` goes on counting,
     so that temporary names are never used twice.
     """
     # Its trouble is over when it comes to the next stage, not because someone hopes so.
-    changes = _entered(now) | {"tries": file.tries, "done_at": None, "trouble": file.trouble}
+    changes = _entered(now) | {"claims": file.claims, "done_at": None, "trouble": file.trouble}
     if stage not in {Stage.SHIP, Stage.CLEANUP}:
         changes |= {"batch_id": None}
     if stage in {Stage.SETTLE, Stage.MANIFEST}:
@@ -262,7 +262,7 @@ def batch_interrupted(batch: Batch, now: float, policy: RetryPolicy) -> BatchMov
 
 
 def _ends_the_process(interruptions: int, seconds: float, policy: RetryPolicy) -> bool:
-    """Tell whether so many interruptions in so long a time are held against what was at work."""
+    """Return whether so many interruptions in so long a time are held against what was at work."""
     many = interruptions >= policy.attempts * INTERRUPTIONS_PER_ATTEMPT
     return many and seconds >= SUSPECTED_AFTER
 

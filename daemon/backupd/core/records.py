@@ -98,9 +98,9 @@ class FileRecord:
     stage: Stage
     status: Status
     reason: str  # why it waits or is parked, in plain words; "" while all is well
-    attempts: int  # failed or interrupted tries that count, in this stage
+    attempts: int  # claims that count against retry.attempts, in this stage
     interruptions: int  # times the process ended while this file was running, in this stage
-    tries: int  # claims in this stage, never given back: names temporary files
+    claims: int  # all claims in this stage: names temporary files
     next_attempt_at: float
     # "" while time alone decides; else what must happen first, or what it waits for by hand:
     awaits: Awaits
@@ -210,7 +210,7 @@ class Batch:
     reason: str
     attempts: int
     interruptions: int
-    tries: int
+    claims: int
     next_attempt_at: float
     created_at: float
     done_at: float | None
@@ -332,7 +332,7 @@ class Task:
     @property
     def is_first(self) -> bool:
         """Whether the stage was not run on it before: it may have ended anywhere."""
-        return self.file.tries == 1 and not self.is_repeat
+        return self.file.claims == 1 and not self.is_repeat
 
     @property
     def holder(self) -> FileRecord:

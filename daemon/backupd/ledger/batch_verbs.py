@@ -98,7 +98,7 @@ def _make(connection: sa.Connection, members: Sequence[str], now: float) -> str:
         "reason": "",
         "attempts": 0,
         "interruptions": 0,
-        "tries": 0,
+        "claims": 0,
         "next_attempt_at": now,
         "created_at": now,
         "done_at": None,
@@ -134,7 +134,7 @@ def _claim(connection: sa.Connection, item: ClaimBatch) -> Batch | None:
         .values(
             status=Status.RUNNING,
             attempts=batches.c.attempts + 1,
-            tries=batches.c.tries + 1,
+            claims=batches.c.claims + 1,
         )
         .returning(*batches.c)
     )
@@ -142,7 +142,7 @@ def _claim(connection: sa.Connection, item: ClaimBatch) -> Batch | None:
     if row is None:
         return None
     batch = batch_of(row, members_of(connection, row.id))
-    running = {"status": Status.RUNNING, "attempts": batch.attempts, "tries": batch.tries}
+    running = {"status": Status.RUNNING, "attempts": batch.attempts, "claims": batch.claims}
     _change_files(connection, batch.id, running)
     _record(connection, batch.id, item.now, f"started with batch {batch.id}")
     return batch
@@ -156,7 +156,7 @@ def _move(connection: sa.Connection, item: BatchMove) -> bool:
             batches.c.id == batch.id,
             batches.c.stage == batch.stage,
             batches.c.status == batch.status,
-            batches.c.tries == batch.tries,
+            batches.c.claims == batch.claims,
         )
         .values(stage=item.stage, status=item.status, **item.changes)
     )

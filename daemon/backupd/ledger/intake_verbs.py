@@ -58,7 +58,7 @@ class _Newest(NamedTuple):
 
     @property
     def stays(self) -> bool:
-        """Tell whether it is done, or held by hand."""
+        """Return whether it is done, or held by hand."""
         is_held = self.status == Status.PARKED and self.awaits == Awaits.RELEASE
         return is_held or self.status == Status.DONE
 
@@ -276,7 +276,7 @@ def _first_sight(sighting: Sighting) -> FileRecord:
         reason=sighting.reason,
         attempts=0,
         interruptions=0,
-        tries=0,
+        claims=0,
         next_attempt_at=now if sighting.look_at is None else sighting.look_at,
         awaits=Awaits.NOTHING,
         stage_since=now,

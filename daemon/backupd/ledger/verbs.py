@@ -1,7 +1,7 @@
 """The ledger's changes. Each verb takes many items at once and answers for each of them.
 
-Every move is a compare-and-swap on (stage, status, tries, batch): it is applied only where the file
-still stands as the mover saw it.
+Every move is a compare-and-swap on (stage, status, claims, batch): it is applied only where the
+file still stands as the mover saw it.
 """
 
 from __future__ import annotations
@@ -113,7 +113,7 @@ def _swap_statement(columns: tuple[str, ...]) -> Prepared:
             files.c.id == sa.bindparam("if_id"),
             files.c.stage == sa.bindparam("if_stage"),
             files.c.status == sa.bindparam("if_status"),
-            files.c.tries == sa.bindparam("if_tries"),
+            files.c.claims == sa.bindparam("if_claims"),
             files.c.batch_id.is_not_distinct_from(sa.bindparam("if_batch_id")),
         )
         .values(stage=sa.bindparam("to_stage"), status=sa.bindparam("to_status"), **values)
@@ -127,7 +127,7 @@ def _swap_values(item: Move) -> dict[str, Any]:
         "if_id": item.file.id,
         "if_stage": item.file.stage,
         "if_status": item.file.status,
-        "if_tries": item.file.tries,
+        "if_claims": item.file.claims,
         "if_batch_id": item.file.batch_id,
         "to_stage": item.stage,
         "to_status": item.status,
@@ -159,7 +159,7 @@ def _wake_duplicates(connection: sa.Connection, moves: Iterable[Move]) -> None:
 
 
 def _lost_its_content(item: Move) -> bool:
-    """Tell whether a file is parked that only a duplicate could still ship."""
+    """Return whether a file is parked that only a duplicate could still ship."""
     is_parked = item.status is Status.PARKED and item.stage is Stage.SHIP
     return is_parked and item.changes.get("local") is False
 
@@ -240,7 +240,7 @@ _CLAIM = (
     .values(
         status=Status.RUNNING,
         attempts=files.c.attempts + 1,
-        tries=files.c.tries + 1,
+        claims=files.c.claims + 1,
         awaits=Awaits.NOTHING,
     )
     .returning(*files.c)
@@ -254,5 +254,5 @@ def started(file: FileRecord, now: float) -> Event:
         at=now,
         stage=file.stage,
         status=Status.RUNNING,
-        detail="started" if file.tries == 1 else f"started again (try {file.tries})",
+        detail="started" if file.claims == 1 else f"started again (try {file.claims})",
     )

@@ -182,7 +182,7 @@ class Ship:
         return stream.totals
 
     async def _is_the_source(self, task: Task, opened: OpenFile, name: str) -> bool:
-        """Tell whether the archive's file is the local one by another name, so no copy of it.
+        """Return whether the archive's file is the local one by another name, so no copy of it.
 
         While a temporary file of ours stands beside the archive's, none may stand beside ours.
         """
@@ -212,7 +212,7 @@ class Ship:
             )
 
     async def _same_text(self, file: FileRecord, name: str) -> bool:
-        """Tell whether it is the same file, compressed by other hands: compare what is inside."""
+        """Return whether it is the same file, compressed by other hands: compare what is inside."""
         if not self._compresses(file):
             return False
         inside = _Inside()
@@ -272,12 +272,12 @@ class _Inside:
 
 
 def _part(file: FileRecord) -> str:
-    return f"{file.id}.{file.tries}"
+    return f"{file.id}.{file.claims}"
 
 
 def _earlier_parts(task: Task) -> list[str]:
     file = task.file
-    return [f"{file.id}.{earlier}" for earlier in range(1, file.tries + task.is_repeat)]
+    return [f"{file.id}.{earlier}" for earlier in range(1, file.claims + task.is_repeat)]
 
 
 def _refuse_other_content(file: FileRecord, totals: Totals) -> None:

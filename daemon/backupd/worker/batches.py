@@ -33,7 +33,7 @@ log = structlog.get_logger()
 DEPENDENCY = "warehouse"
 LATE = 600.0  # seconds; what was cancelled and goes on all the same has ended by then
 _AHEAD = 2  # batches that wait for their load or are at it
-_TRIES = 2  # of a batch that went through: its load and its merge
+_CLAIMS = 2  # of a batch that went through: its load and its merge
 
 
 class BatchFormer:
@@ -167,7 +167,7 @@ class BatchLane:
         all: what it had begun may yet.
         """
         now = self._context.now()
-        later = now + LATE if batch.tries > _TRIES else None
+        later = now + LATE if batch.claims > _CLAIMS else None
         keys = [RowKey(row.file_id, row.file_date) for row in rows]
         counts = [
             RowCount(key=key, doubled=key in doubled, due_at=now if key in doubled else later)
