@@ -345,8 +345,8 @@ class Supervisor:
         if self._status_file:
             parts.append(self._status_file.run(self._stop))
         if self._systemd.listens:
-            tell = self._systemd.status
-            parts.append(status_line.keep(self._status_line, tell, self._stop))
+            show = self._systemd.status
+            parts.append(status_line.keep(self._status_line, show, self._stop))
         if self._archive_trials is not None:
             parts.append(self._archive_trials.run())
         if refresher is not None:
@@ -477,7 +477,7 @@ class Supervisor:
         )
 
     async def _nothing_can_join(self) -> bool:
-        """Tell whether no file on its way could still come into the next batch."""
+        """Return whether no file on its way could still come into the next batch."""
         if not self._intake.ready.is_set():
             return False
         feeds = self._context.open_feeds()

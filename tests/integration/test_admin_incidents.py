@@ -63,7 +63,7 @@ def test_people_are_told_what_it_means_and_what_to_type(config: Path) -> None:
     assert "archive is down, since 2026-11-23T12:" in shown
     assert "backupd check --probe" in shown
     assert "backupd-admin list --status parked --feed traffic/a" in shown
-    assert "may or may not have been told" in shown
+    assert "may or may not have been notified" in shown
     assert "warehouse is down: over" in shown
 
 

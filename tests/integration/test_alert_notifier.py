@@ -208,7 +208,7 @@ async def test_a_ticket_whose_outcome_is_unknown_is_never_sent_again(desk: Desk)
         await desk.passes(MAIL_EVERY * 2)
     assert len(desk.box.to(TICKETS)) == 1
     last = desk.box.to(OPERATOR)[-1].get_content()
-    assert "ticket mailbox may or may not have been told" in last
+    assert "ticket mailbox may or may not have been notified" in last
     assert "no second mail goes there" in last
 
 
@@ -231,7 +231,7 @@ async def test_a_crash_in_the_middle_of_a_ticket_sends_no_second_one(desk: Desk)
         await desk.passes(MAIL_EVERY)
     assert desk.box.to(TICKETS) == []
     (told,) = desk.box.to(OPERATOR)
-    assert "may or may not have been told" in told.get_content()
+    assert "may or may not have been notified" in told.get_content()
 
 
 async def test_operators_hear_of_a_ticket_in_doubt_that_went_after_their_mail(desk: Desk) -> None:

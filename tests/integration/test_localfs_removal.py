@@ -210,7 +210,7 @@ def test_the_kernel_tells_of_writers_and_forgets_them(data: Path) -> None:
     with data.open("a"):
         assert writers_of(fd) is Writers.SOME
     assert writers_of(fd) is Writers.NONE
-    assert writers_of(fd, ask=False) is Writers.NOT_TOLD
+    assert writers_of(fd, ask=False) is Writers.UNKNOWN
     with leased(fd) as lease:
         assert not lease.is_wanted()
     os.close(fd)
@@ -218,10 +218,10 @@ def test_the_kernel_tells_of_writers_and_forgets_them(data: Path) -> None:
 
 def test_where_the_file_system_has_no_leases_it_is_not_told() -> None:
     fd = os.open("/proc/self/status", os.O_RDONLY)
-    assert writers_of(fd) in {Writers.NOT_TOLD, Writers.NONE}
+    assert writers_of(fd) in {Writers.UNKNOWN, Writers.NONE}
     os.close(fd)
     reading, writing = os.pipe()
-    assert writers_of(reading) is Writers.NOT_TOLD
+    assert writers_of(reading) is Writers.UNKNOWN
     os.close(reading)
     os.close(writing)
 

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from backupd.cli.untold import open_file_warnings
+from backupd.cli.open_file_warnings import open_file_warnings
 from backupd.localfs import leases, writers
 from backupd.localfs.capabilities import Capability, has
 from backupd.localfs.leases import Writers
-from backupd.localfs.writers import why_untold
+from backupd.localfs.writers import why_writers_unknown
 from support.configs import loaded
 from support.mounts import mounting
 
@@ -31,16 +31,16 @@ def without_cap_lease(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def test_nothing_speaks_against_a_local_disk(tmp_path: Path) -> None:
-    assert why_untold(str(tmp_path)) is None
+    assert why_writers_unknown(str(tmp_path)) is None
     (tmp_path / "file").touch()
-    assert why_untold(str(tmp_path)) is None
+    assert why_writers_unknown(str(tmp_path)) is None
 
 
 def test_nor_against_a_tmpfs(tmp_path: Path) -> None:
     with mounting() as mount:
         mount("-t", "tmpfs", "backupd-test", tmp_path)
         (tmp_path / "file").touch()
-        assert why_untold(str(tmp_path)) is None
+        assert why_writers_unknown(str(tmp_path)) is None
 
 
 @pytest.mark.parametrize("capability", Capability)
@@ -58,25 +58,25 @@ def test_files_of_another_user_need_the_capability(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, owned: str
 ) -> None:
     with without_cap_lease(monkeypatch):
-        assert why_untold(str(tmp_path)) is None
+        assert why_writers_unknown(str(tmp_path)) is None
         if owned == "file":
             (tmp_path / "ours").touch()
             (tmp_path / "theirs").touch()
             os.chown(tmp_path / "theirs", NOBODY, -1)
         else:
             os.chown(tmp_path, NOBODY, -1)
-        reason = why_untold(str(tmp_path))
+        reason = why_writers_unknown(str(tmp_path))
     assert reason is not None
     assert f"user {os.geteuid()}" in reason
     assert "CAP_LEASE" in reason
-    assert why_untold(str(tmp_path)) is None
+    assert why_writers_unknown(str(tmp_path)) is None
 
 
 def test_a_network_file_system_does_not_tell_of_other_hosts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(writers, "filesystem_type", lambda _: "nfs4")
-    reason = why_untold(str(tmp_path))
+    reason = why_writers_unknown(str(tmp_path))
     assert reason == "on a network file system (nfs4) writers on other hosts do not show"
 
 
@@ -84,8 +84,8 @@ def test_a_file_system_without_leases_is_found_by_trying(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "file").touch()
-    monkeypatch.setattr(leases, "_asked_for", lambda _: Writers.NOT_TOLD)
-    assert "gives no leases" in str(why_untold(str(tmp_path)))
+    monkeypatch.setattr(leases, "_asked_for", lambda _: Writers.UNKNOWN)
+    assert "gives no leases" in str(why_writers_unknown(str(tmp_path)))
 
 
 def test_check_names_the_feeds_of_each_reason_once(

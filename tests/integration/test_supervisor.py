@@ -135,12 +135,12 @@ async def test_what_was_kept_for_a_while_is_removed_only_with_fresh_proof(
 
 
 async def waits(ledger: Ledger, count: int) -> bool:
-    """Tell whether so many files are kept for a while."""
+    """Return whether so many files are kept for a while."""
     return [file.awaits for file in await files_of(ledger)] == ["keep"] * count
 
 
 async def ends(ledger: Ledger) -> bool:
-    """Tell whether every file is done or parked."""
+    """Return whether every file is done or parked."""
     return {file.status for file in await files_of(ledger)} <= {Status.DONE, Status.PARKED}
 
 

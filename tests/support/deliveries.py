@@ -212,11 +212,11 @@ class Deliveries:
     # -- what is where ---------------------------------------------------------------------------
 
     def is_local(self, content: Content) -> bool:
-        """Tell whether this content is still where it was delivered."""
+        """Return whether this content is still where it was delivered."""
         return self._latest[content.path] is content and (self._feeds / content.path).exists()
 
     def _is_cleared(self, content: Content) -> bool:
-        """Tell whether nothing is left of its name.
+        """Return whether nothing is left of its name.
 
         A companion goes after its file: what came in between would be complete with that one, and
         the companion that is sent with it would be late.

@@ -193,13 +193,13 @@ class Site:
     # -- what is seen of it ----------------------------------------------------------------------
 
     def told(self, event: str) -> bool:
-        """Tell whether the daemon that was started last has told this event."""
+        """Return whether the daemon that was started last has told this event."""
         with self.journal.open("rb") as journal:
             journal.seek(self._began_at)
             return f'"event": "{event}"'.encode() in journal.read()
 
     def has_done(self) -> bool:
-        """Tell whether nothing is left in the feeds but what is to stay there."""
+        """Return whether nothing is left in the feeds but what is to stay there."""
         stay = self.book.untouched | set(self.book.refused)
         return files_below(self.places.feeds) <= stay
 

@@ -98,7 +98,7 @@ class Hadoop:
             time.sleep(0.01)
 
     def _is_frozen(self, name: Server) -> bool:
-        """Tell whether all its threads stand: on a loaded machine one may work on for a bit."""
+        """Return whether all its threads stand: on a loaded machine one may work on for a bit."""
         tasks = Path(f"/proc/{self._processes[name].pid}/task").iterdir()
         states = [(task / "stat").read_text().rpartition(") ")[2][0] for task in tasks]
         return set(states) == {"T"}

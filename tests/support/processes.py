@@ -26,7 +26,7 @@ def free_port() -> int:
 
 
 def says_ssh(host: str, port: int) -> bool:
-    """Tell whether an SSH server answers there."""
+    """Return whether an SSH server answers there."""
     with (
         contextlib.suppress(OSError),
         socket.create_connection((host, port), 1) as connection,

@@ -351,7 +351,7 @@ def _sha256(data: bytes, *, gzipped: bool) -> str:
 
 
 def _is_final(name: str) -> bool:
-    """Tell whether a file of the archive is one that was shipped, and no temporary one."""
+    """Return whether a file of the archive is one that was shipped, and no temporary one."""
     return not any(part.startswith(".") for part in name.split("/"))
 
 

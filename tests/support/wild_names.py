@@ -41,7 +41,7 @@ def wild_name(rng: random.Random) -> bytes:
 
 
 def is_passed_over(name: bytes) -> bool:
-    """Tell whether it is hidden, or still being delivered: never taken, never told."""
+    """Return whether it is hidden, or still being delivered: never taken, never told."""
     return name.startswith(b".") or name.endswith(tuple(map(str.encode, _UNFINISHED)))
 
 

@@ -20,7 +20,7 @@ _INHERITED = ("PATH", "HOME", "LANG", "TZ")  # nothing that may name a secret
 _SHOWN = 200  # characters of what it says when it fails
 
 
-async def run_hook(program: Path, told: Mapping[str, Any]) -> str:
+async def run_hook(program: Path, payload: Mapping[str, Any]) -> str:
     """Run it and return how it ended, in words. Raises TransientError when it failed."""
     try:
         process = await asyncio.create_subprocess_exec(
@@ -35,7 +35,7 @@ async def run_hook(program: Path, told: Mapping[str, Any]) -> str:
         raise TransientError(f"cannot run {program}: {error.strerror}") from error
     try:
         async with asyncio.timeout(TIME_LIMIT):
-            _, said = await process.communicate(json.dumps(told).encode() + b"\n")
+            _, said = await process.communicate(json.dumps(payload).encode() + b"\n")
     except TimeoutError:
         raise TransientError(f"{program} did not end within {TIME_LIMIT:.0f} s") from None
     finally:

@@ -20,14 +20,14 @@ _MEANING = {
     " themselves once it answers; no attempt is lost meanwhile.",
     "warehouse": "Files are counted but not registered, and so not shipped either. They go on by"
     " themselves once it works again; no attempt is lost meanwhile.",
-    "impala": "Files go on, but Impala does not see the newest rows. It is told of them once it"
-    " works again.",
+    "impala": "Files go on, but Impala does not see the newest rows. It is refreshed once it works"
+    " again.",
     "host": "backupd has run out of what this host gives it: descriptors, threads or memory. Files"
     " go on one at a time; no attempt is lost meanwhile. It is over when nothing has run into it"
     " for a minute, or for longer where it came back.",
-    "mail": "Files go on, but nobody is told of incidents by mail. What is owed is sent once the"
-    " mail server takes it.",
-    "hook": "Files go on, but the hook program is not told of incidents. It is tried again.",
+    "mail": "Files go on, but nobody is notified of incidents by mail. Pending mails are sent once"
+    " the mail server accepts them.",
+    "hook": "Files go on, but the hook program is not notified of incidents. It is tried again.",
 }
 _FEED_MEANING = (
     "Its files cannot be reached: they wait, and none is taken for gone. They go on by themselves"
@@ -77,7 +77,7 @@ def next_command(incident: Incident) -> str:
     if incident.kind is Kind.PARKED:
         return f"backupd-admin list --status parked --feed {shlex.quote(incident.feed)}"
     if incident.kind is Kind.UNTAKEN:
-        return "ls -l there, mend it as told, then: backupd-admin incidents"
+        return "ls -l there, fix it as described above, then: backupd-admin incidents"
     if incident.kind is Kind.DOUBLED:
         return f"stop backupd, run in beeline, start backupd: {incident.trouble}"
     if incident.cause in {Way.MAIL, Way.HOOK}:
@@ -86,23 +86,23 @@ def next_command(incident: Incident) -> str:
 
 
 _OUTCOMES = {
-    Outcome.TRYING: "being told",
-    Outcome.SENT: "told",
-    Outcome.FAILED: "could not be told",
-    Outcome.UNKNOWN: "may or may not have been told",
-    Outcome.SKIPPED: "not told (dev)",
+    Outcome.TRYING: "being notified",
+    Outcome.SENT: "notified",
+    Outcome.FAILED: "could not be notified",
+    Outcome.UNKNOWN: "may or may not have been notified",
+    Outcome.SKIPPED: "not notified (dev)",
 }
 _WHO = {Way.MAIL: "operators", Way.TICKET: "ticket mailbox", Way.HOOK: "hook"}
 _WHAT = {Occasion.OPENED: "", Occasion.REMINDER: " again", Occasion.CLOSED: " of its end"}
 
 
-def who_was_told(notices: Sequence[Notice]) -> list[tuple[Notice, str]]:
-    """Say of the last notice to each who was told: pairs of the notice and the words."""
+def who_was_notified(notices: Sequence[Notice]) -> list[tuple[Notice, str]]:
+    """Return the last notice along each way, each with its outcome in words."""
     last = {notice.way: notice for notice in notices}  # they come oldest first
-    return [(notice, _told(notice)) for notice in last.values()]
+    return [(notice, _in_words(notice)) for notice in last.values()]
 
 
-def _told(notice: Notice) -> str:
+def _in_words(notice: Notice) -> str:
     detail = f": {notice.detail}" if notice.detail else ""
     words = f"{_WHO[notice.way]} {_OUTCOMES[notice.outcome]}{_WHAT[notice.occasion]}{detail}"
     if notice.way is Way.TICKET and notice.outcome is Outcome.UNKNOWN:

@@ -13,7 +13,7 @@ from email.policy import SMTP
 from email.utils import format_datetime
 from typing import TYPE_CHECKING, Any
 
-from backupd.alerts.meaning import meaning, next_command, who_was_told
+from backupd.alerts.meaning import meaning, next_command, who_was_notified
 from backupd.core.incidents import Case, Occasion, Way
 from backupd.core.names import escaped
 from backupd.core.times import iso, moment, span
@@ -150,7 +150,7 @@ def _paragraph(due: Due, now: float) -> Iterator[str]:
     yield f"  holds up:   {_held(due.case, now)}"
     yield f"  it means:   {meaning(incident)}"
     yield f"  type next:  {next_command(incident)}"
-    for notice, words in who_was_told(due.case.notices):
+    for notice, words in who_was_notified(due.case.notices):
         yield f"  {one_line(words)} ({moment(notice.at)})"
 
 

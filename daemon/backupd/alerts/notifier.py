@@ -116,22 +116,22 @@ class Notifier:
     # -- hook ----------------------------------------------------------------------------------
 
     async def _run_hook(self, due: Due) -> None:
-        told = hook_json(due, self._host)
+        payload = hook_json(due, self._host)
         notice = _begun(due, time.time(), "")
         await self._ledger.note_notices([notice])
-        outcome, detail = await self._hook_answer(told)
+        outcome, detail = await self._hook_answer(payload)
         await self._ledger.note_notices([_ended(notice, outcome, detail)])
         if outcome is Outcome.FAILED:
             await self._hook_failures.failed(Way.HOOK, detail, time.time())
         else:
             self._hook_failures.succeeded(Way.HOOK)
 
-    async def _hook_answer(self, told: Mapping[str, object]) -> tuple[Outcome, str]:
+    async def _hook_answer(self, payload: Mapping[str, object]) -> tuple[Outcome, str]:
         if self._dev or self._section.hook is None:
-            log.info("hook not run (dev)", told=json.dumps(told))
+            log.info("hook not run (dev)", told=json.dumps(payload))
             return Outcome.SKIPPED, ""
         try:
-            return Outcome.SENT, await run_hook(self._section.hook, told)
+            return Outcome.SENT, await run_hook(self._section.hook, payload)
         except TransientError as error:
             return Outcome.FAILED, explained(error)
 
@@ -156,5 +156,5 @@ def _begun(due: Due, now: float, detail: str) -> Notice:
 
 
 def _ended(notice: Notice, outcome: Outcome, detail: str) -> Notice:
-    told = ", ".join(part for part in (notice.detail, detail) if part)
-    return replace(notice, outcome=outcome, detail=told)
+    answered = ", ".join(part for part in (notice.detail, detail) if part)
+    return replace(notice, outcome=outcome, detail=answered)

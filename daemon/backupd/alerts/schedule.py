@@ -1,4 +1,4 @@
-"""Who is to be told of what, and when. Pure."""
+"""Who is notified of what, and when. Pure."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 
 MAIL_EVERY = 60.0  # seconds from one mail to the next: what comes up meanwhile goes into one
 _AT_ONCE = {Kind.PARKED, Kind.DOUBLED}  # nothing mends these by itself
-_TOLD = {Outcome.SENT, Outcome.SKIPPED}
+_SENT = {Outcome.SENT, Outcome.SKIPPED}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Due:
-    """People are to be told of an incident. `number` counts reminders from 1."""
+    """People are to be notified of an incident. `number` counts reminders from 1."""
 
     case: Case
     way: Way
@@ -31,7 +31,7 @@ class Due:
 def all_due(
     cases: Sequence[Case], ways: Collection[Way], section: AlertsSection, now: float
 ) -> list[Due]:
-    """Return what is to be told now, oldest incident first."""
+    """Return the notices due now, oldest incident first."""
     found = (_due(case, way, section, now) for case in cases for way in ways)
     return [due for due in found if due is not None]
 
@@ -62,35 +62,35 @@ def _same_news(mail: Due, ticket: Due) -> bool:
 def _due(case: Case, way: Way, section: AlertsSection, now: float) -> Due | None:
     if _is_about(case, way):
         return None
-    told = list(_told(case, way))
-    opened = any(notice.occasion is Occasion.OPENED for notice in told)
+    sent = list(_sent(case, way))
+    opened = any(notice.occasion is Occasion.OPENED for notice in sent)
     if case.incident.closed_at is not None:
-        over = any(notice.occasion is Occasion.CLOSED for notice in told)
+        over = any(notice.occasion is Occasion.CLOSED for notice in sent)
         wants_to_know = opened and not over and way is not Way.TICKET
         return Due(case=case, way=way, occasion=Occasion.CLOSED) if wants_to_know else None
     if not opened:
         after = 0 if case.incident.kind in _AT_ONCE else section.after
         is_due = now >= case.incident.opened_at + after
         return Due(case=case, way=way, occasion=Occasion.OPENED) if is_due else None
-    return None if way is Way.TICKET else _reminder(case, way, told, section, now)
+    return None if way is Way.TICKET else _reminder(case, way, sent, section, now)
 
 
 def _reminder(
-    case: Case, way: Way, told: Sequence[Notice], section: AlertsSection, now: float
+    case: Case, way: Way, sent: Sequence[Notice], section: AlertsSection, now: float
 ) -> Due | None:
-    last = max(notice.at for notice in told)
+    last = max(notice.at for notice in sent)
     doubt = way is Way.MAIL and any(_is_doubtful_ticket(n) and n.at > last for n in case.notices)
     if now < last + section.remind_every and not doubt:
         return None
-    number = sum(notice.occasion is Occasion.REMINDER for notice in told) + 1
+    number = sum(notice.occasion is Occasion.REMINDER for notice in sent) + 1
     return Due(case=case, way=way, occasion=Occasion.REMINDER, number=number)
 
 
-def _told(case: Case, way: Way) -> Iterator[Notice]:
+def _sent(case: Case, way: Way) -> Iterator[Notice]:
     """Yield the notices that are not to be repeated: of a ticket also one that may have gone."""
     for notice in case.notices:
         may_have_gone = way is Way.TICKET and notice.outcome is not Outcome.FAILED
-        if notice.way is way and (may_have_gone or notice.outcome in _TOLD):
+        if notice.way is way and (may_have_gone or notice.outcome in _SENT):
             yield notice
 
 
@@ -99,5 +99,5 @@ def _is_doubtful_ticket(notice: Notice) -> bool:
 
 
 def _is_about(case: Case, way: Way) -> bool:
-    """Tell whether the incident is that this very way does not work."""
+    """Return whether the incident is that this very way does not work."""
     return case.incident.cause == (Way.HOOK if way is Way.HOOK else Way.MAIL)

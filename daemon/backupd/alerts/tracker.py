@@ -86,9 +86,9 @@ class IncidentTracker:
             await self._ledger.note_incident(each)
         closed = {each.id for each in found.closed}
         still = [each for each in troubles.open if each.id not in closed]
-        self._tell([*still, *found.opened], now)
+        self._log([*still, *found.opened], now)
 
-    def _tell(self, opened: Sequence[Incident], now: float) -> None:
+    def _log(self, opened: Sequence[Incident], now: float) -> None:
         before, self._known = self._known, {each.id: each for each in opened}
         for id_ in self._known.keys() - before.keys():
             each = self._known[id_]

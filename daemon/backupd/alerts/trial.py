@@ -74,9 +74,9 @@ async def _try_mail(
 async def _try_hook(program: Path, *, dev: bool) -> Tried:
     if dev:
         return Tried(way=Way.HOOK, to=str(program), ok=True, answer="skipped (dev)")
-    told = {"occasion": "test", "host": socket.gethostname(), "since": iso(time.time())}
+    payload = {"occasion": "test", "host": socket.gethostname(), "since": iso(time.time())}
     try:
-        answer = await run_hook(program, told)
+        answer = await run_hook(program, payload)
     except TransientError as error:
         return Tried(way=Way.HOOK, to=str(program), ok=False, answer=explained(error))
     return Tried(way=Way.HOOK, to=str(program), ok=True, answer=answer)

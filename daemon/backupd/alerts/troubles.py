@@ -31,7 +31,7 @@ class Failures:
         self._was_tried = False  # before that, nobody knows whether what failed then works now
 
     def may_try(self, way: Way, now: float) -> bool:
-        """Tell whether a way's pause, if there is one, is over."""
+        """Return whether a way's pause, if there is one, is over."""
         outage = self._failing.get(way)
         at = outage.next_try_at or 0.0 if outage else 0.0
         return now >= at or at > now + _LONGEST_PAUSE  # the clock was set back

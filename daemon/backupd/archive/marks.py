@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING, Protocol
 
 from backupd.core.errors import BackupdError, DependencyDownError, NameTakenError
-from backupd.core.places import MARK_FILE, mark_in, mark_text, mark_told, new_mark
+from backupd.core.places import MARK_FILE, mark_in, mark_state, mark_text, new_mark
 from backupd.core.ports import Archive, Probe
 from backupd.core.request_batcher import RequestBatcher
 
@@ -91,7 +91,7 @@ class Mark:
                 self._compare(text, expected)
         except BackupdError as error:
             return Probe(subject, ok=False, detail=str(error), hint=error.hint)
-        return Probe(subject, ok=True, detail=mark_told(text, expected))
+        return Probe(subject, ok=True, detail=mark_state(text, expected))
 
     async def aclose(self) -> None:
         """Give up a look that is under way."""

@@ -11,8 +11,8 @@ import click
 
 from backupd.cli.descriptors import limit_warnings
 from backupd.cli.errors import FAILED
+from backupd.cli.open_file_warnings import open_file_warnings
 from backupd.cli.options import config_option, load_config
-from backupd.cli.untold import open_file_warnings
 from backupd.config import answering, write_paths
 
 if TYPE_CHECKING:

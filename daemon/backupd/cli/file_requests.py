@@ -29,7 +29,7 @@ def carry_out_on(
     for answers in carry_out(places, request, _ids(groups, paths)):
         for answer in answers:
             tally[answer.done] += 1
-            _tell(answer, paths.pop(answer.id), as_json=as_json)
+            _print(answer, paths.pop(answer.id), as_json=as_json)
     return tally
 
 
@@ -50,7 +50,7 @@ def _ids(
             yield [file.id for file in some]
 
 
-def _tell(answer: Answer, path: str | None, *, as_json: bool) -> None:
+def _print(answer: Answer, path: str | None, *, as_json: bool) -> None:
     if as_json:
         line = {"id": answer.id, "path": path, "done": answer.done, "text": answer.text}
         render.emit_json(line)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from rich.text import Text
 
-from backupd.alerts.meaning import meaning, next_command, who_was_told
+from backupd.alerts.meaning import meaning, next_command, who_was_notified
 from backupd.cli import render
 from backupd.cli.places import Places, json_option, pass_places
 from backupd.cli.times import iso, moment, span
@@ -38,7 +38,7 @@ Examples:
 @json_option
 @pass_places
 def incidents(places: Places, *, closed_too: bool, as_json: bool) -> None:
-    """Show the open causes of failure: since when, files held up, who was told, what to do."""
+    """Show the open causes of failure: since when, files held up, who was notified, what to do."""
     report = incident_reports.all_cases if closed_too else incident_reports.open_cases
     with places.reader() as reader:
         cases = reader.ask(report)
@@ -105,8 +105,10 @@ def _facts(case: Case, now: float) -> Iterator[tuple[str, RenderableType]]:
             yield "tried", f"{tries}, the next {moment(incident.next_try_at)}"
         yield "means", meaning(incident)
         yield "do", next_command(incident)
-    told = [f"{words} ({moment(notice.at)})" for notice, words in who_was_told(case.notices)]
-    yield "told", "\n".join(told) or "nobody yet"
+    notified = [
+        f"{words} ({moment(notice.at)})" for notice, words in who_was_notified(case.notices)
+    ]
+    yield "notified", "\n".join(notified) or "nobody yet"
 
 
 def _held(held: Held, now: float) -> str:

@@ -120,7 +120,7 @@ class Lines:
 
     def __init__(self) -> None:
         self._last = ""
-        self._told = ""
+        self._printed = ""
         self._due = _LINE_EVERY
 
     def show(self, stages: Sequence[StageProgress], seconds: float) -> None:
@@ -128,15 +128,15 @@ class Lines:
         self._last = f"{seconds:5.1f} s  {'  '.join(map(_in_words, stages))}"
         if seconds >= self._due:
             self._due = seconds + _LINE_EVERY
-            self._tell()
+            self._print()
 
     def end(self) -> None:
         """See View."""
-        if self._last != self._told:
-            self._tell()
+        if self._last != self._printed:
+            self._print()
 
-    def _tell(self) -> None:
-        self._told = self._last
+    def _print(self) -> None:
+        self._printed = self._last
         sys.stderr.write(f"{self._last}\n")
         sys.stderr.flush()
 

@@ -66,11 +66,11 @@ def reconcile(places: Places, *, feed: str | None, since: float | None, as_json:
     wanted = Wanted(feed=feed, since=since)
     console = render.console()
     if as_json:
-        tell = _tell_json
+        report = _print_json
     else:
-        tell = partial(_tell_person, console) if console.is_terminal else _tell_line
+        report = partial(_print_styled, console) if console.is_terminal else _print_line
     with places.reader() as reader, _bar(console, hidden=as_json) as bar:
-        compared, differing, repairs = asyncio.run(_compare(config, reader, wanted, tell, bar))
+        compared, differing, repairs = asyncio.run(_compare(config, reader, wanted, report, bar))
     sys.stderr.write(
         f"{render.counted(compared, 'file')} compared, {render.counted(differing, 'difference')}\n"
     )
@@ -86,10 +86,10 @@ async def _compare(
     config: Config,
     reader: LedgerReader,
     wanted: Wanted,
-    tell: Callable[[Difference], None],
+    report: Callable[[Difference], None],
     bar: Progress,
 ) -> tuple[int, int, list[str]]:
-    """Return how many files were compared, how many differences told, and what repairs rows."""
+    """Return how many files were compared, how many differences reported, and what repairs rows."""
     compared = differing = 0
     doubled: set[str] = set()  # dates
     async with AsyncExitStack() as stack:
@@ -104,7 +104,7 @@ async def _compare(
         task = bar.add_task("compared", total=reader.ask(reports.how_many, wanted))
         for page in pages(reader, wanted):
             async for difference in comparison.page(page):
-                tell(difference)
+                report(difference)
                 differing += 1
                 if difference.kind == "row-doubled" and difference.file:
                     doubled.add(difference.file.file_date or "")
@@ -126,18 +126,18 @@ def _bar(console: Console, *, hidden: bool) -> Progress:
     )
 
 
-def _tell_person(console: Console, difference: Difference) -> None:
+def _print_styled(console: Console, difference: Difference) -> None:
     name = difference.file.file_name if difference.file else "-"
     head = f"{difference.kind:14}  {difference.id}  {escaped(name)}"
     render.item(console, head, difference.detail)
 
 
-def _tell_line(difference: Difference) -> None:
+def _print_line(difference: Difference) -> None:
     path = difference.file.path if difference.file else "-"
     click.echo("\t".join((difference.kind, difference.id, escaped(path), difference.detail)))
 
 
-def _tell_json(difference: Difference) -> None:
+def _print_json(difference: Difference) -> None:
     file = difference.file
     render.emit_json(
         {

@@ -55,7 +55,7 @@ def _directory(claim: Claim, url: ArchiveUrl | None, mounts: Mounts) -> str:
 
 
 def _meet(one: Claim, here: str, there: str) -> bool:
-    """Tell whether files of `one`, which go to `here`, may go `there`."""
+    """Return whether files of `one`, which go to `here`, may go `there`."""
     return here == there or (one.recursive and there.startswith(f"{here}/"))
 
 

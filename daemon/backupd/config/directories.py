@@ -101,7 +101,7 @@ def answering(config: Config) -> list[Feed]:
 
 
 def warehouse_answers(config: Config) -> bool:
-    """Tell whether the warehouse, where it is a directory, answered when the config was read."""
+    """Return whether the warehouse, where it is a directory, answered when the config was read."""
     return str(config.warehouse.embedded_root) not in config.silent
 
 

@@ -37,7 +37,7 @@ class Claim:
     archive: str | None  # the directory below the archive's root; None: it could not be read
 
     def meets(self, other: Claim) -> bool:
-        """Tell whether any directory is looked through by both."""
+        """Return whether any directory is looked through by both."""
         if self.recursive and other.recursive:
             return self.directory.shares(other.directory)
         if self.recursive:
@@ -133,7 +133,7 @@ def _suffixes(*owners: Claim) -> set[str]:
 
 
 def plainly_apart(one: str, other: str) -> bool:
-    """Tell whether the literal begin or end of two patterns differ.
+    """Return whether the literal begin or end of two patterns differ.
 
     Nearly all pairs do: without this, hundreds of feeds in one directory would take minutes.
     """

@@ -60,7 +60,7 @@ class OwnPlace:
         return None
 
     def is_shown_by(self, directory: str, trouble: str) -> bool:
-        """Tell whether the paths alone show that trouble with a feed's directory."""
+        """Return whether the paths alone show that trouble with a feed's directory."""
         if trouble in {"is", "holds", "contains"}:
             return Path(self.path).is_relative_to(directory)
         own = Path(self.path).parent if self.is_file else self.path
@@ -83,7 +83,7 @@ def own_places(
 
 
 def _is_apart(place: OwnPlace, of_config: Sequence[OwnPlace], data: Sequence[OwnPlace]) -> bool:
-    """Tell whether a file's directory is there for backupd alone."""
+    """Return whether a file's directory is there for backupd alone."""
     if place.key in _AMONG_OTHERS:
         return False
     holds_both = all(

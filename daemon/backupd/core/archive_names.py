@@ -15,7 +15,7 @@ GZIP = ".gz"
 
 
 def is_gzip_name(name: str) -> bool:
-    """Tell whether a file is sent as it is because it is gzip already: `.gz`, `.GZ`, `.Gz`."""
+    """Return whether a file is sent as it is because it is gzip already: `.gz`, `.GZ`, `.Gz`."""
     return name.lower().endswith(GZIP)
 
 
@@ -38,7 +38,7 @@ def directory_of(file: FileRecord, feed: Feed) -> str:
 
 
 def is_below(directory: str, above: str) -> bool:
-    """Tell whether a directory of the archive is this one, or below it."""
+    """Return whether a directory of the archive is this one, or below it."""
     return not above or directory == above or directory.startswith(f"{above}/")
 
 
@@ -53,5 +53,5 @@ def versioned(name: str, sha256: str) -> str:
 
 
 def too_long(name: str) -> bool:
-    """Tell whether no file system would take the last part of this archive name."""
+    """Return whether no file system would take the last part of this archive name."""
     return len(name.rpartition("/")[2].encode()) > MAX_NAME_BYTES

@@ -46,7 +46,7 @@ class Claim:
     size: int | None
 
     def agrees(self, other: Claim) -> bool:
-        """Tell whether both can be true of one file."""
+        """Return whether both can be true of one file."""
         sizes = {self.size, other.size} - {None}
         return self.digest == other.digest and len(sizes) < 2  # noqa: PLR2004 - two differ
 

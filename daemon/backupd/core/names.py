@@ -17,7 +17,7 @@ _ASIDE_ROOM = MAX_NAME_BYTES - len("..") - 20 - len(_KEPT)
 
 
 def passed_over(name: str) -> bool:
-    """Tell whether a file of this name is hidden, unfinished or kept aside: never taken."""
+    """Return whether a file of this name is hidden, unfinished or kept aside: never taken."""
     return name.startswith(".") or name.endswith((*UNFINISHED, _KEPT))
 
 
@@ -38,7 +38,7 @@ def parse_aside(aside: str) -> tuple[str, str] | None:
 
 
 def was_shortened(name: str) -> bool:
-    """Tell whether a name that `parse_aside` returned may be only the beginning of the name."""
+    """Return whether a name that `parse_aside` returned may be only the beginning of the name."""
     return len(os.fsencode(name)) >= _ASIDE_ROOM
 
 
@@ -48,7 +48,7 @@ def kept_name(aside: str) -> str:
 
 
 def is_kept(name: str) -> bool:
-    """Tell whether a file of this name was kept aside by us, for a person to look at."""
+    """Return whether a file of this name was kept aside by us, for a person to look at."""
     return name.endswith(_KEPT)
 
 
@@ -78,7 +78,7 @@ def escaped(name: str) -> str:
 
 
 def _is_raw_byte(char: str) -> bool:
-    """Tell whether `os.fsdecode` made this character from a byte that is not UTF-8."""
+    """Return whether `os.fsdecode` made this character from a byte that is not UTF-8."""
     return "\udc80" <= char <= "\udcff"
 
 

@@ -41,7 +41,7 @@ def mark_in(text: bytes) -> str | None:
     return found if _MARK.fullmatch(found) else None
 
 
-def mark_told(found: bytes | str | None, expected: str | None) -> str:
+def mark_state(found: bytes | str | None, expected: str | None) -> str:
     """Say how a place is marked that agrees with the expected mark, or of which none is expected.
 
     `found` is its mark, or the text of its file; None: there is none.

@@ -303,7 +303,7 @@ class Archive(Protocol):
         ...
 
     async def is_same_file(self, name: str, identity: Identity) -> bool:
-        """Tell whether a name is another name of this local file, as far as can be known."""
+        """Return whether a name is another name of this local file, as far as can be known."""
         ...
 
     def upload(

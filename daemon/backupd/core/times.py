@@ -36,7 +36,7 @@ def duration(text: str) -> float:
 
 
 def has_date(at: float) -> bool:
-    """Tell whether a time lies in the years 1 to 9999: others cannot be written down."""
+    """Return whether a time lies in the years 1 to 9999: others cannot be written down."""
     return _FIRST <= at < _PAST_LAST
 
 

@@ -117,7 +117,7 @@ class FeedHealth:
         return self._unmounted(feed) or sight
 
     def _is_as_before(self, feed: Feed, seen: _Sight | str | OSError) -> bool:
-        """Tell whether the feed's directory is as it was when all was well, as far as is known."""
+        """Return whether the feed's directory is as it was when all was well, as far as known."""
         return isinstance(seen, OSError) or seen is self._good.get(feed.name)
 
     def _why_away(self, feed: Feed, seen: _Sight | str | OSError, paths: Paths) -> str | None:

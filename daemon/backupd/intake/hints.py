@@ -45,10 +45,10 @@ class PendingHints:
             self._put(self._hints.trees, directory)
 
     def request_rescan(self) -> None:
-        """Events were lost: only looking everywhere finds what they told."""
+        """Events were lost: only looking everywhere finds what they were about."""
         with self._lock:
             self._hints.rescan = True
-            self._tell()
+            self._wake_once()
 
     def take(self) -> Hints:
         """Return what was gathered, and start anew."""
@@ -57,15 +57,15 @@ class PendingHints:
             self._empty = True
             return taken
 
-    def _put(self, told: set[str], what: str) -> None:
+    def _put(self, names: set[str], what: str) -> None:
         if self._hints.count >= MOST_PENDING:
             self._hints.rescan = True
-        elif what not in told:
-            told.add(what)
+        elif what not in names:
+            names.add(what)
             self._hints.count += 1
-        self._tell()
+        self._wake_once()
 
-    def _tell(self) -> None:
+    def _wake_once(self) -> None:
         if self._empty:
             self._empty = False
             self._wake()

@@ -47,7 +47,7 @@ class KeptFiles:
         self._turn = asyncio.Lock()
 
     def put_off(self, tree: Tree, candidate: Candidate, known: Known | None) -> bool:
-        """Tell whether a file is to be compared, before it may be taken for a new one."""
+        """Return whether a file is to be compared, before it may be taken for a new one."""
         if known is None or not known.stays or not _but_for_ctime(known.identity, candidate):
             return False
         if len(self._waiting) < _MOST:

@@ -104,7 +104,7 @@ def _suffixes(tree: Tree) -> Iterable[str]:
 
 
 def _contradicts(text: str, rule: CompanionRule, done: DoneFile) -> bool:
-    """Tell whether it cannot speak of the content that was registered, as far as that is known."""
+    """Return whether it cannot be about the content that was registered, as far as known."""
     claim = companions.parse(text, rule.algorithm)
     if claim is None:
         return True

@@ -28,11 +28,11 @@ class Matcher:
     companion_suffix: str | None
 
     def takes(self, name: str) -> bool:
-        """Tell whether this name is a backup file of the feed."""
+        """Return whether this name is a backup file of the feed."""
         return self.matches(name) is not None and not self.is_companion(name)
 
     def is_companion(self, name: str) -> bool:
-        """Tell whether this name may be a companion of the feed: never a backup file."""
+        """Return whether this name may be a companion of the feed: never a backup file."""
         return self.companion_suffix is not None and name.endswith(self.companion_suffix)
 
     def sighting(self, path: str, identity: Identity, now: float) -> Sighting:
@@ -103,7 +103,7 @@ def match(matchers: Iterable[Matcher], name: str) -> Matcher | None:
 
 
 def is_companion(matchers: Iterable[Matcher], name: str) -> bool:
-    """Tell whether a name may be a companion of any of these feeds."""
+    """Return whether a name may be a companion of any of these feeds."""
     return any(matcher.is_companion(name) for matcher in matchers)
 
 

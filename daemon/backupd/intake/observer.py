@@ -64,7 +64,7 @@ class Observer:
         self._reader.start()
 
     def is_alive(self) -> bool:
-        """Tell whether the thread that reads events still lives."""
+        """Return whether the thread that reads events still lives."""
         return self._reader.is_alive()
 
     def watch(self, path: str, directory: Directory) -> bool:
@@ -86,7 +86,7 @@ class Observer:
         return True
 
     def watches(self, path: str, dev: int, ino: int) -> bool:
-        """Tell whether this very directory is watched under this path."""
+        """Return whether this very directory is watched under this path."""
         known = self._watched.get(path)
         return known is not None and (known.dev, known.ino) == (dev, ino)
 
@@ -119,7 +119,7 @@ class Observer:
             self._own.cleanup()
 
     def _is_in_place(self, path: str) -> bool:
-        """Tell whether the directory that is watched, and no other, still stands at its path."""
+        """Return whether the directory that is watched, and no other, still stands at its path."""
         try:
             found = Path(path).stat()
         except OSError:

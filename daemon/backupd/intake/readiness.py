@@ -202,7 +202,8 @@ class _Pair:
             observed = min(now, max(self.record.unchanged_since, self.record.stage_since))
         if self.companion.may_pass:
             return observed
-        if _tells(self.identity, rules, now) and _tells(self.companion.identity, rules, now):
+        both = (self.identity, self.companion.identity)
+        if all(_times_are_true(each, rules, now) for each in both):
             changed_at = max(_changed_at(self.identity), _changed_at(self.companion.identity))
             observed = min(observed, changed_at)
         return _believed(observed, rules)
@@ -242,7 +243,7 @@ def _unchanged_since(record: FileRecord, present: Identity, rules: Rules, now: f
 
 def _since_now(present: Identity, rules: Rules, now: float) -> float:
     """Return since when it has been as it is, for one who knows nothing but what is there."""
-    return _believed(_changed_at(present), rules) if _tells(present, rules, now) else now
+    return _believed(_changed_at(present), rules) if _times_are_true(present, rules, now) else now
 
 
 def _believed(since: float, rules: Rules) -> float:
@@ -250,8 +251,8 @@ def _believed(since: float, rules: Rules) -> float:
     return max(since, rules.steady_since)
 
 
-def _tells(identity: Identity, rules: Rules, now: float) -> bool:
-    """Tell whether the times of a file can be believed: a time to come shows a clock set back."""
+def _times_are_true(identity: Identity, rules: Rules, now: float) -> bool:
+    """Return whether the times of a file can be believed: a time to come shows a clock set back."""
     return rules.trust_timestamps and _changed_at(identity) <= now
 
 

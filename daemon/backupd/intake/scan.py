@@ -185,7 +185,7 @@ def feed_of(matchers: Sequence[Matcher], aside: str) -> str:
 
 
 def _may_be_read(top: Directory, name: str) -> bool:
-    """Tell whether this user has the right to; what else is wrong with it shows later."""
+    """Return whether this user has the right to; what else is wrong with it shows later."""
     try:
         os.close(top.open(name))
     except OSError as error:

@@ -51,11 +51,11 @@ _SETTLE_PAUSE = 0.05  # seconds: files that are due a moment apart are looked at
 _SLOW = 1.0  # seconds
 _FOLLOWED = 4  # lots of hints at once, which bounds the memory
 _EVERYWHERE = ""  # the calls into all directories hang by themselves
-_TELL_EVERY = 60.0  # seconds between lines on the observer's death
+_LOG_EVERY = 60.0  # seconds between lines on the observer's death
 _LONGEST_PAUSE = 60.0  # seconds: a clock that was set must not leave anything waiting for long
 
 
-async def _untold(_: DependencyDownError) -> None:
+async def _reported_to_nobody(_: DependencyDownError) -> None:
     """Nobody is to be told."""
 
 
@@ -71,7 +71,7 @@ class Intake:
         section: IntakeSection,
         feeds: Iterable[Feed],
         ledger: IntakeLedger,
-        hampered: Callable[[DependencyDownError], Awaitable[object]] = _untold,
+        hampered: Callable[[DependencyDownError], Awaitable[object]] = _reported_to_nobody,
     ) -> None:
         """`hampered` is told when the host gives too little to look at anything."""
         self._hampered = hampered
@@ -253,7 +253,7 @@ class Intake:
         now = time.monotonic()
         if now >= self._next_telling:
             log.error("the observer died, watching and scanning anew")
-            self._next_telling = now + _TELL_EVERY
+            self._next_telling = now + _LOG_EVERY
 
     async def _settles(self) -> None:
         """Look at files as they fall due."""

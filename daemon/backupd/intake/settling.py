@@ -132,7 +132,7 @@ class Settling:
                 decided = [self._unanswered(record, error, now) for record in due]
             applied = await self.ledger.move(decided)
         for move in compress(decided, applied):
-            _tell(move)
+            _log(move)
         self._raise_shortage()
 
     def _directory(self, feed: str) -> str:
@@ -209,7 +209,7 @@ def _judged(record: FileRecord, root: Directory, rules: Rules, now: float) -> Ve
 
 
 def _is_written(root: Directory, record: FileRecord) -> bool:
-    """Tell whether some process writes to it. One that may not be read is for manifest to tell.
+    """Return whether some process writes to it. One that may not be read is for manifest to tell.
 
     Raises OSError when it cannot be opened just now.
     """
@@ -218,7 +218,7 @@ def _is_written(root: Directory, record: FileRecord) -> bool:
     return False
 
 
-def _tell(move: Move) -> None:
+def _log(move: Move) -> None:
     """Tell of a file that settles no more, and for how long it did."""
     if move.stage is Stage.SETTLE and move.status is Status.WAITING:
         return

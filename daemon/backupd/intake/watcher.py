@@ -68,7 +68,7 @@ class Watcher:
         self.renew(trees)  # by itself: one of them may hang
 
     def trust_timestamps(self, directory: str) -> bool:
-        """Tell whether mtime and ctime there say since when a file has been unchanged."""
+        """Return whether mtime and ctime there say since when a file has been unchanged."""
         return self._mode != "poll" and directory not in self.remote
 
     def watch(self, root: Root, path: str, directory: Directory) -> bool:
@@ -89,7 +89,7 @@ class Watcher:
                 return False
 
     def is_alive(self) -> bool:
-        """Tell whether events are being read, as far as any are to be."""
+        """Return whether events are being read, as far as any are to be."""
         return self._observer is None or self._observer.is_alive()
 
     def sign_of_life(self) -> None:
@@ -155,7 +155,7 @@ class Watcher:
 
 
 def is_remote(directory: str) -> bool:
-    """Tell whether other hosts may write there too."""
+    """Return whether other hosts may write there too."""
     try:
         return filesystem_type(Path(directory)) in NETWORK_FILESYSTEMS
     except OSError as error:

@@ -91,7 +91,7 @@ def unusable(path: Path, error: Exception) -> LedgerError:
 
 
 def is_full(error: sa.exc.DBAPIError) -> bool:
-    """Tell whether there was no room for a transaction, none of which was kept then."""
+    """Return whether there was no room for a transaction, none of which was kept then."""
     return getattr(error.orig, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
 
 

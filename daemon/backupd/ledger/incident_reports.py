@@ -62,10 +62,10 @@ def open_incidents(connection: sa.Connection) -> list[Incident]:
     return [_incident_of(row) for row in connection.execute(query.order_by(incidents.c.id))]
 
 
-def untold_ends(connection: sa.Connection) -> list[Incident]:
+def ends_to_notify(connection: sa.Connection) -> list[Incident]:
     """Return closed incidents of whose opening people were told, and not yet of their end."""
     opened, ended = notices.alias(), notices.alias()
-    is_told = sa.exists().where(
+    was_notified = sa.exists().where(
         ended.c.incident_id == opened.c.incident_id,
         ended.c.way == opened.c.way,
         ended.c.occasion == Occasion.CLOSED,
@@ -76,7 +76,7 @@ def untold_ends(connection: sa.Connection) -> list[Incident]:
         opened.c.way != Way.TICKET,
         opened.c.occasion == Occasion.OPENED,
         opened.c.outcome.in_(_SETTLED),
-        ~is_told,
+        ~was_notified,
     )
     query = sa.select(incidents).where(incidents.c.closed_at.is_not(None), wants_to_know)
     return [_incident_of(row) for row in connection.execute(query.order_by(incidents.c.id))]
@@ -162,11 +162,11 @@ _WAITS_FOR_ROOM = sa.select(sa.func.min(files.c.reason)).where(
 
 def _cases(connection: sa.Connection, found: Sequence[Incident]) -> list[Case]:
     """Return incidents with who was told of them and what they hold up."""
-    told = notices_of(connection, [each.id for each in found])
+    sent = notices_of(connection, [each.id for each in found])
     return [
         Case(
             incident=each,
-            notices=told[each.id],
+            notices=sent[each.id],
             held=Held(files=0) if each.closed_at else held_up(connection, each),
         )
         for each in found
@@ -184,9 +184,9 @@ def all_cases(connection: sa.Connection) -> list[Case]:
     return _cases(connection, [_incident_of(row) for row in every])
 
 
-def cases_to_tell(connection: sa.Connection) -> list[Case]:
+def cases_to_notify(connection: sa.Connection) -> list[Case]:
     """Return the incidents that are open, or of whose end someone is still to be told."""
-    return _cases(connection, [*open_incidents(connection), *untold_ends(connection)])
+    return _cases(connection, [*open_incidents(connection), *ends_to_notify(connection)])
 
 
 def _parked_groups(connection: sa.Connection) -> list[ParkedGroup]:

@@ -68,12 +68,12 @@ def close_incidents(connection: sa.Connection, ended: Sequence[tuple[str, float]
     ]
 
 
-def note_notices(connection: sa.Connection, told: Sequence[Notice]) -> list[None]:
+def note_notices(connection: sa.Connection, written: Sequence[Notice]) -> list[None]:
     """Write notices, each over what was written of it before."""
     connection.execute(
-        insert(notices).prefix_with("OR REPLACE"), [asdict(notice) for notice in told]
+        insert(notices).prefix_with("OR REPLACE"), [asdict(notice) for notice in written]
     )
-    return [None] * len(told)
+    return [None] * len(written)
 
 
 def mark_interrupted_notices_unknown(

@@ -189,13 +189,13 @@ class Ledger:
         if not moves:
             return []
         applied = await self._writer.apply(verbs.move, moves)
-        self._tell(moves)
+        self._wake_next(moves)
         return applied
 
     async def manifest_done(self, moves: Sequence[Move]) -> list[bool]:
         """Apply moves out of manifest; duplicates are noticed and take their own way."""
         applied = await self._writer.apply(intake_verbs.manifest_done, moves)
-        self._tell(moves)
+        self._wake_next(moves)
         self.wake(Stage.CLEANUP)
         return applied
 
@@ -218,7 +218,7 @@ class Ledger:
         """Return the receipts of these files, by file id."""
         return await self.ask(reports.receipts_of, file_ids)
 
-    def _tell(self, moves: Sequence[Move]) -> None:
+    def _wake_next(self, moves: Sequence[Move]) -> None:
         self.wake(*{move.stage for move in moves})
         ended = [move for move in moves if move.status is Status.DONE]
         if ended:
@@ -380,7 +380,7 @@ class Ledger:
 
     async def cases(self) -> list[Case]:
         """Return the incidents that are open, or of whose end someone is still to be told."""
-        return await self.ask(incident_reports.cases_to_tell)
+        return await self.ask(incident_reports.cases_to_notify)
 
     async def last_mail(self) -> Notice | None:
         """Return the newest notice by mail that was sent, or may have been."""

@@ -130,7 +130,7 @@ def holder(ledger: Path) -> str | None:
 
 
 def held(ledger: Path) -> bool:
-    """Tell whether a process holds the ledger just now."""
+    """Return whether a process holds the ledger just now."""
     return holder(ledger) is not None
 
 

@@ -356,7 +356,7 @@ def unbatched(connection: sa.Connection, limit: int) -> tuple[int, float | None]
 def any_unfinished(
     connection: sa.Connection, feeds: Collection[str], stages: Collection[Stage] = ORDER
 ) -> bool:
-    """Tell whether time, or work under way, will move on a file of these feeds and stages."""
+    """Return whether time, or work under way, will move on a file of these feeds and stages."""
     query = sa.select(files.c.id).where(
         files.c.status != _DONE,
         files.c.status.in_([Status.WAITING, Status.RUNNING]),

@@ -20,7 +20,7 @@ READ_FIRST = 128 * 1024 * 1024  # bytes: about 45,000 files; a few seconds from 
 
 
 def is_read_first(path: Path) -> bool:
-    """Tell whether the ledger is small enough to be read whole before it is opened."""
+    """Return whether the ledger is small enough to be read whole before it is opened."""
     return path.stat().st_size <= READ_FIRST
 
 

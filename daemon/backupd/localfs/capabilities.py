@@ -16,7 +16,7 @@ class Capability(IntEnum):
 
 
 def has(capability: Capability) -> bool:
-    """Tell whether this process has it in effect."""
+    """Return whether this process has it in effect."""
     with suppress(OSError, ValueError):
         status = Path("/proc/self/status").read_text()
         effective = int(status.partition("\nCapEff:")[2].split()[0], 16)

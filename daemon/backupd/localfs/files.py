@@ -62,7 +62,7 @@ def read_small(root: Directory, name: str, limit: int) -> tuple[Identity, bytes]
 
 
 def is_open_for_writing(root: Directory, name: str) -> bool:
-    """Tell whether some process has the file open for writing, as far as the kernel tells.
+    """Return whether some process has the file open for writing, as far as the kernel tells.
 
     Raises OSError as `open_file`.
     """
@@ -71,5 +71,5 @@ def is_open_for_writing(root: Directory, name: str) -> bool:
 
 
 def has_coarse_times(identity: Identity) -> bool:
-    """Tell whether the file system's time stamps are too coarse to show a change soon after."""
+    """Return whether the file system's time stamps are too coarse to show a change soon after."""
     return identity.ctime_ns % _COARSE == 0

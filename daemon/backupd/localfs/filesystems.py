@@ -31,7 +31,7 @@ def filesystem_type(path: Path) -> str:
 
 
 def is_directory(path: Path) -> bool:
-    """Tell whether a directory (or a symlink to one) can be seen there; never raises."""
+    """Return whether a directory (or a symlink to one) can be seen there; never raises."""
     return os.path.isdir(path)  # noqa: PTH112  Path.is_dir raises below one that may not be entered
 
 

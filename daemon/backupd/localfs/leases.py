@@ -24,7 +24,7 @@ class Writers(Enum):
     NONE = "nobody has it open for writing"
     SOME = "some process has it open for writing"
     NO_RIGHT = "neither the file's owner nor CAP_LEASE: the kernel does not tell"
-    NOT_TOLD = "the file system does not tell"
+    UNKNOWN = "the file system does not tell"
 
 
 class Lease:
@@ -35,7 +35,7 @@ class Lease:
         self._descriptor = descriptor
 
     def is_wanted(self) -> bool:
-        """Tell whether somebody waits for the lease's end, to write to the file."""
+        """Return whether somebody waits for the lease's end, to write to the file."""
         if self.writers is not Writers.NONE:
             return False
         return fcntl.fcntl(self._descriptor, fcntl.F_GETLEASE) != fcntl.F_RDLCK
@@ -47,7 +47,7 @@ def leased(descriptor: int, *, ask: bool = True) -> Iterator[Lease]:
 
     Without `ask` nothing is known of the file's writers.
     """
-    lease = Lease(descriptor, _asked_for(descriptor) if ask else Writers.NOT_TOLD)
+    lease = Lease(descriptor, _asked_for(descriptor) if ask else Writers.UNKNOWN)
     try:
         yield lease
     finally:
@@ -70,5 +70,5 @@ def _asked_for(descriptor: int) -> Writers:
         return Writers.SOME
     except OSError as error:
         is_refused = error.errno in {errno.EACCES, errno.EPERM}
-        return Writers.NO_RIGHT if is_refused else Writers.NOT_TOLD
+        return Writers.NO_RIGHT if is_refused else Writers.UNKNOWN
     return Writers.NONE

@@ -36,7 +36,7 @@ class Spot:
     mounted: tuple[_Place, ...]  # what else is to be seen below it
 
     def is_same(self, other: Spot) -> bool:
-        """Tell whether both are one directory."""
+        """Return whether both are one directory."""
         return (
             self.path == other.path
             or (self.identity is not None and self.identity == other.identity)
@@ -44,7 +44,7 @@ class Spot:
         )
 
     def lies_in(self, other: Spot) -> bool:
-        """Tell whether it is the other one, or to be seen anywhere below it."""
+        """Return whether it is the other one, or to be seen anywhere below it."""
         return (
             self.is_same(other)
             or _is_below(self.path, other.path)
@@ -53,7 +53,7 @@ class Spot:
         )
 
     def shares(self, other: Spot) -> bool:
-        """Tell whether any directory is to be seen in both, or below both."""
+        """Return whether any directory is to be seen in both, or below both."""
         if self.lies_in(other) or other.lies_in(self):
             return True
         shown = (self.place, *self.mounted), (other.place, *other.mounted)
@@ -86,7 +86,7 @@ class Mounts:
         self._identity = cache(_identity)
 
     def answers(self, path: str) -> bool:
-        """Tell whether it can be looked at."""
+        """Return whether it can be looked at."""
         return path not in self._silent
 
     def spot(self, path: str) -> Spot:

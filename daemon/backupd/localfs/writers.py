@@ -23,7 +23,7 @@ _LOOKED_AT = 1000  # entries of a directory
 _OTHERS_MAY_WRITE = 0o022  # of a directory's mode
 
 
-def why_untold(directory: str) -> str | None:
+def why_writers_unknown(directory: str) -> str | None:
     """Return why the kernel does not tell, for people; None: nothing speaks against it.
 
     Raises OSError where the directory cannot be listed.
@@ -39,13 +39,13 @@ def why_untold(directory: str) -> str | None:
                 f"user {os.geteuid()}, who asks here, does not own all that comes there and lacks"
                 " the capability CAP_LEASE (the systemd unit gives it to the service)"
             )
-        if _lease_on_any(opened, files) is Writers.NOT_TOLD:
+        if _lease_on_any(opened, files) is Writers.UNKNOWN:
             return f"the file system ({kind}) gives no leases"
     return None
 
 
 def _all_ours(directory: Directory, files: Iterable[os.DirEntry[str]]) -> bool:
-    """Tell whether all files are this user's, and nobody else may put any there."""
+    """Return whether all files are this user's, and nobody else may put any there."""
     place = directory.stat()
     owners = {place.st_uid}
     for entry in files:

@@ -30,7 +30,7 @@ _NOT_SHOWN = frozenset(
 
 
 def is_stderr(environ: Mapping[str, str]) -> bool:
-    """Tell whether stderr is connected to the journal: systemd.exec(5), $JOURNAL_STREAM."""
+    """Return whether stderr is connected to the journal: systemd.exec(5), $JOURNAL_STREAM."""
     try:
         found = os.fstat(STDERR)
     except OSError:

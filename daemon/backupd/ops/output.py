@@ -50,7 +50,7 @@ class Output:
         self._more = threading.Event()
         self._lines: list[bytes] = []
         self._size = 0
-        self.lost = self._told = 0
+        self.lost = self._reported = 0
         self._ending = threading.Event()
         self._thread = threading.Thread(target=self._run, name="output", daemon=True)
         self._thread.start()
@@ -94,9 +94,9 @@ class Output:
             lost = len(lines)
         with self._lock:
             self.lost += lost
-        if lines and not lost and self._told < self.lost:
-            self._told = self.lost
-            log.warning("log lines were lost", lines_so_far=self._told)
+        if lines and not lost and self._reported < self.lost:
+            self._reported = self.lost
+            log.warning("log lines were lost", lines_so_far=self._reported)
 
 
 class Stderr:

@@ -34,15 +34,15 @@ def line(now: InShort, amiss: Sequence[str]) -> str:
 
 
 async def keep(
-    look: Callable[[], Awaitable[str]], tell: Callable[[str], None], stop: asyncio.Event
+    look: Callable[[], Awaitable[str]], show: Callable[[str], None], stop: asyncio.Event
 ) -> None:
-    """Tell the line that `look` returns whenever it is another, until `stop` is set."""
-    told = ""
+    """Show the line that `look` returns whenever it is another, until `stop` is set."""
+    shown = ""
     while not stop.is_set():
         began = time.monotonic()
-        if (now := await look()) != told:
-            tell(now)
-            told = now
+        if (now := await look()) != shown:
+            show(now)
+            shown = now
         pause = max(_EVERY, (time.monotonic() - began) * _LOOKING_SHARE)
         with suppress(TimeoutError):
             await asyncio.wait_for(stop.wait(), pause)

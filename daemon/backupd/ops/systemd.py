@@ -32,27 +32,27 @@ class Manager:
     def ready(self) -> None:
         """Say that the service is up: at its start, and after each reload."""
         self._is_ready = True
-        self._tell("READY=1")
+        self._notify("READY=1")
 
     def reloading(self) -> None:
         """Say that the config is being read anew: `ready` ends it."""
         self._is_ready = False
-        self._tell(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
+        self._notify(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
 
     def stopping(self) -> None:
         """Say that the service is about to end."""
-        self._tell("STOPPING=1")
+        self._notify("STOPPING=1")
 
     def status(self, text: str) -> None:
         """Say in one line how it is."""
-        self._tell(f"STATUS={text}")
+        self._notify(f"STATUS={text}")
 
     def alive(self) -> None:
         """Say that all parts make progress."""
         more = "" if self._is_ready else f"\nEXTEND_TIMEOUT_USEC={_START_BY * 1_000_000}"
-        self._tell(f"WATCHDOG=1{more}")
+        self._notify(f"WATCHDOG=1{more}")
 
-    def _tell(self, state: str) -> None:
+    def _notify(self, state: str) -> None:
         if self.listens:
             # What cannot be told holds nothing up: the next sign of life may be heard again.
             with suppress(OSError):

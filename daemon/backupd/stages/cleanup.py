@@ -166,12 +166,12 @@ class Cleanup:
         return sha256 == receipt.sha256 and opened.identity_now() == opened.identity
 
     def _tells_too_little(self, opened: OpenFile) -> bool:
-        """Tell whether the content may have changed although size and times are the same.
+        """Return whether the content may have changed although size and times are the same.
 
         So it is where the kernel cannot say that nobody has written to a mapping of the file, which
         moves no time until later, and where time stamps are coarse.
         """
-        is_unsure = self._writers(opened) in {Writers.NO_RIGHT, Writers.NOT_TOLD}
+        is_unsure = self._writers(opened) in {Writers.NO_RIGHT, Writers.UNKNOWN}
         return is_unsure or has_coarse_times(opened.identity)
 
     def _writers(self, opened: OpenFile) -> Writers:

@@ -95,7 +95,7 @@ def open_feed(task: Task) -> Iterator[Directory]:
 
 
 def _is_below(file: FileRecord, root: FeedRoot, directory: str) -> bool:
-    """Tell whether the file was seen in this directory, by whatever path the config named it."""
+    """Return whether the file was seen in this directory, by whatever path the config named it."""
     above = file.path.removesuffix(f"/{file.relative_path}")
     return above == directory.rstrip("/") or os.path.realpath(above) == root.path
 

@@ -124,7 +124,7 @@ class BatchLane:
             await self._context.ledger.move_batch(move)
             raise
         if await self._context.ledger.move_batch(move):
-            self._tell(move, time.monotonic() - began)
+            self._log(move, time.monotonic() - began)
 
     async def _attempt(self, batch: Batch) -> BatchMove:
         try:
@@ -188,7 +188,7 @@ class BatchLane:
                 await self._warehouse.discard(batch.id)
         return move
 
-    def _tell(self, move: BatchMove, seconds: float) -> None:
+    def _log(self, move: BatchMove, seconds: float) -> None:
         moved_on = move.status is Status.DONE or move.stage is not self._stage
         event = f"{self._stage} {'finished' if moved_on else 'did not finish'}"
         log.log(

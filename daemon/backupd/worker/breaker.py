@@ -69,11 +69,11 @@ class Breakers:
         return max(self._opens_at(dependency), self._opens_at(HOST))
 
     def is_paused(self, dependency: str) -> bool:
-        """Tell whether it, or the host, may not be tried just now."""
+        """Return whether it, or the host, may not be tried just now."""
         return self._now() < self.opens_at(dependency)
 
     def is_trying(self, dependency: str) -> bool:
-        """Tell whether it, or the host, was down when last tried: one trial at a time then."""
+        """Return whether it, or the host, was down when last tried: one trial at a time then."""
         return self.is_down(dependency) or self.is_down(HOST)
 
     def _opens_at(self, dependency: str) -> float:
@@ -82,7 +82,7 @@ class Breakers:
         return at if at <= self._now() + _LONGEST_PAUSE else 0.0  # else the clock was set back
 
     def is_down(self, dependency: str) -> bool:
-        """Tell whether it was down when last tried."""
+        """Return whether it was down when last tried."""
         return dependency in self.open
 
     def closed_directories(self) -> list[Outage]:
@@ -181,7 +181,7 @@ class Breakers:
 
 
 def _is_ours(name: str) -> bool:
-    """Tell whether it is tried by workers, who write its incident then."""
+    """Return whether it is tried by workers, who write its incident then."""
     return name in _TRIED_BY_WORKERS or name.startswith(ARCHIVE_PREFIX)
 
 
@@ -190,7 +190,7 @@ def _directory(name: str) -> str:
 
 
 def _covers(wide: str, narrow: str) -> bool:
-    """Tell whether what is down by the first name has within it what is by the second."""
+    """Return whether what is down by the first name has within it what is by the second."""
     if not narrow.startswith(ARCHIVE_PREFIX):
         return False
     within = wide.startswith(ARCHIVE_PREFIX) and is_below(_directory(narrow), _directory(wide))

@@ -70,7 +70,7 @@ class WorkerContext:
         return [name for name in feeds if not self.breakers.above(home_of(self.feeds[name]))]
 
     def is_proven(self, file: FileRecord) -> bool:
-        """Tell whether its row and its copy were seen just now, and nothing came in between."""
+        """Return whether its row and its copy were seen just now, and nothing came in between."""
         if file.proven_at is None or file.row_seen_at is None or file.duplicate_of is not None:
             return False
         oldest, newest = sorted((file.proven_at, file.row_seen_at))

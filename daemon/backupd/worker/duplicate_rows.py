@@ -36,7 +36,7 @@ class DuplicateRowLane:
         self._context = context
         self._warehouse = warehouse
         self._wake = context.ledger.wakes(Stage.MERGE)
-        self._told: list[RowKey] | None = None
+        self._reported: list[RowKey] | None = None
 
     async def run(self) -> None:
         """Work until the stop, and once more then: the last merge may have made some."""
@@ -53,9 +53,9 @@ class DuplicateRowLane:
         while (keys := await due(self._context.now(), _AT_ONCE)) and await self._count(keys):
             pass
         doubled = await self._context.ledger.doubled_rows()
-        if doubled != self._told:
-            await self._tell(doubled)
-            self._told = doubled
+        if doubled != self._reported:
+            await self._report(doubled)
+            self._reported = doubled
 
     async def _count(self, keys: Sequence[RowKey]) -> bool:
         """Count the rows of these files; tell whether that could be done."""
@@ -89,7 +89,7 @@ class DuplicateRowLane:
                 rows[key] += 1
         return rows
 
-    async def _tell(self, doubled: Sequence[RowKey]) -> None:
+    async def _report(self, doubled: Sequence[RowKey]) -> None:
         now = self._context.now()
         if not doubled:
             await self._context.ledger.close_incidents([DOUBLED_CAUSE], now)

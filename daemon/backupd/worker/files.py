@@ -40,7 +40,10 @@ log = structlog.get_logger()
 _CLAIMED = 256
 _CLAIMED_A_PLACE = 6
 _LEAST_PAUSE = 1.0  # seconds, of what is held up: it is not claimed again and again
-_INCIDENT_TELLS = {Awaits.ARCHIVE, Awaits.ROOM}  # what these wait for is told once for all of them
+_HAVE_AN_INCIDENT = {
+    Awaits.ARCHIVE,
+    Awaits.ROOM,
+}  # one for all that wait for it
 
 
 class FileLane:
@@ -145,7 +148,7 @@ class FileLane:
             await self._record(self._untouched(task.file))
             raise
         if await self._record(move):
-            self._tell(move, seconds)
+            self._log(move, seconds)
 
     def _untouched(self, file: FileRecord) -> Move:
         now = self._context.now()
@@ -240,7 +243,7 @@ class FileLane:
         (applied,) = await record([move])
         return applied
 
-    def _tell(self, move: Move, seconds: float) -> None:
+    def _log(self, move: Move, seconds: float) -> None:
         log.log(
             self._level(move),
             _outcome(self._stage, move),
@@ -257,7 +260,7 @@ class FileLane:
         if move.status is Status.PARKED:
             return logging.WARNING
         is_down = self._context.breakers.is_down
-        held_up = move.changes.get("awaits") in _INCIDENT_TELLS or any(
+        held_up = move.changes.get("awaits") in _HAVE_AN_INCIDENT or any(
             map(is_down, (HOST, self._dependency, f"feed:{move.file.feed}"))
         )
         return logging.DEBUG if held_up and move.stage is self._stage else logging.INFO

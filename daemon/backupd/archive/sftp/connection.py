@@ -90,7 +90,7 @@ class Link:
         return answer
 
     async def answers(self) -> bool:
-        """Tell whether it can be used. After a rest it is tried, once for all who come then."""
+        """Return whether it can be used. After a rest it is tried, once for all who come then."""
         if self._greeting is None and self._has_rested():
             self._greeting = asyncio.create_task(self._greet())
         if self._greeting is not None:

@@ -95,7 +95,7 @@ class Trial:
         )
 
     async def _refuses(self, act: Callable[[bytes, bytes], Awaitable[None]]) -> bool:
-        """Tell whether a file of ours is spared when another one is to get its name."""
+        """Return whether a file of ours is spared when another one is to get its name."""
         old, new = await asyncio.gather(self._file(b"old"), self._file(b"new"))
         try:
             await self._link.ask(act(encode(new), encode(old)))
@@ -104,7 +104,7 @@ class Trial:
         return False
 
     async def _links(self) -> bool:
-        """Tell whether hard links are made, and spare what is there."""
+        """Return whether hard links are made, and spare what is there."""
         if not await self._refuses(self._link.sftp.link):
             return False
         old, new = await self._file(b"linked"), self._new_path()

@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from backupd.cli.demo.feeds import FEWEST, Plan, deliver, plan
-from backupd.cli.demo.outcome import read, tell
+from backupd.cli.demo.outcome import print_outcome, read
 from backupd.cli.demo.place import prepare
 from backupd.cli.demo.run import run
 from backupd.cli.errors import FAILED, fail
@@ -62,7 +62,7 @@ def demo(directory: Path | None, files: int) -> None:
     logs.set_up(logging.WARNING)  # what goes well is shown as progress
     through = finished(run(config, planned))
     outcome = read(planned, config_path, config)
-    tell(outcome)
+    print_outcome(outcome)
     sys.exit(0 if through and outcome.is_as_planned else FAILED)
 
 

@@ -65,7 +65,7 @@ def read(plan: Plan, config_path: Path, config: Config) -> Outcome:
     return Outcome(plan=plan, config_path=config_path, config=config, files=files)
 
 
-def tell(outcome: Outcome) -> None:
+def print_outcome(outcome: Outcome) -> None:
     """Print it all on stdout."""
     console = render.console()
     console.print(render.heading("What became of each feed"))
@@ -110,11 +110,13 @@ def _redelivered(outcome: Outcome) -> list[tuple[str, RenderableType]]:
     corrected = outcome.second(outcome.plan.corrected)
     facts: list[tuple[str, RenderableType]] = []
     if again is not None and again.duplicate_of is not None:
-        told = f"{again.file_name}: a duplicate of {again.duplicate_of}, nothing done a second time"
-        facts.append(("same content", told))
+        words = (
+            f"{again.file_name}: a duplicate of {again.duplicate_of}, nothing done a second time"
+        )
+        facts.append(("same content", words))
     if corrected is not None and corrected.archive_name is not None:
-        told = f"in the archive beside the first one as {corrected.archive_name}"
-        facts.append(("other content", told))
+        words = f"in the archive beside the first one as {corrected.archive_name}"
+        facts.append(("other content", words))
     return facts
 
 

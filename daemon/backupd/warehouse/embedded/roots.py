@@ -10,7 +10,7 @@ import os
 from typing import TYPE_CHECKING, Protocol
 
 from backupd.core.errors import BackupdError, DependencyDownError
-from backupd.core.places import MARK_FILE, mark_in, mark_text, mark_told, new_mark
+from backupd.core.places import MARK_FILE, mark_in, mark_state, mark_text, new_mark
 from backupd.core.ports import Probe
 from backupd.localfs.claims import ClaimedError, Claims
 from backupd.localfs.directory import Directory
@@ -179,7 +179,7 @@ def look(path: Path, expected: str | None) -> Probe:
         return Probe("warehouse place", ok=False, detail=str(error))
     if expected is not None and found != expected:
         return Probe("warehouse place", ok=False, detail=str(_another(path)))
-    return Probe("warehouse place", ok=True, detail=mark_told(found, expected))
+    return Probe("warehouse place", ok=True, detail=mark_state(found, expected))
 
 
 def _another(path: Path) -> DependencyDownError:

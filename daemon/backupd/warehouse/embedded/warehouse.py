@@ -32,7 +32,7 @@ from backupd.core.errors import (
     RewindError,
     TransientError,
 )
-from backupd.core.places import mark_told
+from backupd.core.places import mark_state
 from backupd.core.ports import Probe
 from backupd.core.rows import RowKey
 from backupd.core.stages import Stage
@@ -298,7 +298,7 @@ class EmbeddedWarehouse:
 
     def _try_place(self) -> str:
         with self._opened() as root:
-            return mark_told(mark_of(root), self._mark)
+            return mark_state(mark_of(root), self._mark)
 
     def _try_staging(self) -> str:
         now = time.time()

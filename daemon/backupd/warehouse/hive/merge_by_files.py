@@ -152,7 +152,7 @@ class FilesMerge:
         contents: Mapping[str, bytes],
         targets: Mapping[str, str],
     ) -> bool:
-        """Tell whether each date lies in staging with just this content, or is in production.
+        """Return whether each date lies in staging with just this content, or is in production.
 
         Staging is looked at first: what moves between the two looks is then seen in production.
         """

@@ -73,8 +73,8 @@ def probe_insert(merge: InsertMerge) -> list[Probe]:
 def _clock(connection: Connection) -> Iterator[Probe]:
     """Compare it with ours, where Hive answers: that it does not has been told by then."""
     with suppress(BackupdError):
-        ((told,),) = connection.run(now_probe())
-        yield compared("Hive's", float(told), time.time())
+        ((now,),) = connection.run(now_probe())
+        yield compared("Hive's", float(now), time.time())
 
 
 def _tried(subject: str, done: str, attempt: Callable[[], None]) -> Probe:

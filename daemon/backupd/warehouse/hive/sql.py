@@ -180,7 +180,7 @@ def identifier(name: str) -> str:
 
 
 def is_id(text: str) -> bool:
-    """Tell whether this is an id that backupd gave to a file or a batch."""
+    """Return whether this is an id that backupd gave to a file or a batch."""
     return _ID.fullmatch(text) is not None
 
 

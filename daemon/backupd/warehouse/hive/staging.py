@@ -56,7 +56,7 @@ class Files(Protocol):
         ...
 
     def exists(self, path: str) -> bool:
-        """Tell whether there is a file or directory."""
+        """Return whether there is a file or directory."""
         ...
 
     def names(self, path: str) -> list[str]:
@@ -88,7 +88,7 @@ class Staging:
         return f"{self._prefix}{path}"
 
     def shares_files_with(self, location: str) -> bool:
-        """Tell whether Hive can rename from here to there; it would copy, which is not atomic."""
+        """Return whether Hive can rename from here to there; it would copy, which is not atomic."""
         theirs = urlsplit(location).scheme or "hdfs"
         return theirs in _SAME_AS.get(self._scheme, {self._scheme})
 

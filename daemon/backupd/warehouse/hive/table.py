@@ -33,7 +33,7 @@ class Description:
         return urlsplit(self.facts.get("Location", "")).path
 
     def is_true(self, parameter: str) -> bool:
-        """Tell whether a table parameter is set to true."""
+        """Return whether a table parameter is set to true."""
         return self.facts.get(parameter, "").lower() == "true"
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from backupd.config import answering
 from backupd.core.names import UNFINISHED
-from backupd.localfs.writers import why_untold
+from backupd.localfs.writers import why_writers_unknown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -44,7 +44,7 @@ def _reason(feed: Feed) -> str | None:
     if feed.companion is not None and feed.companion.required:
         return None
     try:
-        return why_untold(feed.directory)
+        return why_writers_unknown(feed.directory)
     except OSError:
         return None  # away, or not to be listed: that is told elsewhere
 
