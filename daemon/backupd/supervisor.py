@@ -20,8 +20,8 @@ from backupd.config import ConfigMistakes, Mistake, warehouse_answers
 from backupd.control import ControlServer
 from backupd.core import moves
 from backupd.core.archive_names import home_of
+from backupd.core.dependencies import Dependency
 from backupd.core.errors import DependencyDownError
-from backupd.core.host import HOST
 from backupd.core.incidents import Kind
 from backupd.core.moves import RetryPolicy
 from backupd.core.records import Result
@@ -38,10 +38,7 @@ from backupd.ops.watchdog import Watchdog
 from backupd.stages import CleanupRules, FeedThreads, Manifest, ShipRules
 from backupd.warehouse import open_refresher, open_warehouse
 from backupd.worker import (
-    ARCHIVE,
-    IMPALA,
     LATE,
-    WAREHOUSE,
     ArchivePlace,
     ArchiveTrials,
     BatchFormer,
@@ -162,7 +159,7 @@ class Supervisor:
             if self._status_file:
                 await self._status_file.write()
             all_done = await self._ledger.ask(reports.not_done) == 0
-            is_blind = bool(self._intake.health.away) or self._breakers.is_down(HOST)
+            is_blind = bool(self._intake.health.away) or self._breakers.is_down(Dependency.HOST)
             return all_done and not is_blind and not any(self._intake.untaken().values())
 
     async def _live(self, *, once: bool) -> None:
@@ -172,7 +169,7 @@ class Supervisor:
             warehouse = open_warehouse(
                 self._config.warehouse,
                 LedgerStatements(self._ledger),
-                LedgerPlace(self._ledger, WAREHOUSE),
+                LedgerPlace(self._ledger, Dependency.WAREHOUSE),
             )
             stack.push_async_callback(warehouse.aclose)
             work = await self._work_of_stages(stack, warehouse)
@@ -213,14 +210,14 @@ class Supervisor:
         except DependencyDownError as error:
             await self._breakers.failed(error)
         else:
-            await self._breakers.succeeded(WAREHOUSE)
+            await self._breakers.succeeded(Dependency.WAREHOUSE)
 
     def _demand_answer_of_warehouse(self) -> None:
         """A disk that hung when the config was read is not waited for: it keeps its leftovers."""
         if not warehouse_answers(self._config):
             root = self._config.warehouse.embedded_root
             reason, hint = f"the warehouse at {root} does not answer", "look whether its disk hangs"
-            raise DependencyDownError(WAREHOUSE, reason, hint=hint)
+            raise DependencyDownError(Dependency.WAREHOUSE, reason, hint=hint)
 
     def _listen_to_signals(self, stack: AsyncExitStack) -> None:
         loop = asyncio.get_running_loop()
@@ -311,8 +308,8 @@ class Supervisor:
         )
 
     def _dependencies(self) -> list[str]:
-        impala = [IMPALA] if self._config.warehouse.impala else []
-        return [ARCHIVE, WAREHOUSE, *impala, HOST]
+        impala = [Dependency.IMPALA] if self._config.warehouse.impala else []
+        return [Dependency.ARCHIVE, Dependency.WAREHOUSE, *impala, Dependency.HOST]
 
     # -- work ----------------------------------------------------------------------------------
 
@@ -339,7 +336,7 @@ class Supervisor:
             DuplicateRowLane(context, warehouse).run(),
             HostWatch(self._breakers, self._stop).run(),
             ClockWatch(self._ledger, self._longest_pauses(), self._stop).run(),
-            FileLane(context, Stage.SHIP, work[Stage.SHIP], in_ship, ARCHIVE).run(),
+            FileLane(context, Stage.SHIP, work[Stage.SHIP], in_ship, Dependency.ARCHIVE).run(),
             FileLane(context, Stage.CLEANUP, self._counted(work[Stage.CLEANUP]), in_cleanup).run(),
         ]
         if self._status_file:
@@ -463,11 +460,11 @@ class Supervisor:
     async def _is_idle(self) -> bool:
         # Impala holds nothing up: what it is owed is paid by the next daemon.
         closed = {outage.name for outage in self._breakers.closed_directories()}
-        given_up = {outage.name for outage in self._breakers.exhausted()} - {IMPALA}
+        given_up = {outage.name for outage in self._breakers.exhausted()} - {Dependency.IMPALA}
         if given_up - closed or closed - given_up:
             return not closed - given_up
         # What this host gives may be enough again soon: until it is, not all has been looked at.
-        if not self._intake.ready.is_set() or self._breakers.is_down(HOST):
+        if not self._intake.ready.is_set() or self._breakers.is_down(Dependency.HOST):
             return False
         feeds, flowing = self._context.open_feeds(), self._context.workable_feeds(Stage.SHIP)
         held_up = [feed for feed in feeds if feed not in flowing]

@@ -13,8 +13,9 @@ import pytest
 
 from backupd.carrier import Carrier, CarrierConfig
 from backupd.config.sections import BatchSection
+from backupd.core.dependencies import Dependency
 from backupd.core.errors import DependencyDownError, PermanentError, TransientError
-from backupd.core.host import HOST, host_fault
+from backupd.core.host import host_fault
 from backupd.core.records import Result
 from backupd.core.shares import Shares
 from backupd.core.stages import Stage, Status
@@ -72,7 +73,7 @@ class Short:
         self.trials, self.most = 0, 0
 
     async def __call__(self, _: Task) -> Result:
-        is_trial = self.breakers.is_down(HOST)
+        is_trial = self.breakers.is_down(Dependency.HOST)
         self.trials += is_trial
         self.most = max(self.most, self.trials)
         try:
@@ -124,7 +125,7 @@ async def test_a_file_waits_until_the_host_is_well_again(
         (incident,) = await incidents(bench)
     assert {file.status for file in files} <= {Status.WAITING, Status.DONE}
     assert {file.attempts for file in files} <= {0, 1}  # 1: of the try that went well
-    assert (incident.cause, incident.title) == (HOST, "this host is at its limits")
+    assert (incident.cause, incident.title) == (Dependency.HOST, "this host is at its limits")
     assert work.most == 1
 
 
@@ -145,7 +146,7 @@ async def test_a_batch_waits_until_the_host_is_well_again(bench: Bench, verb: st
     ]
     async with bench.at_work(*parts):
         await bench.until(lambda files: all(file.stage is Stage.SHIP for file in files))
-        assert [each.cause for each in await incidents(bench)] == [HOST]
+        assert [each.cause for each in await incidents(bench)] == [Dependency.HOST]
 
 
 async def test_the_incident_ends_by_itself_when_nothing_runs_into_limits(bench: Bench) -> None:
@@ -157,9 +158,9 @@ async def test_the_incident_ends_by_itself_when_nothing_runs_into_limits(bench: 
 
     async with bench.at_work(watching(bench).run()):
         await bench.context.breakers.failed(fault)
-        assert [each.cause for each in await incidents(bench)] == [HOST]
+        assert [each.cause for each in await incidents(bench)] == [Dependency.HOST]
         await eventually(over, lambda: "it is not over")
-    assert not bench.context.breakers.is_down(HOST)
+    assert not bench.context.breakers.is_down(Dependency.HOST)
 
 
 async def test_the_incident_lasts_while_this_process_has_nothing_left(bench: Bench) -> None:
@@ -168,10 +169,10 @@ async def test_the_incident_lasts_while_this_process_has_nothing_left(bench: Ben
     breakers = bench.context.breakers
 
     async def tried_often() -> bool:
-        return breakers.open[HOST].trials > 5
+        return breakers.open[Dependency.HOST].trials > 5
 
     async def over() -> bool:
-        return not breakers.is_down(HOST)
+        return not breakers.is_down(Dependency.HOST)
 
     async with bench.at_work(watching(bench).run()):
         await breakers.failed(fault)
@@ -191,7 +192,7 @@ async def test_what_comes_back_soon_has_to_be_well_for_longer_until_it_is_over(
 
     async def once_more() -> bool:
         await breakers.failed(fault)
-        while breakers.is_down(HOST):  # noqa: ASYNC110 - a breaker sets no event
+        while breakers.is_down(Dependency.HOST):  # noqa: ASYNC110 - a breaker sets no event
             await asyncio.sleep(0.01)
         return watch._quiet >= 4 * QUICK.cap  # a loaded machine may be too slow to come back soon
 
@@ -209,7 +210,7 @@ async def test_limits_of_the_carrier_are_no_files_fault(tmp_path: Path) -> None:
         (pid,) = descendants(os.getpid())
         with descriptors_left(1, pid), pytest.raises(DependencyDownError) as raised:
             await ship(task)
-        assert raised.value.dependency == HOST
+        assert raised.value.dependency == Dependency.HOST
         assert (await ship(task)).receipt is not None
 
 
@@ -258,7 +259,7 @@ async def test_intake_takes_up_what_it_could_not_look_at(tmp_path: Path, left: i
         await eventually(settled, lambda: str(told))
         stop.set()
         await running
-    assert {fault.dependency for fault in told} <= {HOST}
+    assert {fault.dependency for fault in told} <= {Dependency.HOST}
 
 
 async def test_intake_begins_when_threads_can_be_had(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from backupd.core.dependencies import Dependency
 from backupd.core.errors import (
     BackupdError,
     DependencyDownError,
@@ -18,7 +19,7 @@ from backupd.core.errors import (
     TransientError,
     UnknownOutcomeError,
 )
-from backupd.core.host import HOST, cannot_start, host_fault
+from backupd.core.host import cannot_start, host_fault
 from backupd.core.stages import Stage
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ SHORTAGES: list[tuple[BaseException, str]] = [
     (OSError(errno.ENOMEM, "Cannot allocate memory"), "MemoryMax"),
     (MemoryError(), "MemoryMax"),
     (RuntimeError("can't start new thread"), "TasksMax="),
-    (DependencyDownError(HOST, "no thread", hint="raise TasksMax="), "TasksMax="),
+    (DependencyDownError(Dependency.HOST, "no thread", hint="raise TasksMax="), "TasksMax="),
 ]
 TOLD_AS: list[Callable[[], BackupdError]] = [
     lambda: TransientError("x"),
@@ -73,7 +74,7 @@ def test_a_shortage_is_the_hosts_whatever_it_was_told_as(
 ) -> None:
     found = host_fault(raised(shortage, ValueError("between"), told_as(), by_cause=by_cause))
     assert found is not None
-    assert found.dependency == HOST
+    assert found.dependency == Dependency.HOST
     assert hint in found.hint
 
 
@@ -113,7 +114,7 @@ def test_a_chain_that_bites_its_tail_has_an_end() -> None:
 )
 def test_a_process_that_cannot_be_started_is_the_hosts(number: int, hint: str) -> None:
     down = cannot_start(OSError(number, os.strerror(number)))
-    assert down.dependency == HOST
+    assert down.dependency == Dependency.HOST
     assert hint in down.hint
 
 

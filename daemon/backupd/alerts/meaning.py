@@ -8,6 +8,7 @@ from __future__ import annotations
 import shlex
 from typing import TYPE_CHECKING
 
+from backupd.core.dependencies import FACTS, Dependency
 from backupd.core.incidents import Kind, Occasion, Outcome, Way
 
 if TYPE_CHECKING:
@@ -15,20 +16,6 @@ if TYPE_CHECKING:
 
     from backupd.core.incidents import Incident, Notice
 
-_MEANING = {
-    "archive": "Files are registered but not shipped, and stay on this host. They go on by"
-    " themselves once it answers; no attempt is lost meanwhile.",
-    "warehouse": "Files are counted but not registered, and so not shipped either. They go on by"
-    " themselves once it works again; no attempt is lost meanwhile.",
-    "impala": "Files go on, but Impala does not see the newest rows. It is refreshed once it works"
-    " again.",
-    "host": "backupd has run out of what this host gives it: descriptors, threads or memory. Files"
-    " go on one at a time; no attempt is lost meanwhile. It is over when nothing has run into it"
-    " for a minute, or for longer where it came back.",
-    "mail": "Files go on, but nobody is notified of incidents by mail. Pending mails are sent once"
-    " the mail server accepts them.",
-    "hook": "Files go on, but the hook program is not notified of incidents. It is tried again.",
-}
 _FEED_MEANING = (
     "Its files cannot be reached: they wait, and none is taken for gone. They go on by themselves"
     " once the directory is back."
@@ -68,7 +55,7 @@ _MEANING_OF_KIND = {
 def meaning(incident: Incident) -> str:
     """Say what the incident does to the files."""
     if incident.kind is Kind.DEPENDENCY:
-        return _MEANING[incident.cause]
+        return FACTS[Dependency(incident.cause)].means
     return _MEANING_OF_KIND[incident.kind]
 
 
@@ -80,9 +67,9 @@ def next_command(incident: Incident) -> str:
         return "ls -l there, fix it as described above, then: backupd-admin incidents"
     if incident.kind is Kind.DOUBLED:
         return f"stop backupd, run in beeline, start backupd: {incident.trouble}"
-    if incident.cause in {Way.MAIL, Way.HOOK}:
-        return "backupd-admin test-alert"
-    return "backupd check" if incident.cause == "host" else "backupd check --probe"
+    if incident.kind is Kind.DEPENDENCY:
+        return FACTS[Dependency(incident.cause)].command
+    return "backupd check --probe"
 
 
 _OUTCOMES = {

@@ -19,6 +19,7 @@ from backupd.alerts.hook import run_hook
 from backupd.alerts.messages import compose, hook_json
 from backupd.alerts.schedule import all_due, next_letter
 from backupd.alerts.troubles import Failures
+from backupd.core.dependencies import Dependency
 from backupd.core.errors import TransientError, UnknownOutcomeError
 from backupd.core.incidents import Notice, Outcome, Way
 from backupd.core.moves import explained
@@ -45,8 +46,8 @@ class Notifier:
         self._addresses: Mapping[Way, Sequence[str]] = {
             way: to for way, to in ((Way.MAIL, section.to), (Way.TICKET, section.ticket_to)) if to
         }
-        self._mail_failures = Failures(ledger, Way.MAIL)
-        self._hook_failures = Failures(ledger, Way.HOOK)
+        self._mail_failures = Failures(ledger, Dependency.MAIL)
+        self._hook_failures = Failures(ledger, Dependency.HOOK)
 
     async def open(self) -> None:
         """Take up what the last process was at."""

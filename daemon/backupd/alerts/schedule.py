@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from backupd.core.dependencies import Dependency
 from backupd.core.incidents import Kind, Occasion, Outcome, Way
 
 if TYPE_CHECKING:
@@ -100,4 +101,4 @@ def _is_doubtful_ticket(notice: Notice) -> bool:
 
 def _is_about(case: Case, way: Way) -> bool:
     """Return whether the incident is that this very way does not work."""
-    return case.incident.cause == (Way.HOOK if way is Way.HOOK else Way.MAIL)
+    return case.incident.cause == (Dependency.HOOK if way is Way.HOOK else Dependency.MAIL)

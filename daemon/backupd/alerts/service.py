@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import structlog
 
 from backupd.alerts.notifier import Notifier
+from backupd.core.dependencies import Dependency
 from backupd.core.errors import LedgerError
-from backupd.core.incidents import Way
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection
@@ -50,7 +50,7 @@ class Alerts:
         if self._notifier:
             await self._notifier.open()
         else:  # nobody is to be told any more, so that nothing can fail in it
-            await self._ledger.close_incidents([Way.MAIL, Way.HOOK], time.time())
+            await self._ledger.close_incidents([Dependency.MAIL, Dependency.HOOK], time.time())
         steps = self._tellings()
         async with asyncio.TaskGroup() as group:
             group.create_task(_every_second(self._tracker.keep, stop))

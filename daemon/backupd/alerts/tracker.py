@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from backupd.core.dependencies import feed_directory
 from backupd.core.incidents import (
     ROOM_CAUSE,
     Incident,
     Kind,
-    feed_cause,
     parked_cause,
     untaken_cause,
 )
@@ -149,7 +149,7 @@ def _found(troubles: Troubles, away: Away, now: float) -> Iterator[Incident]:
         yield Incident(
             id=new_id(now),
             kind=Kind.FEED,
-            cause=feed_cause(feed),
+            cause=feed_directory(feed),
             feed=feed,
             trouble="",
             reason=reason,

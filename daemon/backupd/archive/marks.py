@@ -6,6 +6,7 @@ import shlex
 import time
 from typing import TYPE_CHECKING, Protocol
 
+from backupd.core.dependencies import Dependency
 from backupd.core.errors import BackupdError, DependencyDownError, NameTakenError
 from backupd.core.places import MARK_FILE, mark_in, mark_state, mark_text, new_mark
 from backupd.core.ports import Archive, Probe
@@ -57,7 +58,7 @@ class Mark:
         if found := mark_in(text):
             return found
         raise DependencyDownError(
-            "archive",
+            Dependency.ARCHIVE,
             f"{MARK_FILE} in {self._root} is not a valid mark",
             hint="look at that file; remove it if it is not needed, a new one is then written",
         )
@@ -137,7 +138,7 @@ class Mark:
         look = f"findmnt -T {shlex.quote(self._root)}"
         look = f"on its host: {look}" if self._host else look
         return DependencyDownError(
-            "archive",
+            Dependency.ARCHIVE,
             f"{where} is not the archive that this ledger knows: {why}",
             hint=f"look whether its disk is mounted ({look}); if it was moved on"
             " purpose: backupd check --new-place",

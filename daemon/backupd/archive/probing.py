@@ -8,6 +8,7 @@ import secrets
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from backupd.core.dependencies import Dependency
 from backupd.core.errors import BackupdError, DependencyDownError, TransientError
 from backupd.core.ports import Probe
 
@@ -89,7 +90,7 @@ async def _refuse_feeds(name: str, shows_up: ShowsUp) -> None:
     feed = await asyncio.to_thread(shows_up, posixpath.basename(name))
     if feed is not None:
         raise DependencyDownError(
-            "archive",
+            Dependency.ARCHIVE,
             f"what is written there shows up in {feed}, a feed's directory",
             hint="have that feed shipped to another directory: its files would be taken for their"
             " own copies",

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, TypeVar
 from backupd.archive.at_once import AtOnce
 from backupd.archive.canary import refusal
 from backupd.core.archive_names import is_below
+from backupd.core.dependencies import Dependency, archive_directory
 from backupd.core.errors import DependencyDownError, NoRoomError, RefusedError
-from backupd.core.incidents import archive_cause
 from backupd.core.names import escaped
 from backupd.core.request_batcher import RequestBatcher
 
@@ -134,9 +134,9 @@ class Scope:
     def _down(self, found: Finding, refused: RefusedError) -> DependencyDownError:
         if found.down:
             reason = f"nothing can be written in its directory {escaped(found.down)}: {refused}"
-            return DependencyDownError(archive_cause(found.down), reason, hint=refused.hint)
+            return DependencyDownError(archive_directory(found.down), reason, hint=refused.hint)
         self._at_once.lift()
-        return DependencyDownError("archive", str(refused), hint=refused.hint)
+        return DependencyDownError(Dependency.ARCHIVE, str(refused), hint=refused.hint)
 
 
 async def topmost(

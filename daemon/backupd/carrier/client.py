@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Protocol, Self, cast
 import structlog
 
 from backupd.carrier.wire import Demand, Identify, Outbox, receive
+from backupd.core.dependencies import Dependency
 from backupd.core.errors import (
     BackupdError,
     DependencyDownError,
@@ -122,7 +123,7 @@ def _cannot_be_marked(error: BackupdError) -> DependencyDownError:
         f"let the archive's user write {MARK_FILE} in the archive's root, or put one there by hand:"
         f" openssl rand -hex 16 > {MARK_FILE}"
     )
-    return DependencyDownError("archive", f"it cannot be marked: {error}", hint=hint)
+    return DependencyDownError(Dependency.ARCHIVE, f"it cannot be marked: {error}", hint=hint)
 
 
 async def _start(config: CarrierConfig, place: Place) -> _Child:
@@ -188,7 +189,7 @@ class _Child:
                 await self._identify()
             return cast("Result", await self._ask(stage, task))
         except DependencyDownError as error:
-            if error.dependency == "archive":
+            if error.dependency == Dependency.ARCHIVE:
                 self._is_identified = False  # when it is back, it may be another place
             raise
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from backupd.cli.times import moment, span
 from backupd.control.rules import way_out
 from backupd.core.archive_names import directory_of, is_below
-from backupd.core.incidents import ARCHIVE_PREFIX
+from backupd.core.dependencies import ARCHIVE_PREFIX, feed_directory
 from backupd.core.stages import BATCHED, FACTS, Awaits, Stage, Status, following
 
 if TYPE_CHECKING:
@@ -137,7 +137,7 @@ def _behind_outage(file: FileRecord, around: Surroundings) -> Prospect | None:
 
 def _holds_up(outage: Outage, file: FileRecord, around: Surroundings) -> bool:
     if not outage.name.startswith(ARCHIVE_PREFIX):
-        return outage.name in {FACTS[file.stage].needs, f"feed:{file.feed}"}
+        return outage.name in {FACTS[file.stage].needs, feed_directory(file.feed)}
     feeds = around.config.feeds if around.config else ()
     feed = next((each for each in feeds if each.name == file.feed), None)
     directory = outage.name.removeprefix(ARCHIVE_PREFIX)

@@ -12,6 +12,7 @@ from backupd.archive import open_archive
 from backupd.cli.asking import record_place
 from backupd.cli.errors import FAILED, fail
 from backupd.cli.probes import known_marks
+from backupd.core.dependencies import Dependency
 from backupd.core.errors import BackupdError
 from backupd.warehouse.embedded.roots import look, marked
 
@@ -64,18 +65,22 @@ def take_over(config: Config, *, agreed: bool) -> None:
 async def _places(config: Config) -> list[_Place]:
     marks = known_marks(config.ledger.path)
     archive = _where(config.archive)
-    places = [_Place("archive", archive, marks["archive"], await _archive(config, marks))]
+    places = [
+        _Place(
+            Dependency.ARCHIVE, archive, marks[Dependency.ARCHIVE], await _archive(config, marks)
+        )
+    ]
     if config.warehouse.kind == "embedded":
         root = str(config.warehouse.embedded_root)
-        found = look(config.warehouse.embedded_root, marks["warehouse"])
-        places.append(_Place("warehouse", root, marks["warehouse"], found))
+        found = look(config.warehouse.embedded_root, marks[Dependency.WAREHOUSE])
+        places.append(_Place(Dependency.WAREHOUSE, root, marks[Dependency.WAREHOUSE], found))
     return places
 
 
 async def _archive(config: Config, marks: dict[str, str | None]) -> Probe:
     archive = open_archive(config.archive)
     try:
-        return (await archive.probe((), marks["archive"]))[-1]
+        return (await archive.probe((), marks[Dependency.ARCHIVE]))[-1]
     finally:
         await archive.aclose()
 
@@ -91,7 +96,7 @@ def _record_all(config: Config, places: Sequence[_Place]) -> None:
 
 
 async def _marked(config: Config, name: str) -> str:
-    if name == "warehouse":
+    if name == Dependency.WAREHOUSE:
         return marked(config.warehouse.embedded_root)
     archive = open_archive(config.archive)
     try:

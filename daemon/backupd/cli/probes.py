@@ -20,6 +20,7 @@ from backupd.cli.feed_probes import probe_feed
 from backupd.cli.listening_probes import listening_probes
 from backupd.config import answering, warehouse_answers
 from backupd.core.calls import DoesNotAnswerError
+from backupd.core.dependencies import Dependency
 from backupd.core.errors import BackupdError
 from backupd.core.ports import Probe
 from backupd.core.threads import DirectoryThreads
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from backupd.config.sections import Config, WarehouseSection
     from backupd.core.records import Feed
 
-PLACES = ("archive", "warehouse")  # as the ledger names them
+PLACES = (Dependency.ARCHIVE, Dependency.WAREHOUSE)  # as the ledger names them
 
 
 async def all_probes(config: Config) -> list[Probe]:
@@ -70,16 +71,16 @@ async def _all_probes(config: Config) -> list[Probe]:
     marks: dict[str, str | None] = dict.fromkeys(PLACES)
     with suppress(BackupdError):  # a ledger that is not there, or not to be read, has its own line
         marks = known_marks(config.ledger.path)
-    warehouse = open_warehouse(config.warehouse, mark=marks["warehouse"])
+    warehouse = open_warehouse(config.warehouse, mark=marks[Dependency.WAREHOUSE])
     archive = open_archive(config.archive)
     directories = sorted({feed.archive_directory for feed in config.feeds})
     try:
         if warehouse_answers(config):
             probes += await warehouse.probe()
         else:
-            probes.append(_unanswered("warehouse", str(config.warehouse.embedded_root)))
+            probes.append(_unanswered(Dependency.WAREHOUSE, str(config.warehouse.embedded_root)))
         inboxes = Inboxes(answering(config))
-        probes += await archive.probe(directories, marks["archive"], inboxes.shows_up)
+        probes += await archive.probe(directories, marks[Dependency.ARCHIVE], inboxes.shows_up)
     finally:
         await warehouse.aclose()
         await archive.aclose()

@@ -18,6 +18,7 @@ from backupd.cli.asking import DaemonState, daemon_state
 from backupd.cli.incidents import case_json, describe
 from backupd.cli.places import Places, json_option, pass_places
 from backupd.cli.times import iso, moment, span
+from backupd.core.dependencies import Dependency
 from backupd.core.incidents import Case, Kind
 from backupd.core.stages import ORDER, Status
 from backupd.ledger import incident_reports, refresh_verbs, reports
@@ -39,7 +40,7 @@ _WATCH_EVERY = 2.0  # seconds
 _DAY = 86_400
 _LATELY = 600.0  # seconds over which the rate is taken
 _SHOWN = 5  # incidents: the feeds below them are to be seen too
-_FIXED = ("archive", "warehouse")  # these are always needed
+_FIXED = (Dependency.ARCHIVE, Dependency.WAREHOUSE)  # these are always needed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

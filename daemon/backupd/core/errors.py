@@ -87,8 +87,8 @@ class LocalGoneError(PermanentError):
 class DependencyDownError(BackupdError):
     """A dependency, not the file, is at fault.
 
-    `dependency` is "archive", "archive:<directory>", "warehouse", "impala", "host" or
-    "feed:<name>".
+    `dependency` is a `Dependency`, or the name of a feed's or an archive directory
+    (`core.dependencies`).
     """
 
     def __init__(self, dependency: str, message: str, *, hint: str = "") -> None:

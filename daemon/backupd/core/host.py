@@ -5,12 +5,11 @@ from __future__ import annotations
 import errno
 from typing import TYPE_CHECKING
 
+from backupd.core.dependencies import Dependency
 from backupd.core.errors import DependencyDownError, LedgerError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-HOST = "host"
 
 _NO_DESCRIPTOR = "no file descriptor is left to this process"
 _NO_MEMORY = "no memory is left to this process"
@@ -41,10 +40,10 @@ def host_fault(error: BaseException) -> DependencyDownError | None:
     if isinstance(error, LedgerError):
         return None
     for each in _chain(error):
-        if isinstance(each, DependencyDownError) and each.dependency == HOST:
+        if isinstance(each, DependencyDownError) and each.dependency == Dependency.HOST:
             return each
         if shortage := _shortage(each):
-            return DependencyDownError(HOST, shortage, hint=_HINTS[shortage])
+            return DependencyDownError(Dependency.HOST, shortage, hint=_HINTS[shortage])
     return None
 
 
@@ -54,8 +53,10 @@ def cannot_start(error: Exception) -> DependencyDownError:
         return found
     if isinstance(error, OSError) and error.errno != errno.EAGAIN:
         hint = "install backupd anew: its Python has to be there, for its user to run"
-        return DependencyDownError(HOST, f"no process can be started: {error}", hint=hint)
-    return DependencyDownError(HOST, f"{_NO_THREAD}: {error}", hint=_HINTS[_NO_THREAD])
+        return DependencyDownError(
+            Dependency.HOST, f"no process can be started: {error}", hint=hint
+        )
+    return DependencyDownError(Dependency.HOST, f"{_NO_THREAD}: {error}", hint=_HINTS[_NO_THREAD])
 
 
 def _shortage(error: BaseException) -> str | None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from backupd.core.dependencies import ARCHIVE_PREFIX, FACTS, Dependency
 from backupd.core.names import escaped
 
 if TYPE_CHECKING:
@@ -17,16 +18,9 @@ if TYPE_CHECKING:
 
     from backupd.core.stages import Stage, Status
 
-FEED_PREFIX = "feed:"
-ARCHIVE_PREFIX = "archive:"
 NO_ROOM = "no room in the archive"  # the trouble of files that are too large for what is free there
 ROOM_CAUSE = "archive room"
 DOUBLED_CAUSE = "doubled rows"
-_TITLES = {
-    "host": "this host is at its limits",
-    "mail": "mail cannot be sent",
-    "hook": "the hook program fails",
-}
 _LONGEST_TROUBLE = 200  # characters: what differs only behind them is the same trouble
 
 
@@ -101,7 +95,7 @@ class Incident:
     def title(self) -> str:
         """What is wrong and where, in a few words."""
         if self.kind is Kind.DEPENDENCY:
-            return _TITLES.get(self.cause, f"{self.cause} is down")
+            return FACTS[Dependency(self.cause)].title
         directory = escaped(self.cause.removeprefix(ARCHIVE_PREFIX))
         return _TITLES_OF_KIND[self.kind].format(feed=self.feed, directory=directory)
 
@@ -186,16 +180,6 @@ class InShort:
 
     files: Mapping[Status, int]
     incidents: Sequence[str]
-
-
-def feed_cause(feed: str) -> str:
-    """Return the cause of an incident with a feed's directory."""
-    return f"{FEED_PREFIX}{feed}"
-
-
-def archive_cause(directory: str) -> str:
-    """Return the cause of an incident with a directory of the archive."""
-    return f"{ARCHIVE_PREFIX}{directory}"
 
 
 def parked_cause(feed: str, trouble: str) -> str:

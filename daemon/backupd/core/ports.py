@@ -177,7 +177,7 @@ class Refresher(Protocol):
     async def refresh(self, table: str, dates: Sequence[str]) -> None:
         """Have it look again, at the partitions of these dates or at more.
 
-        May be repeated at will. Raises DependencyDownError("impala").
+        May be repeated at will. Raises DependencyDownError, of Impala.
         """
         ...
 

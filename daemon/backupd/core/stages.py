@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from backupd.core.dependencies import Dependency
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -50,7 +52,7 @@ class StageFacts:
     does: str
     repeats: str  # when it is requeued from here
     flag: int  # in the status file, as the health checks of the old job know it
-    needs: str = ""  # the dependency without which it pauses
+    needs: Dependency | None = None  # the dependency without which it pauses
     batched: bool = False  # its work is done for a whole batch
 
 
@@ -69,21 +71,21 @@ FACTS: Mapping[Stage, StageFacts] = {
         does="its batch is staged in the warehouse",
         repeats="it goes into a new batch; its row is made only if production lacks it",
         flag=2,
-        needs="warehouse",
+        needs=Dependency.WAREHOUSE,
         batched=True,
     ),
     Stage.MERGE: StageFacts(
         does="its batch is merged into the production table",
         repeats="it goes into a new batch; its row is made only if production lacks it",
         flag=3,
-        needs="warehouse",
+        needs=Dependency.WAREHOUSE,
         batched=True,
     ),
     Stage.SHIP: StageFacts(
         does="it is sent to the archive and verified there",
         repeats="the archive is looked at first; it is sent only if it is not there",
         flag=4,
-        needs="archive",
+        needs=Dependency.ARCHIVE,
     ),
     Stage.CLEANUP: StageFacts(
         does="its proof is checked, then the local copy goes as configured",

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite import insert
 
+from backupd.core.dependencies import ARCHIVE_PREFIX, FEED_PREFIX
 from backupd.core.incidents import (
-    ARCHIVE_PREFIX,
-    FEED_PREFIX,
     Incident,
     Kind,
     Notice,

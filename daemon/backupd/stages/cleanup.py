@@ -11,6 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from backupd.core import companions
+from backupd.core.dependencies import Dependency
 from backupd.core.errors import LocalGoneError, PermanentError, RewindError, TransientError
 from backupd.core.names import aside_name, escaped
 from backupd.core.records import Result
@@ -79,7 +80,7 @@ class Cleanup:
         read_on: Callable[[], Removal | None] = partial(next, self._remove(task, receipt))
         while (removal := await run(task.feed, read_on)) is None:
             pass
-        leaned_on = () if task.is_proven else ("archive",)
+        leaned_on = () if task.is_proven else (Dependency.ARCHIVE,)
         return Result(changes={"local": False}, detail=_detail(removal), leaned_on=leaned_on)
 
     async def _look_again(self, receipt: Receipt, task: Task) -> None:

@@ -8,6 +8,7 @@ from contextlib import ExitStack, asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
 from backupd.core.calls import DoesNotAnswerError
+from backupd.core.dependencies import feed_directory
 from backupd.core.errors import DependencyDownError, LocalGoneError, TransientError
 from backupd.core.moves import REPLACED, VANISHED
 from backupd.core.names import escaped
@@ -68,7 +69,7 @@ def _translated(feed: Feed) -> Iterator[None]:
         yield
     except DoesNotAnswerError as error:
         reason = unavailable(feed.directory, error)
-        raise DependencyDownError(f"feed:{feed.name}", reason) from error
+        raise DependencyDownError(feed_directory(feed.name), reason) from error
 
 
 @contextmanager
@@ -89,7 +90,7 @@ def open_feed(task: Task) -> Iterator[Directory]:
         directory = open_root(task.root)
     except OSError as error:
         reason = unavailable(feed.directory, error)
-        raise DependencyDownError(f"feed:{feed.name}", reason) from error
+        raise DependencyDownError(feed_directory(feed.name), reason) from error
     with directory:
         yield directory
 

@@ -12,6 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from backupd.core.archive_names import archive_name, is_gzip_name, too_long, versioned
+from backupd.core.dependencies import Dependency
 from backupd.core.errors import (
     DependencyDownError,
     LocalGoneError,
@@ -204,7 +205,7 @@ class Ship:
         if await self._threads.run_small(task.feed, look) is not None:
             directory = escaped(task.file.path.rpartition("/")[0])
             raise DependencyDownError(
-                "archive",
+                Dependency.ARCHIVE,
                 f"the archive directory of {name} is the feed's own directory, {directory}:"
                 " the file itself would be taken for its copy",
                 hint="have it shipped elsewhere: change archive.url or the feed's"

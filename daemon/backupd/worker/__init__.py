@@ -5,25 +5,20 @@ The only room that decides whether a failure means again, later, never or smalle
 
 from backupd.worker.archive_place import ArchivePlace
 from backupd.worker.archive_trials import ArchiveTrials
-from backupd.worker.batches import DEPENDENCY as WAREHOUSE
 from backupd.worker.batches import LATE, BatchFormer, BatchLane
-from backupd.worker.breaker import ARCHIVE, Breakers
+from backupd.worker.breaker import Breakers
 from backupd.worker.clock import ClockWatch
 from backupd.worker.context import WorkerContext
 from backupd.worker.duplicate_rows import DuplicateRowLane
 from backupd.worker.files import FileLane
 from backupd.worker.host import HostWatch
 from backupd.worker.places import LedgerPlace
-from backupd.worker.refresh import DEPENDENCY as IMPALA
 from backupd.worker.refresh import RefreshLane
 from backupd.worker.rows_seen import RowsSeen
 from backupd.worker.statements import LedgerStatements
 
 __all__ = [
-    "ARCHIVE",
-    "IMPALA",
     "LATE",
-    "WAREHOUSE",
     "ArchivePlace",
     "ArchiveTrials",
     "BatchFormer",

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from backupd.core.dependencies import Dependency
 from backupd.ledger import reports
 from backupd.localfs.claims import ClaimedError, claim, claim_named
-from backupd.worker.breaker import ARCHIVE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -40,14 +40,14 @@ class ArchivePlace:
 
     async def known(self) -> tuple[str | None, Sequence[Witness]]:
         """Return its mark, None where there is none yet, and copies that must be there then."""
-        mark = await self._ledger.place(ARCHIVE)
+        mark = await self._ledger.place(Dependency.ARCHIVE)
         witnesses = [] if mark else await self._ledger.ask(reports.witnesses, _WITNESSES)
         return mark, witnesses
 
     async def identified(self, mark: str) -> None:
         """Write down the mark of a new place; tell whether somebody else ships there too."""
-        if mark != await self._ledger.place(ARCHIVE):
-            await self._ledger.remember_place(ARCHIVE, mark, time.time())
+        if mark != await self._ledger.place(Dependency.ARCHIVE):
+            await self._ledger.remember_place(Dependency.ARCHIVE, mark, time.time())
             log.info("archive marked", mark=mark)
         if self._claim is None:
             await asyncio.to_thread(self._claim_it)
@@ -69,6 +69,6 @@ class ArchivePlace:
 def _claimed(section: ArchiveSection) -> Claim:
     if section.scheme == "file":
         root = Path(section.root).stat()
-        return claim(root.st_dev, root.st_ino, ARCHIVE)
+        return claim(root.st_dev, root.st_ino, Dependency.ARCHIVE)
     url = f"{section.username}@{section.host}:{section.port}{section.root}"
-    return claim_named(hashlib.sha256(url.encode()).hexdigest()[:32], ARCHIVE)
+    return claim_named(hashlib.sha256(url.encode()).hexdigest()[:32], Dependency.ARCHIVE)

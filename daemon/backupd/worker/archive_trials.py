@@ -5,10 +5,9 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+from backupd.core.dependencies import ARCHIVE_PREFIX, Dependency
 from backupd.core.errors import BackupdError, DependencyDownError, LedgerError
-from backupd.core.incidents import ARCHIVE_PREFIX
 from backupd.core.stages import Stage
-from backupd.worker.breaker import ARCHIVE
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -52,7 +51,7 @@ class ArchiveTrials:
 
     def _closed(self) -> list[tuple[float, Outage]]:
         breakers = self._context.breakers
-        if breakers.is_down(ARCHIVE):
+        if breakers.is_down(Dependency.ARCHIVE):
             return []
         return [(breakers.opens_at(each.name), each) for each in breakers.closed_directories()]
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from backupd.core import moves
+from backupd.core.dependencies import Dependency
 from backupd.core.errors import BackupdError, DependencyDownError, LedgerError
 from backupd.core.host import host_fault
 from backupd.core.rows import RowCount, RowKey, TouchedTable
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-DEPENDENCY = "warehouse"
 LATE = 600.0  # seconds; what was cancelled and goes on all the same has ended by then
 _AHEAD = 2  # batches that wait for their load or are at it
 _CLAIMS = 2  # of a batch that went through: its load and its merge
@@ -106,13 +106,15 @@ class BatchLane:
                 await self._context.sleep(self._wake, await self._due(), looked_at)
 
     async def _claim(self) -> Batch | None:
-        if self._context.breakers.is_paused(DEPENDENCY):
+        if self._context.breakers.is_paused(Dependency.WAREHOUSE):
             return None
         return await self._context.ledger.claim_batch(self._stage, self._context.now())
 
     async def _due(self) -> float | None:
         due = await self._context.ledger.ask(reports.next_due_batch, self._stage)
-        return due if due is None else max(due, self._context.breakers.opens_at(DEPENDENCY))
+        return (
+            due if due is None else max(due, self._context.breakers.opens_at(Dependency.WAREHOUSE))
+        )
 
     async def _process(self, batch: Batch) -> None:
         began = time.monotonic()
@@ -141,7 +143,7 @@ class BatchLane:
             if not isinstance(error, BackupdError):
                 log.exception("unexpected error", batch=batch.id)
             return await self._failed(batch, error)
-        await self._context.breakers.succeeded(DEPENDENCY)
+        await self._context.breakers.succeeded(Dependency.WAREHOUSE)
         return move
 
     async def _work(self, batch: Batch) -> BatchMove:
@@ -205,5 +207,5 @@ class BatchLane:
         """Parked files need a person; of what is down, the breaker tells, once for all batches."""
         if move.file_status is Status.PARKED:
             return logging.WARNING
-        is_held_up = not moved_on and self._context.breakers.is_trying(DEPENDENCY)
+        is_held_up = not moved_on and self._context.breakers.is_trying(Dependency.WAREHOUSE)
         return logging.DEBUG if is_held_up else logging.INFO

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 import structlog
 
 from backupd.core.archive_names import home_of, is_below
-from backupd.core.host import HOST, host_fault
-from backupd.core.incidents import ARCHIVE_PREFIX, FEED_PREFIX, Outage
+from backupd.core.dependencies import ARCHIVE_PREFIX, FEED_PREFIX, Dependency
+from backupd.core.host import host_fault
+from backupd.core.incidents import Outage
 from backupd.core.moves import explained
 from backupd.core.stages import Stage
 
@@ -23,10 +24,9 @@ if TYPE_CHECKING:
     from backupd.core.records import Feed
     from backupd.ledger import Ledger
 
-ARCHIVE = "archive"
 _LONGEST_PAUSE = 60.0  # seconds: what came back is noticed within it, whatever `retry.cap` is
 
-_TRIED_BY_WORKERS = {ARCHIVE, "warehouse", "impala", HOST}
+_TRIED_BY_WORKERS = {Dependency.ARCHIVE, Dependency.WAREHOUSE, Dependency.IMPALA, Dependency.HOST}
 
 log = structlog.get_logger()
 
@@ -66,7 +66,7 @@ class Breakers:
 
     def opens_at(self, dependency: str) -> float:
         """Return when it, and the host, may be tried again; 0 while they are up."""
-        return max(self._opens_at(dependency), self._opens_at(HOST))
+        return max(self._opens_at(dependency), self._opens_at(Dependency.HOST))
 
     def is_paused(self, dependency: str) -> bool:
         """Return whether it, or the host, may not be tried just now."""
@@ -74,7 +74,7 @@ class Breakers:
 
     def is_trying(self, dependency: str) -> bool:
         """Return whether it, or the host, was down when last tried: one trial at a time then."""
-        return self.is_down(dependency) or self.is_down(HOST)
+        return self.is_down(dependency) or self.is_down(Dependency.HOST)
 
     def _opens_at(self, dependency: str) -> float:
         outage = self.open.get(dependency)
@@ -108,7 +108,7 @@ class Breakers:
         """
         error = host_fault(error) or error
         now, name = self._now(), error.dependency
-        if name.startswith(ARCHIVE) and began < self._archive_well_at:
+        if name.startswith(Dependency.ARCHIVE) and began < self._archive_well_at:
             return now
         wider = self._wider(name)
         if wider is not None or now < self._opens_at(name):
@@ -160,7 +160,7 @@ class Breakers:
         self._not_written.discard(outage.name)
         down_for = round(self._now() - outage.since, 1)
         log.info("dependency up again", dependency=outage.name, down_for_s=down_for)
-        if outage.name.startswith(ARCHIVE):
+        if outage.name.startswith(Dependency.ARCHIVE):
             self._archive_well_at = time.monotonic()
         if _is_ours(outage.name):
             await self._ledger.close_incidents([outage.name], self._now())
@@ -194,4 +194,4 @@ def _covers(wide: str, narrow: str) -> bool:
     if not narrow.startswith(ARCHIVE_PREFIX):
         return False
     within = wide.startswith(ARCHIVE_PREFIX) and is_below(_directory(narrow), _directory(wide))
-    return wide == ARCHIVE or within
+    return wide == Dependency.ARCHIVE or within

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from backupd.core.dependencies import Dependency
 from backupd.core.errors import BackupdError, LedgerError
 from backupd.core.host import host_fault
 from backupd.core.incidents import DOUBLED_CAUSE, Incident, Kind
 from backupd.core.records import new_id
 from backupd.core.rows import RowCount
 from backupd.core.stages import Stage
-from backupd.worker.batches import DEPENDENCY, LATE
+from backupd.worker.batches import LATE
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -60,7 +61,11 @@ class DuplicateRowLane:
     async def _count(self, keys: Sequence[RowKey]) -> bool:
         """Count the rows of these files; tell whether that could be done."""
         breakers = self._context.breakers
-        if not keys or breakers.is_down(DEPENDENCY) or breakers.is_paused(DEPENDENCY):
+        if (
+            not keys
+            or breakers.is_down(Dependency.WAREHOUSE)
+            or breakers.is_paused(Dependency.WAREHOUSE)
+        ):
             return False
         try:
             rows = await self._rows_of(frozenset(keys))

@@ -12,14 +12,14 @@ import structlog
 
 from backupd.core import moves
 from backupd.core.archive_names import directory_of
+from backupd.core.dependencies import ARCHIVE_PREFIX, Dependency, feed_directory
 from backupd.core.errors import (
     BackupdError,
     DependencyDownError,
     LedgerError,
     UnknownOutcomeError,
 )
-from backupd.core.host import HOST, host_fault
-from backupd.core.incidents import ARCHIVE_PREFIX
+from backupd.core.host import host_fault
 from backupd.core.names import escaped
 from backupd.core.records import NO_ROOT, Move, Result, Task
 from backupd.core.stages import Awaits, Stage, Status
@@ -157,7 +157,7 @@ class FileLane:
     def _held_off(self, file: FileRecord) -> Move:
         """The dependency went down after the file was claimed: it is spared a try of its own."""
         breakers = self._context.breakers
-        at_limits = breakers.is_down(HOST)
+        at_limits = breakers.is_down(Dependency.HOST)
         why = "this host is at its limits" if at_limits else f"the {self._dependency} is down"
         due = breakers.opens_at(self._dependency)
         return moves.given_back(file, why, self._context.now(), due)
@@ -235,7 +235,7 @@ class FileLane:
 
     def _proven_healthy(self, task: Task, result: Result) -> tuple[str, ...]:
         """Return the dependencies that are up, as the file's success has shown."""
-        return f"feed:{task.feed.name}", self._dependency, *result.leaned_on
+        return feed_directory(task.feed.name), self._dependency, *result.leaned_on
 
     async def _record(self, move: Move) -> bool:
         ledger = self._context.ledger
@@ -261,7 +261,7 @@ class FileLane:
             return logging.WARNING
         is_down = self._context.breakers.is_down
         held_up = move.changes.get("awaits") in _HAVE_AN_INCIDENT or any(
-            map(is_down, (HOST, self._dependency, f"feed:{move.file.feed}"))
+            map(is_down, (Dependency.HOST, self._dependency, feed_directory(move.file.feed)))
         )
         return logging.DEBUG if held_up and move.stage is self._stage else logging.INFO
 

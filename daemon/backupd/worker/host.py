@@ -7,7 +7,8 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from backupd.core.host import HOST, host_fault
+from backupd.core.dependencies import Dependency
+from backupd.core.host import host_fault
 from backupd.localfs.limits import try_limits
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ class HostWatch:
     async def run(self) -> None:
         """Look now and then until told to stop."""
         while not self._stop.is_set():
-            if self._breakers.is_down(HOST):
+            if self._breakers.is_down(Dependency.HOST):
                 await self._outlast()
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._stop.wait(), _EVERY)
@@ -49,9 +50,9 @@ class HostWatch:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._stop.wait(), min(_EVERY, self._quiet))
                 return
-            if not await self._is_well() or self._breakers.is_paused(HOST):
+            if not await self._is_well() or self._breakers.is_paused(Dependency.HOST):
                 well_since = time.monotonic()
-        await self._breakers.succeeded(HOST)
+        await self._breakers.succeeded(Dependency.HOST)
         self._ended_at = time.monotonic()
 
     async def _is_well(self) -> bool:

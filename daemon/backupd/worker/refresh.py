@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from backupd.core.dependencies import Dependency
 from backupd.core.errors import DependencyDownError
 from backupd.core.host import host_fault
 from backupd.core.stages import Stage
@@ -16,8 +17,6 @@ if TYPE_CHECKING:
     from backupd.worker.context import WorkerContext
 
 log = structlog.get_logger()
-
-DEPENDENCY = "impala"
 
 
 class RefreshLane:
@@ -39,7 +38,7 @@ class RefreshLane:
 
     async def _pay(self) -> None:
         for owed in await self._context.ledger.owed_refreshes():
-            if self._context.breakers.is_paused(DEPENDENCY):
+            if self._context.breakers.is_paused(Dependency.IMPALA):
                 return
             try:
                 await self._refresher.refresh(owed.name, owed.dates)
@@ -48,6 +47,6 @@ class RefreshLane:
                     raise
                 await self._context.breakers.failed(down)
                 return
-            await self._context.breakers.succeeded(DEPENDENCY)
+            await self._context.breakers.succeeded(Dependency.IMPALA)
             await self._context.ledger.refreshed([owed])
             log.info("impala refreshed", table=owed.name, merges=owed.merges)

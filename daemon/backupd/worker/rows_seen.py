@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from backupd.core.dependencies import Dependency
 from backupd.core.errors import PermanentError
 from backupd.core.request_batcher import RequestBatcher
 from backupd.stages import key_of
-from backupd.worker.batches import DEPENDENCY as WAREHOUSE
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -38,7 +38,7 @@ class RowsSeen:
                 return await clean_up(task)
             await self._see(task)
             result = await clean_up(task)
-            return replace(result, leaned_on=(*result.leaned_on, WAREHOUSE))
+            return replace(result, leaned_on=(*result.leaned_on, Dependency.WAREHOUSE))
 
         return work
 

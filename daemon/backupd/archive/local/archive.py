@@ -17,6 +17,7 @@ from backupd.archive.marks import Mark
 from backupd.archive.naming import Place, place
 from backupd.archive.probing import probe_place
 from backupd.core.calls import DoesNotAnswerError
+from backupd.core.dependencies import Dependency
 from backupd.core.errors import DependencyDownError, PermanentError
 from backupd.core.places import MARK_FILE
 from backupd.core.ports import NOT_A_FILE, Checksum
@@ -164,7 +165,7 @@ class LocalArchive:
             return await answer
         except DoesNotAnswerError as error:
             raise DependencyDownError(
-                "archive",
+                Dependency.ARCHIVE,
                 f"{self._root} does not answer",
                 hint=f"look whether its disk hangs, or the server that it is mounted from:"
                 f" findmnt -T {shlex.quote(self._root)}",

@@ -21,6 +21,7 @@ from backupd.archive.sftp.probe import probe_clock, probe_open_files, probe_serv
 from backupd.archive.sftp.read import read_blocks, read_short
 from backupd.archive.sftp.remote_hash import REFUSAL_KEPT, RemoteHashes
 from backupd.archive.sftp.upload import SftpUpload
+from backupd.core.dependencies import Dependency
 from backupd.core.errors import (
     DependencyDownError,
     PermanentError,
@@ -246,7 +247,7 @@ class SftpArchive:
         if not why_not:
             return TransientError(f"sha256sum on the archive host cannot read {there.path}")
         return DependencyDownError(
-            "archive",
+            Dependency.ARCHIVE,
             f"the archive host does not run sha256sum for us: {why_not}",
             hint='let the account run commands, or set verify = "readback" in [archive]',
         )

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 import asyncssh
 from asyncssh.constants import OPEN_CONNECT_FAILED
 
+from backupd.core.dependencies import Dependency
 from backupd.core.errors import DependencyDownError
 
 if TYPE_CHECKING:
@@ -155,7 +156,7 @@ class Link:
 
     def _did_not_answer(self) -> DependencyDownError:
         return DependencyDownError(
-            "archive",
+            Dependency.ARCHIVE,
             f"{self.address} did not answer in time",
             hint="look at the load and the disks of the archive host",
         )
@@ -165,7 +166,7 @@ class Link:
             return self._did_not_answer()
         self.abort()
         return DependencyDownError(
-            "archive",
+            Dependency.ARCHIVE,
             f"the connection to {self.address} was lost: {error or type(error).__name__}",
             hint="look whether the archive host and its sshd are up",
         )

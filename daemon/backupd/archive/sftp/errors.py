@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import asyncssh
 
 from backupd.archive.naming import encode
+from backupd.core.dependencies import Dependency
 from backupd.core.errors import (
     BackupdError,
     DependencyDownError,
@@ -48,7 +49,9 @@ async def _explain(link: Link, doing: str, path: str, error: asyncssh.SFTPError)
     if isinstance(error, asyncssh.SFTPBadMessage):  # OpenSSH's word for ENAMETOOLONG and EINVAL
         return PermanentError(f"{link.address} takes no such name: {path}")
     if isinstance(error, asyncssh.SFTPOpUnsupported):
-        return DependencyDownError("archive", said, hint="the archive needs another SFTP server")
+        return DependencyDownError(
+            Dependency.ARCHIVE, said, hint="the archive needs another SFTP server"
+        )
     # All else, a full disk or too many open files too, is a plain "Failure" on OpenSSH.
     room = doing in TAKES_ROOM
     load = isinstance(error, asyncssh.SFTPFailure) and not room

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from backupd.archive.sftp.login import log_in
+from backupd.core.dependencies import Dependency
 from backupd.core.errors import DependencyDownError
 from backupd.core.threads import unheard
 
@@ -50,7 +51,7 @@ class Links:
         if link := self._next():
             return link
         raise DependencyDownError(
-            "archive",
+            Dependency.ARCHIVE,
             f"{self._section.host} closes each connection as soon as it is there",
             hint="look at the log of its sshd",
         )

@@ -12,6 +12,7 @@ import asyncssh
 from asyncssh.constants import DISC_TOO_MANY_CONNECTIONS, MSG_IGNORE
 
 from backupd.archive.sftp.connection import Link, begun
+from backupd.core.dependencies import Dependency
 from backupd.core.errors import DependencyDownError
 
 if TYPE_CHECKING:
@@ -142,7 +143,7 @@ async def _begin_sftp(connection: asyncssh.SSHClientConnection, address: str) ->
     except (OSError, asyncssh.Error) as error:
         connection.abort()
         raise DependencyDownError(
-            "archive",
+            Dependency.ARCHIVE,
             f"{address} lets us in but offers no SFTP: {error or type(error).__name__}",
             hint="look for `Subsystem sftp` in the sshd_config of the archive host, and how many"
             " sessions it allows this user",
@@ -182,4 +183,4 @@ def _cannot_connect(section: ArchiveSection, address: str, error: Exception) -> 
         hint = f"look at {section.identity_file} and {section.known_hosts_file}"
     elif _was_dropped(error):
         hint += ", and how many connections it takes (MaxStartups, a limit for each user)"
-    return DependencyDownError("archive", message, hint=hint)
+    return DependencyDownError(Dependency.ARCHIVE, message, hint=hint)

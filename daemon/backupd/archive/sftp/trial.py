@@ -16,6 +16,7 @@ import asyncssh
 
 from backupd.archive.naming import encode
 from backupd.archive.sftp.read import read_short
+from backupd.core.dependencies import Dependency
 from backupd.core.errors import DependencyDownError
 
 if TYPE_CHECKING:
@@ -88,7 +89,7 @@ class Trial:
         if await self._creates_exclusively():
             return CLAIM
         raise DependencyDownError(
-            "archive",
+            Dependency.ARCHIVE,
             f"{self._link.address} can name no file without replacing another: its rename replaces"
             " what is there, it makes no hard links, it does not refuse to create what exists",
             hint="have the archive served by another SFTP server, as OpenSSH's",

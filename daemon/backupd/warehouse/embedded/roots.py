@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Protocol
 
+from backupd.core.dependencies import Dependency
 from backupd.core.errors import BackupdError, DependencyDownError
 from backupd.core.places import MARK_FILE, mark_in, mark_state, mark_text, new_mark
 from backupd.core.ports import Probe
@@ -117,10 +118,10 @@ class OwnRoot:
     def _claim(self, root: Directory) -> None:
         found = root.stat()
         try:
-            self._claims.add(found.st_dev, found.st_ino, "warehouse")
+            self._claims.add(found.st_dev, found.st_ino, Dependency.WAREHOUSE)
         except ClaimedError as error:
             message = f"another backupd (pid {error.pid}) uses the warehouse at {self._path}"
-            raise DependencyDownError("warehouse", message, hint=error.hint) from error
+            raise DependencyDownError(Dependency.WAREHOUSE, message, hint=error.hint) from error
 
 
 def existing(path: Path) -> Directory:
@@ -192,4 +193,4 @@ def _down(path: Path, problem: str) -> DependencyDownError:
         f"findmnt -T {path} tells whether its disk is mounted; if this is the right place all the"
         " same, run backupd check --new-place"
     )
-    return DependencyDownError("warehouse", message, hint=hint)
+    return DependencyDownError(Dependency.WAREHOUSE, message, hint=hint)

@@ -26,6 +26,7 @@ from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, TypeVar
 
+from backupd.core.dependencies import Dependency
 from backupd.core.errors import (
     BackupdError,
     DependencyDownError,
@@ -349,11 +350,11 @@ class EmbeddedWarehouse:
         except TimeoutError as error:
             message = f"the warehouse at {self._path} did not answer in {ANSWER_WITHIN:.0f} s"
             hint = "look whether its disk hangs"
-            raise DependencyDownError("warehouse", message, hint=hint) from error
+            raise DependencyDownError(Dependency.WAREHOUSE, message, hint=hint) from error
         except OSError as error:
             message = f"the warehouse at {self._path} cannot be used: {error}"
             hint = _HINTS.get(error.errno or 0, "see that its file system is mounted and has it")
-            raise DependencyDownError("warehouse", message, hint=hint) from error
+            raise DependencyDownError(Dependency.WAREHOUSE, message, hint=hint) from error
 
 
 def _some(ids: Iterator[str]) -> list[str]:

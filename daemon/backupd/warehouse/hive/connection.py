@@ -30,6 +30,7 @@ from TCLIService.ttypes import (
 from thrift.Thrift import TException
 from thrift.transport.TSocket import TSocket
 
+from backupd.core.dependencies import Dependency
 from backupd.core.errors import DependencyDownError, UnknownOutcomeError
 from backupd.warehouse.hive.errors import cut, hint, verb, words_of
 from backupd.warehouse.hive.transport import transport_over
@@ -269,7 +270,7 @@ class HiveConnection:
         section = self._section
         words = words_of(error)
         return DependencyDownError(
-            "warehouse",
+            Dependency.WAREHOUSE,
             f"Hive at {section.host}:{section.port}: {what}: {words}",
             hint=hint(words, section),
         )

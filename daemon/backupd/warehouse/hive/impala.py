@@ -20,6 +20,7 @@ from thrift.protocol.TBinaryProtocol import TBinaryProtocol
 from thrift.Thrift import TException
 from thrift.transport.TSocket import TSocket
 
+from backupd.core.dependencies import Dependency
 from backupd.core.errors import DependencyDownError
 from backupd.warehouse.hive.errors import cut
 from backupd.warehouse.hive.sql import refresh
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
     from backupd.config.sections import ImpalaSection
     from backupd.warehouse.hive.sql import TableSql
 
-DEPENDENCY = "impala"
 _ANSWER_WITHIN = 60.0  # seconds for a call; Impala holds back the answer to a poll for some
 _REFRESH_WITHIN = 600.0  # seconds
 _POLL_EVERY = 0.2  # seconds
@@ -117,7 +117,7 @@ class Impala:
     def _down(self, words: str) -> DependencyDownError:
         section = self._section
         return DependencyDownError(
-            DEPENDENCY,
+            Dependency.IMPALA,
             f"Impala at {section.host}:{section.port}: {cut(words)}",
             hint="files go on without it; until it answers it does not see the newest rows",
         )

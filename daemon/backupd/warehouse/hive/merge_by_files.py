@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from io import BytesIO
 from typing import TYPE_CHECKING
 
+from backupd.core.dependencies import Dependency
 from backupd.core.errors import BackupdError, DependencyDownError, RewindError
 from backupd.core.stages import Stage
 from backupd.warehouse.hive.rows import keys_of
@@ -110,7 +111,7 @@ class FilesMerge:
             if unfit:
                 hint += '; warehouse.hive.merge = "insert" takes tables of any format'
             message = f"the table {self._sql.name} does not fit: {'; '.join(reasons)}"
-            raise DependencyDownError("warehouse", message, hint=hint)
+            raise DependencyDownError(Dependency.WAREHOUSE, message, hint=hint)
 
     # ------------------------------------------------------------------ source and target
 

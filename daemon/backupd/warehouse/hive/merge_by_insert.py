@@ -17,6 +17,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from backupd.core.dependencies import Dependency
 from backupd.core.errors import BackupdError, DependencyDownError, RewindError
 from backupd.core.stages import Stage
 from backupd.warehouse.columns import STAGING_PARTITION
@@ -164,4 +165,4 @@ class InsertMerge:
 def _refuse(name: str, reasons: Sequence[str]) -> None:
     if reasons:
         message = f"the table {name} does not fit: {'; '.join(reasons)}"
-        raise DependencyDownError("warehouse", message, hint=_DDL)
+        raise DependencyDownError(Dependency.WAREHOUSE, message, hint=_DDL)

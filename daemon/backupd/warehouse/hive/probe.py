@@ -12,6 +12,7 @@ from io import BytesIO
 from typing import TYPE_CHECKING
 
 from backupd.core.clocks import compared
+from backupd.core.dependencies import Dependency
 from backupd.core.errors import BackupdError, DependencyDownError
 from backupd.core.ports import Probe
 from backupd.warehouse.hive.sql import (
@@ -141,4 +142,4 @@ def _try_table(
 
 def _same(found: list[str], row: ProductionRow) -> None:
     if found != [row.file_id]:
-        raise DependencyDownError("warehouse", "what was written is not what is read back")
+        raise DependencyDownError(Dependency.WAREHOUSE, "what was written is not what is read back")

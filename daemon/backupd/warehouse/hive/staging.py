@@ -15,6 +15,7 @@ import fsspec
 from fsspec.implementations.local import LocalFileSystem
 from fsspec.implementations.webhdfs import WebHDFS
 
+from backupd.core.dependencies import Dependency
 from backupd.core.errors import DependencyDownError
 
 if TYPE_CHECKING:
@@ -108,7 +109,7 @@ class Staging:
     def _down(self, error: Exception, hint: str) -> DependencyDownError:
         words = str(error).strip().partition("\n")[0][:_SHOWN] or type(error).__name__
         message = f"the staging folder {self._url}, as user {self.user}: {words}"
-        return DependencyDownError("warehouse", message, hint=hint)
+        return DependencyDownError(Dependency.WAREHOUSE, message, hint=hint)
 
 
 def _permission_hint(staging: Staging) -> str:
