@@ -88,12 +88,12 @@ class Supervisor:
         reread: Callable[[], Config] | None = None,
         leave_within: Callable[[float, int], None] = lambda *_: None,
     ) -> None:
-        """The ledger is open and so its lock is held; it stays the caller's to close.
+        """The ledger is open, so its lock is held; closing it is up to the caller.
 
-        `reread` reads the config anew at SIGHUP. A right one ends this supervisor as SIGTERM does,
-        and stands in `successor`: the caller builds the next supervisor from it.
-        `leave_within` is told in how many seconds the process is to end, whatever hangs, and with
-        which code.
+        `reread` reads the config again at SIGHUP. A valid one ends this supervisor as SIGTERM does,
+        and is put in `successor`: the caller builds the next supervisor from it.
+        `leave_within` is called with the number of seconds in which the process is to end, whatever
+        hangs, and with the exit code.
         """
         self._leave_within = leave_within
         self.successor: Config | None = None
@@ -144,11 +144,11 @@ class Supervisor:
         return StatusFile(config.status_file, look, lambda: ledger.commits)
 
     async def run(self, *, once: bool) -> bool:
-        """Work until told to stop or, with `once`, until nothing is left to be done.
+        """Work until the stop or, with `once`, until nothing is left to be done.
 
-        Returns whether every file is done, as far as can be told: a feed that is unavailable, or
-        that this host gives too little to look at, may have more, and what cannot be taken has no
-        row. Raises LedgerError, or what ended a part of the house.
+        Returns whether every file is done, as far as is known: a feed that is unavailable, or that
+        cannot be looked at because of a host fault, may have more files, and what cannot be taken
+        has no row. Raises LedgerError, or the error that ended a part of the daemon.
         """
         self._ledger.wait_for_room(wait=not once)
         async with AsyncExitStack() as stack:
@@ -164,7 +164,7 @@ class Supervisor:
 
     async def _live(self, *, once: bool) -> None:
         async with AsyncExitStack() as stack:
-            # Should it fail, nothing is told any more, and systemd acts.
+            # Should it fail, systemd is not notified any more, and acts.
             stack.callback(asyncio.create_task(self._watchdog.run()).cancel)
             warehouse = open_warehouse(
                 self._config.warehouse,
@@ -177,7 +177,7 @@ class Supervisor:
             if refresher is not None:
                 stack.push_async_callback(refresher.aclose)
             await self._recover(warehouse)
-            if refresher is None:  # there is no Impala any more to be told
+            if refresher is None:  # there is no Impala to notify any more
                 await self._ledger.refreshed(await self._ledger.owed_refreshes())
             gc_tuning.tune()
             control = ControlServer(self._config.control.socket, self._ledger)
@@ -436,7 +436,7 @@ class Supervisor:
             self._leave_within(_IN_ALL, 1)
 
     async def _scanned_once(self) -> bool:
-        """Wait for the first scan, or for the stop, which may come first: tell which it was."""
+        """Wait for the first scan or the stop; return whether the first scan is done."""
         waits = [asyncio.create_task(event.wait()) for event in (self._intake.ready, self._stop)]
         try:
             await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)

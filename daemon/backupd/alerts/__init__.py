@@ -1,4 +1,4 @@
-"""Incidents and who is told of them: by mail, tickets, a hook."""
+"""Incidents, and who is notified of them: by mail, tickets, a hook."""
 
 from backupd.alerts.service import Alerts
 from backupd.alerts.tracker import IncidentTracker

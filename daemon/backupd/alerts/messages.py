@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 _WIDTH = 78  # characters a line, where a word fits into one
 _LONGEST_LINE = 990  # of mail that goes as it is (RFC 5322); else it is encoded
 _INDENT = " " * 14
-_MOST = 30  # incidents that are told one by one in a mail
+_MOST = 30  # incidents that are described one by one in a mail
 _LONGEST_SUBJECT = 150  # characters
 
 
@@ -38,7 +38,7 @@ def one_line(text: str) -> str:
 def compose(
     due: Sequence[Due], sender: str, to: Sequence[str], host: str, now: float
 ) -> EmailMessage:
-    """Return the mail that tells of all that is due. `host` is where it comes from."""
+    """Return the mail about everything that is due. `host` is where it comes from."""
     news = _news(due)
     paragraphs = ["\n".join(_paragraph(each, now)) for each in news[:_MOST]]
     if len(news) > _MOST:

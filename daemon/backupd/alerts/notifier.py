@@ -1,7 +1,8 @@
-"""Tells people of incidents. What is to be told, and was, stands in the ledger alone.
+"""Notifies people of incidents. Only the ledger knows what is due and what was sent.
 
-A notice is written before anybody is told, and what became of it after: a crash in between leaves
-one whose outcome is unknown, which is never repeated where that would open a second ticket.
+A notice is written before anybody is notified, and its outcome afterwards. A crash in between
+leaves a notice with an unknown outcome, which is never repeated where that would open a second
+ticket.
 """
 
 from __future__ import annotations

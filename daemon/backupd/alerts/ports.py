@@ -18,7 +18,7 @@ class AlertLedger(Protocol):
         ...
 
     async def cases(self) -> list[Case]:
-        """Return the incidents that are open, or of whose end someone is still to be told."""
+        """Return the incidents that are open, or of whose end someone is still to be notified."""
         ...
 
     async def last_mail(self) -> Notice | None:
@@ -42,7 +42,7 @@ class AlertLedger(Protocol):
         ...
 
     async def note_notices(self, notices: Sequence[Notice]) -> None:
-        """Write who is being told, or what became of it, durably."""
+        """Write durably who is being notified, or the outcome."""
         ...
 
     async def mark_interrupted_notices_unknown(self, detail: str) -> None:

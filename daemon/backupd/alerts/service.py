@@ -49,7 +49,7 @@ class Alerts:
         await self._tracker.open()
         if self._notifier:
             await self._notifier.open()
-        else:  # nobody is to be told any more, so that nothing can fail in it
+        else:  # nobody is notified any more, so notifying cannot fail
             await self._ledger.close_incidents([Dependency.MAIL, Dependency.HOOK], time.time())
         steps = self._tellings()
         async with asyncio.TaskGroup() as group:
@@ -58,7 +58,7 @@ class Alerts:
             await stop.wait()
             hangs = await _cut_short(tellings)
         await self._tracker.keep()
-        if not hangs:  # what the last files came to is told before the end
+        if not hangs:  # notify of what the last files came to before the end
             await asyncio.gather(*(step() for step in steps))
 
     def _tellings(self) -> list[Callable[[], Awaitable[None]]]:
@@ -69,9 +69,9 @@ class Alerts:
 
 
 async def _cut_short(tellings: Collection[asyncio.Task[None]]) -> bool:
-    """Let what is being told come to its end, within a bound; tell whether it did not.
+    """Let notices under way finish within a time limit; return whether any did not.
 
-    A mail server that hangs must not hold up a stop, nor a reload, with which files wait.
+    A mail server that hangs must not hold up a stop, nor a reload, during which files wait.
     """
     if not tellings:
         return False
@@ -92,7 +92,7 @@ async def _every_second(step: Callable[[], Awaitable[None]], stop: asyncio.Event
 
 
 def _unfailing(step: Callable[[], Awaitable[None]]) -> Callable[[], Awaitable[None]]:
-    """Keep a fault in telling to itself: it is logged, and telling pauses for a minute."""
+    """Return a step that logs its faults, then pauses for a minute. Only LedgerError is raised."""
     not_before = 0.0
 
     async def guarded() -> None:

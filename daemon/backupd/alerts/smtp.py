@@ -1,4 +1,4 @@
-"""Hands a mail to a mail server, within a bound, and tells what is certain about it."""
+"""Hands a mail to a mail server within a time limit, and reports what is certain about it."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ class Changes:
 
 
 class IncidentTracker:
-    """Keeps the ledger's incidents true, and tells the log what begins and ends."""
+    """Keeps the ledger's incidents up to date, and logs when one begins or ends."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""Tries every configured way of telling people, and says what each answered."""
+"""Tries every configured way to notify people, and reports what each answered."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Tried:
 
 
 async def try_ways(section: AlertsSection, *, dev: bool) -> list[Tried]:
-    """Tell everyone that this is a test: operators, the ticket mailbox, the hook. Not in dev."""
+    """Send a test to everyone: operators, the ticket mailbox, the hook. In dev nothing is sent."""
     tried = []
     for way, addresses in ((Way.MAIL, section.to), (Way.TICKET, section.ticket_to)):
         if addresses:

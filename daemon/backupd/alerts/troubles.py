@@ -1,4 +1,4 @@
-"""Ways of telling people that fail: each pauses, longer each time; the incident says so."""
+"""Ways to notify people that fail: each pauses, longer each time; the incident says so."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Failures:
         return now >= at or at > now + _LONGEST_PAUSE  # the clock was set back
 
     async def failed(self, way: Way, reason: str, now: float) -> None:
-        """Note that nobody could be told."""
+        """Note that nobody could be notified this way."""
         first = Outage(name=self._cause, since=now, reason="", trials=0, next_try_at=None)
         before = self._failing.get(way, first)
         pause = min(_FIRST_PAUSE * 2 ** min(before.trials, _DOUBLINGS), _LONGEST_PAUSE)
@@ -48,7 +48,7 @@ class Failures:
         await self._ledger.note_outage(outage)
 
     async def still_due(self, ways: Collection[Way], now: float) -> None:
-        """Forget the ways that work, or that nobody is to be told by any more."""
+        """Forget the ways that work, or by which nobody is to be notified any more."""
         self._failing = {way: each for way, each in self._failing.items() if way in ways}
         if self._is_noted and not self._failing and (self._was_tried or not ways):
             await self._ledger.close_incidents([self._cause], now)

@@ -84,7 +84,7 @@ class Mark:
             await self.look()
 
     async def probe(self, expected: str | None) -> Probe:
-        """Tell how the archive is marked."""
+        """Return how the archive is marked."""
         subject = "archive place"
         try:
             text = await self._archive.read_mark()

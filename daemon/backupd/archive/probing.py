@@ -65,7 +65,7 @@ async def _try(archive: Archive, directory: str, shows_up: ShowsUp | None, ways:
         if shows_up is not None:
             await _refuse_feeds(name, shows_up)
     except BackupdError:
-        with suppress(BackupdError):  # what went wrong first is what has to be told
+        with suppress(BackupdError):  # the first error is the one to report
             await archive.discard_parts(target, [probe_id])
         raise
     await archive.discard_parts(target, [probe_id])

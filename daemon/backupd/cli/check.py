@@ -1,4 +1,4 @@
-"""`backupd check`: tell whether the config is right, and whether all it names works."""
+"""`backupd check`: report whether the config is right, and whether all that it names works."""
 
 from __future__ import annotations
 

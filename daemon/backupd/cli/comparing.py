@@ -48,7 +48,7 @@ class Comparison:
     def __init__(
         self, reader: LedgerReader, warehouse: Warehouse, archive: Archive, *, all_feeds: bool
     ) -> None:
-        """`all_feeds`: rows that the ledger does not know are told too; no feed can claim them."""
+        """`all_feeds`: also report rows that the ledger does not know; no feed can claim them."""
         self._reader = reader
         self._warehouse = warehouse
         self._archive = archive

@@ -22,7 +22,7 @@ def fail(error: BaseException | str, code: int) -> NoReturn:
 
 
 def _told_journal(text: str, code: int) -> bool:
-    """Make an entry of it, where stderr is systemd's journal; tell whether it is."""
+    """Log the error where stderr is systemd's journal; return whether it is."""
     if "JOURNAL_STREAM" not in os.environ:
         return False
     # What logs need takes its time: `--help` goes without.

@@ -41,7 +41,7 @@ class Surroundings:
 
 @dataclass(frozen=True, slots=True)
 class Prospect:
-    """Why a file is where it is, what happens next, and when (None: nobody can tell)."""
+    """Why a file is where it is, what happens next, and when (None: not known)."""
 
     why: str
     next: str
@@ -102,7 +102,7 @@ def _by_daemon(found: Prospect, around: Surroundings) -> Prospect:
     return Prospect(found.why, f"{found.next} (once a daemon runs: none does just now)")
 
 
-# -- waiting: the first reason that holds is told --------------------------------------------------
+# -- waiting: the first reason that holds is shown -------------------------------------------------
 
 
 def _waiting(file: FileRecord, around: Surroundings) -> Prospect:

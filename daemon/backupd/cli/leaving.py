@@ -29,7 +29,7 @@ def leaving() -> Iterator[None]:
         yield
     except SystemExit as ended:
         _leave(ended.code if isinstance(ended.code, int) else int(ended.code is not None))
-    except BaseException:  # noqa: BLE001 - not lost: it is told as the interpreter would
+    except BaseException:  # noqa: BLE001 - not lost: it is printed as the interpreter would
         sys.excepthook(*sys.exc_info())
         _leave(1)
     _leave(0)

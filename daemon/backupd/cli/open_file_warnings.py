@@ -1,4 +1,4 @@
-"""What `check` says where files that are still being written cannot be told from complete ones."""
+"""What `check` says where it cannot tell files that are still being written from complete ones."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _ADVICE = (
 
 
 def open_file_warnings(config: Config) -> Iterator[str]:
-    """Yield a warning for each reason why the kernel does not tell of some feeds' files."""
+    """Yield a warning for each reason why the kernel cannot report writers of some feeds' files."""
     if config.intake.open_files == "off":
         return
     reasons: dict[str, list[str]] = defaultdict(list)
@@ -40,13 +40,13 @@ def open_file_warnings(config: Config) -> Iterator[str]:
 
 
 def _reason(feed: Feed) -> str | None:
-    """Return why; None where it does not matter: by a companion a file tells that it is whole."""
+    """Return why; None where it does not matter: a companion shows that its file is complete."""
     if feed.companion is not None and feed.companion.required:
         return None
     try:
         return why_writers_unknown(feed.directory)
     except OSError:
-        return None  # away, or not to be listed: that is told elsewhere
+        return None  # away, or cannot be listed: that is reported elsewhere
 
 
 def _named(feeds: Sequence[str]) -> str:

@@ -35,8 +35,8 @@ def load_config(explicit: Path | None) -> Config:
 def read_config(path: Path, *, with_secrets: bool = True) -> Config:
     """Return the config, as `load` does. Raises ConfigMistakes.
 
-    A directory that is missing is no mistake where the ledger tells that it was there once: it is
-    away, and the daemon starts without it, as after a boot with a disk that is not mounted yet.
+    A missing directory is no mistake where the ledger shows that it was there once: it is away, and
+    the daemon starts without it, as after a boot with a disk that is not mounted yet.
     """
     seen = _seen_feeds(path)
     return load(path, environ=os.environ, seen=seen, with_secrets=with_secrets)
@@ -47,7 +47,7 @@ def _seen_feeds(path: Path) -> frozenset[str]:
     # SQLAlchemy takes a fifth of a second: `--help` goes without.
     from backupd.ledger import LedgerReader, reports  # noqa: PLC0415
 
-    with suppress(BackupdError):  # what is wrong is told by who needs it
+    with suppress(BackupdError):  # whoever needs them reports what is wrong
         reader = LedgerReader(load_places(path)[0].path)
         try:
             return reader.ask(reports.seen_feeds)

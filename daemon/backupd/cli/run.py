@@ -86,7 +86,7 @@ def finished(running: Coroutine[Any, Any, bool]) -> bool:
             raise
         fail(_first(ours), FAILED)
     except asyncio.CancelledError:
-        return False  # told to stop at once
+        return False  # asked to stop at once
 
 
 async def _run(config: Config, reread: Callable[[], Config], *, once: bool, bars: bool) -> bool:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
-    """All that `show` tells of a file. A duplicate shows the receipt of the first file."""
+    """All that `show` prints about a file. A duplicate shows the receipt of the first file."""
 
     now: float
     file: FileRecord

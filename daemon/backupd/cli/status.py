@@ -60,7 +60,7 @@ class FeedState:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Overview:
-    """All that `status` tells."""
+    """All that `status` prints."""
 
     now: float
     daemon: DaemonState
@@ -280,7 +280,7 @@ def _number(files: int) -> str:
 
 
 def _owed(overview: Overview) -> Iterator[RenderableType]:
-    """Tell what Impala does not see yet; nothing where nothing is owed."""
+    """Yield what Impala does not see yet; nothing where no refresh is owed."""
     if overview.owed:
         yield render.heading("Pending Impala REFRESH of")
     for owed in overview.owed:

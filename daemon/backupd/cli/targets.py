@@ -22,7 +22,7 @@ _CANDIDATES = 20
 
 
 class NoSuchFileError(BackupdError):
-    """No file is meant by this, or it cannot be told which."""
+    """No file matches, or files at several paths do."""
 
 
 def resolve(reader: LedgerReader, text: str) -> FileRecord:

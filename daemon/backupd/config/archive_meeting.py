@@ -25,9 +25,9 @@ _APART = "an archive directory of its own for each, or patterns that cannot meet
 def check_archive_names(
     claims: Iterable[Claim], url: ArchiveUrl | None, mounts: Mounts, *, compress: bool
 ) -> Iterator[Mistake]:
-    """Yield one mistake for each two sections (or one with itself) whose files can meet.
+    """Yield one mistake per pair of sections (or a section with itself) whose files can meet.
 
-    Within one feed, names that meet are told apart by their content when they are shipped.
+    Within one feed, names that meet are distinguished by their content when they are shipped.
     """
     found: dict[tuple[str, str], list[str]] = {}
     placed = [
@@ -63,7 +63,7 @@ def _names(one: Claim, other: Claim, *, compress: bool) -> tuple[str, str] | Non
     """Return a file name of each, which have one name in the archive."""
     shared = shared_name(one, other)
     if shared is not None:
-        # Where both take the same file, that is what is told.
+        # Where both take the same file, that mistake is reported instead.
         return None if one.meets(other) else (shared, shared)
     if not compress:
         return None

@@ -74,7 +74,7 @@ def check_ledger(path: Path) -> Iterator[Mistake]:
     try:
         found = filesystem_type(path)
     except OSError:
-        return  # a chroot whose root is no mount point: there is no telling
+        return  # a chroot whose root is no mount point: the type cannot be known
     if found in NETWORK_FILESYSTEMS:
         problem = f"lies on a network file system ({found}), where SQLite can lose what it wrote"
         yield Mistake("ledger.url", problem, "a path on a local disk")

@@ -14,7 +14,7 @@ SYSTEM_CONFIG = Path("/etc/backupd/config.toml")
 def find(explicit: Path | None, environ: Mapping[str, str]) -> Path:
     """Return the path of the config: `--config`, $BACKUPD_CONFIG, /etc/backupd, or ./config.toml.
 
-    The first that is named or there is taken, whether it can be read or not: `load` tells.
+    The first one that is named or exists is taken, readable or not: `load` reports what is wrong.
     """
     if explicit is not None:
         return explicit

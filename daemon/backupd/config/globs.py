@@ -1,7 +1,7 @@
 """Finds out whether file name patterns can match the same name, exactly as `fnmatch` matches.
 
-A pattern is taken as a small automaton: state n means "n steps of the pattern are matched". All
-patterns walk together, breadth first, over one letter of every kind that they can tell apart; the
+A pattern is treated as a small automaton: state n means "n steps of the pattern are matched". All
+patterns walk together, breadth first, over one letter of every kind that they can distinguish; the
 first walk that ends in all of them spells the shortest name.
 """
 
@@ -118,10 +118,10 @@ def _arrived(walk: _Walk, globs: Collection[_Glob], endings: Collection[str]) ->
 
 
 def _letters(text: str) -> tuple[str, ...]:
-    """Return one letter of each kind that patterns of these characters can tell apart.
+    """Return one letter of each kind that patterns of these characters can distinguish.
 
-    A pattern names single characters and ranges between two that stand in it, so no border runs
-    anywhere but just before or just after one of them. A name holds neither "/" nor NUL.
+    A pattern names single characters, and ranges between two characters that it contains. So a
+    border can only run just before or just after one of them. A name holds neither "/" nor NUL.
     """
     borders = {1} | {ord(letter) + after for letter in text + "/" for after in (0, 1)}
     starts = sorted(border for border in borders if 0 < border <= sys.maxunicode)

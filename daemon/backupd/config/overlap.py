@@ -85,9 +85,9 @@ def check_overlaps(all_claims: Iterable[Claim]) -> Iterator[Mistake]:
 
 
 def _mounted_twice(one: Claim, other: Claim) -> str | None:
-    """Say so where one directory has two paths: a daemon could not tell which of them to believe.
+    """Return the problem if a directory has two paths: a daemon could not know which to believe.
 
-    A link is no second path: it leads to the first one.
+    A link is not a second path: it leads to the first one.
     """
     here, there = one.directory, other.directory
     if here.path == there.path or not here.is_same(there):

@@ -50,7 +50,7 @@ class OwnPlace:
     is_tree: bool = True  # all below the directory is backupd's
 
     def trouble(self, feed: Spot, *, recursive: bool) -> str | None:
-        """Tell how a feed's directory reaches it, to be read on from the directory's name."""
+        """Return how a feed's directory reaches it, in words that follow the directory's name."""
         if feed.is_same(self.spot):
             return "holds" if self.is_file else "is"
         if self.is_tree and feed.lies_in(self.spot):
@@ -142,7 +142,7 @@ def _secrets(values: Mapping[str, Any], environ: Mapping[str, str]) -> Iterator[
         if name is not None:
             try:
                 yield key, locate(name, environ)
-            except BadValueError:  # told by who reads it
+            except BadValueError:  # reported by whoever reads it
                 continue
 
 

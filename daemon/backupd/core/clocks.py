@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from backupd.core.ports import Probe
 
-_FAR = 60.0  # seconds: what is slower than that to answer is told as its clock's fault
+_FAR = 60.0  # seconds: a slower answer than that is reported as a fault of the clock
 
 
 def compared(whose: str, theirs: float, ours: float) -> Probe:
-    """Return what is to be told of a clock; both times are in seconds since the epoch."""
+    """Return what to report about a clock; both times are in seconds since the epoch."""
     ahead = theirs - ours
     detail = f"{abs(ahead):.0f} s {'ahead of' if ahead > 0 else 'behind'} this host's"
     if abs(ahead) <= _FAR:

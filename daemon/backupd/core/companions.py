@@ -1,7 +1,7 @@
 """Companions: what the checksum file beside a data file claims, and whether the data agrees.
 
 Formats: the lines that POSIX `cksum` and GNU `md5sum` and `sha256sum` print, those of the latter
-two with `--tag` as well. What `cksum` computes is told by POSIX.1-2017, utilities, cksum.
+two with `--tag` as well. POSIX.1-2017, utilities, cksum, says what `cksum` computes.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _LINES = {
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A checksum as its program writes it (decimal or lower-case hex), and the size, if told."""
+    """A checksum as its program writes it (decimal or lower-case hex), and the size, if given."""
 
     digest: str
     size: int | None
@@ -109,7 +109,7 @@ def _likely(text: str) -> str:
 
 
 def disagreement_key(identity: Identity, companion_identity: Identity, text: str) -> str:
-    """Tell this pair of data file and companion from any other: the same key, the same pair.
+    """Return a key for this pair of data file and companion: the same key means the same pair.
 
     The manifest stage notes it where the content disagrees; settle compares it, to know whether
     anything changed since. 64 hex digits.

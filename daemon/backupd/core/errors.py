@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 class BackupdError(Exception):
-    """Anything backupd itself raises. `hint` tells the operator what to do next."""
+    """Anything that backupd itself raises. `hint` says what the operator should do next."""
 
     def __init__(self, message: str, *, hint: str = "") -> None:
         super().__init__(message)

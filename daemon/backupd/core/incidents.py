@@ -1,4 +1,4 @@
-"""Incidents: one cause of failure each, however many files it holds up, and who was told of it.
+"""Incidents: one cause of failure each, however many files it holds up, and who was notified.
 
 All times are seconds since the epoch, UTC.
 """
@@ -47,7 +47,7 @@ _TITLES_OF_KIND = {
 
 
 class Way(StrEnum):
-    """A way to tell people."""
+    """A way to notify people."""
 
     MAIL = "mail"  # to the operators
     TICKET = "ticket"  # to the ticket mailbox, which opens a ticket from each mail
@@ -55,7 +55,7 @@ class Way(StrEnum):
 
 
 class Occasion(StrEnum):
-    """Why they are told."""
+    """Why people are notified."""
 
     OPENED = "opened"
     REMINDER = "reminder"
@@ -67,7 +67,7 @@ class Outcome(StrEnum):
 
     TRYING = "trying"  # written down before the effect; after a crash it is unknown
     SENT = "sent"
-    FAILED = "failed"  # nobody was told, that is certain: tried again
+    FAILED = "failed"  # certainly nobody was notified: tried again
     UNKNOWN = "unknown"  # it may have been sent: a ticket is never sent again then
     SKIPPED = "skipped"  # dev: written to the journal alone
 
@@ -117,7 +117,7 @@ class Outage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Notice:
-    """That people were told of an incident, or are being told. `number` counts reminders from 1."""
+    """A notice about an incident, given or under way. `number` counts reminders from 1."""
 
     incident_id: str
     way: Way
@@ -158,7 +158,7 @@ class Troubles:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
-    """An incident, who was told of it, and which files it holds up (none, once it is closed)."""
+    """An incident, who was notified of it, and which files it holds up (none once it is closed)."""
 
     incident: Incident
     notices: Sequence[Notice]
@@ -171,7 +171,7 @@ class Standing:
 
     due: frozenset[Stage]  # stages with files that time, or work under way, will move on
     incidents: bool  # one is open
-    ticketed: bool  # a ticket was mailed, as far as anyone can tell, for one that is open
+    ticketed: bool  # a ticket was mailed, as far as is known, for one that is open
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

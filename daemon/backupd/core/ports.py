@@ -74,7 +74,7 @@ class Warehouse(Protocol):
     async def merge(self, batch: Batch, rows: Sequence[ProductionRow]) -> Counter[str]:
         """Bring what `load` staged into production; return how many rows each file id has there.
 
-        `rows` are those given to `load`. A file id with more than one row is a fault to be told.
+        `rows` are those given to `load`. A file id with more than one row is a fault to report.
         Merging a merged batch changes nothing. Raises RewindError to `load` when the batch is
         neither staged nor merged. A PermanentError promises that nothing of the batch is in
         production.
@@ -116,7 +116,7 @@ class Warehouse(Protocol):
         ...
 
     async def probe(self) -> list[Probe]:
-        """Try it for real: write, read back, remove. Failures are told in the answer."""
+        """Try it for real: write, read back, remove. Failures are reported in the answer."""
         ...
 
     async def aclose(self) -> None:
@@ -167,7 +167,7 @@ class PlaceMemory(Protocol):
 
 
 class Refresher(Protocol):
-    """Who reads the production table by a memory of its own, and must be told of new rows."""
+    """A reader of the production table with a cache of its own: it must be notified of new rows."""
 
     @property
     def table(self) -> str:
@@ -262,8 +262,8 @@ class Archive(Protocol):
     No symbolic link below the root is followed: one on the way to a file is a RefusedError, one
     in the place of a file is not a file.
 
-    Once it was identified, everything is only done in the place that bears the mark, and nothing
-    is told missing where the mark is: then DependencyDownError is raised.
+    Once the archive was identified, everything is done only in the place that bears the mark.
+    Nothing is reported missing where the mark is missing: DependencyDownError is raised then.
     """
 
     async def identify(self, expected: str | None, witnesses: Sequence[Witness]) -> str:
@@ -330,8 +330,8 @@ class Archive(Protocol):
     ) -> list[Probe]:
         """Try it for real in each directory: write, read back, remove.
 
-        `expected` is the mark that it must bear, None where the ledger knows none. `shows_up` tells
-        in which feed's directory a file of this name stands, None: in no one.
+        `expected` is the mark that it must bear; None where the ledger knows none. `shows_up` says
+        in which feed's directory a file of this name is; None: in none.
         """
         ...
 

@@ -41,7 +41,7 @@ def first_id(now: float) -> str:
 
 @dataclass(frozen=True)
 class Identity:
-    """Tells whether a file changed since it was looked at. Only a content hash tells "the same"."""
+    """Shows whether a file changed since it was looked at. Only a content hash shows "the same"."""
 
     dev: int
     ino: int
@@ -206,7 +206,7 @@ class Batch:
 
     id: str
     stage: Stage  # load or merge
-    status: Status  # done: merged, or split into smaller ones (`reason` tells)
+    status: Status  # done: merged, or split into smaller ones (`reason` says which)
     reason: str
     attempts: int
     interruptions: int
@@ -290,7 +290,7 @@ class BatchMove:
     at: float
     detail: str
     parts: tuple[tuple[str, ...], ...] = ()
-    refresh: TouchedTable | None = None  # whose new rows Impala is to be told of
+    refresh: TouchedTable | None = None  # of whose new rows Impala is to be notified
     row_counts: tuple[RowCount, ...] = ()  # of members whose rows are to be counted again
 
 

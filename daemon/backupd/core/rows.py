@@ -71,7 +71,7 @@ class TouchedTable:
 
 @dataclass(frozen=True, kw_only=True)
 class OwedRefresh:
-    """Impala has not been told of these merges into a table yet."""
+    """Merges into a table that Impala has not been notified of yet."""
 
     name: str  # of the table, quoted as it stands in statements
     since: float

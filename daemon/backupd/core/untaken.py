@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 
 class Trouble(NamedTuple):
-    """Why something is not taken: what is told apart, and what to do about it."""
+    """One kind of reason why something is not taken, and what to do about it."""
 
     what: str  # as it is said of one of them: "it is a symbolic link"
     hint: str

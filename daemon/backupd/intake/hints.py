@@ -1,4 +1,4 @@
-"""What the observer's thread tells the event loop: where something may have changed."""
+"""What the observer's thread reports to the event loop: where something may have changed."""
 
 from __future__ import annotations
 

@@ -1,8 +1,9 @@
-"""Files that are done, or held by hand, and stay: what a change of nothing but their ctime means.
+"""Files that are done, or held by hand, and stay: what it means when only their ctime changed.
 
-A right, an owner, an attribute or another hard link changes it, and so does content whose time was
-set back afterwards. Only a hash tells. It is taken beside the scans, one file at a time, so that a
-large one holds nothing up; what is the same has its new identity noted, and is not hashed again.
+A new mode, owner, attribute or hard link changes it, and so does new content whose mtime was set
+back afterwards. Only a hash shows which it was. Files are hashed beside the scans, one at a time,
+so that a large file holds nothing up. If the content is the same, the new identity is noted, and
+the file is not hashed again.
 """
 
 from __future__ import annotations
@@ -82,7 +83,7 @@ class KeptFiles:
                 await self._take(tree, candidate)
 
     async def _sha256_of(self, tree: Tree, candidate: Candidate) -> str | None:
-        """Return the SHA-256 of its content; None where that cannot be told just now."""
+        """Return the SHA-256 of its content; None where that cannot be known just now."""
         if abs(time.time() - candidate.identity.ctime_ns / 1e9) < _TICK:
             await asyncio.sleep(_TICK)
         read_on: Callable[[], str | None] = partial(next, _read(tree, candidate), "")
@@ -101,7 +102,7 @@ def _but_for_ctime(before: Identity | None, candidate: Candidate) -> bool:
 
 
 def _with_identity(file: FileRecord, identity: Identity) -> Move:
-    """Return the move that leaves the file where it is: its history has nothing to tell."""
+    """Return the move that leaves the file where it is, without an event in its history."""
     return Move(
         file=file,
         stage=file.stage,

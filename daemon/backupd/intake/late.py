@@ -1,7 +1,7 @@
-"""Companions that came after their file was done: nobody reads them any more, so they are told of.
+"""Companions that came after their file was done: nobody reads them any more, so they are reported.
 
-They are not removed. Where a companion has to be there, the same file may come once more, and would
-wait for it for ever; else there is seldom proof that it speaks of what was registered.
+They are not removed. Where a companion is required, the same file may come once more, and would
+wait for it forever; elsewhere there is seldom proof that it is about what was registered.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def look_at(root: Directory, file: FileRecord) -> Look | None:
-    """Return what stands there now; None: no file. Raises OSError when that cannot be told.
+    """Return what is there now; None: no file. Raises OSError when that cannot be known.
 
     The data file is not opened. The companion is looked at last: one that is written after the
     data file can then not be older than what is known of the data.

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Matcher:
-    """Tells whether a name is a backup file of one feed, or a companion there."""
+    """Decides whether a name is a backup file of one feed, or a companion there."""
 
     feed: Feed
     matches: Callable[[str], object]
@@ -36,7 +36,7 @@ class Matcher:
         return self.companion_suffix is not None and name.endswith(self.companion_suffix)
 
     def sighting(self, path: str, identity: Identity, now: float) -> Sighting:
-        """Return what is to be told of a file that the feed takes."""
+        """Return the sighting of a file that the feed takes."""
         rule = self.feed.companion
         return Sighting(
             feed=self.feed,

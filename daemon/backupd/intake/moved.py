@@ -53,7 +53,7 @@ def _moved(
 ) -> Iterator[Renaming]:
     """Yield which of these are known files that are at their old paths no more. Blocking."""
     now = time.time()
-    with suppress(OSError), open_root(tree.feed_root) as top:  # the health, and the scan, tell why
+    with suppress(OSError), open_root(tree.feed_root) as top:  # the health and the scan say why
         for each in candidates:
             was = were.get((each.identity, posixpath.basename(each.path)))
             if was is not None and _is_moved(top, tree, each, was):

@@ -81,7 +81,7 @@ class Tally:
         """Count what could not be seen. What is gone is no news, our own limits are raised."""
         if host_fault(error):
             raise error
-        if error.errno == errno.ESTALE:  # the feed's directory is another one: tells nothing of it
+        if error.errno == errno.ESTALE:  # the feed's directory is another one: says nothing of it
             self.is_whole = False
         elif error.errno not in _GONE:
             self.add(feed, unseen(cannot, error), path)

@@ -47,10 +47,10 @@ class Look:
 class Rules:
     """How to judge. `settle_for` and `look_every` are seconds.
 
-    `trust_timestamps`: the file system is local, so that mtime and ctime tell since when a file has
-    been unchanged; elsewhere only what was observed counts. `ask_writers`: a file that some process
-    has open for writing is not complete. `steady_since`: the clock was set then, and what was noted
-    before tells no age.
+    `trust_timestamps`: the file system is local, so mtime and ctime show since when a file has been
+    unchanged; elsewhere only what was observed counts. `ask_writers`: a file that some process has
+    open for writing is not complete. `steady_since`: the clock was set then, and times noted before
+    show no age.
     """
 
     companion: CompanionRule | None
@@ -63,7 +63,7 @@ class Rules:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ready:
-    """Complete, as far as can be told without reading it whole."""
+    """Complete, as far as can be known without reading it whole."""
 
     identity: Identity
     unchanged_since: float
@@ -178,7 +178,7 @@ class _Pair:
         return disagreement_key(self.identity, self.companion.identity, self.companion.text)
 
     def fault(self, rule: CompanionRule) -> str | None:
-        """Say what is wrong with the companion, as far as can be told without the data."""
+        """Return what is wrong with the companion, as far as can be known without the data."""
         name = _companion_name(self.record)
         if self.companion.problem:
             return f"its companion {name} {self.companion.problem}"
@@ -214,7 +214,7 @@ def _by_companion(pair: _Pair, fault: str | None, rules: Rules, now: float) -> V
     if fault is None and pair.record.disagreement != pair.key:
         since = _unchanged_since(pair.record, pair.identity, rules, now)
         return Ready(identity=pair.identity, unchanged_since=since)
-    reason = fault or pair.record.reason  # the manifest stage told what each of them says
+    reason = fault or pair.record.reason  # the manifest stage noted what each of them says
     since = pair.unchanged_since(rules, now)
     look_again_at, patience = since + rules.settle_for, rules.settle_for
     if pair.companion.may_pass:

@@ -98,7 +98,7 @@ class Scanner:
         return self._in_chunks(tree, odd, self._entries(tree, below, odd))
 
     def look(self, tree: Tree, odd: Tally, below: str, names: Iterable[str]) -> Iterator[Chunk]:
-        """Yield what became of names in a directory of the tree, as hints told."""
+        """Yield what became of the names that hints gave, in a directory of the tree."""
         return self._in_chunks(tree, odd, self._named(tree, below, names, odd))
 
     def look_again(
@@ -211,9 +211,9 @@ def _take(path: str, lstat: Lstat, matcher: Matcher, chunk: Chunk) -> None:
 
 
 def _add_unlisted(tree: Tree, below: str, error: OSError, odd: Tally) -> None:
-    """Count a directory. What is wrong with the feed's own one is told by its health.
+    """Count a directory that cannot be listed; the feed's own is reported by the feed's health.
 
-    Our own limits are raised.
+    Raises OSError when it is a host fault.
     """
     if below or host_fault(error):
         odd.add_error(_feed_at(tree, below), "cannot be listed", error, tree.path(below))
@@ -222,7 +222,7 @@ def _add_unlisted(tree: Tree, below: str, error: OSError, odd: Tally) -> None:
 
 
 def _feed_at(tree: Tree, below: str) -> str:
-    """Return a feed that a directory belongs to: what is wrong with it is told once."""
+    """Return one feed that a directory belongs to, so that a problem is reported once."""
     return tree.root.at(below)[0].feed.name
 
 

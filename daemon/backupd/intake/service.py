@@ -1,6 +1,6 @@
 """Intake as a whole: watches, scans and settles for as long as the daemon runs.
 
-Events say where to look, scans find whatever events did not tell, settling decides what is
+Events say where to look, scans find whatever events did not report, settling decides what is
 complete. Nothing is remembered here: a file that was seen has a row in the ledger.
 """
 
@@ -56,14 +56,14 @@ _LONGEST_PAUSE = 60.0  # seconds: a clock that was set must not leave anything w
 
 
 async def _reported_to_nobody(_: DependencyDownError) -> None:
-    """Nobody is to be told."""
+    """Do nothing: nobody is to be notified."""
 
 
 class Intake:
     """The watching part of the daemon.
 
-    `ready` is set once the watches stand and the first scan is through; `health` tells which feeds'
-    files can be reached just now.
+    `ready` is set once the watches are set up and the first scan is done; `health` says which
+    feeds' files can be reached just now.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class Intake:
         ledger: IntakeLedger,
         hampered: Callable[[DependencyDownError], Awaitable[object]] = _reported_to_nobody,
     ) -> None:
-        """`hampered` is told when the host gives too little to look at anything."""
+        """`hampered` is called with the host fault that keeps intake from looking at anything."""
         self._hampered = hampered
         self.ready = asyncio.Event()
         self._section = section
@@ -134,9 +134,9 @@ class Intake:
             await self._loop.run_in_executor(self._asking, self._watcher.sign_of_life)
 
     async def scan_once(self) -> None:
-        """Make rows for all that lies in the directories, without watching them.
+        """Make rows for all files in the directories, without watching them.
 
-        Where the host gives too little for it, that is told, and not all may have been looked at.
+        A host fault is reported to `hampered`; then not all files may have been looked at.
         """
         try:
             await self._scan_all()
@@ -213,7 +213,7 @@ class Intake:
             lost = await _set_within(self._rescan, self._section.rescan_every)
 
     async def _polls(self) -> None:
-        """Scan the directories that events do not tell of."""
+        """Scan the directories for which there are no events."""
         pause = POLL_EVERY
         while True:
             await asyncio.sleep(min(pause, self._section.rescan_every))

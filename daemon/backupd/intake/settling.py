@@ -209,9 +209,9 @@ def _judged(record: FileRecord, root: Directory, rules: Rules, now: float) -> Ve
 
 
 def _is_written(root: Directory, record: FileRecord) -> bool:
-    """Return whether some process writes to it. One that may not be read is for manifest to tell.
+    """Return whether some process writes to it. The manifest stage reports a file it may not read.
 
-    Raises OSError when it cannot be opened just now.
+    Raises OSError when the file cannot be opened just now.
     """
     with suppress(PermissionError):
         return is_open_for_writing(root, record.relative_path)
@@ -219,7 +219,7 @@ def _is_written(root: Directory, record: FileRecord) -> bool:
 
 
 def _log(move: Move) -> None:
-    """Tell of a file that settles no more, and for how long it did."""
+    """Log a file that no longer settles, and how long it did."""
     if move.stage is Stage.SETTLE and move.status is Status.WAITING:
         return
     parked = move.status is Status.PARKED
@@ -249,7 +249,7 @@ def _put_off(record: FileRecord, reason: str, until: float) -> NotYet:
 
 
 def _waiting(record: FileRecord, verdict: NotYet, now: float) -> Move:
-    """Stay in settle; the history tells of it when the reason is a new one."""
+    """Keep the file in settle; add an event to its history when the reason is new."""
     changes = {
         "reason": verdict.reason,
         "next_attempt_at": verdict.look_again_at,

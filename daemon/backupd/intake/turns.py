@@ -36,5 +36,5 @@ class Turns:
 
     async def _do(self, directory: str, job: Callable[[], Awaitable[None]]) -> None:
         async with self._places.place(directory):
-            with suppress(DoesNotAnswerError):  # the feed's health tells of it
+            with suppress(DoesNotAnswerError):  # the feed's health reports it
                 await job()

@@ -39,8 +39,8 @@ _SIGN_WITHIN = 1.0  # seconds, until another sign is asked for
 class Watcher:
     """Keeps an observer on the directories where events can be trusted. Blocking.
 
-    `polled`: the feed directories that only scans can tell of. `remote`: those where other hosts
-    write too, so that times and events of this one tell too little.
+    `polled`: the feed directories where only scans find changes. `remote`: those where other hosts
+    write too, so that times and events of this host show too little.
     """
 
     def __init__(self, hints: PendingHints) -> None:
@@ -72,9 +72,10 @@ class Watcher:
         return self._mode != "poll" and directory not in self.remote
 
     def watch(self, root: Root, path: str, directory: Directory) -> bool:
-        """Watch one directory of a root, open, unless it is watched; tell whether that is new.
+        """Watch an open directory of a root, unless it is watched; return whether that is new.
 
-        Where no watch is to be had, the root falls to polling. Raises OSError as the directory is.
+        Where no watch is available, the root falls back to polling. Raises OSError when something
+        is wrong with the directory.
         """
         directory.stat()  # should it hang, it does so before it has the turn
         with self._turn:
@@ -107,7 +108,7 @@ class Watcher:
             try:
                 sign = self._observer.give_sign()
             except OSError:
-                return True  # no watch to be had, which tells nothing of the thread
+                return True  # no watch is available, which says nothing of the thread
         return sign.wait(_SIGN_WITHIN)
 
     def renew(self, trees: Iterable[Tree]) -> list[Tree]:
@@ -143,7 +144,7 @@ class Watcher:
             with open_root(feed_root) as directory:
                 return self.watch(tree.root, path, directory)
         except OSError:
-            return False  # the feed's health tells why
+            return False  # the feed's health says why
 
     def _fall_to_polling(self, directories: Collection[str], error: OSError) -> None:
         self.polled |= set(directories)

@@ -63,7 +63,7 @@ def open_incidents(connection: sa.Connection) -> list[Incident]:
 
 
 def ends_to_notify(connection: sa.Connection) -> list[Incident]:
-    """Return closed incidents of whose opening people were told, and not yet of their end."""
+    """Return closed incidents of whose opening people were notified, but not yet of their end."""
     opened, ended = notices.alias(), notices.alias()
     was_notified = sa.exists().where(
         ended.c.incident_id == opened.c.incident_id,
@@ -83,7 +83,7 @@ def ends_to_notify(connection: sa.Connection) -> list[Incident]:
 
 
 def notices_of(connection: sa.Connection, ids: Sequence[str]) -> dict[str, list[Notice]]:
-    """Return who was told of these incidents, by incident, oldest first."""
+    """Return who was notified of these incidents, by incident, oldest first."""
     found: dict[str, list[Notice]] = {id_: [] for id_ in ids}
     for some in in_chunks(ids, _AT_ONCE):
         query = sa.select(notices).where(notices.c.incident_id.in_(some)).order_by(notices.c.at)
@@ -161,7 +161,7 @@ _WAITS_FOR_ROOM = sa.select(sa.func.min(files.c.reason)).where(
 
 
 def _cases(connection: sa.Connection, found: Sequence[Incident]) -> list[Case]:
-    """Return incidents with who was told of them and what they hold up."""
+    """Return incidents with who was notified of them and what they hold up."""
     sent = notices_of(connection, [each.id for each in found])
     return [
         Case(
@@ -185,7 +185,7 @@ def all_cases(connection: sa.Connection) -> list[Case]:
 
 
 def cases_to_notify(connection: sa.Connection) -> list[Case]:
-    """Return the incidents that are open, or of whose end someone is still to be told."""
+    """Return the incidents that are open, or of whose end someone is still to be notified."""
     return _cases(connection, [*open_incidents(connection), *ends_to_notify(connection)])
 
 

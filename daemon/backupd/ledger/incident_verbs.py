@@ -1,4 +1,4 @@
-"""What is written of incidents, and of who was told of them."""
+"""What is written about incidents, and about who was notified of them."""
 
 from __future__ import annotations
 

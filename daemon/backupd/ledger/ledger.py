@@ -365,11 +365,14 @@ class Ledger:
     # -- Impala --------------------------------------------------------------------------------
 
     async def owed_refreshes(self) -> list[OwedRefresh]:
-        """Return the tables whose new rows Impala has not been told of."""
+        """Return the tables of whose new rows Impala has not been notified."""
         return await self.ask(refresh_verbs.all_owed)
 
     async def refreshed(self, refreshes: Sequence[OwedRefresh]) -> None:
-        """Write that it was told, or need not be; merges since `refreshes` were read stay owed."""
+        """Write that Impala was notified, or need not be.
+
+        Merges since `refreshes` were read stay owed.
+        """
         await self._writer.apply(refresh_verbs.done, refreshes)
 
     # -- incidents -----------------------------------------------------------------------------
@@ -379,7 +382,7 @@ class Ledger:
         return await self.ask(incident_reports.troubles)
 
     async def cases(self) -> list[Case]:
-        """Return the incidents that are open, or of whose end someone is still to be told."""
+        """Return the incidents that are open, or of whose end someone is still to be notified."""
         return await self.ask(incident_reports.cases_to_notify)
 
     async def last_mail(self) -> Notice | None:
@@ -403,7 +406,7 @@ class Ledger:
         await self._writer.apply(incident_verbs.note_outages, [outage])
 
     async def note_notices(self, notices: Sequence[Notice]) -> None:
-        """Write who is being told, or what became of it: each over what was written before."""
+        """Write who is being notified, or the outcome; each replaces what was written before."""
         await self._writer.apply(incident_verbs.note_notices, notices)
 
     async def mark_interrupted_notices_unknown(self, detail: str) -> None:

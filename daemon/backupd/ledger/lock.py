@@ -182,7 +182,10 @@ def _holder_by_name(path: Path) -> str | None:
 
 
 def _holder_by_inode(ledger: Path) -> str | None:
-    """Look in the kernel's list of locks: proc_locks(5). Some file systems' are not told apart."""
+    """Look in the kernel's list of locks, proc_locks(5).
+
+    The locks of some file systems cannot be told apart there.
+    """
     try:
         found = ledger.stat()
         locks = Path("/proc/locks").read_text()

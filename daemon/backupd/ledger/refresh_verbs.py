@@ -1,4 +1,4 @@
-"""What Impala is still to be told: one row a table, however many merges it stands for."""
+"""What Impala is still to be notified of: one row a table, however many merges it stands for."""
 
 from __future__ import annotations
 

@@ -120,7 +120,7 @@ class Done:
 
 
 def done(connection: sa.Connection, feed: str, since: float, lately: float) -> Done:
-    """Tell how many files of a feed were done since two moments, and when the last one was."""
+    """Return how many files of a feed were done since each of two times, and when the last was."""
     at = files.c.done_at
     is_done = (files.c.feed == feed, at.is_not(None))
 

@@ -194,7 +194,7 @@ sa.Index(
     sqlite_where=incidents.c.closed_at.is_(None),
 )
 
-# Who was told, or is being told: written before it is done, so that no crash tells them twice.
+# Who was notified, or is being: written beforehand, so that no crash notifies them twice.
 notices = sa.Table(
     "notices",
     metadata,
@@ -230,7 +230,7 @@ row_counts_due = sa.Table(
     *_times("due_at"),
 )
 
-# The tables whose new rows Impala has not been told of; `merges` counts those since `since`,
+# The tables of whose new rows Impala has not been notified; `merges` counts those since `since`,
 # `dates` is a JSON list of the partitions that they touched.
 refreshes_owed = sa.Table(
     "refreshes_owed",

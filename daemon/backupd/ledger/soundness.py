@@ -43,7 +43,7 @@ def refuse_damaged(connection: sqlite3.Connection) -> None:
 
 
 class LateCheck:
-    """Reads an open ledger whole, in a thread of its own, and tells of the damage it finds."""
+    """Reads an open ledger whole, in a thread of its own, and reports the damage it finds."""
 
     def __init__(self, path: Path, refuse: Callable[[Exception], None]) -> None:
         """`refuse` is called in the thread, at most once."""

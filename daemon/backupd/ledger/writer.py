@@ -49,10 +49,11 @@ class _Request:
 class Writer:
     """Applies verbs in group commits. A verb takes a list of items and returns a result for each.
 
-    When a transaction fails, nothing of it is written, everyone who waits is told, and the writer
-    takes no more: after a failed fsync nothing that SQLite says can be trusted. A full disk is
-    another matter: SQLite could not even write what it would have flushed, and took all of it back.
-    With `waits_for_room` it is tried again until there is room, and all others wait behind it.
+    When a transaction fails, nothing of it is written, everyone who waits gets the error, and the
+    writer takes no more: after a failed fsync nothing that SQLite says can be trusted. A full disk
+    is different: SQLite could not even write what it would have flushed, and rolled all of it back.
+    With `waits_for_room` the transaction is tried again until there is room, and all others wait
+    behind it.
     """
 
     def __init__(self, engine: sa.Engine, path: Path) -> None:
@@ -171,7 +172,7 @@ class Writer:
 
 
 def _reply(answered: list[tuple[_Request, Any]]) -> None:
-    """Tell those who wait; an event loop is woken once for all of its own."""
+    """Answer those who wait; each event loop is woken once for all of its own."""
     by_loop: defaultdict[asyncio.AbstractEventLoop, list[tuple[Any, Any]]] = defaultdict(list)
     for request, answer in answered:
         by_loop[request.answer.get_loop()].append((request.answer, answer))

@@ -62,9 +62,9 @@ def read_small(root: Directory, name: str, limit: int) -> tuple[Identity, bytes]
 
 
 def is_open_for_writing(root: Directory, name: str) -> bool:
-    """Return whether some process has the file open for writing, as far as the kernel tells.
+    """Return whether some process has the file open for writing, as far as the kernel reports it.
 
-    Raises OSError as `open_file`.
+    Raises OSError when `open_file` does.
     """
     with open_file(root, name) as opened:
         return writers_of(opened.fd) is Writers.SOME

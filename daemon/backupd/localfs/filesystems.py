@@ -1,4 +1,4 @@
-"""Tells on what kind of file system a path lies.
+"""Finds out on what kind of file system a path is.
 
 Source: proc(5), `/proc/[pid]/mountinfo` and `/proc/[pid]/fdinfo`.
 """

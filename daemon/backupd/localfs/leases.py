@@ -63,7 +63,7 @@ def writers_of(descriptor: int, *, ask: bool = True) -> Writers:
 
 def _asked_for(descriptor: int) -> Writers:
     try:
-        # Somebody who waits for the lease is told of by a signal: not by SIGIO, which would end us.
+        # The signal that somebody waits for the lease is SIGURG: SIGIO would end us.
         fcntl.fcntl(descriptor, fcntl.F_SETSIG, signal.SIGURG)
         fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_RDLCK)
     except BlockingIOError:

@@ -1,8 +1,8 @@
-"""Whether one directory lies in another, links and bind mounts seen through.
+"""Whether one directory is inside another, even through links and bind mounts.
 
-Paths alone do not tell: a link or a bind mount shows a directory once more elsewhere. So three
-things are compared: the paths with all links followed; device and inode of a directory and of those
-above it; where each lies on its file system, as the mount table has it (proc(5),
+Paths alone do not show it: a link or a bind mount makes a directory appear again elsewhere. So
+three things are compared: the paths with all links followed; device and inode of a directory and of
+those above it; where each is on its file system, according to the mount table (proc(5),
 `/proc/[pid]/mountinfo`).
 """
 
@@ -32,7 +32,7 @@ class Spot:
     path: str  # links followed
     identity: tuple[int, int] | None  # device and inode; None: it is not there
     above: frozenset[tuple[int, int]]  # the same of all directories above it
-    place: _Place | None  # None: the mount table does not tell
+    place: _Place | None  # None: the mount table does not say
     mounted: tuple[_Place, ...]  # what else is to be seen below it
 
     def is_same(self, other: Spot) -> bool:
@@ -74,9 +74,9 @@ class Mounts:
     """The mount table as it is now, and the spots of directories by it."""
 
     def __init__(self, silent: Container[str] = ()) -> None:
-        """Read it; where it cannot be read, spots are told apart without it.
+        """Read the mount table; where it cannot be read, spots are compared without it.
 
-        At `silent` paths nothing is looked at: who did would hang.
+        Nothing is looked at on `silent` paths: that would hang.
         """
         self._silent = silent
         self._mounts: dict[int, _Mount] = {}

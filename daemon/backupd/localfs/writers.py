@@ -1,6 +1,6 @@
-"""Whether the kernel can tell that files in a directory are open for writing, and if not, why.
+"""Whether the kernel can report that files in a directory are open for writing; if not, why.
 
-For people: who works on files asks for a lease on each (`leases`).
+For people: code that works on files asks for a lease on each (`leases`).
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ _OTHERS_MAY_WRITE = 0o022  # of a directory's mode
 
 
 def why_writers_unknown(directory: str) -> str | None:
-    """Return why the kernel does not tell, for people; None: nothing speaks against it.
+    """Return why the kernel cannot report writers, in words for people; None: no reason was found.
 
-    Raises OSError where the directory cannot be listed.
+    Raises OSError when the directory cannot be listed.
     """
     kind = filesystem_type(Path(directory))
     if kind in NETWORK_FILESYSTEMS:

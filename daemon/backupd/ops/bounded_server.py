@@ -98,7 +98,7 @@ class BoundedServer:
             async with asyncio.timeout(self._bounds.patience):
                 await writer.wait_closed()
         except (TimeoutError, OSError, EOFError):
-            pass  # too slow, or gone: nobody is left to be told
+            pass  # too slow, or gone: no client is left to answer
         except Exception:
             log.exception("a request could not be answered")
         finally:

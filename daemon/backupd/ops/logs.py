@@ -36,7 +36,7 @@ def set_up(level: int = logging.INFO) -> None:
     else:
         handler = _set_up_lines(level)
     logging.basicConfig(handlers=[handler], level=level, force=True)
-    # asyncssh tells every connection and channel at INFO: what matters of it we tell ourselves.
+    # asyncssh logs every connection and channel at INFO: what matters of it we log ourselves.
     logging.getLogger("asyncssh").setLevel(logging.WARNING)
 
 

@@ -1,7 +1,7 @@
-"""Lines on their way out: by a thread of their own, so that who reads them holds nobody up.
+"""Delivers lines in a thread of its own, so that a slow reader holds nobody up.
 
-A reader that stops reading, a full disk, a pipe without a reader: lines are lost, counted, and told
-of as soon as one gets through again.
+When a reader stops reading, the disk is full, or a pipe has no reader, lines are lost. They are
+counted, and their number is logged as soon as a line gets through again.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ class Output:
     def _deliver(self, lines: Sequence[bytes]) -> None:
         try:
             lost = self._way(lines)
-        except Exception:  # noqa: BLE001 - whatever it is, it must not end what it tells of
+        except Exception:  # noqa: BLE001 - whatever it is, it must not end the delivery
             lost = len(lines)
         with self._lock:
             self.lost += lost

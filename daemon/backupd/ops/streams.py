@@ -62,7 +62,7 @@ class _Stdout(io.FileIO):
 
 
 class _Stderr(io.FileIO):
-    """What goes wrong: where it cannot be told, the exit code still tells."""
+    """Errors: where one cannot be printed, the exit code still shows it."""
 
     def write(self, data: ReadableBuffer, /) -> int:
         try:

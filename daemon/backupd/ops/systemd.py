@@ -1,4 +1,4 @@
-"""What systemd is told of the service by sd_notify(3), and wants to be told.
+"""What systemd is notified of by sd_notify(3), and how often it wants to be notified.
 
 Where systemd did not start this process, nobody listens, and nothing happens.
 """
@@ -54,7 +54,7 @@ class Manager:
 
     def _notify(self, state: str) -> None:
         if self.listens:
-            # What cannot be told holds nothing up: the next sign of life may be heard again.
+            # A failed notification holds nothing up: the next sign of life may get through again.
             with suppress(OSError):
                 daemon.notify(state)
 

@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-_SHARE = 4  # told this many times in the time that systemd allows
+_SHARE = 4  # notifications in the time that systemd allows
 
 
 class Watchdog:
-    """Asks each part for a sign of life, again and again; tells systemd when all have given one."""
+    """Keeps asking each part for a sign of life; notifies systemd when all have given one."""
 
     def __init__(
         self, manager: Manager, signs: Mapping[str, Callable[[], Awaitable[None]]]

@@ -158,7 +158,7 @@ class Cleanup:
     def _is_the_shipped(
         self, file: FileRecord, opened: OpenFile, receipt: Receipt
     ) -> Generator[None, None, bool]:
-        """Compare by identity; by content where that differs (a touch), or tells too little."""
+        """Compare by identity; by content where that differs (a touch), or shows too little."""
         if opened.identity == file.identity and not self._tells_too_little(opened):
             return True
         if opened.identity.size != file.identity.size:

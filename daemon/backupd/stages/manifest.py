@@ -104,7 +104,7 @@ class Manifest:
 
 
 class _Sums:
-    """All that one pass over the data tells."""
+    """All that one pass over the data shows."""
 
     def __init__(self, file: FileRecord, feed: Feed) -> None:
         self.sha256 = hashlib.sha256()
@@ -191,7 +191,7 @@ def _let_a_tick_pass(identity: Identity) -> None:
 
 
 def _companion_of(file: FileRecord, feed: Feed, directory: Directory) -> _Companion | None:
-    """Read the companion, where there is one. Settle told whether it can be read at all."""
+    """Read the companion, where there is one. Settle reports one that cannot be read at all."""
     if feed.companion is None or file.companion_path is None:
         return None
     try:

@@ -32,7 +32,7 @@ def open_warehouse(
 
 
 def open_refresher(section: WarehouseSection) -> Refresher | None:
-    """Return what tells Impala of merges; None without one. Nothing is connected to yet."""
+    """Return what notifies Impala of merges; None without Impala. Nothing is connected to yet."""
     if section.hive is None or section.impala is None:
         return None
     from backupd.warehouse.hive.impala import Impala  # noqa: PLC0415

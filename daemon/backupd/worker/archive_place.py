@@ -28,9 +28,9 @@ _WITNESSES = 50  # the last copies: somebody may have removed some of them
 
 
 class ArchivePlace:
-    """Implements `carrier.Place`, and tells of another daemon that ships to the same archive.
+    """Implements `carrier.Place`, and logs when another daemon ships to the same archive.
 
-    That one is not kept out: nobody's files are written over, by whomever they were shipped.
+    The other daemon is not kept out: no file is overwritten, whoever shipped it.
     """
 
     def __init__(self, section: ArchiveSection, ledger: Ledger) -> None:
@@ -45,7 +45,7 @@ class ArchivePlace:
         return mark, witnesses
 
     async def identified(self, mark: str) -> None:
-        """Write down the mark of a new place; tell whether somebody else ships there too."""
+        """Write down the mark of a new place; log when somebody else ships there too."""
         if mark != await self._ledger.place(Dependency.ARCHIVE):
             await self._ledger.remember_place(Dependency.ARCHIVE, mark, time.time())
             log.info("archive marked", mark=mark)

@@ -87,7 +87,7 @@ class BatchLane:
     def __init__(
         self, context: WorkerContext, stage: Stage, warehouse: Warehouse, refreshes: str = ""
     ) -> None:
-        """`refreshes` is the table whose new rows Impala is to be told of."""
+        """`refreshes` is the table of whose new rows Impala is to be notified."""
         self._refreshes = refreshes
         self._context = context
         self._stage = stage
@@ -204,7 +204,7 @@ class BatchLane:
         )
 
     def _level(self, move: BatchMove, *, moved_on: bool) -> int:
-        """Parked files need a person; of what is down, the breaker tells, once for all batches."""
+        """Return the level: parked files need a person; the breaker logs an outage once for all."""
         if move.file_status is Status.PARKED:
             return logging.WARNING
         is_held_up = not moved_on and self._context.breakers.is_trying(Dependency.WAREHOUSE)

@@ -103,8 +103,8 @@ class Breakers:
     ) -> float:
         """Note that it is down, or the host behind it; return when it may be tried again.
 
-        What began before the archive was well again tells nothing of how it is now. `looked`: by
-        who only looks at what is there, and writes nothing.
+        Work that began before the archive was well again does not show how it is now. `looked`: the
+        caller only looked at what is there, and wrote nothing.
         """
         error = host_fault(error) or error
         now, name = self._now(), error.dependency
@@ -144,9 +144,9 @@ class Breakers:
     async def succeeded(
         self, dependency: str, began: float = math.inf, *, looked: bool = False
     ) -> None:
-        """Note that it works. What began before it was down tells nothing of how it is now.
+        """Note that it works. Work that began before it was down does not show how it is now.
 
-        Nor does a look tell that what could not be written can be: a disk may be full.
+        Nor does a look show that what could not be written can be written now: a disk may be full.
         """
         outage = self.open.get(dependency)
         if outage is None or (looked and dependency in self._not_written):

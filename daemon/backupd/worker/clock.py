@@ -30,7 +30,7 @@ class ClockWatch:
         self._stop = stop
 
     async def run(self) -> None:
-        """Look each second until told to stop; at once too, for what an earlier process saw."""
+        """Look each second until the stop; at the start too, for what an earlier process saw."""
         clock = StepFinder()
         await self._ledger.bring_forward(time.time(), self._longest)
         while not self._stop.is_set():

@@ -59,7 +59,7 @@ class DuplicateRowLane:
             self._reported = doubled
 
     async def _count(self, keys: Sequence[RowKey]) -> bool:
-        """Count the rows of these files; tell whether that could be done."""
+        """Count the rows of these files; return whether that could be done."""
         breakers = self._context.breakers
         if (
             not keys

@@ -138,7 +138,7 @@ class FileLane:
         self._wake.set()
 
     async def _process(self, task: Task) -> None:
-        """Run the stage on one file and record what came of it, also when told to stop."""
+        """Run the stage on one file and record what came of it, also when it is cancelled."""
         try:
             async with self._places.place(task.feed.name):
                 began = time.monotonic()
@@ -216,7 +216,7 @@ class FileLane:
         return moves.given_back(file, reason, now, due, awaits=awaits)
 
     async def _run(self, task: Task) -> Result:
-        """Run the stage. What is not the file's fault is told as whose it is."""
+        """Run the stage. Raises DependencyDownError when the host or a dependency is at fault."""
         self._at_work += 1
         try:
             return await self._work(task)
@@ -256,7 +256,7 @@ class FileLane:
         )
 
     def _level(self, move: Move) -> int:
-        """A parked file needs a person; of what is down, the breaker tells, once for all files."""
+        """Return the level: parked files need a person; the breaker logs an outage once for all."""
         if move.status is Status.PARKED:
             return logging.WARNING
         is_down = self._context.breakers.is_down

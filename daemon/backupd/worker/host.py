@@ -21,10 +21,11 @@ _LONGEST_QUIET = 3600.0  # seconds
 
 
 class HostWatch:
-    """Looks while the host is at its limits.
+    """Looks at the host while it is at its limits.
 
-    Full work that runs into them again and again would be one short incident after the other, of
-    which nobody is told: so each time that it comes back soon, it has to be quiet for longer.
+    A full load that runs into them again and again would cause one short incident after another,
+    and nobody would be notified of any. So each time that the host fault comes back soon, it must
+    be quiet for longer.
     """
 
     def __init__(self, breakers: Breakers, stop: asyncio.Event) -> None:
@@ -34,7 +35,7 @@ class HostWatch:
         self._ended_at = -_LONGEST_QUIET
 
     async def run(self) -> None:
-        """Look now and then until told to stop."""
+        """Look now and then until the stop."""
         while not self._stop.is_set():
             if self._breakers.is_down(Dependency.HOST):
                 await self._outlast()

@@ -1,4 +1,4 @@
-"""Impala is told of merges, beside all else: what it does or not holds no file up."""
+"""Notifies Impala of merges, beside all other work: whatever Impala does, no file is held up."""
 
 from __future__ import annotations
 

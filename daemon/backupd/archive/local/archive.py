@@ -114,7 +114,7 @@ class LocalArchive:
         return True
 
     async def is_same_file(self, name: str, identity: Identity) -> bool:
-        """See the port: device and inode tell."""
+        """See the port: device and inode show it."""
         there = place(self._root, name)
         found = await self._run_small(partial(self._look_at, there))
         return found is not None and (found.st_dev, found.st_ino) == (identity.dev, identity.ino)

@@ -133,7 +133,7 @@ class SftpArchive:
         raise PermanentError(f"{there.path} {what}")
 
     async def is_same_file(self, name: str, identity: Identity) -> bool:  # noqa: ARG002 -- the port's
-        """See the port: the protocol does not tell which file a name stands for."""
+        """See the port: the protocol does not say which file a name stands for."""
         return False
 
     @contextlib.asynccontextmanager
@@ -201,9 +201,9 @@ class SftpArchive:
         return None if found is None else size_of_file(found)
 
     async def _free_space(self, directory: str, wanted: int) -> int | None:
-        """Return the bytes free in a directory; None where the server cannot tell.
+        """Return the bytes free in a directory; None where the server cannot say.
 
-        Less than is wanted is asked anew: room may have been made since.
+        Where less is free than is wanted, the server is asked again: room may have been made since.
         """
         now = time.monotonic()
         if now - self._free_asked_at > FREE_SPACE_KEPT:

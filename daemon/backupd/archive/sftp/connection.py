@@ -150,7 +150,7 @@ class Link:
         return await self.ask(begun(self._connection, starting))
 
     def abort(self) -> None:
-        """Give it up at once; whoever waits for an answer is told."""
+        """Give up the connection at once; whoever waits for an answer gets an error."""
         self._given_up = True  # asyncssh says so only when the event loop comes to it
         self._connection.abort()
 
@@ -183,9 +183,9 @@ class Link:
 
 
 async def begun(connection: asyncssh.SSHClientConnection, session: Awaitable[T]) -> T:
-    """Return the session. asyncssh.ConnectionLost where the connection was closed meanwhile.
+    """Return the session. Raises asyncssh.ConnectionLost when the connection was closed meanwhile.
 
-    asyncssh tells that a moment later than it refuses the session, and stumbles over one that is
+    asyncssh reports that a moment after it refuses the session, and stumbles over a session that is
     closed while it begins.
     """
     try:

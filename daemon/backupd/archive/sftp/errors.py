@@ -59,7 +59,7 @@ async def _explain(link: Link, doing: str, path: str, error: asyncssh.SFTPError)
 
 
 async def _disk_trouble(link: Link, directory: str) -> RefusedError | None:
-    """Ask the disk itself. None where it is well, or where the server cannot tell."""
+    """Return what is wrong with the disk; None where nothing is, or where the server cannot say."""
     try:
         disk = await link.ask(link.sftp.statvfs(encode(directory)))
     except asyncssh.SFTPError:

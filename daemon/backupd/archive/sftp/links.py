@@ -57,7 +57,7 @@ class Links:
         )
 
     async def borne(self) -> str:
-        """Tell how many connections the server bears, tried if they were not."""
+        """Return how many connections the server bears; try it first if that was not done yet."""
         await self.take()
         standing, wanted = len(self._still_standing()), self._section.connections
         if standing >= wanted:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from backupd.archive.sftp.connection import Link
 
 SYMLINK = asyncssh.FILEXFER_TYPE_SYMLINK
-# Some servers do not tell what a thing is.
+# Some servers do not say what type a file has.
 _FILES = {asyncssh.FILEXFER_TYPE_REGULAR, asyncssh.FILEXFER_TYPE_UNKNOWN}
 
 
@@ -33,7 +33,7 @@ def size_of_file(found: asyncssh.SFTPAttrs) -> int:
 
 
 async def _is_link(link: Link, path: str) -> bool:
-    """Ask where it leads: ProFTPD tells of a link's target what was asked of the link."""
+    """Return whether it can be read as a link: ProFTPD's lstat answers for the link's target."""
     try:
         await link.ask(link.sftp.readlink(encode(path)))
     except asyncssh.SFTPError:

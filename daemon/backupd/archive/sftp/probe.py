@@ -1,4 +1,4 @@
-"""What an SFTP server lets us do, told one by one."""
+"""What an SFTP server lets us do, reported one by one."""
 
 from __future__ import annotations
 
@@ -42,9 +42,9 @@ async def probe_server(links: Links, hashes: RemoteHashes, root: str, verify: st
 
 
 async def probe_open_files(links: Links, root: str) -> list[Probe]:
-    """Open files beside each other until one is refused; tell how many it was.
+    """Open files at the same time until one is refused; return how many could be open.
 
-    Where none can be opened, the lines of the directories say why.
+    Where none can be opened, the probes of the directories say why.
     """
     async with AsyncExitStack() as stack:
         for number in range(_MANY):

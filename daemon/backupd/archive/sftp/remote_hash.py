@@ -69,7 +69,7 @@ class RemoteHashes:
         return await self._batcher.ask(path)
 
     async def why_not(self) -> str:
-        """Tell why the host takes no sums for us; "" where it does."""
+        """Return why the host computes no checksums for us; "" where it does."""
         await self.of(os.fsdecode(CANARY))
         return self._why_not
 

@@ -92,7 +92,7 @@ class SftpUpload:
                 await self._close()
         async with explaining(self._link, "give the name", self._there.path):
             both = await asyncio.gather(self._close(), self._name(), return_exceptions=True)
-            # A close that failed after the flush tells nothing; the archive's copy is verified.
+            # A close that failed after the flush shows nothing: the archive's copy is verified.
             if isinstance(both[1], BaseException):
                 raise both[1]
         self.published = True

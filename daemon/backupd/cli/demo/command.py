@@ -1,4 +1,4 @@
-"""The command itself: plan, deliver, run, tell."""
+"""The command itself: plan, deliver, run, print the outcome."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a demo tells at its end: each feed, the parked file, a query, where to look further."""
+"""What a demo prints at its end: each feed, the parked file, a query, where to look further."""
 
 from __future__ import annotations
 

@@ -65,7 +65,7 @@ class OwnRoot:
     """For the one who writes there: marks it at the first use, and keeps a second daemon off."""
 
     def __init__(self, path: Path, memory: PlaceMemory, has_row: HasRow) -> None:
-        """`has_row` tells whether any of these rows is in the table below an open root."""
+        """`has_row` returns whether any of these rows is in the table below an open root."""
         self._path = path
         self._memory = memory
         self._has_row = has_row
@@ -172,7 +172,7 @@ def marked(path: Path) -> str:
 
 
 def look(path: Path, expected: str | None) -> Probe:
-    """Tell how a root is marked that should bear this mark. Nothing is made or written."""
+    """Return how a root that should bear this mark is marked. Nothing is made or written."""
     try:
         with existing(path) as root:
             found = mark_of(root)

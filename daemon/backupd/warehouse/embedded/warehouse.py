@@ -342,7 +342,7 @@ class EmbeddedWarehouse:
         return Probe(subject, ok=True, detail=detail)
 
     async def _run(self, work: Callable[..., T], *args: object) -> T:
-        """Run in the warehouse's thread; tell every fault of the disk as the warehouse's."""
+        """Run in the warehouse's thread. Raises DependencyDownError when its disk is at fault."""
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(ANSWER_WITHIN):

@@ -54,9 +54,9 @@ class BatchStatements:
         self.log.write(Statement(batch_id=batch_id, text=text, began_at=began_at))
 
     def settle(self) -> None:
-        """See that no statement of before runs any more that must run alone.
+        """Make sure that no earlier statement that must run alone is still running.
 
-        Raises DependencyDownError while nobody can tell.
+        Raises DependencyDownError while that is unknown.
         """
         for each in self.log.possibly_running():
             left = each.began_at + self.patience - time.time()

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from backupd.config.sections import HiveSection
 
     Row = Sequence[Any]
-    Identify = Callable[[str, str], None]  # is told session and operation; "" while there is none
+    Identify = Callable[[str, str], None]  # gets session and operation; "" while there is none
 
 _ANSWER_WITHIN = 60.0  # seconds: for a call that only asks; a server that takes longer hangs
 _COMPILE_WITHIN = 300.0  # seconds: a statement is compiled before it is answered, one at a time
@@ -66,12 +66,12 @@ class Connection(Protocol):
     def run(self, statement: str, identify: Identify | None = None) -> list[Row]:
         """Run it to its end and return its rows; [] where it has none.
 
-        `identify` is told what the server knows the statement by, before it is sent and again once
-        the server has taken it.
+        `identify` is called with what the server knows the statement by: before it is sent, and
+        again once the server has taken it.
         Raises DependencyDownError with the server's words when it cannot be reached, refuses the
-        statement or fails at it: no file's value stands in a statement, so no file is at fault.
-        Raises UnknownOutcomeError when it did not end in time. Whatever is raised, the statement
-        may have worked, or may still come to its end.
+        statement or fails at it: statements contain no values of files, so no file is at fault.
+        Raises UnknownOutcomeError when the statement did not end in time. Whatever is raised, the
+        statement may have worked, or may still come to its end.
         """
         ...
 
@@ -79,7 +79,7 @@ class Connection(Protocol):
         """Make sure that a statement of another session, maybe another process's, has ended.
 
         It gets `patience` seconds to end by itself, where its operation is known; then its session
-        is closed, and it with it. Raises DependencyDownError while nobody can tell.
+        is closed, which ends it too. Raises DependencyDownError while that is unknown.
         """
         ...
 
@@ -181,7 +181,7 @@ class HiveConnection:
             pause = min(pause * 2, _POLL_TO)
 
     def _cancel(self, cursor: ImpatientCursor) -> None:
-        """Ask the server to end it; whether it does, nobody can tell."""
+        """Ask the server to end the statement; nobody can know whether it does."""
         self._patience(_CANCEL_WITHIN)
         with suppress(HiveError, *_TRANSPORT):
             cursor.cancel()

@@ -1,4 +1,4 @@
-"""What is told of a statement or of a server's words. Pure."""
+"""What is said about a statement or a server's error message. Pure."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _SHOWN = 500  # characters of a server's message; it may be a whole Java stack
 
 
 def verb(statement: str) -> str:
-    """Return the first two words of a statement, which tell what it was to do."""
+    """Return the first two words of a statement, which say what it was to do."""
     return " ".join(statement.split(maxsplit=2)[:2])
 
 

@@ -1,7 +1,7 @@
-"""Tells Impala that the production table has new files: REFRESH, by impyla.
+"""Notifies Impala that the production table has new files: REFRESH, by impyla.
 
 Impala reads the table's partitions and files from its own memory; REFRESH makes it look again. It
-may be repeated at will, and one does for any number of merges before it.
+may be repeated at will, and one is enough for any number of merges before it.
 """
 
 from __future__ import annotations

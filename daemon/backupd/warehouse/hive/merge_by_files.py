@@ -200,7 +200,7 @@ class FilesMerge:
                 try:
                     self.execution.run(batch_id, self._load_sql(batch_id, date))
                 except BackupdError as error:
-                    failure = error  # it may have worked all the same: the target tells
+                    failure = error  # it may have worked all the same: the target shows it
         return failure
 
     def _load_sql(self, batch_id: str, date: str) -> str:

@@ -39,7 +39,7 @@ _FITS = "as the config wants it"
 
 
 def probe_files(merge: FilesMerge) -> list[Probe]:
-    """Try each thing that a batch needs; what failed is told in the answer. Blocks."""
+    """Try each thing that a batch needs; failures are reported in the answer. Blocks."""
     row = probe_row(time.time())
     tried = [
         _tried(f"warehouse {merge.production.sql.name}", _FITS, merge.check),
@@ -72,7 +72,7 @@ def probe_insert(merge: InsertMerge) -> list[Probe]:
 
 
 def _clock(connection: Connection) -> Iterator[Probe]:
-    """Compare it with ours, where Hive answers: that it does not has been told by then."""
+    """Compare Hive's clock with ours, if Hive answers; if not, that was reported before."""
     with suppress(BackupdError):
         ((now,),) = connection.run(now_probe())
         yield compared("Hive's", float(now), time.time())

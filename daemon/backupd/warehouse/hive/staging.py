@@ -85,7 +85,7 @@ class Staging:
         return f"{self.root}/{name}"
 
     def for_hive(self, path: str) -> str:
-        """Return what Hive is told where a staged file is."""
+        """Return the location of a staged file, as it is passed to Hive."""
         return f"{self._prefix}{path}"
 
     def shares_files_with(self, location: str) -> bool:
@@ -168,7 +168,7 @@ class _HdfsFiles:
 
     def make_directory(self, path: str) -> None:
         self._hdfs.mkdir(path)
-        self._hdfs.chmod(path, _EVERYONE)  # what MKDIRS is told goes through the server's umask
+        self._hdfs.chmod(path, _EVERYONE)  # a mode given to MKDIRS goes through the server's umask
 
     def rename(self, source: str, target: str) -> None:
         if not self._hdfs.asked("RENAME", "put", source, destination=target):
