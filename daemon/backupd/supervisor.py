@@ -29,7 +29,7 @@ from backupd.core.shares import Shares
 from backupd.core.stages import ORDER, Stage
 from backupd.core.times import Pauses
 from backupd.intake.service import Intake
-from backupd.ledger import Ledger, LedgerReader, incident_reports, reports
+from backupd.ledger import Ledger, LedgerReader, batches, files, incidents, reports
 from backupd.ops import gc_tuning, output, status_line
 from backupd.ops.metrics import Meter, MetricsServer, Snapshot
 from backupd.ops.status_file import StatusFile
@@ -140,7 +140,7 @@ class Supervisor:
         ledger = self._ledger
         if config.status_file is None:
             return None
-        look = partial(ledger.ask, incident_reports.standing)
+        look = partial(ledger.ask, incidents.standing)
         return StatusFile(config.status_file, look, lambda: ledger.commits)
 
     async def run(self, *, once: bool) -> bool:
@@ -158,7 +158,7 @@ class Supervisor:
                 await asyncio.wait([self._rereading])  # it may give another successor
             if self._status_file:
                 await self._status_file.write()
-            all_done = await self._ledger.ask(reports.not_done) == 0
+            all_done = await self._ledger.ask(files.not_done) == 0
             is_blind = bool(self._intake.health.away) or self._breakers.is_down(Dependency.HOST)
             return all_done and not is_blind and not any(self._intake.untaken().values())
 
@@ -197,16 +197,18 @@ class Supervisor:
         """Take up what was running when the last process ended."""
         ledger, now = self._ledger, time.time()
         await ledger.set_right(now)
-        self._breakers.resume(await ledger.ask(incident_reports.outages))
-        files = await ledger.ask(reports.running)
-        await ledger.move([moves.interrupted(file, now, self._policy) for file in files])
-        batches = await ledger.ask(reports.running_batches)
-        for batch in batches:
+        self._breakers.resume(await ledger.ask(incidents.outages))
+        running = await ledger.ask(files.running)
+        await ledger.move([moves.interrupted(file, now, self._policy) for file in running])
+        running_batches = await ledger.ask(batches.running_batches)
+        for batch in running_batches:
             await ledger.move_batch(moves.batch_interrupted(batch, now, self._policy))
-        log.info("started", interrupted_files=len(files), interrupted_batches=len(batches))
+        log.info(
+            "started", interrupted_files=len(running), interrupted_batches=len(running_batches)
+        )
         try:
             self._demand_answer_of_warehouse()
-            await warehouse.sweep(await ledger.ask(reports.open_batches))
+            await warehouse.sweep(await ledger.ask(batches.open_batches))
         except DependencyDownError as error:
             await self._breakers.failed(error)
         else:
@@ -291,7 +293,7 @@ class Supervisor:
         return MetricsServer(section, self._meter, partial(self._snapshot, reader))
 
     def _snapshot(self, reader: LedgerReader) -> Snapshot:
-        kinds = Counter(each.kind for each in reader.ask(incident_reports.open_incidents))
+        kinds = Counter(each.kind for each in reader.ask(incidents.all_open))
         return Snapshot(
             files={
                 (count.feed, count.stage, count.status): count.files
@@ -356,7 +358,7 @@ class Supervisor:
         return Pauses(longest=usual, kept=self._config.cleanup.keep_for)
 
     async def _status_line(self) -> str:
-        now = await self._ledger.ask(incident_reports.in_short)
+        now = await self._ledger.ask(incidents.in_short)
         missing = [f"no sign of life from {part}" for part in self._watchdog.missing]
         full = ["no room for the ledger on its disk: all waits"] if self._ledger.lacks_room else []
         lost = [f"{output.lost()} log lines were lost"] if output.lost() else []
@@ -469,8 +471,8 @@ class Supervisor:
         feeds, flowing = self._context.open_feeds(), self._context.workable_feeds(Stage.SHIP)
         held_up = [feed for feed in feeds if feed not in flowing]
         return not (
-            await self._ledger.ask(reports.any_unfinished, flowing)
-            or await self._ledger.ask(reports.any_unfinished, held_up, _BESIDE_SHIP)
+            await self._ledger.ask(files.any_unfinished, flowing)
+            or await self._ledger.ask(files.any_unfinished, held_up, _BESIDE_SHIP)
         )
 
     async def _nothing_can_join(self) -> bool:
@@ -478,7 +480,7 @@ class Supervisor:
         if not self._intake.ready.is_set():
             return False
         feeds = self._context.open_feeds()
-        return not await self._ledger.ask(reports.any_unfinished, feeds, _BEFORE_LOAD)
+        return not await self._ledger.ask(files.any_unfinished, feeds, _BEFORE_LOAD)
 
 
 def _refuse_other_ledger(new: Config, old: Config) -> None:

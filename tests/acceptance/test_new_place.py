@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from backupd.ledger import LedgerReader, reports
+from backupd.ledger import LedgerReader, places
 from support.daemon import PROGRAMS, Host, over_sftp, until
 from support.sshd import SshServer
 
@@ -36,7 +36,7 @@ def new_place(host: Host, *flags: str, answer: str = "") -> subprocess.Completed
 def known(host: Host) -> dict[str, str | None]:
     reader = LedgerReader(host.root / "ledger.db")
     try:
-        return {name: reader.ask(reports.place, name) for name in NAMES}
+        return {name: reader.ask(places.place, name) for name in NAMES}
     finally:
         reader.close()
 

@@ -17,7 +17,7 @@ from backupd.control import requeue
 from backupd.core.errors import TransientError, UnknownOutcomeError
 from backupd.core.incidents import Case, Notice, Occasion, Outcome, Way
 from backupd.core.stages import Stage
-from backupd.ledger import Ledger, incident_reports, reports
+from backupd.ledger import Ledger, files, incidents
 from support.mailbox import OPERATOR, TICKETS, Mailbox, mailbox, section, server_of
 from support.stories import Maker, write_config
 
@@ -59,7 +59,7 @@ class Desk:
     async def goes_on(self, file_id: str) -> None:
         """Requeue a parked file, which then works."""
         await requeue(self.ledger, [file_id], None, self.maker.now, dry_run=False)
-        (file,) = await self.ledger.ask(reports.by_ids, [file_id])
+        (file,) = await self.ledger.ask(files.by_ids, [file_id])
         await self.maker.to(file, Stage.MANIFEST)
 
     async def passes(self, seconds: float = 0.0) -> None:
@@ -78,11 +78,11 @@ class Desk:
         return self
 
     async def notices(self) -> list[Notice]:
-        cases = await self.ledger.ask(incident_reports.all_cases)
+        cases = await self.ledger.ask(incidents.all_cases)
         return [notice for case in cases for notice in case.notices]
 
     async def open_causes(self) -> list[str]:
-        cases: list[Case] = await self.ledger.ask(incident_reports.open_cases)
+        cases: list[Case] = await self.ledger.ask(incidents.open_cases)
         return [case.incident.cause for case in cases]
 
 
@@ -128,7 +128,7 @@ async def test_operators_and_ticket_mailbox_get_one_mail_over_starttls_and_login
 async def test_the_message_id_is_made_from_the_incident(desk: Desk) -> None:
     await desk.parked("a_1.csv", "odd")
     await desk.passes()
-    (case,) = await desk.ledger.ask(incident_reports.open_cases)
+    (case,) = await desk.ledger.ask(incidents.open_cases)
     assert desk.box.mails[0].message["Message-ID"].startswith(f"<{case.incident.id}.")
 
 
@@ -215,7 +215,7 @@ async def test_a_ticket_whose_outcome_is_unknown_is_never_sent_again(desk: Desk)
 async def test_a_crash_in_the_middle_of_a_ticket_sends_no_second_one(desk: Desk) -> None:
     await desk.parked("a_1.csv", "odd")
     await desk.tracker.keep()
-    (case,) = await desk.ledger.ask(incident_reports.open_cases)
+    (case,) = await desk.ledger.ask(incidents.open_cases)
     begun = Notice(
         incident_id=case.incident.id,
         way=Way.TICKET,
@@ -273,7 +273,7 @@ async def test_a_missing_server_pauses_ever_longer_and_ends_with_what_it_was_for
     file_id = await desk.parked("a_1.csv", "odd")
     for _ in range(200):
         await desk.passes(1)
-    cases = await desk.ledger.ask(incident_reports.open_cases)
+    cases = await desk.ledger.ask(incidents.open_cases)
     (mail,) = (case.incident for case in cases if case.incident.cause == "mail")
     assert 2 <= mail.trials <= 3
     await desk.goes_on(file_id)
@@ -373,7 +373,7 @@ async def test_a_hook_that_fails_is_tried_again_later_and_told_by_mail(desk: Des
     await desk.notifier.run_hooks_once()
     (case,) = (
         case
-        for case in await desk.ledger.ask(incident_reports.open_cases)
+        for case in await desk.ledger.ask(incidents.open_cases)
         if case.incident.cause == "hook"
     )
     assert "no queue" in case.incident.reason

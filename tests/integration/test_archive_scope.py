@@ -22,7 +22,7 @@ from backupd.core.errors import (
 from backupd.core.records import Result
 from backupd.core.shares import Shares
 from backupd.core.stages import Stage, Status
-from backupd.ledger import incident_reports
+from backupd.ledger import incidents
 from backupd.localfs.roots import find_root
 from backupd.stages import CleanupRules, ShipRules
 from backupd.worker import FileLane
@@ -238,7 +238,7 @@ async def test_where_the_server_bears_few_open_files_all_go_through_all_the_same
         assert [line for line in lines if line[1:] != ("running", "started")] == [
             line for line in lines if line[2].startswith("in the archive as ")
         ]
-        assert await ledger.ask(incident_reports.all_cases) == []
+        assert await ledger.ask(incidents.all_cases) == []
         await archive.aclose()
 
 

@@ -19,7 +19,8 @@ from backupd.core.incidents import NO_ROOM, Kind
 from backupd.core.records import Result
 from backupd.core.shares import Shares
 from backupd.core.stages import Stage, Status
-from backupd.ledger import incident_reports, reports
+from backupd.ledger import files as ledger_files
+from backupd.ledger import incidents as ledger_incidents
 from backupd.worker import ArchiveTrials, Breakers, FileLane
 from support.files import a_file
 from support.intake import a_feed, eventually
@@ -97,7 +98,7 @@ def lanes(bench: Bench, archive: Archive) -> tuple[FileLane, ArchiveTrials]:
 
 
 async def incidents(bench: Bench) -> list[Incident]:
-    return [case.incident for case in await bench.ledger.ask(incident_reports.all_cases)]
+    return [case.incident for case in await bench.ledger.ask(ledger_incidents.all_cases)]
 
 
 def through(feed: str) -> object:
@@ -117,7 +118,7 @@ async def test_feeds_of_a_directory_wait_untouched_and_all_others_go_on(bench: B
         assert {file.attempts for file in found} == {0}
         (told,) = await incidents(bench)
         assert (told.kind, told.cause) == (Kind.ARCHIVE, "archive:pair")
-        held = await bench.ledger.ask(incident_reports.held_up, told)
+        held = await bench.ledger.ask(ledger_incidents.held_up, told)
         assert held.files == 100
         archive.down = {}
         await bench.until(lambda all_: all(f.stage is Stage.CLEANUP for f in all_))
@@ -219,7 +220,7 @@ async def test_it_is_taken_up_by_the_next_process_unless_no_feed_needs_it(bench:
     for directory in ("c", "elsewhere"):
         await bench.context.breakers.failed(down(directory))
     breakers = Breakers(bench.ledger, QUICK, bench.now, FEEDS)
-    breakers.resume(await bench.ledger.ask(incident_reports.outages))
+    breakers.resume(await bench.ledger.ask(ledger_incidents.outages))
     bench.context.breakers = breakers
     archive = Archive()
     archive.down = {"c": "c", "elsewhere": "elsewhere"}
@@ -249,11 +250,11 @@ async def test_a_file_without_room_waits_alone_and_is_tried_again(bench: Bench) 
         waiting = await one(bench.ledger, large.id)
         assert (waiting.trouble, waiting.stage) == (NO_ROOM, Stage.SHIP)
         assert waiting.attempts == (1 if waiting.status is Status.RUNNING else 0)
-        assert (await bench.ledger.ask(incident_reports.troubles)).room == "no room for it"
+        assert (await bench.ledger.ask(ledger_incidents.troubles)).room == "no room for it"
         room.set()
         await bench.until(lambda found: found[0].stage is Stage.CLEANUP)
-    assert (await bench.ledger.ask(incident_reports.troubles)).room == ""
-    assert await bench.ledger.ask(reports.not_done) == 2
+    assert (await bench.ledger.ask(ledger_incidents.troubles)).room == ""
+    assert await bench.ledger.ask(ledger_files.not_done) == 2
 
 
 async def _true(value: object) -> object:

@@ -10,7 +10,7 @@ from backupd.alerts.meaning import meaning, next_command
 from backupd.config.sections import BatchSection
 from backupd.core.incidents import Kind
 from backupd.core.stages import Stage
-from backupd.ledger import incident_reports
+from backupd.ledger import incidents as ledger_incidents
 from backupd.worker import BatchFormer, BatchLane, DuplicateRowLane
 from backupd.worker.batches import LATE
 from support.fake_warehouse import FakeWarehouse
@@ -59,7 +59,7 @@ def lanes(bench: Bench, warehouse: FakeWarehouse) -> tuple[Coroutine[Any, Any, N
 
 
 async def incidents(bench: Bench) -> list[Incident]:
-    return await bench.ledger.ask(incident_reports.open_incidents)
+    return await bench.ledger.ask(ledger_incidents.all_open)
 
 
 async def doubled(bench: Bench, warehouse: FakeWarehouse) -> Incident:
@@ -80,7 +80,7 @@ async def test_one_incident_tells_them_and_how_to_repair_them_and_the_files_go_o
     assert "and 15 more in the partitions 20" in incident.reason
     assert "leave one row each of 20" in next_command(incident)
     assert "more than once" in meaning(incident)
-    assert await bench.ledger.ask(incident_reports.outages) == []
+    assert await bench.ledger.ask(ledger_incidents.outages) == []
 
 
 async def test_it_is_over_when_each_is_there_once(bench: Bench) -> None:

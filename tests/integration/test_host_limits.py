@@ -20,7 +20,7 @@ from backupd.core.records import Result
 from backupd.core.shares import Shares
 from backupd.core.stages import Stage, Status
 from backupd.intake.service import Intake
-from backupd.ledger import incident_reports
+from backupd.ledger import incidents as ledger_incidents
 from backupd.stages import CleanupRules, ShipRules
 from backupd.worker import BatchFormer, BatchLane, FileLane, HostWatch, host
 from support.archives import FirstUse, archive_section
@@ -57,7 +57,7 @@ async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
 
 
 async def incidents(bench: Bench) -> list[Incident]:
-    return await bench.ledger.ask(incident_reports.open_incidents)
+    return await bench.ledger.ask(ledger_incidents.all_open)
 
 
 def watching(bench: Bench) -> HostWatch:

@@ -16,7 +16,7 @@ from backupd.core.errors import DependencyDownError, PermanentError
 from backupd.core.incidents import Case, Kind, Notice, Occasion, Outcome, Standing, Way
 from backupd.core.moves import RetryPolicy
 from backupd.core.stages import Awaits, Stage
-from backupd.ledger import Ledger, incident_reports
+from backupd.ledger import Ledger, incidents
 from backupd.worker import Breakers
 from support.stories import Maker, write_config
 
@@ -44,13 +44,13 @@ class House:
 
     async def cases(self) -> list[Case]:
         await self.tracker.keep()
-        return await self.ledger.ask(incident_reports.open_cases)
+        return await self.ledger.ask(incidents.open_cases)
 
     async def restarted(self) -> House:
         await self.ledger.close()
         self.ledger = Ledger(self.config.ledger.path)
         self.__post_init__()
-        self.breakers.resume(await self.ledger.ask(incident_reports.outages))
+        self.breakers.resume(await self.ledger.ask(incidents.outages))
         return self
 
 
@@ -109,7 +109,7 @@ async def test_a_requeued_file_ends_it_only_when_it_went_on(house: House) -> Non
 
     file = await house.maker.to(await house.maker.again(file), Stage.MANIFEST)
     assert await house.cases() == []
-    (over,) = await house.ledger.ask(incident_reports.all_cases)
+    (over,) = await house.ledger.ask(incidents.all_cases)
     assert over.incident.closed_at is not None
     assert over.incident.id == case.incident.id
 
@@ -184,14 +184,14 @@ async def test_each_new_outage_is_an_incident_of_its_own(house: House) -> None:
     for _ in range(2):
         await house.breakers.failed(DependencyDownError("warehouse", "its disk is full"))
         await house.breakers.succeeded("warehouse")
-    every = await house.ledger.ask(incident_reports.all_cases)
+    every = await house.ledger.ask(incidents.all_cases)
     assert [case.incident.cause for case in every] == ["warehouse", "warehouse"]
 
 
 async def test_in_short_it_tells_where_work_is_due_and_whether_a_ticket_went(house: House) -> None:
     async def standing() -> Standing:
         await house.tracker.keep()
-        return await house.ledger.ask(incident_reports.standing)
+        return await house.ledger.ask(incidents.standing)
 
     assert await standing() == Standing(due=frozenset(), incidents=False, ticketed=False)
     await house.maker.to(await house.maker.seen("a_1.csv"), Stage.SHIP)

@@ -14,7 +14,7 @@ from backupd.alerts import IncidentTracker
 from backupd.core.incidents import Kind
 from backupd.core.names import kept_name
 from backupd.core.stages import Stage, Status
-from backupd.ledger import incident_reports
+from backupd.ledger import incidents
 from support.intake import a_feed, a_rule
 from support.mounts import mounting
 from support.sights import looking
@@ -195,7 +195,7 @@ async def test_it_survives_a_restart_and_ends_with_its_feed(tmp_path: Path, feed
         await IncidentTracker(
             sights.ledger, dict, lambda: unseen
         ).keep()  # as at a start, before any scan
-        assert await sights.ledger.ask(incident_reports.open_incidents) == [before]
+        assert await sights.ledger.ask(incidents.all_open) == [before]
     async with looking(tmp_path, feed, other) as sights:
         assert await sights.open() == [before]
     async with looking(tmp_path, other) as sights:  # the config has the feed no more

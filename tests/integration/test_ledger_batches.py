@@ -11,7 +11,7 @@ import pytest
 from backupd.core import moves
 from backupd.core.errors import PermanentError, RewindError, TransientError
 from backupd.core.stages import Stage, Status
-from backupd.ledger import Ledger, reports
+from backupd.ledger import Ledger, batches
 from support.files import NOW, POLICY, a_file
 from support.ledgers import files_of, numbered, open_batches, opened, plant, story
 
@@ -45,7 +45,7 @@ async def standing(ledger: Ledger) -> set[tuple[Stage, Status]]:
 
 
 async def stored(ledger: Ledger, batch_id: str) -> Batch:
-    batch = await ledger.ask(reports.batch, batch_id)
+    batch = await ledger.ask(batches.batch, batch_id)
     assert batch is not None
     return batch
 
@@ -53,7 +53,7 @@ async def stored(ledger: Ledger, batch_id: str) -> Batch:
 async def test_where_nothing_waits_no_batch_is_formed(ledger: Ledger) -> None:
     assert await ledger.form_batch(10, NOW) is None
     assert await ledger.claim_batch(Stage.LOAD, NOW) is None
-    assert await ledger.ask(reports.unbatched, 10) == (0, None)
+    assert await ledger.ask(batches.unbatched, 10) == (0, None)
 
 
 async def test_those_that_waited_longest_come_into_the_batch_first(ledger: Ledger) -> None:
@@ -62,11 +62,11 @@ async def test_those_that_waited_longest_come_into_the_batch_first(ledger: Ledge
         for number, file in enumerate(numbered(a_file(Stage.LOAD), 5))
     ]
     await plant(ledger, *files)
-    assert await ledger.ask(reports.unbatched, 3) == (3, NOW - 4)
+    assert await ledger.ask(batches.unbatched, 3) == (3, NOW - 4)
     first = await ledger.form_batch(3, NOW)
     assert first is not None
     assert (await stored(ledger, first)).members == (files[4].id, files[3].id, files[2].id)
-    assert await ledger.ask(reports.unbatched, 3) == (2, NOW - 1)
+    assert await ledger.ask(batches.unbatched, 3) == (2, NOW - 1)
 
 
 async def test_a_burst_of_one_feed_leaves_the_others_their_share_of_a_batch(ledger: Ledger) -> None:
@@ -137,7 +137,7 @@ async def test_a_batch_is_claimed_by_its_stage_once_it_is_due_the_longest_due_fi
     assert await ledger.move_batch(failed)
     assert await ledger.claim_batch(Stage.LOAD, NOW) is None
     assert await ledger.claim_batch(Stage.MERGE, NOW + 1e6) is None
-    assert await ledger.ask(reports.next_due_batch, Stage.LOAD) == NOW + POLICY.first
+    assert await ledger.ask(batches.next_due_batch, Stage.LOAD) == NOW + POLICY.first
     await plant(ledger, replace(a_file(Stage.LOAD), id="late", path="/late"))
     await ledger.form_batch(10, NOW + 100)
     first = await ledger.claim_batch(Stage.LOAD, NOW + 1e6)
@@ -155,7 +155,7 @@ async def test_loaded_then_merged_all_members_are_owed_a_ship(ledger: Ledger) ->
     assert await standing(ledger) == {(Stage.SHIP, Status.WAITING)}
     assert {file.row_seen_at for file in await files_of(ledger)} == {NOW}
     assert {file.batch_id for file in await files_of(ledger)} == {batch.id}
-    assert await ledger.ask(reports.open_batches) == []
+    assert await ledger.ask(batches.open_batches) == []
     assert [line[:2] for line in await story(ledger, batch.members[0])] == [
         ("load", "running"),
         ("merge", "waiting"),
@@ -188,7 +188,7 @@ async def test_a_refused_batch_becomes_two_with_the_same_members(ledger: Ledger)
     assert await standing(ledger) == {(Stage.LOAD, Status.WAITING)}
     owner = {file.id: file.batch_id for file in await files_of(ledger)}
     assert all(owner[file_id] == part.id for part in parts for file_id in part.members)
-    before = await ledger.ask(reports.previously_batched, batch.members, parts[0].id)
+    before = await ledger.ask(batches.previously_batched, batch.members, parts[0].id)
     assert before == set(batch.members)
     lines = await story(ledger, batch.members[0])
     assert lines[-1] == ("load", "waiting", "its batch was split: bad row")
@@ -200,7 +200,7 @@ async def test_a_batch_of_one_that_is_refused_is_parked_with_its_file(ledger: Le
     (file,) = await files_of(ledger)
     assert (file.stage, file.status, file.reason) == (Stage.LOAD, Status.PARKED, "bad row")
     assert (await stored(ledger, batch.id)).status is Status.PARKED
-    assert await ledger.ask(reports.open_batches) == []
+    assert await ledger.ask(batches.open_batches) == []
 
 
 async def test_a_parked_file_that_is_requeued_comes_into_a_new_batch(ledger: Ledger) -> None:
@@ -229,7 +229,7 @@ async def test_an_interrupted_batch_waits_again_with_its_members(tmp_path: Path)
     async with opened(tmp_path / "ledger.db") as ledger:
         await a_loading_batch(ledger)
     async with opened(tmp_path / "ledger.db") as ledger:
-        (batch,) = await ledger.ask(reports.running_batches)
+        (batch,) = await ledger.ask(batches.running_batches)
         assert batch.status is Status.RUNNING
         assert await ledger.move_batch(moves.batch_interrupted(batch, NOW, POLICY))
         assert await standing(ledger) == {(Stage.LOAD, Status.WAITING)}

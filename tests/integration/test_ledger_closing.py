@@ -12,7 +12,7 @@ from backupd.core import moves
 from backupd.core.errors import LocalGoneError
 from backupd.core.records import FileRecord, Move, Receipt, Result, Seen
 from backupd.core.stages import BATCHED, Awaits, Stage, Status
-from backupd.ledger import incident_reports, reports
+from backupd.ledger import files, incidents
 from support.files import NOW, POLICY, a_file, a_sighting
 from support.intake import an_identity
 from support.ledgers import FEED, FEEDS, files_of, looked_at, one, opened, plant, story
@@ -125,8 +125,8 @@ async def test_a_later_delivery_closes_what_can_never_go_on(
     assert (after.stage, after.status, after.local) == (Stage.CLEANUP, Status.DONE, False)
     assert after.reason == f"closed: delivered again as {again.id}"
     assert (await story(ledger, file.id))[-1] == ("cleanup", "done", after.reason)
-    assert not (await ledger.ask(incident_reports.troubles)).parked
-    assert await ledger.ask(reports.not_done) == 1  # the new one
+    assert not (await ledger.ask(incidents.troubles)).parked
+    assert await ledger.ask(files.not_done) == 1  # the new one
 
 
 async def test_all_that_vanished_from_one_path_are_closed_and_no_others(ledger: Ledger) -> None:

@@ -13,7 +13,7 @@ import pytest
 from backupd.core.errors import LedgerError
 from backupd.core.records import Seen
 from backupd.core.stages import Stage
-from backupd.ledger import Ledger, LedgerReader, lock, reports, soundness
+from backupd.ledger import Ledger, LedgerReader, files, lock, soundness
 from support.files import NOW, a_file, a_sighting
 from support.intake import a_feed, eventually
 from support.ledgers import digests, filled, numbered, opened, plant
@@ -124,4 +124,4 @@ async def test_a_copy_of_a_running_ledger_is_sound(tmp_path: Path) -> None:
         for name in ("ledger.db", "ledger.db-wal"):
             shutil.copy(tmp_path / name, tmp_path / f"copy-{name}")
     async with opened(tmp_path / "copy-ledger.db") as copy:
-        assert len(await copy.ask(reports.running)) == 50
+        assert len(await copy.ask(files.running)) == 50

@@ -15,7 +15,7 @@ from backupd.control.rules import plan_hold
 from backupd.core import moves
 from backupd.core.records import FeedMount, FileRecord, Known, Receipt, Seen
 from backupd.core.stages import Stage, Status
-from backupd.ledger import Ledger, reports
+from backupd.ledger import Ledger, files, reports
 from support.files import NOW, POLICY, a_file, a_sighting
 from support.intake import an_identity
 from support.ledgers import (
@@ -331,10 +331,10 @@ async def test_what_ran_when_the_process_ended_is_found_and_noted_as_interrupted
         await plant(ledger, *numbered(a_file(Stage.SHIP), 3))
         await ledger.claim(Stage.SHIP, 2, NOW, FEEDS)
     async with opened(tmp_path / "ledger.db") as ledger:
-        running = await ledger.ask(reports.running)
+        running = await ledger.ask(files.running)
         assert len(running) == 2
         await ledger.move([moves.interrupted(file, NOW, POLICY) for file in running])
-        assert await ledger.ask(reports.running) == []
+        assert await ledger.ask(files.running) == []
         after = await one(ledger, running[0].id)
         assert (after.interruptions, after.attempts, after.status) == (1, 0, Status.WAITING)
         assert "interrupted" in (await story(ledger, after.id))[-1][2]

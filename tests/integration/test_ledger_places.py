@@ -15,7 +15,7 @@ from backupd.core.places import Witness, new_mark
 from backupd.core.records import Receipt
 from backupd.core.rows import RowKey
 from backupd.core.stages import Stage, Status
-from backupd.ledger import Ledger, LedgerReader, reports, schema
+from backupd.ledger import Ledger, LedgerReader, places, schema
 from backupd.ledger.rows import receipt_row
 from support.files import NOW, a_file
 from support.ledgers import numbered, opened, plant
@@ -66,13 +66,13 @@ async def test_a_place_is_known_by_the_mark_that_was_recorded_last(tmp_path: Pat
 
 
 async def test_the_newest_receipts_bear_witness_of_an_archive(ledger: Ledger) -> None:
-    assert await ledger.ask(reports.witnesses, 2) == []
+    assert await ledger.ask(places.witnesses, 2) == []
     receipts = [
         replace(SHIPPED, file_id=f"{n:020x}", archive_name=f"{n}.gz", sent_bytes=n)
         for n in (3, 1, 2)
     ]
     await ledger._writer.apply(_file_receipts, receipts)
-    assert await ledger.ask(reports.witnesses, 2) == [Witness("3.gz", 3), Witness("2.gz", 2)]
+    assert await ledger.ask(places.witnesses, 2) == [Witness("3.gz", 3), Witness("2.gz", 2)]
 
 
 async def test_the_newest_registered_files_bear_witness_of_a_warehouse(ledger: Ledger) -> None:
@@ -81,7 +81,7 @@ async def test_the_newest_registered_files_bear_witness_of_a_warehouse(ledger: L
     files[3] = replace(files[3], row_seen_at=None, duplicate_of=files[2].id)
     files[4] = replace(files[4], row_seen_at=None, stage=Stage.SETTLE, file_timestamp=None)
     await plant(ledger, *files)
-    assert await ledger.ask(reports.row_witnesses, 2) == [
+    assert await ledger.ask(places.row_witnesses, 2) == [
         RowKey(files[2].id, "2026-11-21"),
         RowKey(files[1].id, "2026-11-22"),
     ]
@@ -126,6 +126,6 @@ def test_a_ledger_that_is_held_without_an_answer_is_told(tmp_path: Path) -> None
 def asked(path: Path) -> str | None:
     reader = LedgerReader(path)
     try:
-        return reader.ask(reports.place, "archive")
+        return reader.ask(places.place, "archive")
     finally:
         reader.close()

@@ -11,13 +11,15 @@ import sqlalchemy as sa
 from backupd.core.incidents import Incident, Kind
 from backupd.core.stages import Stage, Status
 from backupd.ledger import (
-    batch_verbs,
+    batches,
+    duplicates,
     engine,
-    incident_reports,
-    intake_verbs,
-    rename_verbs,
+    files,
+    incidents,
+    intake,
+    places,
+    renames,
     reports,
-    verbs,
 )
 from support.files import NOW, a_file
 
@@ -26,8 +28,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 FEEDS = ["traffic/eLUX", "traffic/SKYROAM"]
-CLAIM = verbs.Claim(stage=Stage.SHIP, limit=10, now=NOW, feeds=tuple(FEEDS), each=5)
-FORM = batch_verbs.FormBatch(max_files=10, now=NOW, feeds=tuple(FEEDS))
+CLAIM = files.Claim(stage=Stage.SHIP, limit=10, now=NOW, feeds=tuple(FEEDS), each=5)
+FORM = batches.FormBatch(max_files=10, now=NOW, feeds=tuple(FEEDS))
 PARKED = reports.Wanted(status=Status.PARKED, limit=10)
 FILE = a_file(Stage.MANIFEST)
 INCIDENT = Incident(
@@ -42,72 +44,72 @@ INCIDENT = Incident(
 
 # What is asked -> the indexes that may answer it.
 ASKED: dict[str, tuple[Callable[..., Any], tuple[Any, ...], set[str]]] = {
-    "claim": (verbs.claim, ([CLAIM],), {"files_due_by_feed"}),
-    "next_due": (reports.next_due, (Stage.SHIP, FEEDS), {"files_due_by_feed"}),
-    "due_settle": (reports.due_settle, (NOW, 10), {"files_due"}),
-    "due_settle_without": (reports.due_settle, (NOW, 10, FEEDS), {"files_due"}),
-    "next_settle": (reports.next_settle, (FEEDS,), {"files_due"}),
-    "unbatched": (reports.unbatched, (10,), {"files_unbatched"}),
-    "loads_at_hand": (reports.loads_at_hand, (NOW,), {"batches_open"}),
-    "next_batch": (reports.next_batch, (10, 2, NOW), {"batches_open", "files_unbatched"}),
+    "claim": (files.claim, ([CLAIM],), {"files_due_by_feed"}),
+    "next_due": (files.next_due, (Stage.SHIP, FEEDS), {"files_due_by_feed"}),
+    "due_settle": (files.due_settle, (NOW, 10), {"files_due"}),
+    "due_settle_without": (files.due_settle, (NOW, 10, FEEDS), {"files_due"}),
+    "next_settle": (files.next_settle, (FEEDS,), {"files_due"}),
+    "unbatched": (batches.unbatched, (10,), {"files_unbatched"}),
+    "loads_at_hand": (batches.loads_at_hand, (NOW,), {"batches_open"}),
+    "next_batch": (batches.next_batch, (10, 2, NOW), {"batches_open", "files_unbatched"}),
     "form_batch": (
-        batch_verbs.form_batch,
+        batches.form_batch,
         ([FORM],),
         {"files_unbatched", "files_due_by_feed", "sqlite_autoindex_batches_1"},
     ),
     "claim_batch": (
-        batch_verbs.claim_batch,
-        ([batch_verbs.ClaimBatch(stage=Stage.LOAD, now=NOW)],),
+        batches.claim_batch,
+        ([batches.ClaimBatch(stage=Stage.LOAD, now=NOW)],),
         {"batches_open", "sqlite_autoindex_batches_1"},
     ),
-    "next_due_batch": (reports.next_due_batch, (Stage.LOAD,), {"batches_open"}),
-    "known": (intake_verbs.known, (["/a", "/b"],), {"files_local", "files_path"}),
-    "late_companions": (intake_verbs.late_companions, ({"/a.cksum": "/a"},), {"files_path"}),
-    "by_identity": (rename_verbs.by_identity, ([FILE.identity],), {"files_identity"}),
-    "twins": (intake_verbs._twins, ([FILE],), {"files_twins"}),
-    "wake_companions": (intake_verbs.wake_companions, ([("/a", NOW)],), {"files_companion"}),
+    "next_due_batch": (batches.next_due_batch, (Stage.LOAD,), {"batches_open"}),
+    "known": (intake.known, (["/a", "/b"],), {"files_local", "files_path"}),
+    "late_companions": (intake.late_companions, ({"/a.cksum": "/a"},), {"files_path"}),
+    "by_identity": (renames.by_identity, ([FILE.identity],), {"files_identity"}),
+    "twins": (duplicates._twins, ([FILE],), {"files_twins"}),
+    "wake_companions": (intake.wake_companions, ([("/a", NOW)],), {"files_companion"}),
     "oldest_open": (reports.oldest_open, (), {"files_open"}),
-    "running": (reports.running, (), {"files_open"}),
+    "running": (files.running, (), {"files_open"}),
     "running_batches": (
-        reports.running_batches,
+        batches.running_batches,
         (),
         {"batches_open", "sqlite_autoindex_batch_members_1"},
     ),
-    "open_batches": (reports.open_batches, (), {"batches_open"}),
+    "open_batches": (batches.open_batches, (), {"batches_open"}),
     "any_unfinished": (
-        reports.any_unfinished,
+        files.any_unfinished,
         (FEEDS,),
         {"files_open", "files_due"},
     ),
     "counts": (reports.counts, (), {"files_open", "files_done"}),
-    "not_done": (reports.not_done, (), {"files_open"}),
-    "mounts": (reports.mounts, (), {"files_open"}),
+    "not_done": (files.not_done, (), {"files_open"}),
+    "mounts": (places.mounts, (), {"files_open"}),
     "parked": (reports.select, (PARKED,), {"files_open"}),
-    "witnesses": (reports.witnesses, (10,), {"sqlite_autoindex_receipts_1"}),
-    "row_witnesses": (reports.row_witnesses, (10,), {"sqlite_autoindex_files_1"}),
-    "warehouse_sums": (reports.warehouse_sums, (["a"],), {"sqlite_autoindex_warehouse_files_1"}),
-    "receipts": (reports.receipts_of, (["a"],), {"sqlite_autoindex_receipts_1"}),
+    "witnesses": (places.witnesses, (10,), {"sqlite_autoindex_receipts_1"}),
+    "row_witnesses": (places.row_witnesses, (10,), {"sqlite_autoindex_files_1"}),
+    "warehouse_sums": (places.warehouse_sums, (["a"],), {"sqlite_autoindex_warehouse_files_1"}),
+    "receipts": (files.receipts_of, (["a"],), {"sqlite_autoindex_receipts_1"}),
     "done": (reports.done, (FEEDS[0], NOW, NOW), {"files_done"}),
     "last_done": (reports.last_done, (FEEDS,), {"files_done"}),
     "troubles": (
-        incident_reports.troubles,
+        incidents.troubles,
         (),
         {"files_trouble", "files_open", "incidents_open"},
     ),
     "standing": (
-        incident_reports.standing,
+        incidents.standing,
         (),
         {"files_due_by_feed", "files_open", "incidents_open", "notices_at"},
     ),
-    "last_mail": (incident_reports.last_mail, (), {"notices_at"}),
+    "last_mail": (incidents.last_mail, (), {"notices_at"}),
     "delivered_again": (
-        intake_verbs.make_good,
+        intake.make_good,
         ([FILE],),
         {"files_trouble", "files_path"},
     ),
     **{
         f"held_up_{cause}": (
-            incident_reports.held_up,
+            incidents.held_up,
             (replace(INCIDENT, kind=kind, cause=cause),),
             {index},
         )

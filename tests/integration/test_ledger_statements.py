@@ -11,7 +11,7 @@ from backupd.core import moves
 from backupd.core.errors import PermanentError
 from backupd.core.rows import Statement
 from backupd.core.stages import Stage
-from backupd.ledger import statement_verbs
+from backupd.ledger import hive_memory
 from backupd.worker import LedgerStatements
 from support.files import NOW, a_file
 from support.ledgers import QUICK, numbered, opened, plant
@@ -52,7 +52,7 @@ async def test_an_adapters_thread_writes_reads_and_forgets(ledger: Ledger) -> No
     await asyncio.to_thread(log.write, known)
     await asyncio.to_thread(log.write, statement("b2"))
     assert await asyncio.to_thread(log.possibly_running) == [known]
-    assert await ledger.ask(statement_verbs.of_batch, "b2") == statement("b2")
+    assert await ledger.ask(hive_memory.statement_of, "b2") == statement("b2")
     await asyncio.to_thread(log.forget, "b1")
     assert await asyncio.to_thread(log.possibly_running) == []
 
@@ -72,5 +72,5 @@ async def test_of_a_batch_that_goes_no_further_only_what_may_still_run_is_kept(
     await ledger.write_statement(statement(batch.id, session=session))
     refused = moves.batch_failed(batch, PermanentError("no"), NOW, QUICK)
     assert await ledger.move_batch(refused)
-    kept = await ledger.ask(statement_verbs.of_batch, batch.id)
+    kept = await ledger.ask(hive_memory.statement_of, batch.id)
     assert len([kept] if kept else []) == left

@@ -17,7 +17,7 @@ from backupd.config import ConfigMistakes, Mistake
 from backupd.core.places import MARK_FILE, mark_text, new_mark
 from backupd.core.records import new_id
 from backupd.core.stages import Stage, Status
-from backupd.ledger import reports
+from backupd.ledger import batches
 from backupd.localfs.claims import claim
 from backupd.stages.rows import row_of
 from backupd.supervisor import Supervisor
@@ -243,7 +243,7 @@ async def test_what_was_running_when_the_process_ended_is_taken_up(
     assert not path.exists()
     assert (await one(ledger, "s")).status is Status.DONE
     assert any("interrupted" in line[2] for line in await story(ledger, "s"))
-    again = await ledger.ask(reports.batch, batch.id)
+    again = await ledger.ask(batches.batch, batch.id)
     assert again is not None
     assert again.status is Status.DONE
     for file in lost:

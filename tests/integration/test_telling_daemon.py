@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from backupd.core.incidents import Outcome, Way
-from backupd.ledger import LedgerReader, incident_reports
+from backupd.ledger import LedgerReader, incidents
 from support.mailbox import OPERATOR, PASSWORD, TICKETS, USER, Mailbox, mailbox
 from support.stories import write_config
 
@@ -85,9 +85,7 @@ def notices(tmp_path: Path) -> dict[Way, Notice]:
     reader = LedgerReader(tmp_path / "ledger.db")
     try:
         (case,) = (
-            case
-            for case in reader.ask(incident_reports.all_cases)
-            if case.incident.cause != Way.MAIL
+            case for case in reader.ask(incidents.all_cases) if case.incident.cause != Way.MAIL
         )
     finally:
         reader.close()

@@ -14,7 +14,7 @@ from backupd.config.sections import BatchSection
 from backupd.core import moves
 from backupd.core.errors import DependencyDownError, RewindError, TransientError
 from backupd.core.stages import Stage, Status
-from backupd.ledger import incident_reports, reports
+from backupd.ledger import batches, files, incidents
 from backupd.worker import BatchFormer, BatchLane
 from support.fake_warehouse import FakeWarehouse
 from support.files import COUNTED, a_file
@@ -86,7 +86,7 @@ async def test_every_file_gets_one_row_in_batches_of_the_size_allowed(bench: Ben
     assert rows_in(warehouse) == [file.id for file in files]
     assert sorted(len(rows) for rows in warehouse.production.values()) == [8, 16, 16]
     assert all(file.row_seen_at is not None for file in after)
-    assert await bench.ledger.ask(reports.open_batches) == []
+    assert await bench.ledger.ask(batches.open_batches) == []
 
 
 @pytest.mark.parametrize("bad", [0, 7, 15])
@@ -123,7 +123,7 @@ async def test_a_warehouse_that_is_down_pauses_and_heals_without_burning_attempt
     async with bench.at_work(*lanes(bench, warehouse)):
         await bench.until(lambda files: all(f.stage is Stage.SHIP for f in files))
     assert not bench.context.breakers.open
-    assert await bench.ledger.ask(incident_reports.outages) == []
+    assert await bench.ledger.ask(incidents.outages) == []
 
 
 @pytest.mark.parametrize("when", ["before commit", "after commit"])
@@ -228,7 +228,7 @@ async def test_a_small_batch_waits_for_company_until_its_time_is_over(bench: Ben
     former = BatchFormer(bench.context, BatchSection(max_files=16, max_wait=3600), _no)
     async with bench.at_work(former.run()):
         await bench.take_turns()
-        assert await bench.ledger.ask(reports.open_batches) == []
+        assert await bench.ledger.ask(batches.open_batches) == []
         bench.ahead = 3601
         bench.ledger.wake(Stage.LOAD)
         await bench.until(lambda files: all(file.batch_id for file in files))
@@ -269,7 +269,7 @@ async def test_a_ledger_that_cannot_be_read_stops_the_lane_and_burns_no_attempt(
     (file,) = await plant(bench.ledger, *to_load(1))
     await bench.ledger.form_batch(16, bench.now())
     lane = BatchLane(bench.context, Stage.LOAD, FakeWarehouse())
-    monkeypatch.setattr(reports, "by_ids", _broken)
+    monkeypatch.setattr(files, "by_ids", _broken)
     with pytest.raises(Exception, match="malformed") as caught:
         await lane.run()
     assert type(caught.value).__name__ == "LedgerError"

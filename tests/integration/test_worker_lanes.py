@@ -21,7 +21,7 @@ from backupd.core.errors import (
 from backupd.core.records import Result
 from backupd.core.shares import Shares
 from backupd.core.stages import Awaits, Stage, Status
-from backupd.ledger import incident_reports, reports
+from backupd.ledger import files, incidents
 from backupd.worker import FileLane
 from support.files import a_file
 from support.intake import a_feed, eventually
@@ -171,7 +171,7 @@ async def test_an_outage_pauses_the_stage_burns_no_attempt_and_heals_by_itself(
     async with bench.at_work(shipping(bench, work).run()):
         await bench.until(all_at(Stage.CLEANUP))
     assert not bench.context.breakers.open
-    assert await bench.ledger.ask(incident_reports.outages) == []
+    assert await bench.ledger.ask(incidents.outages) == []
     for file in files:
         lines = await story(bench.ledger, file.id)
         assert ("ship", "parked") not in {line[:2] for line in lines}
@@ -195,7 +195,7 @@ async def test_while_it_is_down_one_file_at_a_time_finds_out_whether_it_is_back(
         await eventually(lambda: _true(len(held.calls) == 4), lambda: str(held.calls))
         held.go.set()
         await eventually(lambda: _true(len(held.calls) >= 7), lambda: str(held.calls))
-        (outage,) = await bench.ledger.ask(incident_reports.outages)
+        (outage,) = await bench.ledger.ask(incidents.outages)
         assert outage.name == "archive"
         assert outage.trials >= 2
         # Those that were claimed with the first four are given back without a try of their own.
@@ -251,7 +251,7 @@ async def test_a_feed_that_came_back_is_up_again(bench: Bench) -> None:
     async with bench.at_work(shipping(bench, work).run()):
         await bench.until(all_at(Stage.CLEANUP))
         await eventually(lambda: _true(not bench.context.breakers.open), lambda: "still down")
-    assert await bench.ledger.ask(incident_reports.outages) == []
+    assert await bench.ledger.ask(incidents.outages) == []
 
 
 async def test_a_duplicate_whose_copy_was_seen_shows_that_the_archive_is_up(bench: Bench) -> None:
@@ -358,11 +358,11 @@ async def test_a_file_that_waits_out_its_keep_time_counts_as_unfinished_once_it_
     bench: Bench,
 ) -> None:
     await plant(bench.ledger, a_file(Stage.CLEANUP, awaits=Awaits.KEEP))
-    assert await bench.ledger.ask(reports.not_done) == 0
+    assert await bench.ledger.ask(files.not_done) == 0
     lane = FileLane(bench.context, Stage.CLEANUP, Work(PermanentError("no proof")), Shares(4))
     async with bench.at_work(lane.run()):
         await bench.until(all_at(Stage.CLEANUP, Status.PARKED))
-    assert await bench.ledger.ask(reports.not_done) == 1
+    assert await bench.ledger.ask(files.not_done) == 1
 
 
 async def _true(value: object) -> object:

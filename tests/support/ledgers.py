@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from backupd.core.moves import RetryPolicy
 from backupd.core.records import FeedRoot, Result
 from backupd.core.stages import Stage
-from backupd.ledger import Ledger, reports, schema
+from backupd.ledger import Ledger, batches, files, reports, schema
 from backupd.ledger.rows import new_file_row
 from backupd.worker import Breakers, WorkerContext
 from support.files import a_sighting
@@ -77,14 +77,14 @@ async def files_of(ledger: Ledger) -> list[FileRecord]:
 
 async def one(ledger: Ledger, file_id: str) -> FileRecord:
     """Return the file of this id."""
-    (file,) = await ledger.ask(reports.by_ids, [file_id])
+    (file,) = await ledger.ask(files.by_ids, [file_id])
     return file
 
 
 async def open_batches(ledger: Ledger) -> list[Batch]:
     """Return every batch that is not done."""
-    ids = await ledger.ask(reports.open_batches)
-    found = [await ledger.ask(reports.batch, batch_id) for batch_id in ids]
+    ids = await ledger.ask(batches.open_batches)
+    found = [await ledger.ask(batches.batch, batch_id) for batch_id in ids]
     return [batch for batch in found if batch is not None]
 
 
@@ -148,7 +148,7 @@ class Bench:
         """Let everything else have many turns; return how often the ledger was written then."""
         before = self.ledger.commits
         for _ in range(50):
-            await self.ledger.ask(reports.not_done)
+            await self.ledger.ask(files.not_done)
         return self.ledger.commits - before
 
     @asynccontextmanager

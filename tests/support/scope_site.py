@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from backupd.core.places import MARK_FILE
 from backupd.core.stages import Stage, Status
-from backupd.ledger import LedgerReader, incident_reports
+from backupd.ledger import LedgerReader, incidents
 from support.daemon import Host, over_sftp, until
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ class Site(Host):
         """Return all that there ever were."""
         reader = LedgerReader(self.root / "ledger.db")
         try:
-            return [case.incident for case in reader.ask(incident_reports.all_cases)]
+            return [case.incident for case in reader.ask(incidents.all_cases)]
         finally:
             reader.close()
 

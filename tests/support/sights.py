@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from backupd.alerts import IncidentTracker
-from backupd.ledger import incident_reports
+from backupd.ledger import incidents
 from support.intake import Watched, eventually, watching
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ class Sights(Watched):
 
     async def open(self) -> list[Incident]:
         await self._tracker.keep()
-        return await self.ledger.ask(incident_reports.open_incidents)
+        return await self.ledger.ask(incidents.all_open)
 
     async def incidents(self, *beginnings: str) -> list[Incident]:
         """Wait until these are open, told by how their reason begins, and no others."""

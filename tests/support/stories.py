@@ -16,7 +16,7 @@ from backupd.core import moves
 from backupd.core.incidents import Outage
 from backupd.core.records import Identity, Move, Receipt, Result, Seen, Sighting
 from backupd.core.stages import Stage, Status
-from backupd.ledger import Ledger, reports
+from backupd.ledger import Ledger, files, reports
 from support import configs
 from support.ledgers import looked_at
 
@@ -223,7 +223,7 @@ class Maker:
 
     async def again(self, file: FileRecord) -> FileRecord:
         """What the ledger holds of it now."""
-        (found,) = await self.ledger.ask(reports.by_ids, [file.id])
+        (found,) = await self.ledger.ask(files.by_ids, [file.id])
         return found
 
     def _tick(self) -> float:

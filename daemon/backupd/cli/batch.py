@@ -14,7 +14,8 @@ from backupd.cli.times import iso, moment
 from backupd.core.errors import BackupdError
 from backupd.core.names import escaped
 from backupd.core.rows import ProductionRow
-from backupd.ledger import reports
+from backupd.ledger import batches
+from backupd.ledger import files as ledger_files
 from backupd.stages.rows import row_of
 
 if TYPE_CHECKING:
@@ -50,12 +51,12 @@ def batch(places: Places, *, batch_id: str, manifest: bool, sql: bool, as_json: 
     with the columns' names; --sql a statement a line; both: the statements last.
     """
     with places.reader() as reader:
-        found = reader.ask(reports.batch, batch_id)
+        found = reader.ask(batches.batch, batch_id)
         if found is None:
             raise BackupdError(
                 f"there is no batch {batch_id}", hint="`backupd-admin show FILE` names a file's"
             )
-        files = reader.ask(reports.by_ids, found.members)
+        files = reader.ask(ledger_files.by_ids, found.members)
     if manifest:
         _print_rows([row_of(file, found) for file in files], as_json=as_json)
     if sql:

@@ -14,7 +14,8 @@ from backupd.core.names import escaped
 from backupd.core.records import Identity
 from backupd.core.rows import RowKey
 from backupd.core.stages import Status
-from backupd.ledger import reports
+from backupd.ledger import files as ledger_files
+from backupd.ledger import places
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Sequence
@@ -107,7 +108,7 @@ class Comparison:
     async def _damaged(self, date: str) -> AsyncIterator[Difference]:
         """Yield the files of the table that are not as they were written."""
         found = await self._warehouse.file_sums(date)
-        written = self._reader.ask(reports.warehouse_sums, list(found))
+        written = self._reader.ask(places.warehouse_sums, list(found))
         for name, sha256 in found.items():
             if sha256 != written.get(name, sha256):  # older versions kept no sums
                 detail = f"{name} has the SHA-256 {sha256}, it was written with {written[name]}"
@@ -127,7 +128,7 @@ class Comparison:
         self._rows[date] = rows
 
     def _unknown(self, date: str, ids: Sequence[str]) -> Iterator[Difference]:
-        known = self._reader.ask(reports.known_ids, ids)
+        known = self._reader.ask(ledger_files.known_ids, ids)
         for file_id in ids:
             if file_id not in known:
                 detail = f"a row in production under {date} of a file that the ledger does not know"
@@ -136,7 +137,7 @@ class Comparison:
     # -- archive -----------------------------------------------------------------------------------
 
     async def _copies(self, files: Sequence[FileRecord]) -> list[Difference]:
-        receipts = self._reader.ask(reports.receipts_of, [file.id for file in files])
+        receipts = self._reader.ask(ledger_files.receipts_of, [file.id for file in files])
         try:
             async with asyncio.TaskGroup() as group:
                 tasks = [

@@ -13,7 +13,7 @@ from backupd.cli import render
 from backupd.cli.places import Places, json_option, pass_places
 from backupd.cli.times import iso, moment, span
 from backupd.core.names import escaped
-from backupd.ledger import incident_reports
+from backupd.ledger import incidents as ledger_incidents
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,7 +39,7 @@ Examples:
 @pass_places
 def incidents(places: Places, *, closed_too: bool, as_json: bool) -> None:
     """Show the open causes of failure: since when, files held up, who was notified, what to do."""
-    report = incident_reports.all_cases if closed_too else incident_reports.open_cases
+    report = ledger_incidents.all_cases if closed_too else ledger_incidents.open_cases
     with places.reader() as reader:
         cases = reader.ask(report)
     if as_json:

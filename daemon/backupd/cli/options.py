@@ -45,12 +45,12 @@ def read_config(path: Path, *, with_secrets: bool = True) -> Config:
 def _seen_feeds(path: Path) -> frozenset[str]:
     """Return the feeds that the ledger has seen; none, where it or the config cannot be read."""
     # SQLAlchemy takes a fifth of a second: `--help` goes without.
-    from backupd.ledger import LedgerReader, reports  # noqa: PLC0415
+    from backupd.ledger import LedgerReader, places  # noqa: PLC0415
 
     with suppress(BackupdError):  # whoever needs them reports what is wrong
         reader = LedgerReader(load_places(path)[0].path)
         try:
-            return reader.ask(reports.seen_feeds)
+            return reader.ask(places.seen_feeds)
         finally:
             reader.close()
     return frozenset()

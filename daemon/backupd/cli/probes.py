@@ -24,7 +24,7 @@ from backupd.core.dependencies import Dependency
 from backupd.core.errors import BackupdError
 from backupd.core.ports import Probe
 from backupd.core.threads import DirectoryThreads
-from backupd.ledger import LedgerReader, lock, reports
+from backupd.ledger import LedgerReader, lock, places
 from backupd.localfs.filesystems import is_directory
 from backupd.warehouse import open_refresher, open_warehouse
 
@@ -124,7 +124,7 @@ def known_marks(ledger: Path) -> dict[str, str | None]:
     """Return the marks of `PLACES` that the ledger knows, None of others. Raises LedgerError."""
     reader = LedgerReader(ledger)
     try:
-        return {name: reader.ask(reports.place, name) for name in PLACES}
+        return {name: reader.ask(places.place, name) for name in PLACES}
     finally:
         reader.close()
 

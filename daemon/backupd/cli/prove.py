@@ -14,7 +14,7 @@ from backupd.cli.targets import resolve
 from backupd.cli.times import iso, moment
 from backupd.core.names import escaped
 from backupd.core.stages import Stage, Status
-from backupd.ledger import reports
+from backupd.ledger import files, reports
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -77,11 +77,11 @@ def prove(places: Places, *, file: str, as_json: bool) -> None:
 
 def _proof(reader: LedgerReader, file: FileRecord) -> Proof:
     first_id = file.duplicate_of or file.id
-    (first,) = reader.ask(reports.by_ids, [first_id])
+    (first,) = reader.ask(files.by_ids, [first_id])
     return Proof(
         file=file,
         first=first,
-        receipt=reader.ask(reports.receipts_of, [first_id]).get(first_id),
+        receipt=reader.ask(files.receipts_of, [first_id]).get(first_id),
         cleanup=_last_cleanup(file, reader.ask(reports.history, file.id)),
     )
 

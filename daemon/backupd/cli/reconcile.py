@@ -20,7 +20,7 @@ from backupd.cli.targets import pages
 from backupd.cli.times import since_option
 from backupd.core.dependencies import Dependency
 from backupd.core.names import escaped
-from backupd.ledger import reports
+from backupd.ledger import places, reports
 from backupd.ledger.reports import Wanted
 from backupd.warehouse import open_warehouse
 
@@ -94,12 +94,12 @@ async def _compare(
     compared = differing = 0
     doubled: set[str] = set()  # dates
     async with AsyncExitStack() as stack:
-        mark = reader.ask(reports.place, Dependency.WAREHOUSE)
+        mark = reader.ask(places.place, Dependency.WAREHOUSE)
         warehouse = open_warehouse(config.warehouse, mark=mark)
         stack.push_async_callback(warehouse.aclose)
         archive = open_archive(config.archive)
         stack.push_async_callback(archive.aclose)
-        if known := reader.ask(reports.place, Dependency.ARCHIVE):
+        if known := reader.ask(places.place, Dependency.ARCHIVE):
             await archive.identify(known, ())
         comparison = Comparison(reader, warehouse, archive, all_feeds=wanted.feed is None)
         task = bar.add_task("compared", total=reader.ask(reports.how_many, wanted))

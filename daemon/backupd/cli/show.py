@@ -18,7 +18,7 @@ from backupd.cli.targets import resolve
 from backupd.cli.times import iso, moment, span
 from backupd.core.names import escaped
 from backupd.core.stages import BATCHED
-from backupd.ledger import incident_reports, reports, statement_verbs
+from backupd.ledger import batches, files, hive_memory, incidents, reports
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -78,7 +78,7 @@ def _case(places: Places, reader: LedgerReader, file: FileRecord) -> Case:
         file=file,
         prospect=prospect(file, around),
         statement=around.statement,
-        receipt=reader.ask(reports.receipts_of, [holder]).get(holder),
+        receipt=reader.ask(files.receipts_of, [holder]).get(holder),
         events=reader.ask(reports.history, file.id),
         others=others,
     )
@@ -88,13 +88,13 @@ def _surroundings(
     places: Places, reader: LedgerReader, file: FileRecord, now: float
 ) -> Surroundings:
     config = places.config_if_valid()
-    originals = reader.ask(reports.by_ids, [file.duplicate_of] if file.duplicate_of else [])
+    originals = reader.ask(files.by_ids, [file.duplicate_of] if file.duplicate_of else [])
     return Surroundings(
         now=now,
         daemon_runs=daemon_state(places).runs,
         config=config,
-        outages=reader.ask(incident_reports.outages),
-        unbatched=reader.ask(reports.unbatched, config.batch.max_files if config else 1),
+        outages=reader.ask(incidents.outages),
+        unbatched=reader.ask(batches.unbatched, config.batch.max_files if config else 1),
         original=originals[0] if originals else None,
         statement=_statement(reader, file),
         is_there=os.path.lexists(file.path),
@@ -104,7 +104,7 @@ def _surroundings(
 def _statement(reader: LedgerReader, file: FileRecord) -> Statement | None:
     if file.batch_id is None or file.stage not in BATCHED:
         return None
-    return reader.ask(statement_verbs.of_batch, file.batch_id)
+    return reader.ask(hive_memory.statement_of, file.batch_id)
 
 
 # -- JSON ------------------------------------------------------------------------------------------

@@ -21,7 +21,7 @@ from backupd.cli.times import iso, moment, span
 from backupd.core.dependencies import Dependency
 from backupd.core.incidents import Case, Kind
 from backupd.core.stages import ORDER, Status
-from backupd.ledger import incident_reports, refresh_verbs, reports
+from backupd.ledger import hive_memory, incidents, reports
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -122,8 +122,8 @@ def _look(places: Places, configured: Sequence[str]) -> Overview:
             ledger=places.ledger,
             counts=counts,
             feeds=_feeds(reader, configured, counts, now),
-            cases=reader.ask(incident_reports.open_cases),
-            owed=reader.ask(refresh_verbs.all_owed),
+            cases=reader.ask(incidents.open_cases),
+            owed=reader.ask(hive_memory.owed_refreshes),
         )
 
 

@@ -11,7 +11,7 @@ from backupd.control import rules
 from backupd.core.errors import BackupdError
 from backupd.core.names import escaped
 from backupd.core.places import mark_in
-from backupd.ledger import reports
+from backupd.ledger import files as ledger_files
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -90,7 +90,7 @@ async def _apply(
 ) -> list[Answer]:
     answers: list[Answer] = []
     for start in range(0, len(ids), _AT_ONCE):
-        files = await ledger.ask(reports.by_ids, ids[start : start + _AT_ONCE])
+        files = await ledger.ask(ledger_files.by_ids, ids[start : start + _AT_ONCE])
         planned = await asyncio.to_thread(_plan_all, plan, files)
         moves = [move for _, move in planned if move is not None and not dry_run]
         applied = dict(zip((move.file.id for move in moves), await ledger.move(moves), strict=True))

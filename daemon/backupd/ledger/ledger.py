@@ -21,19 +21,16 @@ from backupd.core.records import (
 )
 from backupd.core.stages import BATCHED, Stage, Status
 from backupd.ledger import (
-    batch_verbs,
+    batches,
+    duplicates,
     engine,
-    incident_reports,
-    incident_verbs,
-    intake_verbs,
-    place_verbs,
-    refresh_verbs,
-    rename_verbs,
-    reports,
-    row_count_verbs,
-    start_verbs,
-    statement_verbs,
-    verbs,
+    files,
+    hive_memory,
+    incidents,
+    intake,
+    places,
+    renames,
+    start,
 )
 from backupd.ledger.lock import LedgerLock, real_path
 from backupd.ledger.soundness import LateCheck, is_read_first
@@ -121,7 +118,7 @@ class Ledger:
 
     async def sign_of_life(self) -> None:
         """Return once the writer has done a transaction, or found no room on its disk once more."""
-        await self._writer.sign_of_life(verbs.nothing)
+        await self._writer.sign_of_life(files.nothing)
 
     @property
     def lacks_room(self) -> bool:
@@ -178,45 +175,45 @@ class Ledger:
         each: int | None = None,
     ) -> list[FileRecord]:
         """Make up to `limit` due files of a stage running, up to `each` of each of these feeds."""
-        request = verbs.Claim(
+        request = files.Claim(
             stage=stage, limit=limit, now=now, feeds=tuple(feeds), each=each or limit
         )
-        (claimed,) = await self._writer.apply(verbs.claim, [request])
+        (claimed,) = await self._writer.apply(files.claim, [request])
         return list(claimed)
 
     async def move(self, moves: Sequence[Move]) -> list[bool]:
         """Apply moves durably; False for one whose file stood elsewhere by now."""
         if not moves:
             return []
-        applied = await self._writer.apply(verbs.move, moves)
+        applied = await self._writer.apply(files.move, moves)
         self._wake_next(moves)
         return applied
 
     async def manifest_done(self, moves: Sequence[Move]) -> list[bool]:
         """Apply moves out of manifest; duplicates are noticed and take their own way."""
-        applied = await self._writer.apply(intake_verbs.manifest_done, moves)
+        applied = await self._writer.apply(duplicates.manifest_done, moves)
         self._wake_next(moves)
         self.wake(Stage.CLEANUP)
         return applied
 
     async def set_right(self, now: float) -> int:
         """Forget the proofs of an earlier process, close phantoms; return how many these were."""
-        (phantoms,) = await self._writer.apply(start_verbs.set_right, [now])
+        (phantoms,) = await self._writer.apply(start.set_right, [now])
         return int(phantoms)
 
     async def bring_forward(self, now: float, pauses: Pauses) -> None:
         """The clock was set: have nothing wait for longer than `pauses` say."""
-        step = start_verbs.ClockSet(now=now, pauses=pauses)
-        await self._writer.apply(start_verbs.bring_forward, [step])
+        step = start.ClockSet(now=now, pauses=pauses)
+        await self._writer.apply(start.bring_forward, [step])
         self.wake(*Stage)
 
     async def due(self, stage: Stage, feeds: Collection[str]) -> float | None:
         """Return when the next waiting file of a stage and of these feeds is due."""
-        return await self.ask(reports.next_due, stage, feeds)
+        return await self.ask(files.next_due, stage, feeds)
 
     async def receipts(self, file_ids: Sequence[str]) -> dict[str, Receipt]:
         """Return the receipts of these files, by file id."""
-        return await self.ask(reports.receipts_of, file_ids)
+        return await self.ask(files.receipts_of, file_ids)
 
     def _wake_next(self, moves: Sequence[Move]) -> None:
         self.wake(*{move.stage for move in moves})
@@ -230,13 +227,13 @@ class Ledger:
 
     async def known(self, paths: Sequence[str]) -> dict[str, Known]:
         """Return what the ledger holds of these paths; those without any row are left out."""
-        return await self.ask(intake_verbs.known, paths)
+        return await self.ask(intake.known, paths)
 
     async def see(self, sightings: Sequence[Sighting]) -> list[Seen]:
         """Write rows for the files that are new; say of each sighting what became of it."""
         if not sightings:
             return []
-        answers = await self._writer.apply(intake_verbs.see, sightings)
+        answers = await self._writer.apply(intake.see, sightings)
         self.wake(Stage.SETTLE)
         return answers
 
@@ -244,63 +241,63 @@ class Ledger:
         self, identities: Sequence[Identity]
     ) -> dict[tuple[Identity, str], FileRecord]:
         """Return the files below feeds' directories last seen as these, by identity and name."""
-        return await self.ask(rename_verbs.by_identity, identities)
+        return await self.ask(renames.by_identity, identities)
 
     async def rename(self, renamings: Sequence[Renaming]) -> list[bool]:
         """Give files the paths that they have now; False where something came between."""
         if not renamings:
             return []
-        applied = await self._writer.apply(rename_verbs.rename, renamings)
+        applied = await self._writer.apply(renames.rename, renamings)
         self.wake(*Stage)
         return applied
 
     async def file(self, file_id: str) -> FileRecord | None:
         """Return a file by its id; None: no such file is known."""
-        found = await self.ask(reports.by_ids, [file_id])
+        found = await self.ask(files.by_ids, [file_id])
         return found[0] if found else None
 
     async def due_settle(
         self, now: float, limit: int, without: Collection[str] = ()
     ) -> list[FileRecord]:
         """Return files that wait in settle and are due, but not those of the feeds `without`."""
-        return await self.ask(reports.due_settle, now, limit, without)
+        return await self.ask(files.due_settle, now, limit, without)
 
     async def next_settle_at(self, without: Collection[str] = ()) -> float | None:
         """Return when the next file in settle is due, but not of the feeds `without`."""
-        return await self.ask(reports.next_settle, without)
+        return await self.ask(files.next_settle, without)
 
     async def wake_companions(self, paths: Sequence[str], now: float) -> None:
         """Make the files due that settle with these companions."""
         if paths:
             items = [(path, now) for path in paths]
-            await self._writer.apply(intake_verbs.wake_companions, items)
+            await self._writer.apply(intake.wake_companions, items)
             self.wake(Stage.SETTLE)
 
     async def late_companions(self, stems: Mapping[str, str]) -> dict[str, DoneFile]:
         """Return which of these companions no file needs any more, with the last that did."""
-        return await self.ask(intake_verbs.late_companions, stems)
+        return await self.ask(intake.late_companions, stems)
 
     async def feed_mounts(self) -> dict[str, FeedMount]:
         """Return where each feed was last seen, for feeds whose files may be missed."""
-        return await self.ask(reports.mounts)
+        return await self.ask(places.mounts)
 
     async def remember_root(self, feed: str, root: FeedMount) -> None:
         """Write where a feed was seen."""
-        await self._writer.apply(intake_verbs.remember_roots, [(feed, root)])
+        await self._writer.apply(places.remember_roots, [(feed, root)])
 
     # -- places --------------------------------------------------------------------------------
 
     async def place(self, name: str) -> str | None:
         """Return the mark of a place that this ledger writes to; None: it knows no such place."""
-        return await self.ask(reports.place, name)
+        return await self.ask(places.place, name)
 
     async def remember_place(self, name: str, mark: str, now: float) -> None:
         """Write the mark of a place, over what was known of it."""
-        await self._writer.apply(place_verbs.remember, [(name, mark, now)])
+        await self._writer.apply(places.remember_places, [(name, mark, now)])
 
     async def remember_files(self, sums: Mapping[str, str]) -> None:
         """Write the SHA-256 of files of the embedded warehouse, by their names there."""
-        await self._writer.apply(place_verbs.remember_files, list(sums.items()))
+        await self._writer.apply(places.remember_warehouse_files, list(sums.items()))
 
     # -- batches -------------------------------------------------------------------------------
 
@@ -312,103 +309,103 @@ class Ledger:
         Each of `feeds` has a share of it first, so that a burst of one does not keep the others
         waiting.
         """
-        request = batch_verbs.FormBatch(max_files=max_files, now=now, feeds=tuple(feeds))
-        (batch_id,) = await self._writer.apply(batch_verbs.form_batch, [request])
+        request = batches.FormBatch(max_files=max_files, now=now, feeds=tuple(feeds))
+        (batch_id,) = await self._writer.apply(batches.form_batch, [request])
         if batch_id is not None:
             self.wake(Stage.LOAD)
         return batch_id if batch_id is None else str(batch_id)
 
     async def claim_batch(self, stage: Stage, now: float) -> Batch | None:
         """Make a due batch running, its members with it; None where none is due."""
-        request = batch_verbs.ClaimBatch(stage=stage, now=now)
-        (batch,) = await self._writer.apply(batch_verbs.claim_batch, [request])
+        request = batches.ClaimBatch(stage=stage, now=now)
+        (batch,) = await self._writer.apply(batches.claim_batch, [request])
         return batch if isinstance(batch, Batch) else None
 
     async def move_batch(self, move: BatchMove) -> bool:
         """Move a batch and all its members durably; False where it stood elsewhere by now."""
-        (applied,) = await self._writer.apply(batch_verbs.move_batch, [move])
+        (applied,) = await self._writer.apply(batches.move_batch, [move])
         self.wake(*BATCHED, move.file_stage)
         return bool(applied)
 
     async def members(self, batch: Batch) -> list[FileRecord]:
         """Return the files of a batch, in order."""
-        return await self.ask(reports.by_ids, batch.members)
+        return await self.ask(files.by_ids, batch.members)
 
     # -- statements ----------------------------------------------------------------------------
 
     async def write_statement(self, statement: Statement) -> None:
         """Write the statement that a batch comes to."""
-        await self._writer.apply(statement_verbs.write, [statement])
+        await self._writer.apply(hive_memory.write_statements, [statement])
 
     async def possibly_running_statements(self) -> list[Statement]:
         """Return the statements of all batches that may still run."""
-        return await self.ask(statement_verbs.possibly_running)
+        return await self.ask(hive_memory.possibly_running)
 
     async def forget_statement(self, batch_id: str) -> None:
         """Forget the statement of a batch: its end is known."""
-        await self._writer.apply(statement_verbs.forget, [batch_id])
+        await self._writer.apply(hive_memory.forget_statements, [batch_id])
 
     # -- counting rows -------------------------------------------------------------------------
 
     async def note_row_counts(self, counts: Sequence[RowCount]) -> None:
         """Write whose rows are to be counted again, and when."""
-        await self._writer.apply(row_count_verbs.note, counts)
+        await self._writer.apply(hive_memory.note_row_counts, counts)
 
     async def due_row_counts(self, now: float, limit: int) -> list[RowKey]:
         """Return rows that are to be counted by now, those of a date together."""
-        return await self.ask(row_count_verbs.due_at, now, limit)
+        return await self.ask(hive_memory.rows_to_count, now, limit)
 
     async def doubled_rows(self) -> list[RowKey]:
         """Return the files that were last seen with more than one row."""
-        return await self.ask(row_count_verbs.doubled)
+        return await self.ask(hive_memory.doubled_rows)
 
     # -- Impala --------------------------------------------------------------------------------
 
     async def owed_refreshes(self) -> list[OwedRefresh]:
         """Return the tables of whose new rows Impala has not been notified."""
-        return await self.ask(refresh_verbs.all_owed)
+        return await self.ask(hive_memory.owed_refreshes)
 
     async def refreshed(self, refreshes: Sequence[OwedRefresh]) -> None:
         """Write that Impala was notified, or need not be.
 
         Merges since `refreshes` were read stay owed.
         """
-        await self._writer.apply(refresh_verbs.done, refreshes)
+        await self._writer.apply(hive_memory.refreshed, refreshes)
 
     # -- incidents -----------------------------------------------------------------------------
 
     async def troubles(self) -> Troubles:
         """Return the open incidents, and the files that are in trouble."""
-        return await self.ask(incident_reports.troubles)
+        return await self.ask(incidents.troubles)
 
     async def cases(self) -> list[Case]:
         """Return the incidents that are open, or of whose end someone is still to be notified."""
-        return await self.ask(incident_reports.cases_to_notify)
+        return await self.ask(incidents.cases_to_notify)
 
     async def last_mail(self) -> Notice | None:
         """Return the newest notice by mail that was sent, or may have been."""
-        return await self.ask(incident_reports.last_mail)
+        return await self.ask(incidents.last_mail)
 
     async def open_incidents(self, opened: Sequence[Incident]) -> None:
         """Write incidents; one whose cause has an open one already is left out."""
-        await self._writer.apply(incident_verbs.open_incidents, opened)
+        await self._writer.apply(incidents.open_incidents, opened)
 
     async def close_incidents(self, causes: Sequence[str], now: float) -> None:
         """Close the open incidents of these causes."""
-        await self._writer.apply(incident_verbs.close_incidents, [(each, now) for each in causes])
+        await self._writer.apply(incidents.close_incidents, [(each, now) for each in causes])
 
     async def note_incident(self, incident: Incident) -> None:
         """Write an incident, or newer words in the open one of its cause."""
-        await self._writer.apply(incident_verbs.note_incident, [incident])
+        await self._writer.apply(incidents.note_incident, [incident])
 
     async def note_outage(self, outage: Outage) -> None:
         """Write that something is down: a new incident, or newer words in the open one."""
-        await self._writer.apply(incident_verbs.note_outages, [outage])
+        await self._writer.apply(incidents.note_outages, [outage])
 
     async def note_notices(self, notices: Sequence[Notice]) -> None:
         """Write who is being notified, or the outcome; each replaces what was written before."""
-        await self._writer.apply(incident_verbs.note_notices, notices)
+        await self._writer.apply(incidents.note_notices, notices)
 
     async def mark_interrupted_notices_unknown(self, detail: str) -> None:
         """Make those notices unknown that were being sent when the last process ended."""
-        await self._writer.apply(incident_verbs.mark_interrupted_notices_unknown, [detail])
+        await self._writer.apply(incidents.mark_interrupted_notices_unknown, [detail])

@@ -101,3 +101,8 @@ def event_of(row: sa.Row[Any]) -> Event:
         status=Status(row.status),
         detail=row.detail,
     )
+
+
+def time_or_none(value: object) -> float | None:
+    """Return a time as a query found it; None where it found none."""
+    return value if isinstance(value, float) else None

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from backupd.core.dependencies import Dependency
-from backupd.ledger import reports
+from backupd.ledger import places
 from backupd.localfs.claims import ClaimedError, claim, claim_named
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class ArchivePlace:
     async def known(self) -> tuple[str | None, Sequence[Witness]]:
         """Return its mark, None where there is none yet, and copies that must be there then."""
         mark = await self._ledger.place(Dependency.ARCHIVE)
-        witnesses = [] if mark else await self._ledger.ask(reports.witnesses, _WITNESSES)
+        witnesses = [] if mark else await self._ledger.ask(places.witnesses, _WITNESSES)
         return mark, witnesses
 
     async def identified(self, mark: str) -> None:

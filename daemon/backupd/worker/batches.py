@@ -17,7 +17,7 @@ from backupd.core.errors import BackupdError, DependencyDownError, LedgerError
 from backupd.core.host import host_fault
 from backupd.core.rows import RowCount, RowKey, TouchedTable
 from backupd.core.stages import Stage, Status
-from backupd.ledger import reports
+from backupd.ledger import batches
 from backupd.stages import load, merge, rows_to_make
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ class BatchFormer:
     async def _ripe_at(self) -> float | None:
         """Return when the next batch is to be formed; None where none can be, for now."""
         waiting, oldest = await self._context.ledger.ask(
-            reports.next_batch, self.section.max_files, _AHEAD, self._context.now()
+            batches.next_batch, self.section.max_files, _AHEAD, self._context.now()
         )
         if oldest is None:
             return None
@@ -111,7 +111,7 @@ class BatchLane:
         return await self._context.ledger.claim_batch(self._stage, self._context.now())
 
     async def _due(self) -> float | None:
-        due = await self._context.ledger.ask(reports.next_due_batch, self._stage)
+        due = await self._context.ledger.ask(batches.next_due_batch, self._stage)
         return (
             due if due is None else max(due, self._context.breakers.opens_at(Dependency.WAREHOUSE))
         )
@@ -149,7 +149,7 @@ class BatchLane:
     async def _work(self, batch: Batch) -> BatchMove:
         ledger = self._context.ledger
         files = await ledger.members(batch)
-        before = await ledger.ask(reports.previously_batched, batch.members, batch.id)
+        before = await ledger.ask(batches.previously_batched, batch.members, batch.id)
         rows = await rows_to_make(self._warehouse, batch, files, before)
         if self._stage is Stage.LOAD:
             staged_at = await load(self._warehouse, batch, rows)

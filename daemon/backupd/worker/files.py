@@ -23,7 +23,7 @@ from backupd.core.host import host_fault
 from backupd.core.names import escaped
 from backupd.core.records import NO_ROOT, Move, Result, Task
 from backupd.core.stages import Awaits, Stage, Status
-from backupd.ledger import reports
+from backupd.ledger import files as ledger_files
 from backupd.worker.in_hand import ClaimLimits, InHand
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ class FileLane:
             return [self._task(file) for file in files]
         ledger = self._context.ledger
         firsts = [file.duplicate_of for file in files if file.duplicate_of]
-        found = await ledger.ask(reports.by_ids, firsts) if firsts else []
+        found = await ledger.ask(ledger_files.by_ids, firsts) if firsts else []
         originals = {file.id: file for file in found}
         receipts = await ledger.receipts([file.duplicate_of or file.id for file in files])
         return [

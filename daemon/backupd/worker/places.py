@@ -6,7 +6,7 @@ import asyncio
 import time
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from backupd.ledger import reports
+from backupd.ledger import places
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Mapping
@@ -45,7 +45,7 @@ class LedgerPlace:
 
     def row_witnesses(self) -> list[RowKey]:
         """Return the last rows that the ledger knows to be in the table."""
-        return self._wait(self._ledger.ask(reports.row_witnesses, _WITNESSES))
+        return self._wait(self._ledger.ask(places.row_witnesses, _WITNESSES))
 
     def _wait(self, asked: Coroutine[Any, Any, T]) -> T:
         return asyncio.run_coroutine_threadsafe(asked, self._loop).result()

@@ -13,7 +13,7 @@ from backupd.core.moves import REPLACED, VANISHED, requeued
 from backupd.core.names import escaped
 from backupd.core.records import Event, FileRecord, Identity, Move, Renaming
 from backupd.core.stages import Stage, Status
-from backupd.ledger import verbs
+from backupd.ledger.files import move, record
 from backupd.ledger.rows import file_of, identity_text, in_chunks
 from backupd.ledger.schema import IS_BELOW, files
 
@@ -48,8 +48,8 @@ def rename(connection: sa.Connection, renamings: Sequence[Renaming]) -> list[boo
     """
     applied = [connection.execute(_RENAME, _values(each)).rowcount == 1 for each in renamings]
     happened = list(compress(renamings, applied))
-    verbs.record(connection, [_event(each) for each in happened if each.path != each.file.path])
-    verbs.move(connection, [_found_again(each) for each in happened if _was_missed(each.file)])
+    record(connection, [_event(each) for each in happened if each.path != each.file.path])
+    move(connection, [_found_again(each) for each in happened if _was_missed(each.file)])
     return applied
 
 

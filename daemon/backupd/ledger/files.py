@@ -1,11 +1,13 @@
-"""The ledger's changes. Each verb takes many items at once and answers for each of them.
+"""Files: claimed, moved, and asked for by who works on them.
 
-Every move is a compare-and-swap on (stage, status, claims, batch): it is applied only where the
-file still stands as the mover saw it.
+Each change takes many items at once and answers for each of them. Every move is a compare-and-swap
+on (stage, status, claims, batch): it is applied only where the file still stands as the mover saw
+it.
 """
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
 from dataclasses import dataclass, replace
 from functools import cache
@@ -14,17 +16,34 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 
 from backupd.core.moves import requeued
-from backupd.core.records import Event, FileRecord, Move
-from backupd.core.stages import Awaits, Stage, Status
+from backupd.core.records import Event, FileRecord
+from backupd.core.stages import BATCHED, ORDER, Awaits, Stage, Status
 from backupd.ledger.feed_shares import first_of_feeds, of_feeds
 from backupd.ledger.prepared import Prepared
-from backupd.ledger.rows import file_of, file_values, in_chunks, receipt_row
-from backupd.ledger.schema import events, files, receipts
+from backupd.ledger.rows import (
+    file_of,
+    file_values,
+    in_chunks,
+    receipt_of,
+    receipt_row,
+    time_or_none,
+)
+from backupd.ledger.schema import (
+    events,
+    files,
+    receipts,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
+
+    from backupd.core.records import Move, Receipt
+
 
 _AT_ONCE = 500
+# Written out, not bound, so that SQLite sees that its partial indexes fit.
+_WAITING: sa.ColumnElement[str] = sa.literal_column("'waiting'")
+_DONE: sa.ColumnElement[str] = sa.literal_column("'done'")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -232,7 +251,6 @@ _DUE = first_of_feeds(
         due.c.next_attempt_at <= sa.bindparam("by"),
     ]
 )
-
 # Built once: to build it takes longer than to run it.
 _CLAIM = (
     sa.update(files)
@@ -256,3 +274,102 @@ def started(file: FileRecord, now: float) -> Event:
         status=Status.RUNNING,
         detail="started" if file.claims == 1 else f"started again (try {file.claims})",
     )
+
+
+def by_ids(connection: sa.Connection, ids: Iterable[str]) -> list[FileRecord]:
+    """Return the files with these ids, in the order of the ids."""
+    found: dict[str, FileRecord] = {}
+    wanted = list(ids)
+    for some in in_chunks(wanted, _AT_ONCE):
+        query = sa.select(files).where(files.c.id.in_(some))
+        found |= {row.id: file_of(row) for row in connection.execute(query)}
+    return [found[id_] for id_ in wanted if id_ in found]
+
+
+def known_ids(connection: sa.Connection, ids: Iterable[str]) -> set[str]:
+    """Return which of these ids the ledger has files for."""
+    found: set[str] = set()
+    for some in in_chunks(ids, _AT_ONCE):
+        found.update(
+            connection.execute(sa.select(files.c.id).where(files.c.id.in_(some))).scalars()
+        )
+    return found
+
+
+def receipts_of(connection: sa.Connection, file_ids: Sequence[str]) -> dict[str, Receipt]:
+    """Return the receipts of these files, by file id."""
+    found: dict[str, Receipt] = {}
+    for some in in_chunks(file_ids, _AT_ONCE):
+        query = sa.select(receipts).where(receipts.c.file_id.in_(some))
+        found |= {row.file_id: receipt_of(row) for row in connection.execute(query)}
+    return found
+
+
+def running(connection: sa.Connection) -> list[FileRecord]:
+    """Return the files that are running, each by itself: a batch runs as a whole."""
+    query = sa.select(files).where(
+        files.c.status != _DONE,
+        files.c.status == Status.RUNNING,
+        files.c.stage.not_in(BATCHED),
+    )
+    return [file_of(row) for row in connection.execute(query)]
+
+
+def due_settle(
+    connection: sa.Connection, now: float, limit: int, without: Collection[str] = ()
+) -> list[FileRecord]:
+    """Return files that wait in settle and are due, those due longest first.
+
+    Those of the feeds `without` are left out.
+    """
+    query = _settling(sa.select(files), without).where(files.c.next_attempt_at <= now)
+    return [file_of(row) for row in connection.execute(query.limit(limit))]
+
+
+def next_settle(connection: sa.Connection, without: Collection[str] = ()) -> float | None:
+    """Return when the next waiting file in settle, but for those feeds, is due; None: none."""
+    query = _settling(sa.select(files.c.next_attempt_at), without).limit(1)
+    return time_or_none(connection.execute(query).scalar_one_or_none())
+
+
+def _settling(query: sa.Select[Any], without: Collection[str]) -> sa.Select[Any]:
+    query = query.where(files.c.stage == sa.literal_column("'settle'"), files.c.status == _WAITING)
+    if without:
+        query = query.where(files.c.feed.not_in(without))
+    return query.order_by(files.c.next_attempt_at)
+
+
+def next_due(connection: sa.Connection, stage: Stage, feeds: Collection[str]) -> float | None:
+    """Return when the next waiting file of a stage and of these feeds is due; None: none."""
+    # Looked up for each feed: no other one's backlog is gone through.
+    wanted = sa.func.json_each(json.dumps(tuple(feeds))).table_valued("value", name="wanted")
+    first = (
+        sa.select(files.c.next_attempt_at)
+        .where(files.c.stage == stage, files.c.status == _WAITING, files.c.feed == wanted.c.value)
+        .order_by(files.c.next_attempt_at)
+        .limit(1)
+        .correlate(wanted)
+        .scalar_subquery()
+    )
+    query = sa.select(sa.func.min(first)).select_from(wanted)
+    return time_or_none(connection.execute(query).scalar_one())
+
+
+def any_unfinished(
+    connection: sa.Connection, feeds: Collection[str], stages: Collection[Stage] = ORDER
+) -> bool:
+    """Return whether time, or work under way, will move on a file of these feeds and stages."""
+    query = sa.select(files.c.id).where(
+        files.c.status != _DONE,
+        files.c.status.in_([Status.WAITING, Status.RUNNING]),
+        files.c.feed.in_(feeds),
+        files.c.awaits == Awaits.NOTHING,
+        files.c.stage.in_(stages),
+    )
+    return connection.execute(query.limit(1)).first() is not None
+
+
+def not_done(connection: sa.Connection) -> int:
+    """Count the files that are not done and wait for more than their time to be removed."""
+    query = sa.select(sa.func.count()).where(files.c.status != _DONE, files.c.awaits != Awaits.KEEP)
+    return int(connection.execute(query).scalar_one())

@@ -1,4 +1,4 @@
-"""What load and merge write: batches are formed, claimed and moved whole, members with them."""
+"""Batches: formed, claimed and moved whole, members with them."""
 
 from __future__ import annotations
 
@@ -8,16 +8,26 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 
 from backupd.core.records import Batch, BatchMove, new_id
-from backupd.core.stages import Stage, Status
-from backupd.ledger import row_count_verbs
+from backupd.core.stages import BATCHED, Stage, Status
 from backupd.ledger.feed_shares import first_of_feeds, of_feeds
-from backupd.ledger.refresh_verbs import owe
-from backupd.ledger.rows import batch_of
-from backupd.ledger.schema import batch_members, batches, events, files
-from backupd.ledger.statement_verbs import forget_ended
+from backupd.ledger.hive_memory import forget_ended_statement, note_row_counts, owe_refresh
+from backupd.ledger.rows import batch_of, in_chunks, time_or_none
+from backupd.ledger.schema import (
+    batch_members,
+    batches,
+    events,
+    files,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+
+_AT_ONCE = 500
+# Written out, not bound, so that SQLite sees that its partial indexes fit.
+_WAITING: sa.ColumnElement[str] = sa.literal_column("'waiting'")
+# So that SQLite does not go through all the batches that there ever were.
+_IN_A_STAGE = batches.c.stage.in_([sa.literal_column(f"'{stage}'") for stage in BATCHED])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,11 +176,11 @@ def _move(connection: sa.Connection, item: BatchMove) -> bool:
     _change_files(connection, batch.id, changes)
     _record(connection, batch.id, item.at, item.detail)
     if item.refresh:
-        owe(connection, item.refresh, item.at)
+        owe_refresh(connection, item.refresh, item.at)
     if item.row_counts:
-        row_count_verbs.note(connection, item.row_counts)
+        note_row_counts(connection, item.row_counts)
     if item.status is not Status.WAITING:
-        forget_ended(connection, batch.id)
+        forget_ended_statement(connection, batch.id)
     for part in item.parts:
         _make(connection, part, item.at)
     return True
@@ -197,3 +207,80 @@ def _record(connection: sa.Connection, batch_id: str, now: float, detail: str) -
     )
     columns = ["file_id", "at", "stage", "status", "detail"]
     connection.execute(sa.insert(events).from_select(columns, lines))
+
+
+def batch(connection: sa.Connection, batch_id: str) -> Batch | None:
+    """Return a batch; None where there is none of this id."""
+    row = connection.execute(sa.select(batches).where(batches.c.id == batch_id)).one_or_none()
+    return batch_of(row, members_of(connection, batch_id)) if row else None
+
+
+def open_batches(connection: sa.Connection) -> list[str]:
+    """Return the ids of the batches that are not done: these may be many, with many members."""
+    query = sa.select(batches.c.id).where(batches.c.done_at.is_(None), _IN_A_STAGE)
+    return list(connection.execute(query).scalars())
+
+
+def running_batches(connection: sa.Connection) -> list[Batch]:
+    """Return the batches that are running: one a stage."""
+    query = sa.select(batches).where(
+        batches.c.done_at.is_(None), _IN_A_STAGE, batches.c.status == Status.RUNNING
+    )
+    rows = connection.execute(query).all()
+    return [batch_of(row, members_of(connection, row.id)) for row in rows]
+
+
+def previously_batched(connection: sa.Connection, file_ids: Sequence[str], but: str) -> set[str]:
+    """Return which of these files were a member of another batch than `but` before."""
+    found: set[str] = set()
+    for some in in_chunks(file_ids, _AT_ONCE):
+        query = sa.select(batch_members.c.file_id).where(
+            batch_members.c.file_id.in_(some), batch_members.c.batch_id != but
+        )
+        found.update(connection.execute(query).scalars())
+    return found
+
+
+def next_due_batch(connection: sa.Connection, stage: Stage) -> float | None:
+    """Return when the next waiting batch of a stage is due; None where none waits."""
+    query = sa.select(sa.func.min(batches.c.next_attempt_at)).where(
+        batches.c.stage == stage, batches.c.done_at.is_(None), batches.c.status == Status.WAITING
+    )
+    return time_or_none(connection.execute(query).scalar_one())
+
+
+def next_batch(
+    connection: sa.Connection, max_files: int, ahead: int, now: float
+) -> tuple[int, float | None]:
+    """Return what `unbatched` does; no file as long as so many batches are at hand for load."""
+    if loads_at_hand(connection, now) >= ahead:
+        return 0, None
+    return unbatched(connection, max_files)
+
+
+def loads_at_hand(connection: sa.Connection, now: float) -> int:
+    """Count the batches in load, without those that failed and are not due again yet."""
+    query = sa.select(sa.func.count()).where(
+        batches.c.stage == Stage.LOAD,
+        batches.c.done_at.is_(None),
+        batches.c.status.in_([Status.WAITING, Status.RUNNING]),
+        sa.or_(batches.c.attempts == 0, batches.c.next_attempt_at <= now),
+    )
+    return int(connection.execute(query).scalar_one())
+
+
+def unbatched(connection: sa.Connection, limit: int) -> tuple[int, float | None]:
+    """Return how many files wait for a batch (counted up to `limit`), and since when the oldest."""
+    waiting = (
+        sa.select(files.c.stage_since)
+        .where(
+            files.c.stage == sa.literal_column("'load'"),
+            files.c.status == _WAITING,
+            files.c.batch_id.is_(None),
+        )
+        .order_by(files.c.stage_since)
+        .limit(limit)
+    ).subquery()
+    query = sa.select(sa.func.count(), sa.func.min(waiting.c.stage_since))
+    number, oldest = connection.execute(query).one()
+    return number, oldest

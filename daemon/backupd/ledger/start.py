@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from backupd.core.moves import NEVER, VANISHED, closed
 from backupd.core.stages import Awaits, Stage, Status
-from backupd.ledger import verbs
+from backupd.ledger.files import move
 from backupd.ledger.rows import file_of, in_chunks
 from backupd.ledger.schema import batches, files, incidents, notices, receipts, row_counts_due
 
@@ -112,7 +112,6 @@ _NOT_LATER = (
     _TRIED,
     _TOLD,
 )
-
 # What is done or parked has none any more, what ran is interrupted.
 _FORGET_PROOFS = (
     sa.update(files)
@@ -135,7 +134,7 @@ def _close_phantoms(connection: sa.Connection, now: float) -> int:
     )
     found = [file_of(row) for row in connection.execute(suspects)]
     ends = [move for some in in_chunks(found, _AT_ONCE) for move in _laid(connection, some, now)]
-    return sum(verbs.move(connection, ends))
+    return sum(move(connection, ends))
 
 
 def _laid(connection: sa.Connection, suspects: Sequence[FileRecord], now: float) -> list[Move]:

@@ -1,12 +1,15 @@
-"""What people and the daemon ask about incidents. Every query only reads."""
+"""Incidents, the notices that were sent of them, and what they affect."""
 
 from __future__ import annotations
 
 import os
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
+from sqlalchemy.dialects.sqlite import insert
 
+from backupd.core.dependencies import ARCHIVE_PREFIX, FEED_PREFIX
 from backupd.core.incidents import (
     NO_ROOM,
     Case,
@@ -23,6 +26,7 @@ from backupd.core.incidents import (
     Troubles,
     Way,
 )
+from backupd.core.records import new_id
 from backupd.core.stages import ORDER, Awaits, Stage, Status, stages_that_need
 from backupd.ledger.rows import in_chunks
 from backupd.ledger.schema import files, incidents, notices
@@ -30,14 +34,100 @@ from backupd.ledger.schema import files, incidents, notices
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+
+_AT_ONCE = 500
 # Written out, not bound, so that SQLite sees that its partial indexes fit.
 _WAITING: sa.ColumnElement[str] = sa.literal_column("'waiting'")
-_IS_OPEN = files.c.status != sa.literal_column("'done'")
+IS_OPEN = incidents.c.closed_at.is_(None)
+_FILE_IS_OPEN = files.c.status != sa.literal_column("'done'")
 # The plus keeps SQLite from the index that has all that the feed ever did.
 _NOT_BY_FEED: sa.ColumnElement[str] = sa.literal_column("+files.feed")
 _IN_TROUBLE = files.c.trouble != sa.literal_column("''")
 _SETTLED = (Outcome.SENT, Outcome.SKIPPED)
-_AT_ONCE = 500
+
+
+def open_incidents(connection: sa.Connection, opened: Sequence[Incident]) -> list[bool]:
+    """Write incidents; False for one whose cause has an open one already."""
+    statement = insert(incidents).on_conflict_do_nothing()
+    return [connection.execute(statement, asdict(each)).rowcount == 1 for each in opened]
+
+
+def note_outages(connection: sa.Connection, outages: Sequence[Outage]) -> list[None]:
+    """Write what is down: a new incident, or newer words in the open one."""
+    for outage in outages:
+        row = _row_of(outage)
+        newer = {name: row[name] for name in ("trouble", "reason", "trials", "next_try_at")}
+        statement = insert(incidents).on_conflict_do_update(
+            index_elements=["cause"], index_where=IS_OPEN, set_=newer
+        )
+        connection.execute(statement, row)
+    return [None] * len(outages)
+
+
+def note_incident(connection: sa.Connection, noted: Sequence[Incident]) -> list[None]:
+    """Write incidents: new ones, or newer words in those that are open."""
+    for each in noted:
+        statement = insert(incidents).on_conflict_do_update(
+            index_elements=["cause"],
+            index_where=IS_OPEN,
+            set_={"reason": each.reason, "trouble": each.trouble},
+        )
+        connection.execute(statement, asdict(each))
+    return [None] * len(noted)
+
+
+def close_incidents(connection: sa.Connection, ended: Sequence[tuple[str, float]]) -> list[bool]:
+    """Close the open incidents of causes: items are (cause, now); False where there was none."""
+    statement = sa.update(incidents).where(IS_OPEN)
+    return [
+        connection.execute(
+            statement.where(incidents.c.cause == cause).values(closed_at=now)
+        ).rowcount
+        == 1
+        for cause, now in ended
+    ]
+
+
+def note_notices(connection: sa.Connection, written: Sequence[Notice]) -> list[None]:
+    """Write notices, each over what was written of it before."""
+    connection.execute(
+        insert(notices).prefix_with("OR REPLACE"), [asdict(notice) for notice in written]
+    )
+    return [None] * len(written)
+
+
+def mark_interrupted_notices_unknown(
+    connection: sa.Connection, details: Sequence[str]
+) -> list[None]:
+    """Make notices unknown that were being sent when the last process ended; say so."""
+    connection.execute(
+        sa.update(notices)
+        .where(notices.c.outcome == Outcome.TRYING)
+        .values(outcome=Outcome.UNKNOWN, detail=details[0])
+    )
+    return [None] * len(details)
+
+
+def _kind_of(name: str) -> Kind:
+    if name.startswith(FEED_PREFIX):
+        return Kind.FEED
+    return Kind.ARCHIVE if name.startswith(ARCHIVE_PREFIX) else Kind.DEPENDENCY
+
+
+def _row_of(outage: Outage) -> dict[str, Any]:
+    kind = _kind_of(outage.name)
+    incident = Incident(
+        id=new_id(outage.since),
+        kind=kind,
+        cause=outage.name,
+        feed=outage.name.removeprefix(FEED_PREFIX) if kind is Kind.FEED else "",
+        trouble="\n".join(outage.feeds),
+        reason=outage.reason,
+        opened_at=outage.since,
+        trials=outage.trials,
+        next_try_at=outage.next_try_at,
+    )
+    return asdict(incident)
 
 
 def outages(connection: sa.Connection) -> list[Outage]:
@@ -51,12 +141,12 @@ def outages(connection: sa.Connection) -> list[Outage]:
             next_try_at=each.next_try_at,
             feeds=tuple(each.trouble.splitlines()),
         )
-        for each in open_incidents(connection)
+        for each in all_open(connection)
         if each.kind in {Kind.DEPENDENCY, Kind.FEED, Kind.ARCHIVE}
     ]
 
 
-def open_incidents(connection: sa.Connection) -> list[Incident]:
+def all_open(connection: sa.Connection) -> list[Incident]:
     """Return the open incidents, oldest first."""
     query = sa.select(incidents).where(incidents.c.closed_at.is_(None))
     return [_incident_of(row) for row in connection.execute(query.order_by(incidents.c.id))]
@@ -94,7 +184,7 @@ def notices_of(connection: sa.Connection, ids: Sequence[str]) -> dict[str, list[
 
 def standing(connection: sa.Connection) -> Standing:
     """Return how all is, in short."""
-    found = {each.id for each in open_incidents(connection)}
+    found = {each.id for each in all_open(connection)}
     ticketed = sa.select(notices.c.incident_id).where(
         notices.c.way == Way.TICKET,
         notices.c.outcome.in_([Outcome.SENT, Outcome.UNKNOWN]),
@@ -109,16 +199,18 @@ def standing(connection: sa.Connection) -> Standing:
 
 def in_short(connection: sa.Connection) -> InShort:
     """Count the open files by status, and name the open incidents."""
-    query = sa.select(files.c.status, sa.func.count()).where(_IS_OPEN).group_by(files.c.status)
+    query = sa.select(files.c.status, sa.func.count()).where(_FILE_IS_OPEN).group_by(files.c.status)
     return InShort(
         files={Status(status): number for status, number in connection.execute(query)},
-        incidents=[each.title for each in open_incidents(connection)],
+        incidents=[each.title for each in all_open(connection)],
     )
 
 
 def _stages_with_work(connection: sa.Connection) -> frozenset[Stage]:
     """Return the stages with files that run, or wait for nothing but their time."""
-    running = sa.select(files.c.stage).where(_IS_OPEN, files.c.status == Status.RUNNING).distinct()
+    running = (
+        sa.select(files.c.stage).where(_FILE_IS_OPEN, files.c.status == Status.RUNNING).distinct()
+    )
     found = set(connection.execute(running).scalars())
     for stage in ORDER:
         waiting = sa.select(files.c.stage).where(
@@ -148,7 +240,7 @@ def troubles(connection: sa.Connection) -> Troubles:
     columns = (files.c.feed, files.c.trouble)
     lasting = connection.execute(sa.select(*columns).where(_IN_TROUBLE).distinct())
     return Troubles(
-        open=open_incidents(connection),
+        open=all_open(connection),
         parked=_parked_groups(connection),
         lasting=frozenset((feed, trouble) for feed, trouble in lasting),
         room=connection.execute(_WAITS_FOR_ROOM).scalar() or "",
@@ -175,7 +267,7 @@ def _cases(connection: sa.Connection, found: Sequence[Incident]) -> list[Case]:
 
 def open_cases(connection: sa.Connection) -> list[Case]:
     """Return the open incidents, each with all that is known of it."""
-    return _cases(connection, open_incidents(connection))
+    return _cases(connection, all_open(connection))
 
 
 def all_cases(connection: sa.Connection) -> list[Case]:
@@ -186,7 +278,7 @@ def all_cases(connection: sa.Connection) -> list[Case]:
 
 def cases_to_notify(connection: sa.Connection) -> list[Case]:
     """Return the incidents that are open, or of whose end someone is still to be notified."""
-    return _cases(connection, [*open_incidents(connection), *ends_to_notify(connection)])
+    return _cases(connection, [*all_open(connection), *ends_to_notify(connection)])
 
 
 def _parked_groups(connection: sa.Connection) -> list[ParkedGroup]:
@@ -225,7 +317,7 @@ def _held_by(incident: Incident) -> list[sa.ColumnElement[bool]]:
             ]
         case Kind.FEED:
             return [
-                _IS_OPEN,
+                _FILE_IS_OPEN,
                 files.c.status.in_([Status.WAITING, Status.RUNNING]),
                 _NOT_BY_FEED.in_([incident.feed]),
                 files.c.stage.not_in([Stage.LOAD, Stage.MERGE]),

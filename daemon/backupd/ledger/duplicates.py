@@ -1,0 +1,179 @@
+"""Files out of manifest: which of them were delivered before, and what becomes of these."""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from dataclasses import replace
+from itertools import compress
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
+
+from backupd.core.archive_names import versioned
+from backupd.core.moves import NEVER, closed, requeued
+from backupd.core.stages import Awaits, Stage, Status
+from backupd.ledger.files import move, with_receipt
+from backupd.ledger.rows import file_of, in_chunks
+from backupd.ledger.schema import files
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+
+    from backupd.core.records import FileRecord, Move
+
+
+_AT_ONCE = 500
+
+
+def manifest_done(connection: sa.Connection, moves: Sequence[Move]) -> list[bool]:
+    """Apply the moves out of manifest, those of duplicates to cleanup.
+
+    In one transaction with the look for earlier files of the same name, and those of one name one
+    after the other, so that two deliveries of one file can never both be taken for the first.
+    """
+    names = {(item.file.feed, item.file.relative_path) for item in moves}
+    groups = [moves] if len(names) == len(moves) else [[item] for item in moves]
+    return [applied for group in groups for applied in _manifest_done(connection, group)]
+
+
+def _manifest_done(connection: sa.Connection, moves: Sequence[Move]) -> list[bool]:
+    twins = _twins(connection, [item.file for item in moves])
+    unproven = _unproven(connection, twins.values())
+    placed = [_with_twins(item, twins[item.file.id], unproven) for item in moves]
+    applied = move(connection, placed)
+    happened = list(compress(placed, applied))
+    _ship_again(connection, happened, unproven)
+    _close_replaced(connection, happened, twins)
+    return applied
+
+
+def _twins(
+    connection: sa.Connection, candidates: Sequence[FileRecord]
+) -> dict[str, list[FileRecord]]:
+    """Return for each file the other ones of its name whose content is known, oldest first."""
+    by_name: defaultdict[tuple[str, str], list[FileRecord]] = defaultdict(list)
+    for file in candidates:
+        by_name[file.feed, file.relative_path].append(file)
+    twins: dict[str, list[FileRecord]] = {file.id: [] for file in candidates}
+    for other in _named(connection, by_name):
+        for file in by_name[other.feed, other.relative_path]:
+            if file.id not in {other.id, other.duplicate_of} and not _is_no_original(other):
+                twins[file.id].append(other)
+    return {id_: sorted(others, key=lambda other: other.id) for id_, others in twins.items()}
+
+
+def _named(connection: sa.Connection, names: Iterable[tuple[str, str]]) -> Iterator[FileRecord]:
+    """Yield the files of these (feed, relative path) whose content is known."""
+    by_feed: defaultdict[str, list[bytes]] = defaultdict(list)
+    for feed, relative_path in names:
+        by_feed[feed].append(os.fsencode(relative_path))
+    for feed, paths in by_feed.items():
+        for some in in_chunks(paths, _AT_ONCE):
+            # A feed at a time, and unordered: only so does SQLite look both up in the index.
+            query = sa.select(files).where(
+                files.c.feed == feed,
+                files.c.relative_path.in_(some),
+                files.c.sha256.is_not(None),
+            )
+            yield from map(file_of, connection.execute(query))
+
+
+def _is_no_original(file: FileRecord) -> bool:
+    """Nobody can be a duplicate of it: its content left no trace, or is to be read once more."""
+    if file.row_seen_at is not None:
+        return False
+    is_lost = file.status is Status.PARKED and not file.local
+    return is_lost or file.is_closed or file.stage in {Stage.SETTLE, Stage.MANIFEST}
+
+
+def _unproven(connection: sa.Connection, twins: Iterable[Sequence[FileRecord]]) -> set[str]:
+    """Return which of these files were closed without a copy in the archive."""
+    closed_ones = [file.id for some in twins for file in some if file.is_closed]
+    return set(closed_ones) - with_receipt(connection, closed_ones)
+
+
+def _with_twins(item: Move, twins: Sequence[FileRecord], unproven: Collection[str]) -> Move:
+    sha256 = item.changes.get("sha256")
+    registered_before = item.file.row_seen_at is not None
+    if sha256 is None or item.stage is not Stage.LOAD or registered_before or not twins:
+        return item
+    # Whatever is a duplicate itself has its original among them, or that one left no trace.
+    same = [twin for twin in twins if twin.sha256 == sha256 and twin.duplicate_of is None]
+    if same:
+        is_proven = same[0].status is Status.DONE and same[0].id not in unproven
+        return _as_duplicate(item, same[0].id, waits=not is_proven)
+    others = [twin for twin in twins if twin.sha256 != sha256]
+    return _under_another_name(item, others[0]) if others else item
+
+
+def _under_another_name(item: Move, other: FileRecord) -> Move:
+    name = versioned(item.changes["archive_name"], item.changes["sha256"])
+    detail = f"{item.detail}; other content than {other.id}, so it is shipped as {name}"
+    return replace(item, changes={**item.changes, "archive_name": name}, detail=detail)
+
+
+def _ship_again(
+    connection: sa.Connection, moves: Sequence[Move], unproven: Collection[str]
+) -> None:
+    """A registered file was lost before it was shipped, and now a duplicate stands at its path.
+
+    The row is the first one's, so it is the first one that ships what was delivered again.
+    """
+    ids = {item.changes["duplicate_of"] for item in moves if item.changes.get("duplicate_of")}
+    for some in in_chunks(sorted(ids), _AT_ONCE):
+        found = connection.execute(sa.select(files).where(files.c.id.in_(some)))
+        firsts = [file_of(row) for row in found]
+        lost = [file for file in firsts if _is_lost(file) or file.id in unproven]
+        now = max(item.at for item in moves)
+        move(connection, [_delivered_again(first, now) for first in lost])
+
+
+def _is_lost(file: FileRecord) -> bool:
+    """It was registered, and cannot be shipped; it is not held by hand."""
+    return (file.stage, file.status, file.awaits) == (Stage.SHIP, Status.PARKED, Awaits.NOTHING)
+
+
+def _delivered_again(first: FileRecord, now: float) -> Move:
+    move = requeued(first, Stage.SHIP, now)
+    return replace(move, detail="its content was delivered again: shipped from there")
+
+
+def _close_replaced(
+    connection: sa.Connection, moves: Sequence[Move], twins: Mapping[str, Sequence[FileRecord]]
+) -> None:
+    """Other content was delivered to the path of registered files that were lost: they are over."""
+    over = [
+        _replaced(twin, item)
+        for item in moves
+        if item.changes.get("sha256")
+        for twin in twins[item.file.id]
+        if _is_replaced(twin, item)
+    ]
+    move(connection, over)
+
+
+def _is_replaced(twin: FileRecord, item: Move) -> bool:
+    is_other = twin.sha256 != item.changes["sha256"] and twin.path == item.file.path
+    return is_other and _is_lost(twin) and not twin.local
+
+
+def _replaced(lost: FileRecord, item: Move) -> Move:
+    reason = (
+        f"closed: delivered again with other content as {item.file.id};"
+        " its own content was registered and never shipped"
+    )
+    return closed(lost, reason, item.at)
+
+
+def _as_duplicate(item: Move, origin: str, *, waits: bool) -> Move:
+    changes: dict[str, Any] = {**item.changes, "duplicate_of": origin}
+    if waits:
+        reason = f"duplicate of {origin}: waits until that one is done"
+        changes |= {"awaits": Awaits.ORIGINAL, "next_attempt_at": NEVER, "reason": reason}
+    return replace(
+        item,
+        stage=Stage.CLEANUP,
+        changes=changes,
+        detail=f"same name and content as {origin}: a duplicate, not registered or shipped again",
+    )
