@@ -312,7 +312,7 @@ async def test_a_stop_is_heard_while_it_makes_way_for_its_successor(
             assert signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL
             signal.raise_signal(signal.SIGTERM)
 
-    monkeypatch.setattr("backupd.supervisor.Carrier", StoppedAtItsEnd)
+    monkeypatch.setattr("backupd.supervisor.assembly.Carrier", StoppedAtItsEnd)
     config = configured(tmp_path)
     supervisor = Supervisor(config, ledger, lambda: config)
     running = asyncio.create_task(supervisor.run(once=False))

@@ -13,6 +13,7 @@ from backupd.worker.duplicate_rows import DuplicateRowLane
 from backupd.worker.files import FileLane
 from backupd.worker.host import HostWatch
 from backupd.worker.places import LedgerPlace
+from backupd.worker.recovery import recover, sweep
 from backupd.worker.refresh import RefreshLane
 from backupd.worker.rows_seen import RowsSeen
 from backupd.worker.statements import LedgerStatements
@@ -33,4 +34,6 @@ __all__ = [
     "RefreshLane",
     "RowsSeen",
     "WorkerContext",
+    "recover",
+    "sweep",
 ]

@@ -1,0 +1,287 @@
+"""One daemon, put together from its config: the only place that knows all rooms."""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+from collections import Counter
+from functools import partial
+from typing import TYPE_CHECKING
+
+from backupd.alerts import Alerts, IncidentTracker
+from backupd.carrier import Carrier, CarrierConfig
+from backupd.config import warehouse_answers
+from backupd.control import ControlServer
+from backupd.core.archive_names import home_of
+from backupd.core.dependencies import Dependency
+from backupd.core.incidents import Kind
+from backupd.core.moves import RetryPolicy
+from backupd.core.records import Result
+from backupd.core.shares import Shares
+from backupd.core.stages import Stage
+from backupd.core.times import Pauses
+from backupd.intake.service import Intake
+from backupd.ledger import LedgerReader, incidents, reports
+from backupd.ops import gc_tuning, output, status_line
+from backupd.ops.metrics import Meter, MetricsServer, Snapshot
+from backupd.ops.status_file import StatusFile
+from backupd.ops.systemd import Manager
+from backupd.ops.watchdog import Watchdog
+from backupd.stages import CleanupRules, FeedThreads, Manifest, ShipRules
+from backupd.warehouse import open_refresher, open_warehouse
+from backupd.worker import (
+    LATE,
+    ArchivePlace,
+    ArchiveTrials,
+    BatchFormer,
+    BatchLane,
+    Breakers,
+    ClockWatch,
+    DuplicateRowLane,
+    FileLane,
+    HostWatch,
+    LedgerPlace,
+    LedgerStatements,
+    RefreshLane,
+    RowsSeen,
+    WorkerContext,
+    recover,
+    sweep,
+)
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Awaitable, Callable, Coroutine, Mapping
+    from contextlib import AsyncExitStack
+    from typing import Any
+
+    from backupd.config.sections import Config, MetricsSection
+    from backupd.core.ports import Refresher, Warehouse
+    from backupd.core.records import Task
+    from backupd.ledger import Ledger
+    from backupd.supervisor.once import UntilDone
+
+    Work = Callable[[Task], Awaitable[Result]]
+    Part = Coroutine[Any, Any, None]
+
+_CLEANUPS = 32  # at once: each is a look and an unlink
+_VERIFYING = 3  # as many files in ship as are sent at once: the others wait for their verification
+_JITTER = (0.75, 1.25)
+
+
+class Assembly:
+    """What one daemon is made of."""
+
+    def __init__(self, config: Config, ledger: Ledger, stop: asyncio.Event) -> None:
+        """Nothing runs yet. `stop` ends all parts."""
+        self._stop = stop
+        self._config = config
+        self._ledger = ledger
+        self._reading = Shares(config.concurrency.manifest)
+        retry = config.retry
+        policy = RetryPolicy(
+            first=retry.first,
+            cap=retry.cap,
+            attempts=retry.attempts,
+            jitter=lambda: random.uniform(*_JITTER),  # noqa: S311 - no secret hangs on it
+        )
+        self._meter = Meter()
+        self._archive_trials: ArchiveTrials | None = None
+        self.breakers = Breakers(ledger, policy, time.time, config.feeds)
+        self.status_file = self._status_file_of(config)
+        self.intake = Intake(config.intake, config.feeds, ledger, self.breakers.failed)
+        self.systemd = Manager(os.environ)
+        self._signs_of_life: dict[str, Callable[[], Awaitable[None]]] = {
+            "the ledger's writer": ledger.sign_of_life,
+            "the observer": self.intake.sign_of_life,
+        }
+        self.refused = ""  # what the status line says of a config that was refused
+        self.watchdog = Watchdog(self.systemd, self._signs_of_life)
+        self.context = WorkerContext(
+            ledger=ledger,
+            feeds={feed.name: feed for feed in config.feeds},
+            policy=policy,
+            breakers=self.breakers,
+            roots=lambda: self.intake.health.roots,
+            now=time.time,
+            since=time.time(),
+            stop=self._stop,
+            measure=self._meter.measure,
+        )
+
+    def _status_file_of(self, config: Config) -> StatusFile | None:
+        ledger = self._ledger
+        if config.status_file is None:
+            return None
+        look = partial(ledger.ask, incidents.standing)
+        return StatusFile(config.status_file, look, lambda: ledger.commits)
+
+    async def parts(self, stack: AsyncExitStack, until_done: UntilDone | None) -> list[Part]:
+        """Open what they need, recover, and return all that runs side by side until the stop.
+
+        With `until_done`, for `run --once`, that is a part as well.
+        """
+        warehouse = open_warehouse(
+            self._config.warehouse,
+            LedgerStatements(self._ledger),
+            LedgerPlace(self._ledger, Dependency.WAREHOUSE),
+        )
+        stack.push_async_callback(warehouse.aclose)
+        work = await self._work_of_stages(stack, warehouse)
+        refresher = open_refresher(self._config.warehouse)
+        if refresher is not None:
+            stack.push_async_callback(refresher.aclose)
+        await self._recover(warehouse)
+        if refresher is None:  # there is no Impala to notify any more
+            await self._ledger.refreshed(await self._ledger.owed_refreshes())
+        gc_tuning.tune()
+        control = ControlServer(self._config.control.socket, self._ledger)
+        await stack.enter_async_context(control)
+        if self._config.metrics and until_done is None:
+            await stack.enter_async_context(self._metrics_server(stack, self._config.metrics))
+        parts = self._parts(work, warehouse, refresher, until_done)
+        return [*parts, until_done.run()] if until_done else parts
+
+    async def _recover(self, warehouse: Warehouse) -> None:
+        await recover(self.context)
+        answers = warehouse_answers(self._config)
+        silent = "" if answers else str(self._config.warehouse.embedded_root)
+        await sweep(self.context, warehouse, silent)
+
+    def _metrics_server(self, stack: AsyncExitStack, section: MetricsSection) -> MetricsServer:
+        reader = LedgerReader(self._config.ledger.path)
+        stack.callback(reader.close)
+        return MetricsServer(section, self._meter, partial(self._snapshot, reader))
+
+    def _snapshot(self, reader: LedgerReader) -> Snapshot:
+        kinds = Counter(each.kind for each in reader.ask(incidents.all_open))
+        return Snapshot(
+            files={
+                (count.feed, count.stage, count.status): count.files
+                for count in reader.ask(reports.counts)
+            },
+            oldest=reader.ask(reports.oldest_open),
+            last_done=reader.ask(reports.last_done, self.context.feeds),
+            incidents={kind: kinds[kind] for kind in Kind},
+            breakers={
+                **{name: self.breakers.is_down(name) for name in self._dependencies()},
+                "ledger": self._ledger.lacks_room,
+            },
+            rescanned=self.intake.found["rescan"],
+        )
+
+    def _dependencies(self) -> list[str]:
+        impala = [Dependency.IMPALA] if self._config.warehouse.impala else []
+        return [Dependency.ARCHIVE, Dependency.WAREHOUSE, *impala, Dependency.HOST]
+
+    def _parts(
+        self,
+        work: Mapping[Stage, Work],
+        warehouse: Warehouse,
+        refresher: Refresher | None,
+        until_done: UntilDone | None,
+    ) -> list[Part]:
+        config, context = self._config, self.context
+        in_ship = Shares(_VERIFYING * config.concurrency.ship)
+        in_cleanup = Shares(_CLEANUPS)
+        nothing_can_join = until_done.nothing_can_join if until_done else _never
+        former = BatchFormer(context, config.batch, nothing_can_join)
+        parts = [
+            self.intake.run(self._stop),
+            self._alerts().run(self._stop),
+            FileLane(context, Stage.MANIFEST, work[Stage.MANIFEST], self._reading).run(),
+            former.run(),
+            BatchLane(context, Stage.LOAD, warehouse).run(),
+            BatchLane(context, Stage.MERGE, warehouse, refresher.table if refresher else "").run(),
+            DuplicateRowLane(context, warehouse).run(),
+            HostWatch(self.breakers, self._stop).run(),
+            ClockWatch(self._ledger, self._longest_pauses(), self._stop).run(),
+            FileLane(context, Stage.SHIP, work[Stage.SHIP], in_ship, Dependency.ARCHIVE).run(),
+            FileLane(context, Stage.CLEANUP, self._counted(work[Stage.CLEANUP]), in_cleanup).run(),
+        ]
+        if self.status_file:
+            parts.append(self.status_file.run(self._stop))
+        if self.systemd.listens:
+            show = self.systemd.status
+            parts.append(status_line.keep(self._status_line, show, self._stop))
+        if self._archive_trials is not None:
+            parts.append(self._archive_trials.run())
+        if refresher is not None:
+            parts.append(RefreshLane(context, refresher).run())
+        return parts
+
+    def _longest_pauses(self) -> Pauses:
+        intake, retry = self._config.intake, self._config.retry
+        usual = max(intake.settle_for, intake.rescan_every, retry.cap * max(_JITTER), LATE)
+        return Pauses(longest=usual, kept=self._config.cleanup.keep_for)
+
+    async def _status_line(self) -> str:
+        now = await self._ledger.ask(incidents.in_short)
+        missing = [f"no sign of life from {part}" for part in self.watchdog.missing]
+        full = ["no room for the ledger on its disk: all waits"] if self._ledger.lacks_room else []
+        refused = [self.refused] if self.refused else []
+        lost = [f"{output.lost()} log lines were lost"] if output.lost() else []
+        return status_line.line(now, [*full, *missing, *lost, *refused])
+
+    def _alerts(self) -> Alerts:
+        config = self._config
+        is_dev = config.environment == "dev"
+        tracker = IncidentTracker(self._ledger, self._feeds_away, self.intake.untaken)
+        return Alerts(config.alerts, self._ledger, tracker, dev=is_dev)
+
+    def _feeds_away(self) -> Mapping[str, str] | None:
+        health = self.intake.health
+        return health.away if health.checked else None
+
+    async def _work_of_stages(
+        self, stack: AsyncExitStack, warehouse: Warehouse
+    ) -> dict[Stage, Work]:
+        """Return who does each stage: the carrier what leaves this host, this process the rest."""
+        section, cleanup = self._config.archive, self._config.cleanup
+        compress = section.compression == "gzip"
+        manifest = Manifest(self._reading, FeedThreads("manifest"), compress=compress)
+        if self._config.environment == "dev":
+            return {Stage.MANIFEST: manifest, Stage.SHIP: _skipped, Stage.CLEANUP: _skipped}
+        at_once = self._config.concurrency.ship
+        ship = ShipRules(compress=compress, keep_for=cleanup.keep_for, at_once=at_once)
+        rules = CleanupRules(
+            delete=cleanup.action == "delete", ask_writers=self._config.intake.open_files == "auto"
+        )
+        homes = {home_of(feed) for feed in self._config.feeds}
+        carrier_config = CarrierConfig(
+            archive=section, directories=sorted(homes), ship=ship, cleanup=rules
+        )
+        place = ArchivePlace(section, self._ledger)
+        stack.callback(place.close)
+        carrier = await stack.enter_async_context(Carrier(carrier_config, place))
+        self._signs_of_life["the carrier"] = carrier.sign_of_life
+        self._archive_trials = ArchiveTrials(self.context, carrier.demand)
+        clean_up = carrier.stage(Stage.CLEANUP)
+        if rules.delete:
+            rows = RowsSeen(warehouse)
+            stack.push_async_callback(rows.aclose)
+            clean_up = rows.seen_before(clean_up)
+        return {
+            Stage.MANIFEST: manifest,
+            Stage.SHIP: carrier.stage(Stage.SHIP),
+            Stage.CLEANUP: clean_up,
+        }
+
+    def _counted(self, last_stage: Work) -> Work:
+        async def work(task: Task) -> Result:
+            result = await last_stage(task)
+            self._meter.done(task.feed.name, task.file.size_bytes or 0)
+            return result
+
+        return work
+
+
+async def _never() -> bool:
+    """A daemon always may see another file."""
+    return False
+
+
+async def _skipped(_: Task) -> Result:
+    """Stand in for the stages that leave this host alone in dev."""
+    return Result(changes={}, detail="skipped (dev)")

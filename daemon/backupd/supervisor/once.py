@@ -1,0 +1,66 @@
+"""The end of `backupd run --once`: when nothing moves any more."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from backupd.core.dependencies import Dependency
+from backupd.core.stages import ORDER, Stage
+from backupd.ledger import files
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from backupd.intake.service import Intake
+    from backupd.worker import WorkerContext
+
+_LOOK_EVERY = 0.05  # seconds
+_BEFORE_LOAD = (Stage.SETTLE, Stage.MANIFEST)
+_BESIDE_SHIP = tuple(stage for stage in ORDER if stage is not Stage.SHIP)
+
+
+class UntilDone:
+    """Ends the daemon once all is done that can be."""
+
+    def __init__(self, context: WorkerContext, intake: Intake, end: Callable[[], None]) -> None:
+        """`end` ends the daemon."""
+        self._context = context
+        self._ledger = context.ledger
+        self._intake = intake
+        self._end = end
+
+    async def run(self) -> None:
+        """End the daemon when nothing moves and a last scan finds nothing new either."""
+        while not self._context.stop.is_set():
+            if await self._is_idle():
+                await self._intake.scan_once()
+                if await self._is_idle():
+                    self._end()
+            self._ledger.wake(Stage.LOAD)  # the last file that could join a batch may be gone
+            await asyncio.sleep(_LOOK_EVERY)
+
+    async def _is_idle(self) -> bool:
+        # Impala holds nothing up: what it is owed is paid by the next daemon.
+        closed = {outage.name for outage in self._context.breakers.closed_directories()}
+        given_up = {outage.name for outage in self._context.breakers.exhausted()} - {
+            Dependency.IMPALA
+        }
+        if given_up - closed or closed - given_up:
+            return not closed - given_up
+        # What this host gives may be enough again soon: until it is, not all has been looked at.
+        if not self._intake.ready.is_set() or self._context.breakers.is_down(Dependency.HOST):
+            return False
+        feeds, flowing = self._context.open_feeds(), self._context.workable_feeds(Stage.SHIP)
+        held_up = [feed for feed in feeds if feed not in flowing]
+        return not (
+            await self._ledger.ask(files.any_unfinished, flowing)
+            or await self._ledger.ask(files.any_unfinished, held_up, _BESIDE_SHIP)
+        )
+
+    async def nothing_can_join(self) -> bool:
+        """Return whether no file on its way could still come into the next batch."""
+        if not self._intake.ready.is_set():
+            return False
+        feeds = self._context.open_feeds()
+        return not await self._ledger.ask(files.any_unfinished, feeds, _BEFORE_LOAD)
