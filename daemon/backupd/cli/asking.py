@@ -5,18 +5,15 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from backupd.cli.times import moment, span
 from backupd.control import (
     Answer,
     DaemonAbsentError,
     ask_daemon,
-    dismiss,
-    hold,
-    release,
+    carry_out,
     remember_place,
-    requeue,
 )
 from backupd.core.errors import BackupdError
 from backupd.ledger import Ledger, LedgerLockedError
@@ -27,22 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from backupd.cli.places import Places
-    from backupd.core.stages import Stage
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FileRequest:
-    """What is to be done with files. `verb`: requeue | hold | release | dismiss."""
-
-    verb: str
-    stage: Stage | None = None  # requeue from here
-    dry_run: bool = False
-    why: str = ""  # dismiss for this reason
-
-    def message(self, ids: Sequence[str]) -> dict[str, Any]:
-        """Return it as the daemon is asked."""
-        request = {"verb": self.verb, "ids": list(ids)}
-        return request | {"from": self.stage, "dry_run": self.dry_run, "why": self.why}
+    from backupd.control import FileRequest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,7 +63,7 @@ def daemon_state(places: Places) -> DaemonState:
     )
 
 
-def carry_out(
+def request_of_daemon(
     places: Places, request: FileRequest, groups: Iterable[Sequence[str]]
 ) -> Iterator[list[Answer]]:
     """Do it to groups of files (ids); yield what became of each group.
@@ -131,7 +113,7 @@ def _here(
     with asyncio.Runner() as runner:
         try:
             for ids in groups:
-                yield runner.run(_act(ledger, request, ids))
+                yield runner.run(carry_out(ledger, request, ids, time.time()))
         finally:
             runner.run(ledger.close())
 
@@ -144,14 +126,3 @@ def _locked(path: Path, socket: Path) -> Ledger:
             f"process {error.pid} holds the ledger, yet no daemon answers on {socket}",
             hint="it may be starting or stopping: try again; else compare its control.socket",
         ) from error
-
-
-async def _act(ledger: Ledger, request: FileRequest, ids: Sequence[str]) -> list[Answer]:
-    now = time.time()
-    if request.verb == "hold":
-        return await hold(ledger, ids, now)
-    if request.verb == "release":
-        return await release(ledger, ids, now)
-    if request.verb == "dismiss":
-        return await dismiss(ledger, ids, request.why, now)
-    return await requeue(ledger, ids, request.stage, now, dry_run=request.dry_run)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import click
 
-from backupd.cli.asking import FileRequest
 from backupd.cli.file_requests import carry_out_on, leave
 from backupd.cli.places import Places, json_option, pass_places
 from backupd.cli.targets import resolve_all
+from backupd.control import Action, FileRequest
 
 
 @click.command(
@@ -34,4 +34,6 @@ def dismiss(places: Places, *, files: tuple[str, ...], why: str, as_json: bool) 
         raise click.UsageError("--why must not be empty")
     with places.reader() as reader:
         found = resolve_all(reader, files)
-    leave(carry_out_on(places, FileRequest(verb="dismiss", why=why), [found], as_json=as_json))
+    leave(
+        carry_out_on(places, FileRequest(action=Action.DISMISS, why=why), [found], as_json=as_json)
+    )

@@ -6,15 +6,14 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from backupd.cli import render
-from backupd.cli.asking import carry_out
+from backupd.cli.asking import request_of_daemon
 from backupd.cli.errors import FAILED, fail
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from backupd.cli.asking import FileRequest
     from backupd.cli.places import Places
-    from backupd.control import Answer
+    from backupd.control import Answer, FileRequest
     from backupd.core.records import FileRecord
 
 _AT_ONCE = 1000  # files a request: answers come while the rest is still to be asked
@@ -26,7 +25,7 @@ def carry_out_on(
     """Do it, print a line a file; return how many were done (True) and refused (False)."""
     tally: Counter[bool] = Counter()
     paths: dict[str, str | None] = {}
-    for answers in carry_out(places, request, _ids(groups, paths)):
+    for answers in request_of_daemon(places, request, _ids(groups, paths)):
         for answer in answers:
             tally[answer.done] += 1
             _print(answer, paths.pop(answer.id), as_json=as_json)

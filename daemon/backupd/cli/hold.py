@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import click
 
-from backupd.cli.asking import FileRequest
 from backupd.cli.file_requests import carry_out_on, leave
 from backupd.cli.places import Places, json_option, pass_places
 from backupd.cli.targets import resolve_all
+from backupd.control import Action, FileRequest
 
 
 @click.command(
@@ -26,7 +26,7 @@ def hold(places: Places, *, files: tuple[str, ...], as_json: bool) -> None:
 
     A file that is at work or in a batch just now is refused.
     """
-    _do(places, "hold", files, as_json=as_json)
+    _do(places, Action.HOLD, files, as_json=as_json)
 
 
 @click.command(
@@ -41,10 +41,10 @@ Examples:
 @pass_places
 def release(places: Places, *, files: tuple[str, ...], as_json: bool) -> None:
     """Take held files back: each starts anew at the stage where it was held."""
-    _do(places, "release", files, as_json=as_json)
+    _do(places, Action.RELEASE, files, as_json=as_json)
 
 
-def _do(places: Places, verb: str, files: tuple[str, ...], *, as_json: bool) -> None:
+def _do(places: Places, action: Action, files: tuple[str, ...], *, as_json: bool) -> None:
     with places.reader() as reader:
         found = resolve_all(reader, files)
-    leave(carry_out_on(places, FileRequest(verb=verb), [found], as_json=as_json))
+    leave(carry_out_on(places, FileRequest(action=action), [found], as_json=as_json))

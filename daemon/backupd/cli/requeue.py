@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from backupd.cli.asking import FileRequest
 from backupd.cli.errors import FAILED, fail
 from backupd.cli.file_requests import carry_out_on, leave
 from backupd.cli.places import Places, feed_option, json_option, pass_places, stage_choice
 from backupd.cli.targets import pages, resolve_all
+from backupd.control import Action, FileRequest
 from backupd.core.stages import Stage, Status
 from backupd.ledger.reports import Wanted
 
@@ -55,7 +55,9 @@ def requeue(  # noqa: PLR0913 - one parameter an option
     A done file whose local copy is gone can be taken back only from load or merge.
     """
     _refuse_confusion(files, parked=parked, feed=feed)
-    request = FileRequest(verb="requeue", stage=Stage(stage) if stage else None, dry_run=dry_run)
+    request = FileRequest(
+        action=Action.REQUEUE, stage=Stage(stage) if stage else None, dry_run=dry_run
+    )
     with places.reader() as reader:
         parked_ones = pages(reader, Wanted(status=Status.PARKED, feed=feed))
         groups = [resolve_all(reader, files)] if files else parked_ones

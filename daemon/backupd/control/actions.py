@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from backupd.control import rules
+from backupd.control.requests import Action
 from backupd.core.errors import BackupdError
 from backupd.core.names import escaped
 from backupd.core.places import mark_in
@@ -16,6 +17,7 @@ from backupd.ledger import files as ledger_files
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from backupd.control.requests import FileRequest
     from backupd.core.records import FileRecord, Move
     from backupd.core.stages import Stage
     from backupd.ledger import Ledger
@@ -31,6 +33,21 @@ class Answer:
     path: str  # escaped, for people
     done: bool
     text: str
+
+
+async def carry_out(
+    ledger: Ledger, request: FileRequest, ids: Sequence[str], now: float
+) -> list[Answer]:
+    """Do with these files what is requested; return what became of each."""
+    match request.action:
+        case Action.REQUEUE:
+            return await requeue(ledger, ids, request.stage, now, dry_run=request.dry_run)
+        case Action.HOLD:
+            return await hold(ledger, ids, now)
+        case Action.RELEASE:
+            return await release(ledger, ids, now)
+        case Action.DISMISS:
+            return await dismiss(ledger, ids, request.why, now)
 
 
 async def requeue(

@@ -18,8 +18,8 @@ import structlog
 
 from backupd.control import actions
 from backupd.control.client import LONGEST_REQUEST
+from backupd.control.requests import Action, FileRequest
 from backupd.core.errors import BackupdError
-from backupd.core.stages import Stage
 from backupd.ops.bounded_server import BoundedServer, Bounds
 
 if TYPE_CHECKING:
@@ -117,21 +117,12 @@ class ControlServer:
                 name, mark = str(request["name"]), str(request["mark"])
                 await actions.remember_place(self._ledger, name, mark, now)
                 return {}
-            case "requeue":
-                stage = Stage(request["from"]) if request["from"] else None
-                answers = await actions.requeue(
-                    self._ledger, request["ids"], stage, now, dry_run=bool(request["dry_run"])
-                )
-            case "hold":
-                answers = await actions.hold(self._ledger, request["ids"], now)
-            case "release":
-                answers = await actions.release(self._ledger, request["ids"], now)
-            case "dismiss":
-                why = str(request["why"])
-                answers = await actions.dismiss(self._ledger, request["ids"], why, now)
+            case verb if verb in list(Action):
+                asked = FileRequest.of(request)
+                answers = await actions.carry_out(self._ledger, asked, request["ids"], now)
+                return {"answers": [asdict(answer) for answer in answers]}
             case verb:
                 return {"error": f"no such verb: {verb}"}
-        return {"answers": [asdict(answer) for answer in answers]}
 
 
 def _line(answer: dict[str, Any]) -> bytes:
