@@ -160,7 +160,7 @@ async def test_an_outage_is_told_after_a_while_and_its_end_to_those_who_knew(des
     await desk.ledger.close_incidents(["archive"], desk.maker.now)
     await desk.passes(MAIL_EVERY)
     opened, closed = desk.box.to(OPERATOR)
-    assert "over: archive is down" in closed["Subject"]
+    assert "resolved: archive is down" in closed["Subject"]
     assert closed["In-Reply-To"].partition(".")[0] == opened["Message-ID"].partition(".")[0]
     assert len(desk.box.to(TICKETS)) == 1
 
@@ -195,7 +195,7 @@ async def test_a_restart_neither_forgets_nor_repeats(desk: Desk) -> None:
     await desk.passes(MAIL_EVERY)
     desk = await desk.restarted()
     await desk.passes(MAIL_EVERY)
-    assert ["over:" in mail["Subject"] for mail in desk.box.to(OPERATOR)] == [False, True]
+    assert ["resolved:" in mail["Subject"] for mail in desk.box.to(OPERATOR)] == [False, True]
 
 
 async def test_a_ticket_whose_outcome_is_unknown_is_never_sent_again(desk: Desk) -> None:

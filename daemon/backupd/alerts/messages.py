@@ -133,7 +133,7 @@ def _headline(due: Due, now: float) -> str:
         case Occasion.REMINDER:
             return f"still: {incident.title} ({span(now - incident.opened_at)})"
         case Occasion.CLOSED:
-            return f"over: {incident.title}"
+            return f"resolved: {incident.title}"
 
 
 def _paragraph(due: Due, now: float) -> Iterator[str]:
@@ -147,9 +147,9 @@ def _paragraph(due: Due, now: float) -> Iterator[str]:
     lasting = span(now - incident.opened_at)
     yield f"  since:      {moment(incident.opened_at)} ({lasting})"
     yield f"  why:        {one_line(incident.reason)}"
-    yield f"  holds up:   {_held(due.case, now)}"
-    yield f"  it means:   {meaning(incident)}"
-    yield f"  type next:  {next_command(incident)}"
+    yield f"  affected:   {_held(due.case, now)}"
+    yield f"  impact:     {meaning(incident)}"
+    yield f"  next step:  {next_command(incident)}"
     for notice, words in who_was_notified(due.case.notices):
         yield f"  {one_line(words)} ({moment(notice.at)})"
 

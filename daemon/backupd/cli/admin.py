@@ -22,7 +22,7 @@ COMMANDS = {
     "status": ("backupd.cli.status:status", "The daemon, counts, a row a feed, what is down."),
     "incidents": (
         "backupd.cli.incidents:incidents",
-        "Causes of failure, who was told, what to do.",
+        "Causes of failure, who was notified, what to do.",
     ),
     "list": ("backupd.cli.list_files:list_files", "Files, filtered."),
     "show": ("backupd.cli.show:show", "One file: where it stands, why, what is next, history."),
@@ -32,7 +32,10 @@ COMMANDS = {
     "dismiss": ("backupd.cli.dismiss:dismiss", "Close parked files that can never go on."),
     "prove": ("backupd.cli.prove:prove", "The proof on which a local copy may be deleted."),
     "reconcile": ("backupd.cli.reconcile:reconcile", "Compare ledger, warehouse and archive."),
-    "test-alert": ("backupd.cli.trial:trial", "Send a test along every way that tells people."),
+    "test-alert": (
+        "backupd.cli.trial:trial",
+        "Send a test by every configured way: mail, ticket mailbox, hook.",
+    ),
     "batch": ("backupd.cli.batch:batch", "One batch: members, manifest, statements."),
 }
 

@@ -19,9 +19,7 @@ Examples:
 """
 )
 @click.argument("files", metavar="FILE...", nargs=-1, required=True)
-@click.option(
-    "--why", required=True, metavar="TEXT", help="Why; it is told with the file for ever."
-)
+@click.option("--why", required=True, metavar="TEXT", help="Why; shown with the file from then on.")
 @json_option
 @pass_places
 def dismiss(places: Places, *, files: tuple[str, ...], why: str, as_json: bool) -> None:

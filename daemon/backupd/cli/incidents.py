@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from backupd.core.incidents import Case, Held, Notice
 
-_BRIEF = {"why", "holds up", "do"}
+_BRIEF = {"why", "affected", "next step"}
 
 
 @click.command(
@@ -99,12 +99,12 @@ def _facts(case: Case, now: float) -> Iterator[tuple[str, RenderableType]]:
     incident = case.incident
     yield "why", incident.reason
     if incident.closed_at is None:
-        yield "holds up", _held(case.held, now)
+        yield "affected", _held(case.held, now)
         if incident.next_try_at is not None:
             tries = render.counted(incident.trials, "time")
             yield "tried", f"{tries}, the next {moment(incident.next_try_at)}"
-        yield "means", meaning(incident)
-        yield "do", next_command(incident)
+        yield "impact", meaning(incident)
+        yield "next step", next_command(incident)
     notified = [
         f"{words} ({moment(notice.at)})" for notice, words in who_was_notified(case.notices)
     ]

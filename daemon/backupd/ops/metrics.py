@@ -145,7 +145,9 @@ class _Now(Collector):
             "breaker_open", "Whether it is down (1) or not (0)", "dependency", found.breakers
         )
         yield CounterMetricFamily(
-            "backupd_files_found_by_rescan", "Files that no event told of", value=found.rescanned
+            "backupd_files_found_by_rescan",
+            "Files that no inotify event reported",
+            value=found.rescanned,
         )
         yield CounterMetricFamily(
             "backupd_log_lines_lost", "Log lines that could not be written", value=output.lost()

@@ -38,4 +38,4 @@ def hint(words: str, section: HiveSection) -> str:
         return (
             f"look whether it runs, and whether its hive.server2.authentication is {section.auth}"
         )
-    return "docs/hive.md tells what backupd needs there"
+    return "docs/hive.md says what backupd needs there"
