@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from backupd.core.calls import Call, Calls, DoesNotAnswerError
+from backupd.core.calls import _AT_ONCE, Call, Calls, DoesNotAnswerError
 from backupd.core.threads import DirectoryThreads, in_steps
 from support.intake import eventually
 
@@ -152,7 +152,7 @@ async def test_few_calls_into_a_directory_are_made_at_once() -> None:
     threads, meeting = DirectoryThreads("test", patience=30), Meeting()
     await asyncio.gather(*(threads.run(OTHER, meeting) for _ in range(200)))
     assert meeting.made == 200
-    assert 1 < meeting.most <= 6
+    assert 1 < meeting.most <= _AT_ONCE
 
 
 async def test_slow_calls_keep_no_other_call_waiting(frozen: Frozen) -> None:
@@ -186,7 +186,7 @@ def _wait_then(frozen: Frozen, made: list[str]) -> str:
 
 async def test_a_call_whose_caller_is_gone_is_never_made(frozen: Frozen) -> None:
     threads, made = DirectoryThreads("test", patience=30), []
-    busy = [asyncio.create_task(threads.run(FROZEN, frozen)) for _ in range(6)]
+    busy = [asyncio.create_task(threads.run(FROZEN, frozen)) for _ in range(_AT_ONCE)]
     waiting = asyncio.create_task(threads.run(FROZEN, lambda: made.append("made")))
     await asyncio.sleep(0)
     waiting.cancel()
@@ -195,6 +195,49 @@ async def test_a_call_whose_caller_is_gone_is_never_made(frozen: Frozen) -> None
     await asyncio.gather(*busy)
     await threads.run(FROZEN, lambda: None)
     assert made == []
+
+
+async def test_time_in_which_the_process_stood_still_makes_no_call_hang(
+    threads: DirectoryThreads, frozen: Frozen
+) -> None:
+    """As when it was stopped, or its virtual machine was."""
+    running = asyncio.create_task(threads.run(FROZEN, frozen))
+    waiting = [asyncio.create_task(threads.run(FROZEN, lambda: "made")) for _ in range(20)]
+    await asyncio.sleep(0)
+    time.sleep(1.0)  # noqa: ASYNC251 - far more than its patience
+    frozen.thaw.set()
+    assert await running == "thawed"
+    assert await asyncio.gather(*waiting) == ["made"] * 20
+
+
+async def test_what_gives_back_is_called_beside_calls_that_are_about_to_hang(
+    threads: DirectoryThreads, frozen: Frozen
+) -> None:
+    calls = [asyncio.create_task(threads.run(FROZEN, frozen)) for _ in range(2 * _AT_ONCE)]
+    await asyncio.sleep(0)
+    given_back: list[str] = []
+    await threads.run_at_last(FROZEN, partial(given_back.append, "given back"))
+    assert given_back == ["given back"]
+    await asyncio.wait(calls)
+
+
+async def test_a_thread_that_could_not_be_started_keeps_no_later_call_waiting(
+    threads: DirectoryThreads, frozen: Frozen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was handed to the pool then is still counted by it as a thread that is free."""
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", _refuse)
+        with pytest.raises(RuntimeError, match="can't start new thread"):
+            await threads.run(OTHER, lambda: "made")
+    hanging = asyncio.create_task(threads.run(FROZEN, frozen))
+    await asyncio.sleep(0)
+    async with asyncio.timeout(30):
+        assert await threads.run(OTHER, lambda: "made") == "made"
+    await asyncio.wait([hanging])
+
+
+def _refuse(_: threading.Thread) -> None:
+    raise RuntimeError("can't start new thread")
 
 
 @pytest.mark.parametrize("at_work", [0, 1])
@@ -209,10 +252,7 @@ async def test_without_another_thread_those_at_work_make_all_or_the_caller_hears
 
     await eventually(began, lambda: "never called")
 
-    def refuse(_: threading.Thread) -> None:
-        raise RuntimeError("can't start new thread")
-
-    monkeypatch.setattr(threading.Thread, "start", refuse)
+    monkeypatch.setattr(threading.Thread, "start", _refuse)
     more = [asyncio.create_task(threads.run(FROZEN, lambda: "made")) for _ in range(20)]
     await asyncio.sleep(0.01)
     frozen.thaw.set()
@@ -255,13 +295,15 @@ async def test_all_that_hang_are_known_before_the_first_is_given_up(
     frozen: Frozen, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     threads = DirectoryThreads("test", slow=0.05, patience=1.0)
-    begun, leave = [], Calls._leave
+    begun: list[int] = []
 
-    def given_up(calls: Calls, call: Call) -> None:
-        begun.append(frozen.begun)
-        leave(calls, call)
+    def given_up(calls: Calls) -> tuple[list[Call], list[Call], bool]:
+        late = look(calls)
+        begun.extend([frozen.begun] * len(late[1]))
+        return late
 
-    monkeypatch.setattr(Calls, "_leave", given_up)
+    look = Calls._late
+    monkeypatch.setattr(Calls, "_late", given_up)
     await threads.run_each({str(number): (str(number), frozen) for number in range(64)})
     assert begun[0] >= 64
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import shlex
 from typing import TYPE_CHECKING
 
-from backupd.core.dependencies import FACTS, Dependency
+from backupd.core.dependencies import facts_of
 from backupd.core.incidents import Kind, Occasion, Outcome, Way
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ _MEANING_OF_KIND = {
 def meaning(incident: Incident) -> str:
     """Say what the incident does to the files."""
     if incident.kind is Kind.DEPENDENCY:
-        return FACTS[Dependency(incident.cause)].means
+        return facts_of(incident.cause).means
     return _MEANING_OF_KIND[incident.kind]
 
 
@@ -68,7 +68,7 @@ def next_command(incident: Incident) -> str:
     if incident.kind is Kind.DOUBLED:
         return f"stop backupd, run in beeline, start backupd: {incident.trouble}"
     if incident.kind is Kind.DEPENDENCY:
-        return FACTS[Dependency(incident.cause)].command
+        return facts_of(incident.cause).command
     return "backupd check --probe"
 
 

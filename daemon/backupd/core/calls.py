@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import errno
+import math
+import os
 import threading
-import time
 from collections import deque
 from contextlib import suppress
 from dataclasses import dataclass
@@ -15,7 +16,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from concurrent.futures import ThreadPoolExecutor
 
-_AT_ONCE = 6  # calls, without slow ones; Python spends its time on changing between more threads
+# Calls, without slow ones: as many as asyncio has threads for. With more, Python wastes its time.
+_AT_ONCE = min(32, (os.cpu_count() or 1) + 4)
+_SLOW_LOOKS = 3  # a call is slow that so many looks have found under way; two looks take `slow`
 
 
 class DoesNotAnswerError(TimeoutError):
@@ -32,7 +35,7 @@ class Call:
     make: Callable[[], Any]
     answer: asyncio.Future[Any]
     is_slow: Callable[[], object]
-    began: float = 0.0  # time.monotonic
+    looks: int = 0  # that have found it under way: no time counts in which this process stood still
     worker: object = None
     is_left: bool = False
 
@@ -48,12 +51,14 @@ class Calls:
         """Seconds until a call is slow, and then until it hangs."""
         self.hanging = 0
         self._pool = pool
-        self._slow, self._patience = slow, patience
+        self._pause = slow / 2  # seconds from look to look
+        self._hangs_after = _SLOW_LOOKS + math.ceil(patience / self._pause)  # looks
         self._waiting: deque[Call] = deque()
         self._begun: set[Call] = set()
         self._workers: set[object] = set()  # without those whose call is slow
         self._lock = threading.Lock()
         self._next_look: asyncio.TimerHandle | None = None
+        self._idle_looks = 0  # that have found calls waiting, and none under way
 
     def add(self, call: Call) -> None:
         """Make it as soon as a thread is free; its answer gets what came of it."""
@@ -86,8 +91,6 @@ class Calls:
         """Make calls until none waits, or one was slow: another worker has gone on then."""
         while (call := self._next(worker)) is not None:
             outcome = outcome_of(call.make)
-            with self._lock:
-                self._begun.remove(call)
             with suppress(RuntimeError):  # nobody waits any more: the event loop has ended
                 call.answer.get_loop().call_soon_threadsafe(self._ended, call, *outcome)
 
@@ -96,49 +99,51 @@ class Calls:
             while self._waiting and worker in self._workers:
                 call = self._waiting.popleft()
                 if not call.answer.done():  # else its caller was cancelled
-                    call.began, call.worker = time.monotonic(), worker
+                    call.worker = worker
                     self._begun.add(call)
                     return call
             self._workers.discard(worker)
             return None
 
     def _ended(self, call: Call, result: object, failure: Exception | None) -> None:
-        self.hanging -= call.is_left
+        with self._lock:
+            self._begun.discard(call)
+            self.hanging -= call.is_left
         give(call.answer, result, failure)
 
     def _look_later(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._next_look = loop.call_later(self._slow / 2, self._look, loop)
+        self._next_look = loop.call_later(self._pause, self._look, loop)
 
     def _look(self, loop: asyncio.AbstractEventLoop) -> None:
         self._next_look = None
-        now = time.monotonic()
-        for call in self._newly_slow(now - self._slow):
+        slow, hang, is_stuck = self._late()
+        for call in slow:
+            self._begin()
             if not call.answer.done():
                 call.is_slow()
+        for call in hang:
+            give(call.answer, None, DoesNotAnswerError())
+        if hang or is_stuck:
+            self._fail_waiting(DoesNotAnswerError())  # they would hang as well
+        with self._lock:
+            is_over = not (self._begun or self._waiting)
+        if not is_over:
             self._begin()
-        for call in self._newly_hanging(now - self._slow - self._patience):
-            self._leave(call)
-        if self._begun or self._waiting:
             self._look_later(loop)
 
-    def _newly_slow(self, before: float) -> list[Call]:
+    def _late(self) -> tuple[list[Call], list[Call], bool]:
+        """Return the calls that have become slow, those that hang, and whether none begins."""
         with self._lock:
-            late = [call for call in self._begun if call.began <= before]
-            slow = [call for call in late if call.worker in self._workers]
+            for call in self._begun:
+                call.looks += 1
+            slow = [call for call in self._begun if call.looks == _SLOW_LOOKS]
+            hang = [call for call in self._begun if call.looks == self._hangs_after]
             self._workers -= {call.worker for call in slow}
-            return slow
-
-    def _newly_hanging(self, before: float) -> list[Call]:
-        with self._lock:
-            late = [call for call in self._begun if call.began <= before and not call.is_left]
-            for call in late:
+            for call in hang:
                 call.is_left = True
-            self.hanging += len(late)
-            return late
-
-    def _leave(self, call: Call) -> None:
-        give(call.answer, None, DoesNotAnswerError())
-        self._fail_waiting(DoesNotAnswerError())  # they would hang as well
+            self.hanging += len(hang)
+            self._idle_looks = self._idle_looks + 1 if self._waiting and not self._begun else 0
+            return slow, hang, self._idle_looks >= self._hangs_after
 
     def _fail_waiting(self, error: Exception) -> None:
         with self._lock:

@@ -74,6 +74,13 @@ FACTS: Mapping[Dependency, DependencyFacts] = {
 }
 
 
+def facts_of(name: str) -> DependencyFacts:
+    """Return what to say of a dependency; of one that another version of backupd knew, too."""
+    known = {str(dependency): facts for dependency, facts in FACTS.items()}
+    unknown = DependencyFacts(title=f"{name} is down", means="What needs it waits.")
+    return known.get(name, unknown)
+
+
 def feed_directory(feed: str) -> str:
     """Return the name of a feed's directory as a dependency."""
     return f"{FEED_PREFIX}{feed}"

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from backupd.core.dependencies import ARCHIVE_PREFIX, FACTS, Dependency
+from backupd.core.dependencies import ARCHIVE_PREFIX, facts_of
 from backupd.core.names import escaped
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ class Incident:
     def title(self) -> str:
         """What is wrong and where, in a few words."""
         if self.kind is Kind.DEPENDENCY:
-            return FACTS[Dependency(self.cause)].title
+            return facts_of(self.cause).title
         directory = escaped(self.cause.removeprefix(ARCHIVE_PREFIX))
         return _TITLES_OF_KIND[self.kind].format(feed=self.feed, directory=directory)
 

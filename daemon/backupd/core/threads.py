@@ -40,7 +40,8 @@ class DirectoryThreads:
         """Seconds until a call counts as slow, and then until it counts as one that hangs."""
         self._pool = ThreadPoolExecutor(_PLENTY, thread_name_prefix=name)
         self._slow, self._patience = slow, patience
-        self._calls: dict[str, Calls] = defaultdict(self._no_calls)  # by directory
+        no_calls = partial(Calls, self._pool, slow, patience)
+        self._calls: dict[str, Calls] = defaultdict(no_calls)  # by directory
         self._small: dict[str, list[tuple[Callable[[], Any], asyncio.Future[Any]]]] = {}
         self._working: set[asyncio.Task[None]] = set()
 
@@ -93,11 +94,16 @@ class DirectoryThreads:
         del self._small[directory]
 
     async def run_at_last(self, directory: str, call: Callable[[], object]) -> None:
-        """Call what gives back what earlier calls took. Where one of them hangs, nobody waits."""
-        if self._calls[directory].hanging:
-            asyncio.get_running_loop().run_in_executor(self._pool, call).add_done_callback(unheard)
-        else:
-            await self.run(directory, call)
+        """Call what gives back what earlier calls took, in any case. Who asks does not wait long.
+
+        Raises what it raises.
+        """
+        running = asyncio.get_running_loop().run_in_executor(self._pool, call)
+        running.add_done_callback(unheard)
+        if not self._calls[directory].hanging:
+            await asyncio.wait([running], timeout=self._slow + self._patience)
+        if running.done():
+            running.result()
 
     async def run_each(
         self, calls: Mapping[str, tuple[str, Callable[[], T]]]
@@ -139,9 +145,6 @@ class DirectoryThreads:
             return await self.run(directory, call)
         except DoesNotAnswerError as error:
             return error
-
-    def _no_calls(self) -> Calls:
-        return Calls(self._pool, self._slow, self._patience)
 
 
 async def in_steps(
