@@ -13,7 +13,7 @@ from backupd.alerts.messages import plain_message
 from backupd.alerts.notifier import Notifier
 from backupd.alerts.schedule import MAIL_EVERY
 from backupd.config import load
-from backupd.control import requeue
+from backupd.control.actions import requeue
 from backupd.core.errors import TransientError, UnknownOutcomeError
 from backupd.core.incidents import Case, Notice, Occasion, Outcome, Way
 from backupd.core.stages import Stage

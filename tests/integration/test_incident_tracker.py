@@ -10,7 +10,7 @@ from structlog.testing import capture_logs
 
 from backupd.alerts import IncidentTracker
 from backupd.config import load
-from backupd.control import hold, release, requeue
+from backupd.control.actions import hold, release, requeue
 from backupd.core import moves
 from backupd.core.errors import DependencyDownError, PermanentError
 from backupd.core.incidents import Case, Kind, Notice, Occasion, Outcome, Standing, Way

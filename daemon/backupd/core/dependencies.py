@@ -37,7 +37,7 @@ class DependencyFacts:
     command: str = "backupd check --probe"
 
 
-FACTS: Mapping[Dependency, DependencyFacts] = {
+FACTS: Mapping[str, DependencyFacts] = {
     Dependency.ARCHIVE: DependencyFacts(
         title="archive is down",
         means="Files are registered but not shipped, and stay on this host. They go on by"
@@ -76,9 +76,8 @@ FACTS: Mapping[Dependency, DependencyFacts] = {
 
 def facts_of(name: str) -> DependencyFacts:
     """Return what to say of a dependency; of one that another version of backupd knew, too."""
-    known = {str(dependency): facts for dependency, facts in FACTS.items()}
     unknown = DependencyFacts(title=f"{name} is down", means="What needs it waits.")
-    return known.get(name, unknown)
+    return FACTS.get(name, unknown)
 
 
 def feed_directory(feed: str) -> str:

@@ -12,20 +12,12 @@ from backupd.core.stages import BATCHED, Stage, Status
 from backupd.ledger.feed_shares import first_of_feeds, of_feeds
 from backupd.ledger.hive_memory import forget_ended_statement, note_row_counts, owe_refresh
 from backupd.ledger.rows import batch_of, in_chunks, time_or_none
-from backupd.ledger.schema import (
-    batch_members,
-    batches,
-    events,
-    files,
-)
+from backupd.ledger.schema import WAITING, batch_members, batches, events, files
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
-_AT_ONCE = 500
-# Written out, not bound, so that SQLite sees that its partial indexes fit.
-_WAITING: sa.ColumnElement[str] = sa.literal_column("'waiting'")
 # So that SQLite does not go through all the batches that there ever were.
 _IN_A_STAGE = batches.c.stage.in_([sa.literal_column(f"'{stage}'") for stage in BATCHED])
 
@@ -233,7 +225,7 @@ def running_batches(connection: sa.Connection) -> list[Batch]:
 def previously_batched(connection: sa.Connection, file_ids: Sequence[str], but: str) -> set[str]:
     """Return which of these files were a member of another batch than `but` before."""
     found: set[str] = set()
-    for some in in_chunks(file_ids, _AT_ONCE):
+    for some in in_chunks(file_ids):
         query = sa.select(batch_members.c.file_id).where(
             batch_members.c.file_id.in_(some), batch_members.c.batch_id != but
         )
@@ -275,7 +267,7 @@ def unbatched(connection: sa.Connection, limit: int) -> tuple[int, float | None]
         sa.select(files.c.stage_since)
         .where(
             files.c.stage == sa.literal_column("'load'"),
-            files.c.status == _WAITING,
+            files.c.status == WAITING,
             files.c.batch_id.is_(None),
         )
         .order_by(files.c.stage_since)

@@ -23,9 +23,6 @@ if TYPE_CHECKING:
     from backupd.core.records import FileRecord, Move
 
 
-_AT_ONCE = 500
-
-
 def manifest_done(connection: sa.Connection, moves: Sequence[Move]) -> list[bool]:
     """Apply the moves out of manifest, those of duplicates to cleanup.
 
@@ -69,7 +66,7 @@ def _named(connection: sa.Connection, names: Iterable[tuple[str, str]]) -> Itera
     for feed, relative_path in names:
         by_feed[feed].append(os.fsencode(relative_path))
     for feed, paths in by_feed.items():
-        for some in in_chunks(paths, _AT_ONCE):
+        for some in in_chunks(paths):
             # A feed at a time, and unordered: only so does SQLite look both up in the index.
             query = sa.select(files).where(
                 files.c.feed == feed,
@@ -121,7 +118,7 @@ def _ship_again(
     The row is the first one's, so it is the first one that ships what was delivered again.
     """
     ids = {item.changes["duplicate_of"] for item in moves if item.changes.get("duplicate_of")}
-    for some in in_chunks(sorted(ids), _AT_ONCE):
+    for some in in_chunks(sorted(ids)):
         found = connection.execute(sa.select(files).where(files.c.id.in_(some)))
         firsts = [file_of(row) for row in found]
         lost = [file for file in firsts if _is_lost(file) or file.id in unproven]

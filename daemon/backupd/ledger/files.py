@@ -28,22 +28,12 @@ from backupd.ledger.rows import (
     receipt_row,
     time_or_none,
 )
-from backupd.ledger.schema import (
-    events,
-    files,
-    receipts,
-)
+from backupd.ledger.schema import DONE, WAITING, events, files, receipts
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from backupd.core.records import Move, Receipt
-
-
-_AT_ONCE = 500
-# Written out, not bound, so that SQLite sees that its partial indexes fit.
-_WAITING: sa.ColumnElement[str] = sa.literal_column("'waiting'")
-_DONE: sa.ColumnElement[str] = sa.literal_column("'done'")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -192,7 +182,7 @@ def _without_proof(connection: sa.Connection, closed: Sequence[Move]) -> dict[st
 def with_receipt(connection: sa.Connection, ids: Sequence[str]) -> set[str]:
     """Return which of these files have a receipt of their own."""
     found: set[str] = set()
-    for some in in_chunks(ids, _AT_ONCE):
+    for some in in_chunks(ids):
         query = sa.select(receipts.c.file_id).where(receipts.c.file_id.in_(some))
         found.update(connection.execute(query).scalars())
     return found
@@ -205,7 +195,7 @@ def _free_duplicates(connection: sa.Connection, lost: Mapping[str, float]) -> No
     """
     freed: list[Move] = []
     waits = sa.and_(files.c.status == Status.WAITING, files.c.awaits == Awaits.ORIGINAL)
-    for some in in_chunks(lost, _AT_ONCE):
+    for some in in_chunks(lost):
         query = sa.select(files).where(
             files.c.duplicate_of.in_(some), sa.or_(waits, files.c.status == Status.PARKED)
         )
@@ -280,7 +270,7 @@ def by_ids(connection: sa.Connection, ids: Iterable[str]) -> list[FileRecord]:
     """Return the files with these ids, in the order of the ids."""
     found: dict[str, FileRecord] = {}
     wanted = list(ids)
-    for some in in_chunks(wanted, _AT_ONCE):
+    for some in in_chunks(wanted):
         query = sa.select(files).where(files.c.id.in_(some))
         found |= {row.id: file_of(row) for row in connection.execute(query)}
     return [found[id_] for id_ in wanted if id_ in found]
@@ -289,7 +279,7 @@ def by_ids(connection: sa.Connection, ids: Iterable[str]) -> list[FileRecord]:
 def known_ids(connection: sa.Connection, ids: Iterable[str]) -> set[str]:
     """Return which of these ids the ledger has files for."""
     found: set[str] = set()
-    for some in in_chunks(ids, _AT_ONCE):
+    for some in in_chunks(ids):
         found.update(
             connection.execute(sa.select(files.c.id).where(files.c.id.in_(some))).scalars()
         )
@@ -299,7 +289,7 @@ def known_ids(connection: sa.Connection, ids: Iterable[str]) -> set[str]:
 def receipts_of(connection: sa.Connection, file_ids: Sequence[str]) -> dict[str, Receipt]:
     """Return the receipts of these files, by file id."""
     found: dict[str, Receipt] = {}
-    for some in in_chunks(file_ids, _AT_ONCE):
+    for some in in_chunks(file_ids):
         query = sa.select(receipts).where(receipts.c.file_id.in_(some))
         found |= {row.file_id: receipt_of(row) for row in connection.execute(query)}
     return found
@@ -308,7 +298,7 @@ def receipts_of(connection: sa.Connection, file_ids: Sequence[str]) -> dict[str,
 def running(connection: sa.Connection) -> list[FileRecord]:
     """Return the files that are running, each by itself: a batch runs as a whole."""
     query = sa.select(files).where(
-        files.c.status != _DONE,
+        files.c.status != DONE,
         files.c.status == Status.RUNNING,
         files.c.stage.not_in(BATCHED),
     )
@@ -333,7 +323,7 @@ def next_settle(connection: sa.Connection, without: Collection[str] = ()) -> flo
 
 
 def _settling(query: sa.Select[Any], without: Collection[str]) -> sa.Select[Any]:
-    query = query.where(files.c.stage == sa.literal_column("'settle'"), files.c.status == _WAITING)
+    query = query.where(files.c.stage == sa.literal_column("'settle'"), files.c.status == WAITING)
     if without:
         query = query.where(files.c.feed.not_in(without))
     return query.order_by(files.c.next_attempt_at)
@@ -345,7 +335,7 @@ def next_due(connection: sa.Connection, stage: Stage, feeds: Collection[str]) ->
     wanted = sa.func.json_each(json.dumps(tuple(feeds))).table_valued("value", name="wanted")
     first = (
         sa.select(files.c.next_attempt_at)
-        .where(files.c.stage == stage, files.c.status == _WAITING, files.c.feed == wanted.c.value)
+        .where(files.c.stage == stage, files.c.status == WAITING, files.c.feed == wanted.c.value)
         .order_by(files.c.next_attempt_at)
         .limit(1)
         .correlate(wanted)
@@ -360,7 +350,7 @@ def any_unfinished(
 ) -> bool:
     """Return whether time, or work under way, will move on a file of these feeds and stages."""
     query = sa.select(files.c.id).where(
-        files.c.status != _DONE,
+        files.c.status != DONE,
         files.c.status.in_([Status.WAITING, Status.RUNNING]),
         files.c.feed.in_(feeds),
         files.c.awaits == Awaits.NOTHING,
@@ -371,5 +361,5 @@ def any_unfinished(
 
 def not_done(connection: sa.Connection) -> int:
     """Count the files that are not done and wait for more than their time to be removed."""
-    query = sa.select(sa.func.count()).where(files.c.status != _DONE, files.c.awaits != Awaits.KEEP)
+    query = sa.select(sa.func.count()).where(files.c.status != DONE, files.c.awaits != Awaits.KEEP)
     return int(connection.execute(query).scalar_one())

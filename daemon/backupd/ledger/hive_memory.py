@@ -21,9 +21,6 @@ if TYPE_CHECKING:
     from backupd.core.rows import RowCount, TouchedTable
 
 
-_AT_ONCE = 500
-
-
 def write_statements(connection: sa.Connection, written: Sequence[Statement]) -> list[None]:
     """Write statements, each over the last one of its batch."""
     rows = [asdict(each) for each in written]
@@ -105,7 +102,7 @@ def note_row_counts(connection: sa.Connection, counts: Sequence[RowCount]) -> li
     if rows:
         connection.execute(insert(due).prefix_with("OR REPLACE"), rows)
     done = [each.key.file_id for each in counts if each.due_at is None]
-    for some in in_chunks(done, _AT_ONCE):
+    for some in in_chunks(done):
         connection.execute(sa.delete(due).where(due.c.file_id.in_(some)))
     return [None] * len(counts)
 

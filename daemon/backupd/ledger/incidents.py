@@ -29,17 +29,14 @@ from backupd.core.incidents import (
 from backupd.core.records import new_id
 from backupd.core.stages import ORDER, Awaits, Stage, Status, stages_that_need
 from backupd.ledger.rows import in_chunks
-from backupd.ledger.schema import files, incidents, notices
+from backupd.ledger.schema import DONE, WAITING, files, incidents, notices
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
-_AT_ONCE = 500
-# Written out, not bound, so that SQLite sees that its partial indexes fit.
-_WAITING: sa.ColumnElement[str] = sa.literal_column("'waiting'")
 IS_OPEN = incidents.c.closed_at.is_(None)
-_FILE_IS_OPEN = files.c.status != sa.literal_column("'done'")
+_FILE_IS_OPEN = files.c.status != DONE
 # The plus keeps SQLite from the index that has all that the feed ever did.
 _NOT_BY_FEED: sa.ColumnElement[str] = sa.literal_column("+files.feed")
 _IN_TROUBLE = files.c.trouble != sa.literal_column("''")
@@ -175,7 +172,7 @@ def ends_to_notify(connection: sa.Connection) -> list[Incident]:
 def notices_of(connection: sa.Connection, ids: Sequence[str]) -> dict[str, list[Notice]]:
     """Return who was notified of these incidents, by incident, oldest first."""
     found: dict[str, list[Notice]] = {id_: [] for id_ in ids}
-    for some in in_chunks(ids, _AT_ONCE):
+    for some in in_chunks(ids):
         query = sa.select(notices).where(notices.c.incident_id.in_(some)).order_by(notices.c.at)
         for row in connection.execute(query):
             found[row.incident_id].append(_notice_of(row))
@@ -214,7 +211,7 @@ def _stages_with_work(connection: sa.Connection) -> frozenset[Stage]:
     found = set(connection.execute(running).scalars())
     for stage in ORDER:
         waiting = sa.select(files.c.stage).where(
-            files.c.stage == stage, files.c.status == _WAITING, files.c.awaits == Awaits.NOTHING
+            files.c.stage == stage, files.c.status == WAITING, files.c.awaits == Awaits.NOTHING
         )
         found.update(connection.execute(waiting.limit(1)).scalars())
     return frozenset(map(Stage, found))
@@ -325,12 +322,12 @@ def _held_by(incident: Incident) -> list[sa.ColumnElement[bool]]:
         case Kind.DEPENDENCY:
             return [
                 files.c.stage.in_(stages_that_need(incident.cause)),
-                files.c.status == _WAITING,
+                files.c.status == WAITING,
             ]
         case Kind.ARCHIVE:
             return [
                 files.c.stage == Stage.SHIP,
-                files.c.status == _WAITING,
+                files.c.status == WAITING,
                 files.c.feed.in_(incident.trouble.splitlines()),
             ]
         case Kind.ROOM:

@@ -17,21 +17,10 @@ from backupd.ledger.rows import (
     file_of,
     in_chunks,
 )
-from backupd.ledger.schema import (
-    feed_mounts,
-    files,
-    places,
-    receipts,
-    warehouse_files,
-)
+from backupd.ledger.schema import DONE, feed_mounts, files, places, receipts, warehouse_files
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
-
-
-_AT_ONCE = 500
-# Written out, not bound, so that SQLite sees that its partial indexes fit.
-_DONE: sa.ColumnElement[str] = sa.literal_column("'done'")
 
 
 def remember_places(
@@ -72,7 +61,7 @@ def seen_feeds(connection: sa.Connection) -> frozenset[str]:
 def mounts(connection: sa.Connection) -> dict[str, FeedMount]:
     """Return where each feed was last seen."""
     open_files = sa.select(files.c.id).where(
-        files.c.status != _DONE,
+        files.c.status != DONE,
         files.c.status.in_([Status.WAITING, Status.RUNNING, Status.PARKED]),
         files.c.feed == feed_mounts.c.feed,
         files.c.local,
@@ -100,7 +89,7 @@ def place(connection: sa.Connection, name: str) -> str | None:
 def warehouse_sums(connection: sa.Connection, names: Iterable[str]) -> dict[str, str]:
     """Return the SHA-256 that these files of the warehouse were written with, where it is known."""
     found: dict[str, str] = {}
-    for some in in_chunks(names, _AT_ONCE):
+    for some in in_chunks(names):
         query = sa.select(warehouse_files).where(warehouse_files.c.name.in_(some))
         found.update((row.name, row.sha256) for row in connection.execute(query))
     return found

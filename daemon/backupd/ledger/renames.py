@@ -20,8 +20,6 @@ from backupd.ledger.schema import IS_BELOW, files
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-_AT_ONCE = 500
-
 
 def by_identity(
     connection: sa.Connection, identities: Iterable[Identity]
@@ -32,7 +30,7 @@ def by_identity(
     What is gone by its row, but for being missed at its path, is no file that could be found again.
     """
     found: dict[tuple[Identity, str], FileRecord] = {}
-    for some in in_chunks(map(identity_text, identities), _AT_ONCE):
+    for some in in_chunks(map(identity_text, identities)):
         query = sa.select(files).where(files.c.identity.in_(some), IS_BELOW)
         rows = map(file_of, connection.execute(query))
         for file in sorted(rows, key=lambda file: (file.local, file.id)):

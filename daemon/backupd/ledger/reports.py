@@ -11,19 +11,12 @@ import sqlalchemy as sa
 from backupd.core.records import first_id
 from backupd.core.stages import Stage, Status
 from backupd.ledger.rows import event_of, file_of, time_or_none
-from backupd.ledger.schema import (
-    events,
-    files,
-)
+from backupd.ledger.schema import DONE, events, files
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
     from backupd.core.records import Event, FileRecord
-
-
-# Written out, not bound, so that SQLite sees that its partial indexes fit.
-_DONE: sa.ColumnElement[str] = sa.literal_column("'done'")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +45,7 @@ class Wanted:
 def counts(connection: sa.Connection) -> list[Count]:
     """Count the files by feed, stage and status."""
     columns = (files.c.feed, files.c.stage, files.c.status)
-    still_open = sa.select(*columns, sa.func.count()).where(files.c.status != _DONE)
+    still_open = sa.select(*columns, sa.func.count()).where(files.c.status != DONE)
     done = sa.select(files.c.feed, sa.func.count()).where(files.c.done_at.is_not(None))
     return [
         Count(feed=feed, stage=Stage(stage), status=Status(status), files=number)
@@ -78,7 +71,7 @@ def progress(connection: sa.Connection, since: float) -> list[Share]:
     size = sa.func.coalesce(sa.func.sum(files.c.size_bytes), 0)
     query = (
         sa.select(files.c.stage, files.c.status, sa.func.count(), size)
-        .where(sa.or_(files.c.status != _DONE, files.c.done_at >= since))
+        .where(sa.or_(files.c.status != DONE, files.c.done_at >= since))
         .group_by(files.c.stage, files.c.status)
     )
     return [
@@ -91,7 +84,7 @@ def oldest_open(connection: sa.Connection) -> dict[str, float]:
     """Return for each feed when the oldest file that waits or runs was first seen."""
     query = (
         sa.select(files.c.feed, sa.func.min(files.c.first_seen_at))
-        .where(files.c.status != _DONE, files.c.status.in_([Status.WAITING, Status.RUNNING]))
+        .where(files.c.status != DONE, files.c.status.in_([Status.WAITING, Status.RUNNING]))
         .group_by(files.c.feed)
     )
     return dict(connection.execute(query).all())
@@ -151,7 +144,7 @@ def _conditions(wanted: Wanted) -> Iterator[sa.ColumnElement[bool]]:
         if (value := getattr(wanted, name)) is not None:
             yield files.c[name] == value
     if wanted.status not in {None, Status.DONE}:
-        yield files.c.status != _DONE  # so that SQLite sees that the index of open files fits
+        yield files.c.status != DONE  # so that SQLite sees that the index of open files fits
     if wanted.feed is not None:  # a feed by its name, or all the feeds of a file type
         yield sa.or_(files.c.feed == wanted.feed, files.c.file_type == wanted.feed)
     if wanted.since is not None:

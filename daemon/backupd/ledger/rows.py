@@ -25,8 +25,8 @@ _FILE_COLUMNS = tuple(sys.intern(str(name)) for name in files.c.keys())  # noqa:
 _FILE_FIELDS = tuple(field.name for field in fields(FileRecord))
 
 
-def in_chunks(items: Iterable[_Item], size: int) -> Iterator[list[_Item]]:
-    """Yield the items in lists of at most `size`."""
+def in_chunks(items: Iterable[_Item], size: int = 500) -> Iterator[list[_Item]]:
+    """Yield the items in lists of at most `size`: so many parameters a query may have."""
     rest = iter(items)
     while chunk := list(islice(rest, size)):
         yield chunk

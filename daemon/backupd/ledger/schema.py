@@ -11,6 +11,10 @@ from backupd.core.errors import LedgerError
 
 metadata = sa.MetaData()
 
+# Written out, not bound, so that SQLite sees that its partial indexes fit.
+WAITING: sa.ColumnElement[str] = sa.literal_column("'waiting'")
+DONE: sa.ColumnElement[str] = sa.literal_column("'done'")
+
 
 def _times(*names: str) -> list[sa.Column[Any]]:
     """Return columns for seconds since the epoch, UTC."""

@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from backupd.core.records import FileRecord, Move
     from backupd.core.times import Pauses
 
-_AT_ONCE = 500
-
 
 def set_right(connection: sa.Connection, moments: Sequence[float]) -> list[int]:
     """Forget what was proven to an earlier process, and close phantoms; return how many these were.
@@ -133,7 +131,7 @@ def _close_phantoms(connection: sa.Connection, now: float) -> int:
         files.c.reason.startswith(VANISHED),
     )
     found = [file_of(row) for row in connection.execute(suspects)]
-    ends = [move for some in in_chunks(found, _AT_ONCE) for move in _laid(connection, some, now)]
+    ends = [move for some in in_chunks(found) for move in _laid(connection, some, now)]
     return sum(move(connection, ends))
 
 
