@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 _LOOK_AGAIN = 60.0  # seconds
 _FULL = {errno.ENOSPC, errno.EDQUOT}
+_MAY_PASS = {*_FULL, errno.EIO, errno.EBUSY, errno.EINTR, errno.EMFILE, errno.ENFILE, errno.ENOMEM}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -253,10 +254,14 @@ def _remove_companion(root: Directory, file: FileRecord) -> None:
     name = file.relative_companion
     if name is None or file.companion_text is None:
         return
-    with suppress(OSError, KeptAsideError), open_file(root, name) as opened:
-        text = companions.decode(os.read(opened.fd, companions.MAX_BYTES))
-        if text == file.companion_text:
-            remove(opened, aside_name(opened.name, file.id), opened.identity)
+    try:
+        with suppress(KeptAsideError), open_file(root, name) as opened:
+            text = companions.decode(os.read(opened.fd, companions.MAX_BYTES))
+            if text == file.companion_text:
+                remove(opened, aside_name(opened.name, file.id), opened.identity)
+    except OSError as error:
+        if error.errno in _MAY_PASS:  # else it would stay, and be taken for one that came late
+            raise _undeletable(file, error) from error
 
 
 def _undeletable(file: FileRecord, error: OSError) -> TransientError | RewindError:
