@@ -261,7 +261,7 @@ def _remove_companion(root: Directory, file: FileRecord) -> None:
                 remove(opened, aside_name(opened.name, file.id), opened.identity)
     except OSError as error:
         if error.errno in _MAY_PASS:  # else it would stay, and be taken for one that came late
-            raise _undeletable(file, error) from error
+            raise TransientError(f"cannot delete its companion: {error.strerror}") from error
 
 
 def _undeletable(file: FileRecord, error: OSError) -> TransientError | RewindError:
