@@ -7,10 +7,12 @@ import os
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
+from unittest.mock import AsyncMock
 
 import pytest
 
-from backupd.archive import canary, open_archive, scope
+from backupd.archive import canary, open_archive
+from backupd.archive.canary import Canary
 from backupd.archive.scope import Scope
 from backupd.carrier.outbound import OutboundStages
 from backupd.carrier.wire import CarrierConfig
@@ -148,13 +150,13 @@ async def test_a_directory_that_takes_nothing_is_down(
 async def test_what_is_mended_in_the_middle_of_a_look_is_not_down(
     archive: Archive, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    looked_at = []
+    looked_at, refusal = [], Canary.refusal
 
-    async def refused_once(archive: Archive, directory: str) -> RefusedError | None:
+    async def refused_once(self: Canary, directory: str) -> RefusedError | None:
         looked_at.append(directory)
-        return PLAIN if len(looked_at) == 1 else await canary.refusal(archive, directory)
+        return PLAIN if len(looked_at) == 1 else await refusal(self, directory)
 
-    monkeypatch.setattr(scope, "refusal", refused_once)
+    monkeypatch.setattr(Canary, "refusal", refused_once)
     assert await Scope(archive, HOMES).within("pair/a", Refused(1, PLAIN)) == "done"
     assert looked_at == ["pair/a", "pair/b", "pair/a"]
 
@@ -162,14 +164,14 @@ async def test_what_is_mended_in_the_middle_of_a_look_is_not_down(
 async def test_what_is_mended_between_two_looks_is_not_down(
     archive: Archive, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    looked_at = []
+    looked_at, refusal = [], Canary.refusal
 
-    async def refused_until_the_fourth(archive: Archive, directory: str) -> RefusedError | None:
+    async def refused_until_the_fourth(self: Canary, directory: str) -> RefusedError | None:
         looked_at.append(directory)
         refused = directory.startswith("pair") and len(looked_at) <= 4
-        return PLAIN if refused else await canary.refusal(archive, directory)
+        return PLAIN if refused else await refusal(self, directory)
 
-    monkeypatch.setattr(scope, "refusal", refused_until_the_fourth)
+    monkeypatch.setattr(Canary, "refusal", refused_until_the_fourth)
     assert await Scope(archive, HOMES).within("pair/a", Refused(1, PLAIN)) == "done"
     assert looked_at == ["pair/a", "pair/b", "c", "pair/a", "pair/b", "pair/a"]
 
@@ -181,6 +183,30 @@ async def test_a_look_leaves_nothing_behind_and_removes_what_a_killed_one_left(
     (tmp_path / "root" / "c" / left.format(canary.OURS)).write_bytes(b"half")
     await Scope(archive, HOMES).demand("c")
     assert list((tmp_path / "root" / "c").iterdir()) == []
+
+
+@pytest.mark.parametrize("left", [".canary.{0}.part", "..canary.{0}.part.{0}.part"])
+async def test_what_a_killed_look_left_goes_with_the_first_file_that_is_taken_there(
+    archive: Archive, tmp_path: Path, left: str
+) -> None:
+    (tmp_path / "root" / "c" / left.format(canary.OURS)).write_bytes(b"half")
+    await Scope(archive, HOMES).within("c", Refused(0, PLAIN))
+    assert list((tmp_path / "root" / "c").iterdir()) == []
+
+
+async def test_a_canary_that_cannot_be_removed_goes_with_the_next_file_that_is_taken_there(
+    archive: Archive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found, there = Scope(archive, HOMES), tmp_path / "root" / "pair" / "a"
+    with monkeypatch.context() as broken:
+        broken.setattr(archive, "discard_parts", AsyncMock(side_effect=PLAIN))
+        with pytest.raises(DependencyDownError):
+            await found.demand("pair/a")
+        broken.setattr(archive, "discard_parts", AsyncMock(side_effect=[None, *[PLAIN] * 9]))
+        await found.demand("pair/a/below")
+        assert len(list(there.iterdir())) == 1
+    await found.within("pair/a/below", Refused(0, PLAIN))
+    assert list(there.iterdir()) == []
 
 
 async def test_a_directory_that_is_missing_is_not_made_to_find_out(

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 from backupd.archive.at_once import AtOnce
-from backupd.archive.canary import refusal
+from backupd.archive.canary import Canary
 from backupd.core.archive_names import is_below
 from backupd.core.dependencies import Dependency, archive_directory
 from backupd.core.errors import DependencyDownError, NoRoomError, RefusedError
@@ -51,7 +51,7 @@ class Scope:
 
     def __init__(self, archive: Archive, directories: Collection[str]) -> None:
         """`directories` are those of all feeds, relative to the archive's root."""
-        self._archive = archive
+        self._canary = Canary(archive, directories)
         self._directories = sorted(set(directories))
         self._at_once = AtOnce()
         self._refusals = 0
@@ -64,6 +64,11 @@ class Scope:
         A refusal is raised as DependencyDownError where it is not the file's fault, as NoRoomError
         where the file is too large; as it is, when it was met again and again.
         """
+        result = await self._within(directory, work)
+        await self._canary.remove_left(directory)
+        return result
+
+    async def _within(self, directory: str, work: Callable[[], Awaitable[T]]) -> T:
         doubts, tries, lacked_room = 0, 0, False
         while True:
             before = self._refusals
@@ -123,7 +128,7 @@ class Scope:
     async def _find_once(self, directory: str, outcomes: Outcomes) -> Finding | None:
         async def refusal_in(each: str) -> RefusedError | None:
             if each not in outcomes:
-                outcomes[each] = await refusal(self._archive, each)
+                outcomes[each] = await self._canary.refusal(each)
             return outcomes[each]
 
         refused = await refusal_in(directory)
