@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import socket
 from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,7 @@ from backupd.core.names import aside_name
 from backupd.core.records import Receipt
 from backupd.core.stages import Stage, Status
 from backupd.localfs import syscalls
+from backupd.localfs.directory import Directory
 from backupd.localfs.leases import Writers
 from backupd.stages import Cleanup, CleanupRules, FeedThreads, cleanup, proof_of
 from support.fake_archive import FakeArchive
@@ -303,7 +305,9 @@ async def test_the_companion_goes_though_the_file_was_gone_already(path: Path) -
     assert not companion.exists()
 
 
-@pytest.mark.parametrize("act", ["changed", "symlink", "never read", "kept file", "other file"])
+@pytest.mark.parametrize(
+    "act", ["changed", "symlink", "socket", "directory", "never read", "kept file", "other file"]
+)
 async def test_a_companion_that_is_not_the_one_that_was_read_stays(path: Path, act: str) -> None:
     companion, known = companion_of(path)
     if act == "never read":
@@ -314,6 +318,13 @@ async def test_a_companion_that_is_not_the_one_that_was_read_stays(path: Path, a
     if act == "symlink":
         companion.rename(path.with_name("target"))
         companion.symlink_to(path.with_name("target"))
+    if act == "socket":
+        companion.unlink()
+        with socket.socket(socket.AF_UNIX) as bound:
+            bound.bind(str(companion))
+    if act == "directory":
+        companion.unlink()
+        companion.mkdir()
     if act == "other file":
         path.write_bytes(b"other")
     await clean(task, delete=act != "kept file")
@@ -326,6 +337,57 @@ async def test_a_companion_with_odd_bytes_is_known_again(path: Path) -> None:
     known = {"companion_path": str(companion), "companion_text": "1 12 caf\\xe9\n"}
     await clean(shipped(path, **known))
     assert not companion.exists()
+
+
+# What a disk or a kernel answers for a while, to whichever step of the companion's removal.
+PASSING = [errno.EIO, errno.ENOSPC, errno.EBUSY, errno.EINTR, errno.EMFILE, errno.EROFS]
+
+
+@pytest.mark.parametrize("number", PASSING, ids=errno.errorcode.__getitem__)
+@pytest.mark.parametrize(
+    ("where", "step"),
+    [
+        (cleanup, "open_file"),
+        (syscalls, "rename_without_replacing"),
+        (Directory, "unlink"),
+        (Directory, "stat"),
+    ],
+)
+async def test_a_companion_that_cannot_be_removed_just_now_goes_with_the_next_try(
+    path: Path, monkeypatch: pytest.MonkeyPatch, where: object, step: str, number: int
+) -> None:
+    companion, known = companion_of(path)
+    task, real = shipped(path, **known), getattr(where, step)
+
+    def fails_for_companions(*given: object, **named: object) -> object:
+        if any(isinstance(each, str) and ".cksum" in each for each in given):
+            raise OSError(number, os.strerror(number))
+        return real(*given, **named)
+
+    with monkeypatch.context() as broken:
+        broken.setattr(where, step, fails_for_companions)
+        with pytest.raises(TransientError, match="cannot delete its companion"):
+            await clean(task)
+    assert not path.exists()
+    await clean(replace(task, file=replace(task.file, claims=2)))
+    assert list(path.parent.iterdir()) == []
+    assert not companion.exists()
+
+
+async def test_a_companion_of_somebody_else_stays_and_its_file_is_done(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    companion, known = companion_of(path)
+    task, real = shipped(path, **known), syscalls.rename_without_replacing
+
+    def sticky(directory: int, old: str, new_directory: int, new: str) -> None:
+        if old == companion.name:
+            raise PermissionError(errno.EPERM, "Operation not permitted")
+        real(directory, old, new_directory, new)
+
+    monkeypatch.setattr(syscalls, "rename_without_replacing", sticky)
+    assert (await clean(task)).detail == "local copy deleted"
+    assert companion.exists()
 
 
 # -- proof that is not fresh any more ---------------------------------------------------------

@@ -18,7 +18,7 @@ from backupd.core.records import Result
 from backupd.core.stages import Awaits, Stage, Status
 from backupd.core.threads import sha256_in_steps
 from backupd.localfs.directory import NOTHING_THERE
-from backupd.localfs.files import has_coarse_times, open_file
+from backupd.localfs.files import NotRegularError, has_coarse_times, open_file
 from backupd.localfs.leases import Writers, writers_of
 from backupd.localfs.removal import KeptAsideError, Removal, put_back, remove
 from backupd.stages.local import SMALL, open_feed, open_in, open_local
@@ -34,7 +34,8 @@ if TYPE_CHECKING:
 
 _LOOK_AGAIN = 60.0  # seconds
 _FULL = {errno.ENOSPC, errno.EDQUOT}
-_MAY_PASS = {*_FULL, errno.EIO, errno.EBUSY, errno.EINTR, errno.EMFILE, errno.ENFILE, errno.ENOMEM}
+# A companion that is gone, is no file any more (a socket cannot be opened), or belongs to others.
+_NOT_OURS = {*NOTHING_THERE, errno.ENXIO, errno.EACCES, errno.EPERM}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -259,8 +260,10 @@ def _remove_companion(root: Directory, file: FileRecord) -> None:
             text = companions.decode(os.read(opened.fd, companions.MAX_BYTES))
             if text == file.companion_text:
                 remove(opened, aside_name(opened.name, file.id), opened.identity)
+    except NotRegularError:
+        return
     except OSError as error:
-        if error.errno in _MAY_PASS:  # else it would stay, and be taken for one that came late
+        if error.errno not in _NOT_OURS:  # else it would stay, and be taken for one that came late
             raise TransientError(f"cannot delete its companion: {error.strerror}") from error
 
 
