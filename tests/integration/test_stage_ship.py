@@ -7,6 +7,7 @@ import hashlib
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
+from unittest.mock import Mock
 
 import pytest
 
@@ -149,6 +150,18 @@ async def test_other_content_under_the_name_is_never_written_over(
     assert archive.files[NAME] == content
     assert receipt.archive_name == OTHER
     assert holds(archive, OTHER) == CONTENT
+
+
+@pytest.mark.parametrize("there", [b"other", gzip.compress(CONTENT, 9, mtime=0)])
+@pytest.mark.parametrize("claims", [1, 2])
+async def test_a_temporary_file_that_was_not_removed_beside_a_taken_name_goes_in_the_same_try(
+    path: Path, monkeypatch: pytest.MonkeyPatch, there: bytes, claims: int
+) -> None:
+    archive = FakeArchive()
+    archive.files[NAME] = there
+    monkeypatch.setattr(archive, "forget_part", Mock())
+    await ship(archive, registered(path, claims=claims))
+    assert not archive.parts
 
 
 async def test_other_content_under_both_names_is_parked(path: Path) -> None:

@@ -117,7 +117,11 @@ class FakeArchive:
             yield FakeUpload(self, name, part_id)
         finally:
             if self.down is None:
-                self.parts.pop((name, part_id), None)
+                self.forget_part(name, part_id)
+
+    def forget_part(self, name: str, part_id: str) -> None:
+        """What an upload removes when it was not published."""
+        self.parts.pop((name, part_id), None)
 
     async def discard_parts(self, name: str, part_ids: Collection[str]) -> None:
         """See the port."""

@@ -129,6 +129,7 @@ class Ship:
             async with self._sending.place(task.feed.name):
                 totals, published = await self._send(task, opened, name)
         except NameTakenError:
+            await self._discard_part(task.file, name)
             return await self._find(task, opened, name)
         named, found = await asyncio.gather(self._archive.flush(name), self._archive.checksum(name))
         if found is None:
@@ -189,7 +190,12 @@ class Ship:
         """
         async with self._archive.upload(name, _part(task.file), 0) as upload:
             await self._refuse_own_directory(task, opened, name, upload)
+        await self._discard_part(task.file, name)
         return await self._archive.is_same_file(name, opened.identity)
+
+    async def _discard_part(self, file: FileRecord, name: str) -> None:
+        """Leave nothing behind: an upload is silent about what it cannot remove."""
+        await self._archive.discard_parts(name, [_part(file)])
 
     def _stream(self, task: Task, opened: OpenFile) -> Stream:
         is_small = opened.identity.size <= SMALL
