@@ -10,7 +10,7 @@ import pytest
 from backupd.control import actions
 from backupd.core import moves
 from backupd.core.errors import LocalGoneError
-from backupd.core.records import FileRecord, Move, Receipt, Result, Seen
+from backupd.core.records import FileRecord, Move, Receipt, Result, Seen, VerifiedBy
 from backupd.core.stages import BATCHED, Awaits, Stage, Status
 from backupd.ledger import files, incidents
 from support.files import NOW, POLICY, a_file, a_sighting
@@ -49,7 +49,7 @@ def receipt_for(file: FileRecord) -> Receipt:
         sent_sha256="5e" * 32,
         remote_sha256="5e" * 32,
         sent_bytes=40,
-        verified_by="readback",
+        verified_by=VerifiedBy.READBACK,
         flushed=True,
         shipped_at=NOW,
         verified_at=NOW,

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from backupd.control.rules import plan_hold
 from backupd.core import moves
-from backupd.core.records import FeedMount, FileRecord, Known, Receipt, Seen
+from backupd.core.records import FeedMount, FileRecord, Known, Receipt, Seen, VerifiedBy
 from backupd.core.stages import Stage, Status
 from backupd.ledger import Ledger, files, reports
 from support.files import NOW, POLICY, a_file, a_sighting
@@ -314,7 +314,7 @@ def a_receipt(file_id: str) -> Receipt:
         sent_sha256="cd" * 32,
         remote_sha256="cd" * 32,
         sent_bytes=7,
-        verified_by="readback",
+        verified_by=VerifiedBy.READBACK,
         flushed=True,
         shipped_at=NOW,
         verified_at=NOW,

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from backupd.cli.asking import record_place
 from backupd.core.errors import BackupdError
 from backupd.core.places import Witness, new_mark
-from backupd.core.records import Receipt
+from backupd.core.records import Receipt, VerifiedBy
 from backupd.core.rows import RowKey
 from backupd.core.stages import Stage, Status
 from backupd.ledger import Ledger, LedgerReader, places, schema
@@ -35,7 +35,7 @@ SHIPPED = Receipt(
     sent_sha256="bb",
     remote_sha256="bb",
     sent_bytes=40,
-    verified_by="readback",
+    verified_by=VerifiedBy.READBACK,
     flushed=True,
     shipped_at=NOW,
     verified_at=NOW,

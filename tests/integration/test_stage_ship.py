@@ -21,7 +21,7 @@ from backupd.core.errors import (
     TransientError,
     UnknownOutcomeError,
 )
-from backupd.core.records import Identity, Receipt, Result
+from backupd.core.records import Identity, Receipt, Result, VerifiedBy
 from backupd.stages import FeedThreads, Ship, ShipRules
 from support.fake_archive import FakeArchive
 from support.files import registered, task_of
@@ -115,6 +115,8 @@ async def test_the_same_content_under_the_name_counts_as_shipped(path: Path) -> 
         receipt = receipt_in(await ship(archive, registered(path, claims=claims)))
         assert archive.files == stored
         assert receipt.remote_sha256 == first.remote_sha256
+        assert receipt.verified_by is VerifiedBy.SAME_CONTENT
+        assert receipt.evidence == "found there with the same content"
 
 
 async def test_the_same_text_compressed_by_other_hands_counts_as_shipped(path: Path) -> None:
@@ -123,8 +125,10 @@ async def test_the_same_text_compressed_by_other_hands_counts_as_shipped(path: P
     receipt = receipt_in(await ship(archive, registered(path)))
     assert list(archive.files) == [NAME]
     assert receipt.archive_name == NAME
-    stored = hashlib.sha256(archive.files[NAME]).hexdigest()
-    assert receipt.remote_sha256 == receipt.sent_sha256 == stored
+    assert receipt.remote_sha256 == hashlib.sha256(archive.files[NAME]).hexdigest()
+    assert receipt.sent_sha256 != receipt.remote_sha256  # what would have been sent
+    assert receipt.verified_by is VerifiedBy.SAME_CONTENT
+    assert list(receipt.flaws(hashlib.sha256(CONTENT).hexdigest())) == []
     assert receipt.sent_bytes == len(archive.files[NAME])
     assert receipt.named_by == ""
 

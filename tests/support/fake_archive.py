@@ -18,6 +18,7 @@ from backupd.core.errors import (
 )
 from backupd.core.places import MARK_FILE
 from backupd.core.ports import Checksum, Probe, Published
+from backupd.core.records import VerifiedBy
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Sequence
@@ -37,7 +38,11 @@ class FakeArchive:
     """
 
     def __init__(
-        self, *, how: str = "remote-sha256", free: int = 1 << 40, flushes: bool = True
+        self,
+        *,
+        how: VerifiedBy = VerifiedBy.REMOTE_SHA256,
+        free: int = 1 << 40,
+        flushes: bool = True,
     ) -> None:
         """`free` bytes are left; `flushes` is what `publish` answers."""
         self.files: dict[str, bytes] = {}

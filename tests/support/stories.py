@@ -14,7 +14,7 @@ from backupd.config import load
 from backupd.control import ControlServer
 from backupd.core import moves
 from backupd.core.incidents import Outage
-from backupd.core.records import Identity, Move, Receipt, Result, Seen, Sighting
+from backupd.core.records import Identity, Move, Receipt, Result, Seen, Sighting, VerifiedBy
 from backupd.core.stages import Stage, Status
 from backupd.ledger import Ledger, files, reports
 from support import configs
@@ -207,7 +207,7 @@ class Maker:
             sent_sha256="5e" * 32,
             remote_sha256="5e" * 32,
             sent_bytes=40,
-            verified_by="readback",
+            verified_by=VerifiedBy.READBACK,
             named_by="link",
             flushed=True,
             shipped_at=self.now,

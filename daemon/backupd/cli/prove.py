@@ -151,7 +151,7 @@ def _facts(proof: Proof) -> Iterator[tuple[str, RenderableType]]:
 def _receipt_facts(receipt: Receipt) -> Iterator[tuple[str, RenderableType]]:
     yield "sha256 sent", receipt.sent_sha256
     yield "sha256 there", receipt.remote_sha256
-    yield "got by", receipt.verified_by
+    yield "how", receipt.evidence
     yield "archive", f"{escaped(receipt.archive_name)}, {receipt.sent_bytes:,} bytes"
     yield "on its disk", "confirmed" if receipt.flushed else "not confirmed by the archive"
     yield "named by", receipt.named_by or "unknown"

@@ -194,7 +194,7 @@ def _receipt_facts(case: Case) -> list[tuple[str, RenderableType]]:
     return [
         *(whose if receipt.file_id != case.file.id else []),
         ("in the archive", f"{escaped(receipt.archive_name)}, {receipt.sent_bytes:,} bytes"),
-        ("verified", f"{moment(receipt.verified_at)} by {receipt.verified_by}, {flushed}"),
+        ("evidence", f"{moment(receipt.verified_at)}, {receipt.evidence}, {flushed}"),
         ("proof", f"backupd-admin prove {case.file.id}"),
     ]
 

@@ -11,6 +11,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+from backupd.core.records import VerifiedBy
+
 if TYPE_CHECKING:
     from collections import Counter
     from collections.abc import AsyncGenerator, AsyncIterator, Collection, Mapping, Sequence
@@ -23,16 +25,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Checksum:
-    """What the archive holds under a name. `how` is `remote-sha256` or `readback`.
+    """What the archive holds under a name. `how` says who took the sum.
 
     `sha256` is "" where something stands there that is no regular file: a link is never followed.
     """
 
     sha256: str
-    how: str
+    how: VerifiedBy
 
 
-NOT_A_FILE = Checksum("", "not a regular file")
+NOT_A_FILE = Checksum("", VerifiedBy.READBACK)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import secrets
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from enum import Enum
+from enum import Enum, StrEnum
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from backupd.core.times import has_date
@@ -218,6 +218,14 @@ class Batch:
     members: tuple[str, ...]  # file ids, in order
 
 
+class VerifiedBy(StrEnum):
+    """How it is known what the archive holds."""
+
+    REMOTE_SHA256 = "remote-sha256"  # the archive's host took the sum
+    READBACK = "readback"  # the copy was read back
+    SAME_CONTENT = "same-content"  # it was there already, looked at in one of these ways
+
+
 @dataclass(frozen=True, kw_only=True)
 class Receipt:
     """Proof that a file is in the archive."""
@@ -225,10 +233,10 @@ class Receipt:
     file_id: str
     archive_name: str  # relative to the archive's root
     sha256: str  # of the local file, from the very bytes that were sent
-    sent_sha256: str  # of what was sent (compressed, or as it is)
-    remote_sha256: str  # of what the archive holds
-    sent_bytes: int
-    verified_by: str  # remote-sha256 | readback
+    sent_sha256: str  # of what was sent, or would have been (compressed, or as it is)
+    remote_sha256: str  # of what the archive holds, as it answered
+    sent_bytes: int  # in the archive
+    verified_by: VerifiedBy
     flushed: bool  # the archive confirmed that it is on its disk
     shipped_at: float
     verified_at: float
@@ -236,11 +244,20 @@ class Receipt:
         ""  # how its name was taken without replacing: rename | link | claim; "" unknown
     )
 
+    @property
+    def evidence(self) -> str:
+        """How its copy was verified, in words for people."""
+        if self.verified_by is VerifiedBy.SAME_CONTENT:
+            return "found there with the same content"
+        return f"verified by {self.verified_by}"
+
     def flaws(self, sha256: str | None) -> Iterator[str]:
         """Yield why it is no proof that a file of this content is in the archive."""
         if self.sha256 != sha256:
             yield "its receipt is for other content than the file was registered with"
-        if self.remote_sha256 != self.sent_sha256:
+        # The same text may be compressed otherwise: then its content was compared.
+        was_found = self.verified_by is VerifiedBy.SAME_CONTENT
+        if self.remote_sha256 != self.sent_sha256 and not was_found:
             yield "what the archive holds is not what was sent"
 
 

@@ -8,7 +8,7 @@ from dataclasses import fields
 from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from backupd.core.records import Batch, Event, FileRecord, Identity, Receipt
+from backupd.core.records import Batch, Event, FileRecord, Identity, Receipt, VerifiedBy
 from backupd.core.stages import Awaits, Stage, Status
 from backupd.ledger.schema import files
 
@@ -84,7 +84,9 @@ def batch_of(row: sa.Row[Any], members: Sequence[str]) -> Batch:
 
 def receipt_of(row: sa.Row[Any]) -> Receipt:
     """Return the receipt that a row of `receipts` holds."""
-    return Receipt(**row._mapping)  # noqa: SLF001 - SQLAlchemy's documented name for it
+    values = dict(row._mapping)  # noqa: SLF001 - SQLAlchemy's documented name for it
+    values["verified_by"] = VerifiedBy(values["verified_by"])
+    return Receipt(**values)
 
 
 def receipt_row(receipt: Receipt) -> dict[str, Any]:

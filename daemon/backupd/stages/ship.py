@@ -22,7 +22,7 @@ from backupd.core.errors import (
 )
 from backupd.core.names import escaped
 from backupd.core.ports import Published
-from backupd.core.records import Receipt, Result
+from backupd.core.records import Receipt, Result, VerifiedBy
 from backupd.core.shares import Shares
 from backupd.core.stages import Awaits
 from backupd.stages.counting import GZIP_WINDOW
@@ -114,7 +114,7 @@ class Ship:
                 changes = {"archive_name": candidate, "identity": opened.identity}
                 changes |= self._what_follows(task)
                 detail = f"in the archive as {candidate}, {receipt.sent_bytes} bytes"
-                detail += f", verified by {receipt.verified_by}"
+                detail += f", {receipt.evidence}"
                 return Result(changes=changes, detail=detail, receipt=receipt)
         raise NameTakenError(
             f"the archive holds other content as {' and as '.join(names)}",
@@ -167,12 +167,11 @@ class Ship:
         if await self._is_the_source(task, opened, name):
             return None
         await self._archive.flush(name)  # the try that named it may not have come so far
+        found = replace(found, how=VerifiedBy.SAME_CONTENT)
         receipt = _receipt(file, name, totals, found, Published(flushed=False, named_by=""))
         if same_bytes:
             return receipt
-        # Compressed by other hands, never sent by us: what is there is all that there is to say.
-        size = await self._archive.size(name)
-        return replace(receipt, sent_sha256=found.sha256, sent_bytes=size or 0)
+        return replace(receipt, sent_bytes=await self._archive.size(name) or 0)
 
     async def _read(self, task: Task, opened: OpenFile) -> Totals:
         """Make the sums of what would be sent."""

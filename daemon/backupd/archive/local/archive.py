@@ -21,6 +21,7 @@ from backupd.core.dependencies import Dependency
 from backupd.core.errors import DependencyDownError, PermanentError
 from backupd.core.places import MARK_FILE
 from backupd.core.ports import NOT_A_FILE, Checksum
+from backupd.core.records import VerifiedBy
 from backupd.core.request_batcher import RequestBatcher
 from backupd.core.threads import DirectoryThreads, in_steps, sha256_in_steps
 from backupd.localfs.directory import Directory
@@ -92,7 +93,7 @@ class LocalArchive:
             return None
         except _NotAFileError:
             return NOT_A_FILE
-        return Checksum(sha256, "readback")
+        return Checksum(sha256, VerifiedBy.READBACK)
 
     async def contents(self, name: str) -> AsyncGenerator[bytes, None]:
         """See the port."""

@@ -30,6 +30,7 @@ from backupd.core.errors import (
 )
 from backupd.core.places import MARK_FILE, MOST
 from backupd.core.ports import NOT_A_FILE, Checksum
+from backupd.core.records import VerifiedBy
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Sequence
@@ -106,7 +107,7 @@ class SftpArchive:
             return await self._read_back(there)
         digest = await self._hashes.of(there.path)
         if digest is not None:
-            return Checksum(digest, "remote-sha256")
+            return Checksum(digest, VerifiedBy.REMOTE_SHA256)
         if self._verify == "auto":
             return await self._read_back(there)
         if await self.size(name) is None:
@@ -236,7 +237,7 @@ class SftpArchive:
         async with explaining(link, "read", there.path):
             try:
                 async with contextlib.aclosing(read_blocks(link, there.path)) as blocks:
-                    return Checksum(await sha256_of(blocks), "readback")
+                    return Checksum(await sha256_of(blocks), VerifiedBy.READBACK)
             except asyncssh.SFTPNoSuchFile:
                 pass
         await self._mark.look()
