@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from backupd.cli import feed_probes
-from backupd.cli.feed_probes import probe_feed
+from backupd.cli import probes
+from backupd.cli.probes import probe_feed
 from support.configs import loaded
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ STICKY = 0o1777
 @pytest.fixture
 def feed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Feed:
     """Return a feed whose directory is somebody else's, looked at without special rights."""
-    monkeypatch.setattr(feed_probes, "has", lambda _: False)
+    monkeypatch.setattr(probes, "has", lambda _: False)
     feed = loaded(tmp_path, {}).feeds[0]
     os.chown(feed.directory, NOBODY, -1)
     return feed
@@ -71,7 +71,7 @@ def test_what_the_sticky_bit_does_not_forbid_is_fine(
 def test_who_may_do_it_all_the_same_is_not_warned(
     feed: Feed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(feed_probes, "has", lambda _: True)
+    monkeypatch.setattr(probes, "has", lambda _: True)
     Path(feed.directory).chmod(STICKY)
     deliver(feed, NOBODY)
 

@@ -15,7 +15,7 @@ from backupd.core.errors import BackupdError, DependencyDownError, RewindError
 from backupd.core.records import new_id
 from backupd.warehouse import open_warehouse
 from backupd.warehouse.hive import connection as hive_connection
-from backupd.warehouse.hive.statement_memory import StatementMemory
+from backupd.warehouse.hive.batch_statements import StatementMemory
 from support.hives import DATABASE, STAGING_TABLE, TABLE, hive_section, running_hive
 from support.merging import assert_once, merged_once_though_cut, until_merged
 from support.rows import EVIL, NOON, batch_of, new_batch, production_row

@@ -9,7 +9,7 @@ import pytest
 
 from backupd.core.companions import MAX_BYTES
 from backupd.core.records import Identity
-from backupd.intake.looking import look_at
+from backupd.intake.settling import look_at
 from backupd.localfs.directory import Directory
 from support.intake import a_settling_file
 

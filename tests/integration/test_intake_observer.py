@@ -12,8 +12,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from backupd.core.stages import Stage, Status
-from backupd.intake.hints import PendingHints
-from backupd.intake.observer import Observer, _Reader
+from backupd.intake.observer import Observer, PendingHints, _Reader
 from backupd.localfs.directory import Directory
 from support.intake import a_feed, watching
 

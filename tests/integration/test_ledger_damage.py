@@ -13,7 +13,7 @@ import pytest
 from backupd.core.errors import LedgerError
 from backupd.core.records import Seen
 from backupd.core.stages import Stage
-from backupd.ledger import Ledger, LedgerReader, files, lock, soundness
+from backupd.ledger import Ledger, LedgerReader, engine, files, lock
 from support.files import NOW, a_file, a_sighting
 from support.intake import a_feed, eventually
 from support.ledgers import digests, filled, numbered, opened, plant
@@ -88,7 +88,7 @@ async def test_damage_deep_in_a_large_ledger_stops_it_while_it_is_at_work(
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     connection.close()
     corrupt(path, (page - 1) * 4096)
-    monkeypatch.setattr(soundness, "READ_FIRST", 0)
+    monkeypatch.setattr(engine, "READ_FIRST", 0)
     async with opened(path) as ledger:
 
         async def found() -> object:
@@ -105,7 +105,7 @@ async def test_a_large_sound_ledger_stays_open_and_may_be_closed_at_any_moment(
 ) -> None:
     path = tmp_path / "ledger.db"
     await filled(path, 3_000)
-    monkeypatch.setattr(soundness, "READ_FIRST", 0)
+    monkeypatch.setattr(engine, "READ_FIRST", 0)
     for _ in range(5):
         async with opened(path) as ledger:
             assert await ledger.known(["/feed/1"])

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backupd.control.rules import plan_hold
+from backupd.control.requests import plan_hold
 from backupd.core import moves
 from backupd.core.records import FeedMount, FileRecord, Known, Receipt, Seen, VerifiedBy
 from backupd.core.stages import Stage, Status

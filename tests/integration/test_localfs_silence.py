@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from backupd.localfs.silence import silent
+from backupd.localfs.filesystems import silent
 from support.daemon import PATIENCE, until
 from support.freezing import freezing
 
@@ -67,7 +67,7 @@ def test_healthy_directories_share_a_thread(
         start(thread)
 
     monkeypatch.setattr(threading.Thread, "start", noted)
-    monkeypatch.setattr("backupd.localfs.silence._PAUSE", PATIENCE)
+    monkeypatch.setattr("backupd.localfs.filesystems._PAUSE", PATIENCE)
     assert silent(healthy(tmp_path), PATIENCE) == frozenset()
     assert len(started) == 1
 

@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from backupd.cli.open_file_warnings import open_file_warnings
-from backupd.localfs import leases, writers
-from backupd.localfs.capabilities import Capability, has
-from backupd.localfs.leases import Writers
-from backupd.localfs.writers import why_writers_unknown
+from backupd.cli.check import open_file_warnings
+from backupd.localfs import leases
+from backupd.localfs.leases import Writers, why_writers_unknown
+from backupd.localfs.limits import Capability, has
 from support.configs import loaded
 from support.mounts import mounting
 
@@ -26,7 +25,7 @@ NOBODY = 65534
 @contextmanager
 def without_cap_lease(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     with monkeypatch.context() as patch:
-        patch.setattr(writers, "has", lambda _: False)
+        patch.setattr(leases, "has", lambda _: False)
         yield
 
 
@@ -75,7 +74,7 @@ def test_files_of_another_user_need_the_capability(
 def test_a_network_file_system_does_not_tell_of_other_hosts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(writers, "filesystem_type", lambda _: "nfs4")
+    monkeypatch.setattr(leases, "filesystem_type", lambda _: "nfs4")
     reason = why_writers_unknown(str(tmp_path))
     assert reason == "on a network file system (nfs4) writers on other hosts do not show"
 
@@ -103,7 +102,7 @@ def test_check_names_the_feeds_of_each_reason_once(
 
 
 def test_check_names_a_few_of_many_feeds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(writers, "filesystem_type", lambda _: "cifs")
+    monkeypatch.setattr(leases, "filesystem_type", lambda _: "cifs")
     customers = [f"c{number}" for number in range(8)]
     for customer in customers:
         (tmp_path / "in" / customer).mkdir(parents=True)
@@ -123,14 +122,14 @@ def test_check_names_a_few_of_many_feeds(tmp_path: Path, monkeypatch: pytest.Mon
 def test_check_says_nothing_where_it_does_not_matter(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, str | None]
 ) -> None:
-    monkeypatch.setattr(writers, "filesystem_type", lambda _: "cifs")
+    monkeypatch.setattr(leases, "filesystem_type", lambda _: "cifs")
     assert list(open_file_warnings(loaded(tmp_path, changes))) == []
 
 
 def test_a_companion_that_is_not_required_says_nothing_of_completeness(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(writers, "filesystem_type", lambda _: "cifs")
+    monkeypatch.setattr(leases, "filesystem_type", lambda _: "cifs")
     changes: dict[str, str | None] = {
         "feeds.traffic.companion_suffix": '".sum"',
         "feeds.traffic.companion_required": "false",

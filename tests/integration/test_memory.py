@@ -11,8 +11,7 @@ import sqlalchemy as sa
 from backupd.cli.comparing import Comparison
 from backupd.core.rows import RowCount, RowKey
 from backupd.core.stages import Stage, Status
-from backupd.intake.hints import PendingHints
-from backupd.intake.observer import Observer
+from backupd.intake.observer import Observer, PendingHints
 from backupd.ledger import LedgerReader, schema
 from backupd.localfs.directory import Directory
 from backupd.supervisor import Supervisor

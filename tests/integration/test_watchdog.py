@@ -12,10 +12,9 @@ import pytest
 from structlog.testing import capture_logs
 
 from backupd.carrier import Carrier, CarrierConfig
-from backupd.intake.hints import PendingHints
+from backupd.intake.observer import PendingHints
 from backupd.intake.watcher import Watcher
-from backupd.ops.systemd import Manager
-from backupd.ops.watchdog import Watchdog
+from backupd.ops.systemd import Manager, Watchdog
 from backupd.stages import CleanupRules, ShipRules
 from support.archives import FirstUse, archive_section
 from support.intake import PATIENCE, a_feed, eventually, watching

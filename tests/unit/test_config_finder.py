@@ -4,13 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from backupd.config import find, finder
+from backupd.config import find, loader
 
 
 @pytest.fixture(autouse=True)
 def system_config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     path = tmp_path / "etc" / "config.toml"
-    monkeypatch.setattr(finder, "SYSTEM_CONFIG", path)
+    monkeypatch.setattr(loader, "SYSTEM_CONFIG", path)
     return path
 
 

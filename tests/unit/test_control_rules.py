@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from backupd.cli.explain import Surroundings, prospect
-from backupd.control.rules import (
+from backupd.control.requests import (
     RefusedError,
     plan_dismiss,
     plan_hold,

@@ -7,7 +7,7 @@ from collections import Counter
 
 import pytest
 
-from backupd.worker.in_hand import InHand
+from backupd.worker.files import InHand
 
 
 def holding(capacity: int, **files: int) -> InHand:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from backupd.intake import hints
-from backupd.intake.hints import PendingHints
+from backupd.intake import observer
+from backupd.intake.observer import PendingHints
 
 
 class Alarm:
@@ -30,18 +30,18 @@ def test_the_first_hint_wakes_and_later_ones_do_not() -> None:
 
 def test_beyond_the_bound_one_rescan_stands_for_all() -> None:
     pending = PendingHints(Alarm())
-    for number in range(hints.MOST_PENDING + 10):
+    for number in range(observer.MOST_PENDING + 10):
         pending.add("/d", f"{number}")
     pending.add_tree("/d/new")
     taken = pending.take()
     assert taken.rescan
-    assert len(taken.names["/d"]) == hints.MOST_PENDING
+    assert len(taken.names["/d"]) == observer.MOST_PENDING
     assert not taken.trees
     assert not pending.take().rescan
 
 
 def test_a_name_told_twice_is_held_once() -> None:
     pending = PendingHints(Alarm())
-    for _ in range(hints.MOST_PENDING + 10):
+    for _ in range(observer.MOST_PENDING + 10):
         pending.add("/d", "same")
     assert not pending.take().rescan

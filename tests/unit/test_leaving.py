@@ -9,7 +9,7 @@ import pytest
 
 HANGS = """
 import sys, threading
-from backupd.cli.leaving import leave_within, leaving
+from backupd.cli.program import leave_within, leaving
 from backupd.ops import logs
 logs.set_up()
 threading.Thread(target=threading.Event().wait, name="frozen").start()

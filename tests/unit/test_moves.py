@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from backupd.control.rules import plan_hold, plan_release
+from backupd.control.requests import plan_hold, plan_release
 from backupd.core import moves
 from backupd.core.errors import (
     BackupdError,

@@ -8,7 +8,7 @@ import pytest
 
 from backupd.core.incidents import InShort
 from backupd.core.stages import Status
-from backupd.ops import status_line
+from backupd.ops import systemd
 
 MANY = [f"cause {number} is down" for number in range(5)]
 
@@ -30,11 +30,11 @@ MANY = [f"cause {number} is down" for number in range(5)]
 def test_it_tells_counts_and_what_is_amiss(
     files: dict[Status, int], incidents: list[str], amiss: list[str], shown: str
 ) -> None:
-    assert status_line.line(InShort(files=files, incidents=incidents), amiss) == shown
+    assert systemd.status_line(InShort(files=files, incidents=incidents), amiss) == shown
 
 
 async def test_it_is_told_when_it_is_another(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(status_line, "_EVERY", 0.001)
+    monkeypatch.setattr(systemd, "_STATUS_EVERY", 0.001)
     lines, stop = iter(["a", "a", "b", "b", "a"]), asyncio.Event()
     told: list[str] = []
 
@@ -45,6 +45,6 @@ async def test_it_is_told_when_it_is_another(monkeypatch: pytest.MonkeyPatch) ->
         return line or "a"
 
     async with asyncio.timeout(10):
-        await status_line.keep(look, told.append, stop)
+        await systemd.keep_status(look, told.append, stop)
 
     assert told == ["a", "b", "a"]

@@ -7,7 +7,7 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backupd.cli.tally import Tally
+from backupd.cli.comparing import Tally
 
 
 @given(st.lists(st.lists(st.text(max_size=2))), st.text(max_size=2))

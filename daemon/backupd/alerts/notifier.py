@@ -19,14 +19,13 @@ from backupd.alerts import smtp
 from backupd.alerts.hook import run_hook
 from backupd.alerts.messages import compose, hook_json
 from backupd.alerts.schedule import all_due, next_letter
-from backupd.alerts.troubles import Failures
 from backupd.core.dependencies import Dependency
 from backupd.core.errors import TransientError, UnknownOutcomeError
-from backupd.core.incidents import Notice, Outcome, Way
+from backupd.core.incidents import Notice, Outage, Outcome, Way
 from backupd.core.moves import explained
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
     from email.message import EmailMessage
 
     from backupd.alerts.ports import AlertLedger
@@ -160,3 +159,49 @@ def _begun(due: Due, now: float, detail: str) -> Notice:
 def _ended(notice: Notice, outcome: Outcome, detail: str) -> Notice:
     answered = ", ".join(part for part in (notice.detail, detail) if part)
     return replace(notice, outcome=outcome, detail=answered)
+
+
+# -- ways that fail --------------------------------------------------------------------------------
+
+_FIRST_PAUSE, _LONGEST_PAUSE = 60.0, 900.0  # seconds
+_MOST_DOUBLINGS = 10  # beyond, the longest pause holds anyway, and after days the number overflows
+
+
+class Failures:
+    """Which of some ways fail, as one incident, "mail" or "hook": for both mails take one road."""
+
+    def __init__(self, ledger: AlertLedger, cause: str) -> None:
+        self._ledger = ledger
+        self._cause = cause
+        self._failing: dict[Way, Outage] = {}
+        self._is_noted = True  # the last process may have left its incident open
+        self._was_tried = False  # before that, nobody knows whether what failed then works now
+
+    def may_try(self, way: Way, now: float) -> bool:
+        """Return whether a way's pause, if there is one, is over."""
+        outage = self._failing.get(way)
+        at = outage.next_try_at or 0.0 if outage else 0.0
+        return now >= at or at > now + _LONGEST_PAUSE  # the clock was set back
+
+    async def failed(self, way: Way, reason: str, now: float) -> None:
+        """Note that nobody could be notified this way."""
+        first = Outage(name=self._cause, since=now, reason="", trials=0, next_try_at=None)
+        before = self._failing.get(way, first)
+        pause = min(_FIRST_PAUSE * 2 ** min(before.trials, _MOST_DOUBLINGS), _LONGEST_PAUSE)
+        outage = replace(before, reason=reason, trials=before.trials + 1, next_try_at=now + pause)
+        self._failing[way] = outage
+        self._is_noted = self._was_tried = True
+        log.info("could not tell", way=str(way), reason=reason, next_try_in_s=pause)
+        await self._ledger.note_outage(outage)
+
+    async def still_due(self, ways: Collection[Way], now: float) -> None:
+        """Forget the ways that work, or by which nobody is to be notified any more."""
+        self._failing = {way: each for way, each in self._failing.items() if way in ways}
+        if self._is_noted and not self._failing and (self._was_tried or not ways):
+            await self._ledger.close_incidents([self._cause], now)
+            self._is_noted = False
+
+    def succeeded(self, way: Way) -> None:
+        """Note that it works."""
+        self._was_tried = True
+        self._failing.pop(way, None)

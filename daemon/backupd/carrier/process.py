@@ -23,7 +23,7 @@ from backupd.core.errors import BackupdError, TransientError
 from backupd.core.host import host_fault
 from backupd.core.moves import explained
 from backupd.localfs.syscalls import die_with_parent
-from backupd.ops import gc_tuning, logs, output, streams, threads
+from backupd.ops import logs, output, process, streams
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
@@ -45,9 +45,9 @@ def main() -> None:
     faulthandler.enable()  # an abort leaves every thread's stack on stderr
     streams.make_sound()
     output.take_stderr()
-    threads.none_dies_alone()
+    process.die_with_threads()
     logs.set_up()
-    gc_tuning.tune()
+    process.tune_garbage_collector()
     asyncio.run(_serve(socket.socket(fileno=int(sys.argv[1])), first))
 
 

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from backupd.cli.errors import FAILED, USAGE, fail
-from backupd.cli.options import config_option
-from backupd.cli.places import Places
+from backupd.cli.options import Places, config_option
 from backupd.cli.program import Program
 from backupd.config import ConfigMistakes
 from backupd.core.errors import BackupdError

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
-    from backupd.cli.places import Places
+    from backupd.cli.options import Places
     from backupd.control import FileRequest
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from backupd.cli import render
-from backupd.cli.places import Places, json_option, pass_places
+from backupd.cli.options import Places, json_option, pass_places
 from backupd.cli.times import iso, moment
 from backupd.core.errors import BackupdError
 from backupd.core.names import escaped

@@ -4,20 +4,32 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from collections import defaultdict
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from backupd.cli.descriptors import limit_warnings
-from backupd.cli.errors import FAILED
-from backupd.cli.open_file_warnings import open_file_warnings
+from backupd.archive import open_archive
+from backupd.cli.asking import record_place
+from backupd.cli.errors import FAILED, fail
 from backupd.cli.options import config_option, load_config
+from backupd.cli.probes import known_marks
+from backupd.cli.program import limit_warnings
 from backupd.config import answering, write_paths
+from backupd.core.dependencies import Dependency
+from backupd.core.errors import BackupdError
+from backupd.core.names import UNFINISHED
+from backupd.localfs.leases import why_writers_unknown
+from backupd.warehouse.embedded.roots import look, marked
 
 if TYPE_CHECKING:
-    from backupd.config.sections import Config
+    from collections.abc import Iterator, Sequence
+
+    from backupd.config.sections import ArchiveSection, Config
     from backupd.core.ports import Probe
+    from backupd.core.records import Feed
 
 
 @click.command(
@@ -98,6 +110,132 @@ def _probe(config: Config) -> int:
 
 
 def _take_over(config: Config, *, agreed: bool) -> None:
-    from backupd.cli.new_place import take_over  # noqa: PLC0415 - brings the adapters
+    from backupd.cli.check import take_over  # noqa: PLC0415 - brings the adapters
 
     take_over(config, agreed=agreed)
+
+
+_QUESTION = "Are these the right places, although the ledger does not know them so?"
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    name: str  # archive | warehouse
+    where: str
+    mark: str | None  # that the ledger knows
+    found: Probe
+
+    @property
+    def is_known(self) -> bool:
+        return self.mark is not None and self.found.ok
+
+    def __str__(self) -> str:
+        if self.mark is None:
+            return f"{self.name} {self.where}: this ledger knows no mark of it; {self.found.detail}"
+        return f"{self.name} {self.where}: {self.found.detail}"
+
+
+def take_over(config: Config, *, agreed: bool) -> None:
+    """Mark the places that the config names, and have the ledger know them by their marks.
+
+    Asks first, unless it is `agreed`. Ends the program with 1 where a person does not want it, a
+    place cannot be marked, or there is no ledger yet: with it, the first use marks the places.
+    """
+    try:
+        places = asyncio.run(_places(config))
+    except BackupdError as error:
+        fail(error, FAILED)
+    click.echo("\n".join(map(str, places)))
+    strange = [place for place in places if not place.is_known]
+    if not strange:
+        click.echo("nothing to do: the ledger knows these places")
+    elif agreed or click.confirm(_QUESTION):
+        _record_all(config, strange)
+    else:
+        fail("nothing was changed", FAILED)
+
+
+async def _places(config: Config) -> list[_Place]:
+    marks = known_marks(config.ledger.path)
+    archive = _where(config.archive)
+    places = [
+        _Place(
+            Dependency.ARCHIVE, archive, marks[Dependency.ARCHIVE], await _archive(config, marks)
+        )
+    ]
+    if config.warehouse.kind == "embedded":
+        root = str(config.warehouse.embedded_root)
+        found = look(config.warehouse.embedded_root, marks[Dependency.WAREHOUSE])
+        places.append(_Place(Dependency.WAREHOUSE, root, marks[Dependency.WAREHOUSE], found))
+    return places
+
+
+async def _archive(config: Config, marks: dict[str, str | None]) -> Probe:
+    archive = open_archive(config.archive)
+    try:
+        return (await archive.probe((), marks[Dependency.ARCHIVE]))[-1]
+    finally:
+        await archive.aclose()
+
+
+def _record_all(config: Config, places: Sequence[_Place]) -> None:
+    for place in places:
+        try:
+            mark = asyncio.run(_marked(config, place.name))
+            record_place(config.ledger.path, config.control.socket, place.name, mark)
+        except BackupdError as error:
+            fail(error, FAILED)
+        click.echo(f"{place.name} {place.where}: marked, and the ledger knows it")
+
+
+async def _marked(config: Config, name: str) -> str:
+    if name == Dependency.WAREHOUSE:
+        return marked(config.warehouse.embedded_root)
+    archive = open_archive(config.archive)
+    try:
+        return await archive.mark()
+    finally:
+        await archive.aclose()
+
+
+def _where(section: ArchiveSection) -> str:
+    return f"{section.root} on {section.host}" if section.host else section.root
+
+
+_FEEDS_NAMED = 5  # feeds
+_ADVICE = (
+    "have each delivered with a companion, or under a name with a leading dot or ending in"
+    f" {', '.join(UNFINISHED[:-1])} or {UNFINISHED[-1]} that is renamed when it is whole; else set"
+    " intake.settle_for above the longest pause of a sender"
+)
+
+
+def open_file_warnings(config: Config) -> Iterator[str]:
+    """Yield a warning for each reason why the kernel cannot report writers of some feeds' files."""
+    if config.intake.open_files == "off":
+        return
+    reasons: dict[str, list[str]] = defaultdict(list)
+    for feed in answering(config):
+        reason = _reason(feed)
+        if reason is not None:
+            reasons[reason].append(feed.name)
+    for reason, feeds in reasons.items():
+        yield (
+            f"the kernel cannot tell whether files of {_named(feeds)} are still being written"
+            f" ({reason}): {_ADVICE}"
+        )
+
+
+def _reason(feed: Feed) -> str | None:
+    """Return why; None where it does not matter: a companion shows that its file is complete."""
+    if feed.companion is not None and feed.companion.required:
+        return None
+    try:
+        return why_writers_unknown(feed.directory)
+    except OSError:
+        return None  # away, or cannot be listed: that is reported elsewhere
+
+
+def _named(feeds: Sequence[str]) -> str:
+    more = len(feeds) - _FEEDS_NAMED
+    return ", ".join(feeds[:_FEEDS_NAMED]) + (f" and {more} more feeds" if more > 0 else "")

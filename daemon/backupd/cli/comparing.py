@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import os
+from array import array
+from bisect import bisect_left, bisect_right
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from backupd.cli.tally import Tally
 from backupd.core.errors import PermanentError, TransientError
 from backupd.core.names import escaped
 from backupd.core.records import Identity
@@ -18,7 +19,7 @@ from backupd.ledger import files as ledger_files
 from backupd.ledger import places
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator, Sequence
+    from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 
     from backupd.core.ports import Archive, Warehouse
     from backupd.core.records import FileRecord, Receipt
@@ -194,3 +195,33 @@ def _left(files: Sequence[FileRecord]) -> Iterator[Difference]:
             if Identity.of(os.lstat(file.path)) == file.identity:
                 detail = "deleted by the ledger's account, yet still there"
                 yield Difference(kind="local-left", id=file.id, file=file, detail=detail)
+
+
+_TALLY_PARTS = 256  # so that little is sorted at once: that takes several times its own memory
+
+
+class Tally:
+    """How often each id came.
+
+    Ids are kept as their hashes of 64 bits, which are others in each process: that any two of two
+    million ids share one happens once in ten million times.
+    """
+
+    def __init__(self) -> None:
+        self._parts = [array("q") for _ in range(_TALLY_PARTS)]
+
+    def add(self, ids: Iterable[str]) -> None:
+        """Count these too. `sort` before any is asked for."""
+        for hashed in map(hash, ids):
+            self._parts[hashed % _TALLY_PARTS].append(hashed)
+
+    def sort(self) -> None:
+        """Make ready to be asked."""
+        for place, part in enumerate(self._parts):
+            self._parts[place] = array("q", sorted(part))
+
+    def __getitem__(self, id_: str) -> int:
+        """Return how often this id came."""
+        hashed = hash(id_)
+        part = self._parts[hashed % _TALLY_PARTS]
+        return bisect_right(part, hashed) - bisect_left(part, hashed)

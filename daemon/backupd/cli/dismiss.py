@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from backupd.cli.file_requests import carry_out_on, leave
-from backupd.cli.places import Places, json_option, pass_places
+from backupd.cli.options import Places, json_option, pass_places
 from backupd.cli.targets import resolve_all
 from backupd.control import Action, FileRequest
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from backupd.cli.times import moment, span
-from backupd.control.rules import way_out
+from backupd.control.requests import way_out
 from backupd.core.archive_names import directory_of, is_below
 from backupd.core.dependencies import ARCHIVE_PREFIX, feed_directory
 from backupd.core.stages import BATCHED, FACTS, Awaits, Stage, Status, following

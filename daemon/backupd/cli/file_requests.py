@@ -12,7 +12,7 @@ from backupd.cli.errors import FAILED, fail
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from backupd.cli.places import Places
+    from backupd.cli.options import Places
     from backupd.control import Answer, FileRequest
     from backupd.core.records import FileRecord
 

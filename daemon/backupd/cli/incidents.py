@@ -10,7 +10,7 @@ from rich.text import Text
 
 from backupd.alerts.meaning import meaning, next_command, who_was_notified
 from backupd.cli import render
-from backupd.cli.places import Places, json_option, pass_places
+from backupd.cli.options import Places, json_option, pass_places
 from backupd.cli.times import iso, moment, span
 from backupd.core.names import escaped
 from backupd.ledger import incidents as ledger_incidents

@@ -10,7 +10,7 @@ import click
 
 from backupd.cli import render
 from backupd.cli.errors import FAILED, fail
-from backupd.cli.places import Places, feed_option, json_option, pass_places, stage_choice
+from backupd.cli.options import Places, feed_option, json_option, pass_places, stage_choice
 from backupd.cli.targets import pages
 from backupd.cli.times import since_option
 from backupd.core.names import escaped

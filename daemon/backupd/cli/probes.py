@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import os
+import secrets
 import shlex
+import socket
 import sqlite3
+import stat
 import tempfile
 from contextlib import closing, suppress
 from functools import cached_property, partial
+from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,22 +20,24 @@ from rich.text import Text
 
 from backupd.archive import open_archive
 from backupd.cli import render
-from backupd.cli.feed_probes import probe_feed
-from backupd.cli.listening_probes import listening_probes
 from backupd.config import answering, warehouse_answers
+from backupd.control import DaemonAbsentError, ask_daemon
 from backupd.core.calls import DoesNotAnswerError
 from backupd.core.dependencies import Dependency
 from backupd.core.errors import BackupdError
+from backupd.core.names import escaped
 from backupd.core.ports import Probe
 from backupd.core.threads import DirectoryThreads
 from backupd.ledger import LedgerReader, lock, places
+from backupd.localfs.directory import CREATE, Directory
 from backupd.localfs.filesystems import is_directory
+from backupd.localfs.limits import Capability, has
 from backupd.warehouse import open_refresher, open_warehouse
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
-    from backupd.config.sections import Config, WarehouseSection
+    from backupd.config.sections import Config, MetricsSection, WarehouseSection
     from backupd.core.records import Feed
 
 PLACES = (Dependency.ARCHIVE, Dependency.WAREHOUSE)  # as the ledger names them
@@ -187,3 +193,134 @@ def _write_a_database(directory: Path) -> None:
         database.execute("PRAGMA journal_mode = WAL")
         database.execute("CREATE TABLE probe AS SELECT 1 AS one")
         database.execute("SELECT one FROM probe").fetchone()
+
+
+_TRIED_WITH = b"backupd was here\n"
+
+
+def probe_feed(feed: Feed, *, deletes: bool) -> Probe:
+    """List the directory; write and remove a file there if the feed's files are to be deleted."""
+    subject, done = f"feed {feed.name}", f"{feed.directory}: listed"
+    try:
+        with Directory.at(os.path.realpath(feed.directory)) as directory:
+            next(directory.names(), None)
+            if deletes:
+                _write_and_remove(directory)
+                done += ", written, removed"
+                if found := _not_removable(directory):
+                    return _sticky(subject, feed.directory, found)
+    except OSError as error:
+        return Probe(
+            subject,
+            ok=False,
+            detail=f"{feed.directory}: {error.strerror}",
+            hint=f"let user {os.geteuid()} read and write it",
+        )
+    return Probe(subject, ok=True, detail=done)
+
+
+def _write_and_remove(directory: Directory) -> None:
+    name = f".backupd-probe-{secrets.token_hex(4)}.tmp"
+    descriptor = directory.open(name, CREATE)
+    try:
+        os.write(descriptor, _TRIED_WITH)
+    finally:
+        os.close(descriptor)
+        directory.unlink(name)
+
+
+def _not_removable(directory: Directory) -> str | None:
+    """Return a file that the sticky bit keeps us from removing: somebody else's. None: none."""
+    place, user = directory.stat(), os.geteuid()
+    if not place.st_mode & stat.S_ISVTX or place.st_uid == user or has(Capability.FOWNER):
+        return None
+    for entry in directory.names():
+        with suppress(FileNotFoundError):
+            if entry.stat(follow_symlinks=False).st_uid != user:
+                return entry.name
+    return None
+
+
+def _sticky(subject: str, directory: str, name: str) -> Probe:
+    return Probe(
+        subject,
+        ok=False,
+        detail=f"{directory} has the sticky bit: {escaped(name)} can only be removed by its owner",
+        hint=f"chmod -t {directory}, or have its files belong to user {os.geteuid()}",
+    )
+
+
+_MADE_BY_SYSTEMD = Path("/run/backupd")  # RuntimeDirectory= of the unit
+_ANSWER_WITHIN = 5.0  # seconds
+_OUR_METRICS = b"backupd_"  # how each of our metrics begins
+
+
+def listening_probes(config: Config) -> Iterator[Probe]:
+    """Yield whether the daemon answers, or could listen, on each of its addresses."""
+    runs = lock.held(config.ledger.path)
+    yield _probe_socket(config.control.socket, runs=runs)
+    if config.metrics is not None:
+        yield _probe_port(config.metrics, runs=runs)
+
+
+def _probe_socket(path: Path, *, runs: bool) -> Probe:
+    subject = f"control socket {path}"
+    try:
+        pid = ask_daemon(path, {"verb": "status"})["pid"]
+    except DaemonAbsentError:
+        return _not_answered(subject, path, runs=runs)
+    except BackupdError as error:
+        return Probe(subject, ok=False, detail=str(error), hint=error.hint)
+    if runs:
+        return Probe(subject, ok=True, detail=f"the running backupd (pid {pid}) answers")
+    return Probe(
+        subject,
+        ok=False,
+        detail=f"another backupd (pid {pid}), with another ledger, answers on it",
+        hint="give each daemon a control.socket of its own",
+    )
+
+
+def _not_answered(subject: str, path: Path, *, runs: bool) -> Probe:
+    if runs:
+        hint = "restart backupd: somebody removed its socket, or changed control.socket since"
+        return Probe(subject, ok=False, detail="the running backupd does not answer", hint=hint)
+    if os.path.lexists(path) and not path.is_socket():
+        hint = "move it away, or set control.socket to another path"
+        return Probe(subject, ok=False, detail="something that is not a socket is there", hint=hint)
+    if path.parent == _MADE_BY_SYSTEMD and not path.parent.is_dir():
+        return Probe(subject, ok=True, detail="free; systemd makes its directory")
+    if not path.parent.is_dir():
+        hint = f"make {path.parent}, or set control.socket to another path"
+        return Probe(subject, ok=False, detail="its directory is not there", hint=hint)
+    if not os.access(path.parent, os.W_OK | os.X_OK, effective_ids=True):
+        hint = f"let user {os.geteuid()} write {path.parent}"
+        return Probe(subject, ok=False, detail="its directory is not writable", hint=hint)
+    return Probe(subject, ok=True, detail="free")
+
+
+def _probe_port(section: MetricsSection, *, runs: bool) -> Probe:
+    address = section.host, section.port
+    subject = f"metrics {section.host}:{section.port}"
+    if runs and _is_ours(address):
+        return Probe(subject, ok=True, detail="the running backupd answers")
+    try:
+        family = socket.getaddrinfo(*address)[0][0]
+        socket.create_server(address, family=family).close()
+    except OSError as error:
+        hint = "end what listens there (ss -ltnp), or set metrics.listen to another address"
+        return Probe(subject, ok=False, detail=error.strerror or str(error), hint=hint)
+    if runs:
+        hint = "restart backupd: it began with another metrics.listen"
+        return Probe(subject, ok=False, detail="the running backupd does not answer", hint=hint)
+    return Probe(subject, ok=True, detail="free")
+
+
+def _is_ours(address: tuple[str, int]) -> bool:
+    with (
+        suppress(OSError, HTTPException),
+        closing(HTTPConnection(*address, timeout=_ANSWER_WITHIN)) as connection,
+    ):
+        connection.request("GET", "/metrics")
+        return _OUR_METRICS in connection.getresponse().read()
+    return False

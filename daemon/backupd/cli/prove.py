@@ -9,7 +9,7 @@ import click
 
 from backupd.cli import render
 from backupd.cli.errors import FAILED, fail
-from backupd.cli.places import Places, json_option, pass_places
+from backupd.cli.options import Places, json_option, pass_places
 from backupd.cli.targets import resolve
 from backupd.cli.times import iso, moment
 from backupd.core.names import escaped

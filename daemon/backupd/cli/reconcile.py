@@ -15,7 +15,7 @@ from backupd.archive import open_archive
 from backupd.cli import render
 from backupd.cli.comparing import Comparison, Difference
 from backupd.cli.errors import FAILED
-from backupd.cli.places import Places, feed_option, json_option, pass_places
+from backupd.cli.options import Places, feed_option, json_option, pass_places
 from backupd.cli.targets import pages
 from backupd.cli.times import since_option
 from backupd.core.dependencies import Dependency

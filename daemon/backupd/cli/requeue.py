@@ -8,7 +8,7 @@ import click
 
 from backupd.cli.errors import FAILED, fail
 from backupd.cli.file_requests import carry_out_on, leave
-from backupd.cli.places import Places, feed_option, json_option, pass_places, stage_choice
+from backupd.cli.options import Places, feed_option, json_option, pass_places, stage_choice
 from backupd.cli.targets import pages, resolve_all
 from backupd.control import Action, FileRequest
 from backupd.core.stages import Stage, Status

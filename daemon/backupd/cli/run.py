@@ -15,14 +15,13 @@ import click
 import structlog
 
 from backupd.cli import progress
-from backupd.cli.descriptors import limit_warnings, raise_limit
 from backupd.cli.errors import FAILED, LOCKED, fail
-from backupd.cli.leaving import leave_within
 from backupd.cli.options import config_option, load_config, read_config
+from backupd.cli.program import leave_within, limit_warnings, raise_limit
 from backupd.config import find
 from backupd.core.errors import BackupdError
 from backupd.ledger import Ledger, LedgerLockedError
-from backupd.ops import logs, output, threads
+from backupd.ops import logs, output, process
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -57,7 +56,7 @@ def run(config_path: Path | None, once: bool) -> None:
     refused and the old one stays. With --once it ends when nothing is left to be done.
     """
     output.take_stderr()
-    threads.none_dies_alone()
+    process.die_with_threads()
     path = find(config_path, os.environ).absolute()
     config = load_config(path)
     bars = once and sys.stderr.isatty()

@@ -13,7 +13,7 @@ import click
 from backupd.cli import render
 from backupd.cli.asking import daemon_state
 from backupd.cli.explain import Prospect, Surroundings, prospect
-from backupd.cli.places import Places, json_option, pass_places
+from backupd.cli.options import Places, json_option, pass_places
 from backupd.cli.targets import resolve
 from backupd.cli.times import iso, moment, span
 from backupd.core.names import escaped

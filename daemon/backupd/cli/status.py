@@ -16,7 +16,7 @@ from rich.text import Text
 from backupd.cli import render
 from backupd.cli.asking import DaemonState, daemon_state
 from backupd.cli.incidents import case_json, describe
-from backupd.cli.places import Places, json_option, pass_places
+from backupd.cli.options import Places, json_option, pass_places
 from backupd.cli.times import iso, moment, span
 from backupd.core.dependencies import Dependency
 from backupd.core.incidents import Case, Kind

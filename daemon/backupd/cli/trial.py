@@ -13,7 +13,7 @@ from rich.text import Text
 from backupd.alerts.trial import try_ways
 from backupd.cli import render
 from backupd.cli.errors import FAILED, fail
-from backupd.cli.places import Places, json_option, pass_places
+from backupd.cli.options import Places, json_option, pass_places
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

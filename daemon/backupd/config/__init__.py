@@ -1,8 +1,7 @@
 """The config: `find` it, `load` it, or learn every mistake in it at once."""
 
 from backupd.config.directories import answering, warehouse_answers, write_paths
-from backupd.config.finder import find
-from backupd.config.loader import load, load_places
+from backupd.config.loader import find, load, load_places
 from backupd.config.mistakes import ConfigMistakes, Mistake
 
 __all__ = [

@@ -1,13 +1,13 @@
-"""Loads a config: reads it by the schema, then judges it as a whole and against this host."""
+"""Finds and loads a config: reads it by the schema, then judges it as a whole and on this host."""
 
 from __future__ import annotations
 
 import tomllib
 from codecs import BOM_UTF8
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from backupd.config.alerts import check_alerts
-from backupd.config.archive_meeting import check_archive_names
 from backupd.config.build import build
 from backupd.config.directories import (
     check_feed_directories,
@@ -17,7 +17,7 @@ from backupd.config.directories import (
 )
 from backupd.config.feeds import check_feed
 from backupd.config.mistakes import ConfigMistakes, Mistake
-from backupd.config.overlap import check_overlaps, claims
+from backupd.config.overlap import check_archive_names, check_overlaps, claims
 from backupd.config.own_places import check_own_places, own_places
 from backupd.config.readers import BadValueError
 from backupd.config.schema import CONFIG, CONTROL, ENVIRONMENT, LEDGER
@@ -29,12 +29,11 @@ from backupd.config.secrets import (
 )
 from backupd.config.sections import ControlSection, LedgerSection
 from backupd.config.tables import Table, inactive_sections, read_table
+from backupd.localfs.filesystems import silent
 from backupd.localfs.nesting import Mounts
-from backupd.localfs.silence import silent
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterator, Mapping
-    from pathlib import Path
 
     from backupd.config.sections import Config
     from backupd.config.urls import ArchiveUrl
@@ -185,3 +184,25 @@ def _secrets(values: Values, environ: Mapping[str, str], mistakes: list[Mistake]
 
 def _over_sftp(archive: Values) -> bool:
     return "url" in archive and archive["url"].scheme == "sftp"
+
+
+SYSTEM_CONFIG = Path("/etc/backupd/config.toml")
+
+
+def find(explicit: Path | None, environ: Mapping[str, str]) -> Path:
+    """Return the path of the config: `--config`, $BACKUPD_CONFIG, /etc/backupd, or ./config.toml.
+
+    The first one that is named or exists is taken, readable or not: `load` reports what is wrong.
+    """
+    if explicit is not None:
+        return explicit
+    if environ.get("BACKUPD_CONFIG"):
+        return Path(environ["BACKUPD_CONFIG"])
+    return SYSTEM_CONFIG if _may_be_there(SYSTEM_CONFIG) else Path("config.toml").absolute()
+
+
+def _may_be_there(path: Path) -> bool:
+    try:
+        return path.exists()
+    except PermissionError:
+        return True  # a directory that may not be entered: using another file would surprise

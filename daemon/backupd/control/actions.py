@@ -7,7 +7,7 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from backupd.control import rules
+from backupd.control import requests
 from backupd.control.requests import Action
 from backupd.core.errors import BackupdError
 from backupd.core.names import escaped
@@ -56,16 +56,16 @@ async def requeue(
     """Put files back; with `dry_run` only say what would be done."""
 
     def plan(file: FileRecord) -> tuple[Move, str]:
-        move = rules.plan_requeue(file, stage, now, is_there=os.path.lexists(file.path))
+        move = requests.plan_requeue(file, stage, now, is_there=os.path.lexists(file.path))
         would = "would be requeued" if dry_run else "requeued"
-        return move, f"{would} from {stage or move.stage}: {rules.said(move.stage)}"
+        return move, f"{would} from {stage or move.stage}: {requests.said(move.stage)}"
 
     return await _apply(ledger, ids, plan, dry_run=dry_run)
 
 
 async def hold(ledger: Ledger, ids: Sequence[str], now: float) -> list[Answer]:
     """Park waiting files by hand."""
-    return await _apply(ledger, ids, lambda file: (rules.plan_hold(file, now), "held"))
+    return await _apply(ledger, ids, lambda file: (requests.plan_hold(file, now), "held"))
 
 
 async def release(ledger: Ledger, ids: Sequence[str], now: float) -> list[Answer]:
@@ -73,7 +73,7 @@ async def release(ledger: Ledger, ids: Sequence[str], now: float) -> list[Answer
 
     def plan(file: FileRecord) -> tuple[Move, str]:
         is_there = os.path.lexists(file.path)
-        return rules.plan_release(file, now, is_there=is_there), "released"
+        return requests.plan_release(file, now, is_there=is_there), "released"
 
     return await _apply(ledger, ids, plan)
 
@@ -82,7 +82,7 @@ async def dismiss(ledger: Ledger, ids: Sequence[str], why: str, now: float) -> l
     """Close parked files for good."""
 
     def plan(file: FileRecord) -> tuple[Move, str]:
-        move = rules.plan_dismiss(file, why, now)
+        move = requests.plan_dismiss(file, why, now)
         return move, f"{move.detail}; done without proof, nothing was removed"
 
     return await _apply(ledger, ids, plan)
@@ -129,7 +129,7 @@ def _plan(
     path = escaped(file.path)
     try:
         move, text = plan(file)
-    except rules.RefusedError as error:
+    except requests.RefusedError as error:
         hint = f" ({error.hint})" if error.hint else ""
         return Answer(id=file.id, path=path, done=False, text=f"refused: {error}{hint}"), None
     return Answer(id=file.id, path=path, done=True, text=text), move

@@ -1,4 +1,4 @@
-"""Brings what scans and hints show into the ledger."""
+"""Brings what scans and hints show into the ledger, and what a cleanup left aside."""
 
 from __future__ import annotations
 
@@ -9,28 +9,36 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
+import structlog
+
+from backupd.core.names import aside_name, escaped, parse_aside, was_shortened
 from backupd.core.records import Seen
 from backupd.core.stages import Stage, Status
 from backupd.core.threads import in_steps
-from backupd.intake.asides import id_of_aside, put_back
-from backupd.intake.hints import Hints
 from backupd.intake.kept import KeptFiles
 from backupd.intake.late import LateCompanions
 from backupd.intake.moved import MovedFiles
-from backupd.intake.oddities import Oddities, Tally
+from backupd.intake.observer import Hints
+from backupd.intake.oddities import KEPT, Oddities, Tally, unseen
 from backupd.intake.scan import Tree, feed_of
 from backupd.intake.turns import Turns
+from backupd.localfs import removal
+from backupd.localfs.removal import KeptAsideError
+from backupd.localfs.roots import open_root
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 
-    from backupd.core.records import Known, Sighting
+    from backupd.core.records import FileRecord, Known, Sighting
     from backupd.core.threads import DirectoryThreads
+    from backupd.core.untaken import Trouble
     from backupd.intake.health import FeedHealth
     from backupd.intake.matching import FeedMap, Root
     from backupd.intake.ports import IntakeLedger
     from backupd.intake.scan import Candidate, Chunk, Entry, Scanner
     from backupd.intake.settling import Settling
+
+log = structlog.get_logger()
 
 _GOES_ON = {Status.WAITING, Status.RUNNING}
 _LOOKS = 10  # at a name that changes each time: an event or the next scan finds it
@@ -199,3 +207,40 @@ async def _chunks(turns: Turns, tree: Tree, chunks: Iterator[Chunk]) -> AsyncIte
 def _sighting(candidate: Candidate, known: Known | None, now: float) -> Sighting:
     sighting = candidate.matcher.sighting(candidate.path, candidate.identity, now)
     return replace(sighting, knew=known.last_id if known else None)
+
+
+def id_of_aside(aside: str) -> str:
+    """Return the id of the file that was moved aside, "" for a name that is none of ours."""
+    parsed = parse_aside(aside)
+    return parsed[1] if parsed else ""
+
+
+def put_back(tree: Tree, entry: Entry, file: FileRecord | None) -> Trouble | None:
+    """Give it its name back: it is then seen like any other file. Blocking.
+
+    `file` is what the ledger knows of it. Where its name is taken, it gets one that says so, which
+    the next scan finds. Returns why it stays as it is; None: it does not.
+    """
+    name = next(_names(entry.name, file), None)
+    if name is None:
+        return KEPT
+    try:
+        with open_root(tree.feed_root) as top, top.directory(entry.below) as directory:
+            if removal.put_back(directory, entry.name, name):
+                path = escaped(tree.path(entry.below, entry.name))
+                log.warning("put back what a removal left aside", file=path, name=escaped(name))
+    except KeptAsideError as kept:
+        path = escaped(tree.path(entry.below, kept.name))
+        log.warning("kept what a removal left aside", file=path, why="its name is taken")
+    except OSError as error:
+        return unseen("cannot be put back to its name", error)
+    return None
+
+
+def _names(aside: str, file: FileRecord | None) -> Iterator[str]:
+    """Yield the names that the file may have had."""
+    known = [file.file_name, (file.companion_path or "").rpartition("/")[2]] if file else []
+    yield from (name for name in known if aside_name(name, id_of_aside(aside)) == aside)
+    parsed = parse_aside(aside)
+    if parsed and not was_shortened(parsed[0]):
+        yield parsed[0]

@@ -20,8 +20,8 @@ from backupd.core.host import host_fault
 from backupd.core.threads import DirectoryThreads
 from backupd.intake.finding import Finder
 from backupd.intake.health import FeedHealth
-from backupd.intake.hints import PendingHints
 from backupd.intake.matching import FeedMap
+from backupd.intake.observer import PendingHints
 from backupd.intake.readiness import Rules
 from backupd.intake.scan import Scanner
 from backupd.intake.settling import AT_ONCE, Settling

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import stat
 import time
 from collections import defaultdict
 from contextlib import suppress
@@ -13,16 +14,18 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import structlog
 
-from backupd.core import moves
+from backupd.core import companions, moves
 from backupd.core.calls import DoesNotAnswerError
 from backupd.core.host import host_fault
 from backupd.core.names import escaped
-from backupd.core.records import NO_ROOT, Move
+from backupd.core.records import NO_ROOT, Identity, Move
 from backupd.core.stages import Stage, Status
 from backupd.core.threads import in_steps
 from backupd.core.times import StepFinder
-from backupd.intake.looking import look_at
+from backupd.intake.oddities import kind
 from backupd.intake.readiness import (
+    CompanionLook,
+    Look,
     NotYet,
     Ready,
     Refused,
@@ -32,10 +35,11 @@ from backupd.intake.readiness import (
     first_wait,
     still_written,
 )
-from backupd.localfs.files import is_open_for_writing
+from backupd.localfs.files import NotRegularError, is_open_for_writing, read_small
 from backupd.localfs.roots import OpenRoots, unavailable
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Iterator, Mapping, Sequence
 
     from backupd.core.records import Feed, FileRecord, Sighting
@@ -278,4 +282,47 @@ def _to(
 ) -> Move:
     return Move(
         file=record, stage=stage, status=Status.WAITING, changes=changes, at=now, detail=detail
+    )
+
+
+def look_at(root: Directory, file: FileRecord) -> Look | None:
+    """Return what is there now; None: no file. Raises OSError when that cannot be known.
+
+    The data file is not opened. The companion is looked at last: one that is written after the
+    data file can then not be older than what is known of the data.
+    """
+    found = root.find(file.relative_path)
+    if found is None:
+        return None
+    problem = "" if stat.S_ISREG(found.st_mode) else f"it is {kind(found.st_mode)} now"
+    companion = file.relative_companion
+    return Look(
+        identity=Identity.of(found),
+        companion=_companion_at(root, companion) if companion else None,
+        problem=problem,
+    )
+
+
+def _companion_at(root: Directory, name: str) -> CompanionLook | None:
+    found = root.find(name)
+    if found is None:
+        return None
+    try:
+        identity, text = read_small(root, name, companions.MAX_BYTES)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        if host_fault(error):
+            raise
+        return _unread(error, found)
+    return CompanionLook(identity=identity, text=companions.decode(text))
+
+
+def _unread(error: OSError, found: os.stat_result) -> CompanionLook:
+    is_regular = stat.S_ISREG(found.st_mode) and not isinstance(error, NotRegularError)
+    return CompanionLook(
+        identity=Identity.of(found),
+        text="",
+        problem=f"cannot be read: {error.strerror}" if is_regular else f"is {kind(found.st_mode)}",
+        may_pass=is_regular and not isinstance(error, PermissionError),
     )

@@ -18,8 +18,8 @@ from backupd.localfs.roots import open_root
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
 
-    from backupd.intake.hints import PendingHints
     from backupd.intake.matching import Root
+    from backupd.intake.observer import PendingHints
     from backupd.intake.scan import Tree
     from backupd.localfs.directory import Directory
 

@@ -1,23 +1,27 @@
-"""Opening SQLite: one connection writes, all others only read.
-
-SQLite before 3.51.3 can lose commits when two connections write or checkpoint a WAL at the same
-moment, so that no process but the holder of the lock may ever write.
-"""
+"""Opening SQLite: soundness, one connection that writes, all others only read."""
 
 from __future__ import annotations
 
 import sqlite3
-from typing import TYPE_CHECKING, Any
+import threading
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 from urllib.parse import quote
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import sqlite
 from sqlalchemy.pool import StaticPool
 
 from backupd.core.errors import LedgerError
-from backupd.ledger import schema, soundness
+from backupd.ledger import schema
+from backupd.ledger.lock import real_path
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+
 
 _BUSY_TIMEOUT_MS = 10_000
 _PAGE_CACHE_KIB = 16_384  # a few hundred thousand open files' index pages; bounds memory too
@@ -99,11 +103,11 @@ def _refuse_unfit(path: Path) -> None:
     """Refuse a damaged or newer ledger before anything is written to it."""
     if not path.exists() or path.stat().st_size == 0:
         return
-    connection = soundness.connect_alone(path)
+    connection = connect_alone(path)
     try:
         schema.refuse_newer(connection.execute("PRAGMA user_version").fetchone()[0])
-        if soundness.is_read_first(path):
-            soundness.refuse_damaged(connection)
+        if is_read_first(path):
+            refuse_damaged(connection)
     finally:
         connection.close()
 
@@ -138,3 +142,111 @@ def _set_up_reader(connection: sqlite3.Connection, record: Any) -> None:  # noqa
     record.info["readonly"] = True
     connection.execute(f"PRAGMA busy_timeout = {_BUSY_TIMEOUT_MS}")
     connection.execute("PRAGMA query_only = ON")
+
+
+_DIALECT = sqlite.dialect()
+
+
+class Prepared:
+    """A statement whose text is made once, and whose values go to the driver as they are.
+
+    For SQLAlchemy to look at the values of each row takes longer than SQLite takes to write it. A
+    value has to be what SQLite takes: None, a number, a text or bytes.
+    """
+
+    def __init__(self, statement: sa.Select[Any] | sa.Insert | sa.Update) -> None:
+        compiled = statement.compile(dialect=_DIALECT)
+        self._text = str(compiled)
+        self._names: Sequence[str] = compiled.positiontup or ()
+        self._fixed = {name: value for name, value in compiled.params.items() if value is not None}
+
+    def run(
+        self, connection: sa.Connection, values: Mapping[str, Any]
+    ) -> sa.CursorResult[*tuple[Any, ...]]:
+        """Execute it once."""
+        return connection.exec_driver_sql(self._text, self._in_order(values))
+
+    def run_all(
+        self, connection: sa.Connection, rows: Sequence[Mapping[str, Any]]
+    ) -> sa.CursorResult[*tuple[Any, ...]]:
+        """Execute it for every row, of which there is at least one."""
+        return connection.exec_driver_sql(self._text, [self._in_order(row) for row in rows])
+
+    def _in_order(self, values: Mapping[str, Any]) -> tuple[Any, ...]:
+        known = {**self._fixed, **values} if self._fixed else values
+        return tuple(map(known.__getitem__, self._names))
+
+
+READ_FIRST = 128 * 1024 * 1024  # bytes: about 45,000 files; a few seconds from a slow disk
+
+
+def is_read_first(path: Path) -> bool:
+    """Return whether the ledger is small enough to be read whole before it is opened."""
+    return path.stat().st_size <= READ_FIRST
+
+
+def connect_alone(path: Path) -> sqlite3.Connection:
+    """Open a ledger that nobody else can write to now, and leave no trace, not even beside it."""
+    log = path.with_name(path.name + "-wal")
+    has_log = log.exists() and log.stat().st_size > 0  # left by a process that was killed
+    return _connect(path, "mode=ro" if has_log else "mode=ro&immutable=1")
+
+
+def _connect(path: Path, mode: str) -> sqlite3.Connection:
+    return sqlite3.connect(f"file:{quote(str(path))}?{mode}", uri=True, check_same_thread=False)
+
+
+def refuse_damaged(connection: sqlite3.Connection) -> None:
+    """Read the whole ledger. Raises sqlite3.DatabaseError at the first damage."""
+    (problem,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+    if problem != "ok":
+        raise sqlite3.DatabaseError(f"database disk image is malformed: {problem}")
+
+
+class LateCheck:
+    """Reads an open ledger whole, in a thread of its own, and reports the damage it finds."""
+
+    def __init__(self, path: Path, refuse: Callable[[Exception], None]) -> None:
+        """`refuse` is called in the thread, at most once."""
+        self._refuse = refuse
+        self._stopped = False
+        self._connection = _connect(path, "mode=ro")
+        self._thread = threading.Thread(target=self._run, name="ledger-check", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Read no further."""
+        self._stopped = True
+        self._connection.interrupt()
+        self._thread.join()
+        self._connection.close()
+
+    def _run(self) -> None:
+        try:
+            refuse_damaged(self._connection)
+        except sqlite3.DatabaseError as error:
+            if not self._stopped:
+                self._refuse(error)
+
+
+class LedgerReader:
+    """Read-only: for people's questions, at any moment, whether a daemon runs or not."""
+
+    def __init__(self, path: Path) -> None:
+        """Open it. Raises LedgerError where there is no ledger, or a damaged or newer one."""
+        self._path = real_path(path)
+        self._engine = open_for_reading(self._path)
+
+    def ask(
+        self, report: Callable[Concatenate[sa.Connection, _P], _T], *args: _P.args, **kw: _P.kwargs
+    ) -> _T:
+        """Answer one of `reports`, from one consistent view. Raises LedgerError."""
+        try:
+            with self._engine.connect() as connection, connection.begin():
+                return report(connection, *args, **kw)
+        except sa.exc.DatabaseError as error:
+            raise unusable(self._path, error) from error
+
+    def close(self) -> None:
+        """Close the file."""
+        self._engine.dispose()

@@ -18,8 +18,8 @@ import sqlalchemy as sa
 from backupd.core.moves import requeued
 from backupd.core.records import Event, FileRecord
 from backupd.core.stages import BATCHED, ORDER, Awaits, Stage, Status
+from backupd.ledger.engine import Prepared
 from backupd.ledger.feed_shares import first_of_feeds, of_feeds
-from backupd.ledger.prepared import Prepared
 from backupd.ledger.rows import (
     file_of,
     file_values,

@@ -10,8 +10,8 @@ import sqlalchemy as sa
 from backupd.core.moves import closed
 from backupd.core.records import DoneFile, Event, FileRecord, Known, Move, Seen, Sighting, new_id
 from backupd.core.stages import Awaits, Stage, Status
+from backupd.ledger.engine import Prepared
 from backupd.ledger.files import move, record
-from backupd.ledger.prepared import Prepared
 from backupd.ledger.rows import file_of, identity_of, in_chunks, new_file_row
 from backupd.ledger.schema import files
 

@@ -6,8 +6,6 @@ import asyncio
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
 
-import sqlalchemy as sa
-
 from backupd.core.errors import LedgerError
 from backupd.core.records import (
     Batch,
@@ -32,13 +30,15 @@ from backupd.ledger import (
     renames,
     start,
 )
+from backupd.ledger.engine import LateCheck, LedgerReader, is_read_first
 from backupd.ledger.lock import LedgerLock, real_path
-from backupd.ledger.soundness import LateCheck, is_read_first
 from backupd.ledger.writer import Writer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
     from pathlib import Path
+
+    import sqlalchemy as sa
 
     from backupd.core.incidents import Case, Incident, Notice, Outage, Troubles
     from backupd.core.records import DoneFile, FeedMount, Identity, Renaming
@@ -47,29 +47,6 @@ if TYPE_CHECKING:
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
-
-
-class LedgerReader:
-    """Read-only: for people's questions, at any moment, whether a daemon runs or not."""
-
-    def __init__(self, path: Path) -> None:
-        """Open it. Raises LedgerError where there is no ledger, or a damaged or newer one."""
-        self._path = real_path(path)
-        self._engine = engine.open_for_reading(self._path)
-
-    def ask(
-        self, report: Callable[Concatenate[sa.Connection, _P], _T], *args: _P.args, **kw: _P.kwargs
-    ) -> _T:
-        """Answer one of `reports`, from one consistent view. Raises LedgerError."""
-        try:
-            with self._engine.connect() as connection, connection.begin():
-                return report(connection, *args, **kw)
-        except sa.exc.DatabaseError as error:
-            raise engine.unusable(self._path, error) from error
-
-    def close(self) -> None:
-        """Close the file."""
-        self._engine.dispose()
 
 
 class Ledger:

@@ -11,6 +11,7 @@ import re
 import secrets
 from contextlib import suppress
 
+from backupd.core.places import MARK_FILE, MOST
 from backupd.localfs.directory import CREATE, Directory
 
 _TEMPORARY = re.compile(r"\.(?P<name>.+)\.[0-9a-f]{8}\.tmp", re.DOTALL)
@@ -66,3 +67,15 @@ def remove_leftovers(directory: Directory, name: str) -> None:
         match = _TEMPORARY.fullmatch(entry.name)
         if match and match["name"] == name and entry.is_file(follow_symlinks=False):
             directory.unlink(entry.name)
+
+
+def read_mark(root: Directory) -> bytes | None:
+    """Return up to `MOST` bytes of the file of the mark; None: there is none. Raises OSError."""
+    try:
+        descriptor = root.open(MARK_FILE)
+    except FileNotFoundError:
+        return None
+    try:
+        return os.read(descriptor, MOST)
+    finally:
+        os.close(descriptor)

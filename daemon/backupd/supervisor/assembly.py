@@ -23,11 +23,10 @@ from backupd.core.stages import Stage
 from backupd.core.times import Pauses
 from backupd.intake.service import Intake
 from backupd.ledger import LedgerReader, incidents, reports
-from backupd.ops import gc_tuning, output, status_line
+from backupd.ops import output, process, systemd
 from backupd.ops.metrics import Meter, MetricsServer, Snapshot
 from backupd.ops.status_file import StatusFile
-from backupd.ops.systemd import Manager
-from backupd.ops.watchdog import Watchdog
+from backupd.ops.systemd import Manager, Watchdog
 from backupd.stages import CleanupRules, FeedThreads, Manifest, ShipRules
 from backupd.warehouse import open_refresher, open_warehouse
 from backupd.worker import (
@@ -135,7 +134,7 @@ class Assembly:
         await self._recover(warehouse)
         if refresher is None:  # there is no Impala to notify any more
             await self._ledger.refreshed(await self._ledger.owed_refreshes())
-        gc_tuning.tune()
+        process.tune_garbage_collector()
         control = ControlServer(self._config.control.socket, self._ledger)
         await stack.enter_async_context(control)
         if self._config.metrics and until_done is None:
@@ -204,7 +203,7 @@ class Assembly:
             parts.append(self.status_file.run(self._stop))
         if self.systemd.listens:
             show = self.systemd.status
-            parts.append(status_line.keep(self._status_line, show, self._stop))
+            parts.append(systemd.keep_status(self._status_line, show, self._stop))
         if self._archive_trials is not None:
             parts.append(self._archive_trials.run())
         if refresher is not None:
@@ -222,7 +221,7 @@ class Assembly:
         full = ["no room for the ledger on its disk: all waits"] if self._ledger.lacks_room else []
         refused = [self.refused] if self.refused else []
         lost = [f"{output.lost()} log lines were lost"] if output.lost() else []
-        return status_line.line(now, [*full, *missing, *lost, *refused])
+        return systemd.status_line(now, [*full, *missing, *lost, *refused])
 
     def _alerts(self) -> Alerts:
         config = self._config

@@ -22,7 +22,7 @@ def open_warehouse(
     """
     # The libraries cost 30 MiB and a tenth of a second: commands that need no table go without.
     if section.hive is not None:
-        from backupd.warehouse.hive.statement_memory import StatementMemory  # noqa: PLC0415
+        from backupd.warehouse.hive.batch_statements import StatementMemory  # noqa: PLC0415
         from backupd.warehouse.hive.warehouse import HiveWarehouse  # noqa: PLC0415
 
         return HiveWarehouse(section.hive, section.columns, log or StatementMemory())

@@ -1,11 +1,18 @@
-"""The production table's columns: what kind of value each holds, whatever its name there."""
+"""The production table's columns, whatever their names there, and its partitions."""
 
 from __future__ import annotations
 
+import re
+import time
+from collections import defaultdict
 from typing import TYPE_CHECKING, Literal
 
+from backupd.core.errors import PermanentError
+from backupd.core.records import new_id
+from backupd.core.rows import ProductionRow
+
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 Kind = Literal["string", "bigint", "timestamp"]  # as Hive and Impala call them
 
@@ -31,3 +38,37 @@ STAGING_PARTITION = "batch_id"  # the same in the staging table
 def in_file(columns: Mapping[str, str], partition: str = PARTITION) -> dict[str, str]:
     """Return the columns that a file holds, ours to the table's names, in table order."""
     return {ours: name for ours, name in columns.items() if ours != partition}
+
+
+_DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
+
+
+def by_date(rows: Sequence[ProductionRow]) -> dict[str, list[ProductionRow]]:
+    """Return the rows of each date. Raises PermanentError for one that has none."""
+    dates: dict[str, list[ProductionRow]] = defaultdict(list)
+    for row in rows:
+        if not _DATE.fullmatch(row.file_date):
+            raise PermanentError(
+                f"{row.file_name!r} has no date to file it under: {row.file_date!r}"
+            )
+        dates[row.file_date].append(row)
+    return dates
+
+
+def probe_row(now: float) -> ProductionRow:
+    """Return a row of no file. Its id and its batch's are one, like any other's."""
+    probe_id = new_id(now)
+    return ProductionRow(
+        file_id=probe_id,
+        file_type="probe",
+        customer="probe",
+        file_name="probe",
+        file_timestamp=now,
+        record_count=0,
+        size_bytes=0,
+        sha256="",
+        companion_name=None,
+        first_seen_at=now,
+        batch_id=probe_id,
+        file_date=time.strftime("%Y-%m-%d", time.gmtime(now)),
+    )

@@ -12,11 +12,10 @@ from backupd.worker.context import WorkerContext
 from backupd.worker.duplicate_rows import DuplicateRowLane
 from backupd.worker.files import FileLane
 from backupd.worker.host import HostWatch
-from backupd.worker.places import LedgerPlace
+from backupd.worker.ledger_calls import LedgerPlace, LedgerStatements
 from backupd.worker.recovery import recover, sweep
 from backupd.worker.refresh import RefreshLane
 from backupd.worker.rows_seen import RowsSeen
-from backupd.worker.statements import LedgerStatements
 
 __all__ = [
     "LATE",

@@ -25,7 +25,7 @@ from backupd.core.records import VerifiedBy
 from backupd.core.request_batcher import RequestBatcher
 from backupd.core.threads import DirectoryThreads, in_steps, sha256_in_steps
 from backupd.localfs.directory import Directory
-from backupd.localfs.marks import read_mark
+from backupd.localfs.whole import read_mark
 
 if TYPE_CHECKING:
     from collections.abc import (

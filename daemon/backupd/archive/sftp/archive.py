@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import hashlib
 import time
 from typing import TYPE_CHECKING
 
@@ -11,14 +13,12 @@ import asyncssh
 from backupd.archive.marks import Mark
 from backupd.archive.naming import Place, encode, place
 from backupd.archive.probing import probe_place
-from backupd.archive.sftp.digest import sha256_of
 from backupd.archive.sftp.directories import Directories
 from backupd.archive.sftp.errors import explaining
 from backupd.archive.sftp.links import Links
-from backupd.archive.sftp.look import look, size_of_file
 from backupd.archive.sftp.names import Names
 from backupd.archive.sftp.probe import probe_clock, probe_open_files, probe_server
-from backupd.archive.sftp.read import read_blocks, read_short
+from backupd.archive.sftp.read import look, read_blocks, read_short, size_of_file
 from backupd.archive.sftp.remote_hash import REFUSAL_KEPT, RemoteHashes
 from backupd.archive.sftp.upload import SftpUpload
 from backupd.core.dependencies import Dependency
@@ -252,3 +252,17 @@ class SftpArchive:
             f"the archive host does not run sha256sum for us: {why_not}",
             hint='let the account run commands, or set verify = "readback" in [archive]',
         )
+
+
+WORTH_A_THREAD = 64 * 1024  # bytes; below it the change of thread takes longer than the hash
+
+
+async def sha256_of(blocks: AsyncIterator[bytes]) -> str:
+    """Return the hex digest of all blocks."""
+    digest = hashlib.sha256()
+    async for block in blocks:
+        if len(block) < WORTH_A_THREAD:
+            digest.update(block)
+        else:
+            await asyncio.to_thread(digest.update, block)
+    return digest.hexdigest()

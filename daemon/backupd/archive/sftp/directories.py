@@ -11,7 +11,7 @@ import asyncssh
 
 from backupd.archive.naming import encode
 from backupd.archive.sftp.errors import explaining
-from backupd.archive.sftp.look import SYMLINK, look
+from backupd.archive.sftp.read import SYMLINK, look
 from backupd.core.errors import RefusedError
 from backupd.core.request_batcher import RequestBatcher
 

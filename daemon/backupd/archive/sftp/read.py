@@ -1,4 +1,4 @@
-"""Reading a file back from an SFTP server."""
+"""Reading a file back from an SFTP server, and what stands under a name there."""
 
 from __future__ import annotations
 
@@ -72,3 +72,33 @@ async def _give_up(reads: deque[asyncio.Task[bytes]]) -> None:
     for read in reads:
         read.cancel()
     await asyncio.gather(*reads, return_exceptions=True)
+
+
+SYMLINK = asyncssh.FILEXFER_TYPE_SYMLINK
+# Some servers do not say what type a file has.
+_FILES = {asyncssh.FILEXFER_TYPE_REGULAR, asyncssh.FILEXFER_TYPE_UNKNOWN}
+
+
+async def look(link: Link, path: str) -> asyncssh.SFTPAttrs | None:
+    """Return what is known of it; None: nothing stands there. asyncssh.SFTPError else."""
+    try:
+        found = await link.ask(link.sftp.lstat(encode(path)))
+    except asyncssh.SFTPNoSuchFile:
+        return None
+    if found.type != SYMLINK and not link.is_openssh and await _is_link(link, path):
+        found.type = SYMLINK
+    return found
+
+
+def size_of_file(found: asyncssh.SFTPAttrs) -> int:
+    """Return its size; -1 where it is no regular file."""
+    return found.size or 0 if found.type in _FILES else -1
+
+
+async def _is_link(link: Link, path: str) -> bool:
+    """Return whether it can be read as a link: ProFTPD's lstat answers for the link's target."""
+    try:
+        await link.ask(link.sftp.readlink(encode(path)))
+    except asyncssh.SFTPError:
+        return False
+    return True

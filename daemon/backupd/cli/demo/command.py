@@ -1,22 +1,33 @@
-"""The command itself: plan, deliver, run, print the outcome."""
+"""The command itself: plan, deliver, run a daemon meanwhile, print the outcome."""
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import sys
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
+from backupd.cli import progress
 from backupd.cli.demo.feeds import FEWEST, Plan, deliver, plan
 from backupd.cli.demo.outcome import print_outcome, read
 from backupd.cli.demo.place import prepare
-from backupd.cli.demo.run import run
 from backupd.cli.errors import FAILED, fail
 from backupd.cli.run import finished
 from backupd.core.errors import BackupdError
+from backupd.core.stages import Status
+from backupd.ledger import Ledger, reports
 from backupd.ops import logs
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from backupd.cli.demo.feeds import Delivery, Plan
+    from backupd.config.sections import Config
+    from backupd.supervisor import Supervisor
 
 
 @click.command(
@@ -70,3 +81,81 @@ def _announce(planned: Plan, directory: Path) -> None:
     late = planned.files - len(planned.first)
     click.echo(f"Feeds, archive, warehouse, ledger and config.toml are in {directory}")
     click.echo(f"{planned.files} files: {len(planned.first)} lie there, {late} come meanwhile\n")
+
+
+_LOOK_EVERY = 0.1  # seconds
+_ARRIVING_FOR = 2.0  # seconds over which files arrive while the daemon is watching
+_PATIENCE = 60.0  # seconds in which no file comes to its end until the demo gives up
+
+
+async def run(config: Config, plan: Plan) -> bool:
+    """Run the daemon until all that is delivered was dealt with; return whether it came so far.
+
+    A minute in which no file comes to its end stops it too, as do SIGINT and SIGTERM.
+    """
+    # Imported here: it brings every adapter's library, which `--help` does without.
+    from backupd.supervisor import Supervisor  # noqa: PLC0415
+
+    ledger = Ledger(config.ledger.path)
+    try:
+        async with progress.shown(ledger), asyncio.TaskGroup() as group:
+            supervisor = Supervisor(config, ledger)
+            customers = group.create_task(_Customers(supervisor, ledger, plan).act())
+            await supervisor.run(once=False)
+            customers.cancel()
+    finally:
+        await ledger.close()
+    return not customers.cancelled() and customers.result()
+
+
+class _Customers:
+    """Those who deliver, and then wait until each of their files was dealt with."""
+
+    def __init__(self, supervisor: Supervisor, ledger: Ledger, plan: Plan) -> None:
+        self._supervisor = supervisor
+        self._ledger = ledger
+        self._plan = plan
+
+    async def act(self) -> bool:
+        """Deliver what comes later, wait, stop the daemon; return whether all was dealt with."""
+        await self._supervisor.ready.wait()
+        await self._deliver(self._plan.later, pause=_ARRIVING_FOR / len(self._plan.later))
+        # A name is free for another delivery once the daemon is through with the first one.
+        through = await self._until(self._may_redeliver)
+        if through:
+            await self._deliver(self._plan.redelivered, pause=0)
+            through = await self._until(self._is_through)
+        self._supervisor.stop()
+        return through
+
+    async def _deliver(self, deliveries: Sequence[Delivery], *, pause: float) -> None:
+        for delivery in deliveries:
+            await asyncio.sleep(pause)
+            await asyncio.to_thread(deliver, delivery)
+
+    async def _may_redeliver(self) -> bool:
+        return all([await self._is_done(each) for each in self._plan.redelivered])
+
+    async def _is_done(self, delivery: Delivery) -> bool:
+        files = await self._ledger.ask(reports.matching, str(delivery.path))
+        return any(file.status is Status.DONE for file in files)
+
+    async def _is_through(self) -> bool:
+        return await self._dealt_with() == self._plan.files
+
+    async def _dealt_with(self) -> int:
+        counts = await self._ledger.ask(reports.counts)
+        ends = {Status.DONE, Status.PARKED}
+        return sum(count.files for count in counts if count.status in ends)
+
+    async def _until(self, true: Callable[[], Awaitable[bool]]) -> bool:
+        """Wait; False once nothing has moved for too long."""
+        before, since = -1, time.monotonic()
+        while not await true():
+            dealt_with = await self._dealt_with()
+            if dealt_with != before:
+                before, since = dealt_with, time.monotonic()
+            elif time.monotonic() - since > _PATIENCE:
+                return False
+            await asyncio.sleep(_LOOK_EVERY)
+        return True

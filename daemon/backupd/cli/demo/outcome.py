@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from backupd.cli import render
-from backupd.cli.places import Places
+from backupd.cli.options import Places
 from backupd.cli.progress import size_text
 from backupd.cli.show import show
 from backupd.core.stages import Status

@@ -7,6 +7,7 @@ takes whatever is written to it. So the root has a mark (`core.places`), which e
 from __future__ import annotations
 
 import os
+import shutil
 from typing import TYPE_CHECKING, Protocol
 
 from backupd.core.dependencies import Dependency
@@ -15,8 +16,7 @@ from backupd.core.places import MARK_FILE, mark_in, mark_state, mark_text, new_m
 from backupd.core.ports import Probe
 from backupd.localfs.claims import ClaimedError, Claims
 from backupd.localfs.directory import Directory
-from backupd.localfs.marks import read_mark
-from backupd.localfs.whole import directory_at, write_whole
+from backupd.localfs.whole import directory_at, read_mark, write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -194,3 +194,29 @@ def _down(path: Path, problem: str) -> DependencyDownError:
         " same, run backupd check --new-place"
     )
     return DependencyDownError(Dependency.WAREHOUSE, message, hint=hint)
+
+
+def move(source: Directory, target: Directory, name: str) -> None:
+    """Rename a file from one directory into another, whose names the caller flushes."""
+    os.rename(name, name, src_dir_fd=source.descriptor, dst_dir_fd=target.descriptor)
+
+
+def remove_tree(directory: Directory, name: str) -> bool:
+    """Remove a directory with all in it; return whether there was one. No link is followed."""
+    try:
+        shutil.rmtree(name, dir_fd=directory.descriptor)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def sorted_names(directory: Directory, name: str) -> list[str]:
+    """Return what lies in a directory below an open one; no directory: nothing.
+
+    An unreadable one raises OSError, where it must not show as empty.
+    """
+    try:
+        with directory.directory(name) as below:
+            return sorted(entry.name for entry in below.names())
+    except FileNotFoundError:
+        return []

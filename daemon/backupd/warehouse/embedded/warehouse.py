@@ -39,11 +39,17 @@ from backupd.core.rows import RowKey
 from backupd.core.stages import Stage
 from backupd.localfs.directory import CREATE
 from backupd.localfs.whole import write_whole
-from backupd.warehouse.columns import PARTITION
-from backupd.warehouse.embedded.disk import move, remove_tree, sorted_names
-from backupd.warehouse.embedded.roots import OwnRoot, Root, VisitedRoot, mark_of
+from backupd.warehouse.columns import PARTITION, by_date, probe_row
+from backupd.warehouse.embedded.roots import (
+    OwnRoot,
+    Root,
+    VisitedRoot,
+    mark_of,
+    move,
+    remove_tree,
+    sorted_names,
+)
 from backupd.warehouse.parquet import encode, file_ids
-from backupd.warehouse.partitions import by_date, probe_row
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Sequence

@@ -67,3 +67,22 @@ class BatchStatements:
     def over(self, batch_id: str) -> None:
         """Note that a load or merge came to its end."""
         self.log.forget(batch_id)
+
+
+class StatementMemory:
+    """`core.ports.StatementLog` without a ledger."""
+
+    def __init__(self) -> None:
+        self._last: dict[str, Statement] = {}
+
+    def write(self, statement: Statement) -> None:
+        """Remember it in place of the batch's last one."""
+        self._last[statement.batch_id] = statement
+
+    def possibly_running(self) -> list[Statement]:
+        """Return those that may still run."""
+        return [statement for statement in self._last.values() if statement.session]
+
+    def forget(self, batch_id: str) -> None:
+        """Forget the batch's."""
+        self._last.pop(batch_id, None)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from pyhive import hive
 from pyhive.exc import Error as HiveError
 from pyhive.exc import OperationalError
+from pyhive.sasl_compat import PureSASLClient
 from TCLIService.ttypes import (
     TCloseSessionReq,
     TGetOperationStatusReq,
@@ -29,11 +30,12 @@ from TCLIService.ttypes import (
 )
 from thrift.Thrift import TException
 from thrift.transport.TSocket import TSocket
+from thrift.transport.TTransport import TBufferedTransport
+from thrift_sasl import TSaslClientTransport
 
 from backupd.core.dependencies import Dependency
 from backupd.core.errors import DependencyDownError, UnknownOutcomeError
 from backupd.warehouse.hive.errors import cut, hint, verb, words_of
-from backupd.warehouse.hive.transport import transport_over
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -42,6 +44,9 @@ if TYPE_CHECKING:
 
     Row = Sequence[Any]
     Identify = Callable[[str, str], None]  # gets session and operation; "" while there is none
+    from thrift.transport.TTransport import TTransportBase
+
+    from backupd.config.sections import ImpalaSection
 
 _ANSWER_WITHIN = 60.0  # seconds: for a call that only asks; a server that takes longer hangs
 _COMPILE_WITHIN = 300.0  # seconds: a statement is compiled before it is answered, one at a time
@@ -312,3 +317,16 @@ def _written(identifier: THandleIdentifier) -> str:
 
 def _identifier(text: str) -> THandleIdentifier:
     return THandleIdentifier(*map(bytes.fromhex, text.split(":")))
+
+
+def transport_over(socket: TSocket, section: HiveSection | ImpalaSection) -> TTransportBase:
+    """Return the transport that speaks as `auth` says. The socket stays the caller's to close."""
+    if section.auth == "NOSASL":
+        return TBufferedTransport(socket)
+    # With NONE the server believes any password, as long as there is one.
+    password = section.password or "x"
+
+    def client() -> PureSASLClient:
+        return PureSASLClient(section.host, username=section.username, password=password)
+
+    return TSaslClientTransport(client, "PLAIN", socket)

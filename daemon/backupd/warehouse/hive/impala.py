@@ -22,9 +22,9 @@ from thrift.transport.TSocket import TSocket
 
 from backupd.core.dependencies import Dependency
 from backupd.core.errors import DependencyDownError
+from backupd.warehouse.hive.connection import transport_over
 from backupd.warehouse.hive.errors import cut
 from backupd.warehouse.hive.sql import refresh
-from backupd.warehouse.hive.transport import transport_over
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

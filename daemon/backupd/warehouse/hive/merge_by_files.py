@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING
 from backupd.core.dependencies import Dependency
 from backupd.core.errors import BackupdError, DependencyDownError, RewindError
 from backupd.core.stages import Stage
+from backupd.warehouse.columns import by_date
 from backupd.warehouse.hive.rows import keys_of
 from backupd.warehouse.hive.table import describe, not_shared, unfit_for_files, unlike
 from backupd.warehouse.parquet import encode, file_ids
-from backupd.warehouse.partitions import by_date
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -30,10 +30,9 @@ if TYPE_CHECKING:
     from backupd.core.rows import ProductionRow
     from backupd.warehouse.hive.batch_statements import BatchStatements
     from backupd.warehouse.hive.connection import Connection
-    from backupd.warehouse.hive.folders import BatchFolders
     from backupd.warehouse.hive.rows import HiveRows
     from backupd.warehouse.hive.sql import TableSql
-    from backupd.warehouse.hive.staging import Files, Staging
+    from backupd.warehouse.hive.staging import BatchFolders, Files, Staging
 
 
 @dataclass(frozen=True, slots=True)

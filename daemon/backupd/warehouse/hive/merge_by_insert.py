@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from backupd.core.dependencies import Dependency
 from backupd.core.errors import BackupdError, DependencyDownError, RewindError
 from backupd.core.stages import Stage
-from backupd.warehouse.columns import STAGING_PARTITION
+from backupd.warehouse.columns import STAGING_PARTITION, by_date
 from backupd.warehouse.hive.rows import keys_of
 from backupd.warehouse.hive.sql import insert_missing, is_id
 from backupd.warehouse.hive.table import (
@@ -31,7 +31,6 @@ from backupd.warehouse.hive.table import (
     unlike,
 )
 from backupd.warehouse.parquet import encode
-from backupd.warehouse.partitions import by_date
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -39,9 +38,9 @@ if TYPE_CHECKING:
     from backupd.core.rows import ProductionRow
     from backupd.warehouse.hive.batch_statements import BatchStatements
     from backupd.warehouse.hive.connection import Connection
-    from backupd.warehouse.hive.folders import BatchFolders
     from backupd.warehouse.hive.rows import HiveRows
     from backupd.warehouse.hive.sql import StagingSql
+    from backupd.warehouse.hive.staging import BatchFolders
 
 _DDL = "`backupd check --ddl` prints the tables that this config wants"
 

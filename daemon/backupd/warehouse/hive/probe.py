@@ -15,6 +15,7 @@ from backupd.core.clocks import compared
 from backupd.core.dependencies import Dependency
 from backupd.core.errors import BackupdError, DependencyDownError
 from backupd.core.ports import Probe
+from backupd.warehouse.columns import probe_row
 from backupd.warehouse.hive.sql import (
     drop_probe,
     insert_probe,
@@ -24,16 +25,15 @@ from backupd.warehouse.hive.sql import (
     select_probe,
 )
 from backupd.warehouse.parquet import encode, file_ids
-from backupd.warehouse.partitions import probe_row
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from backupd.core.rows import ProductionRow
     from backupd.warehouse.hive.connection import Connection
-    from backupd.warehouse.hive.folders import BatchFolders
     from backupd.warehouse.hive.merge_by_files import FilesMerge
     from backupd.warehouse.hive.merge_by_insert import InsertMerge
+    from backupd.warehouse.hive.staging import BatchFolders
 
 _FITS = "as the config wants it"
 

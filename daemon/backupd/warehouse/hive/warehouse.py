@@ -11,13 +11,12 @@ from backupd.core.rows import RowKey
 from backupd.warehouse.columns import PARTITION, STAGING_PARTITION
 from backupd.warehouse.hive.batch_statements import BatchStatements
 from backupd.warehouse.hive.connection import HiveConnection, session_settings
-from backupd.warehouse.hive.folders import BatchFolders
 from backupd.warehouse.hive.merge_by_files import FilesMerge
 from backupd.warehouse.hive.merge_by_insert import InsertMerge
 from backupd.warehouse.hive.probe import probe_files, probe_insert
 from backupd.warehouse.hive.rows import HiveRows, keys_of
 from backupd.warehouse.hive.sql import StagingSql, TableSql, leave_one_each
-from backupd.warehouse.hive.staging import Staging
+from backupd.warehouse.hive.staging import BatchFolders, Staging
 
 if TYPE_CHECKING:
     from collections import Counter

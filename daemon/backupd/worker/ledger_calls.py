@@ -1,4 +1,4 @@
-"""What the ledger remembers of a place, for an adapter's thread."""
+"""The ledger for an adapter's thread: what it remembers of a place, and of statements."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from backupd.ledger import places
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Mapping
 
-    from backupd.core.rows import RowKey
+    from backupd.core.rows import RowKey, Statement
     from backupd.ledger import Ledger
 
 T = TypeVar("T")
@@ -19,17 +19,27 @@ T = TypeVar("T")
 _WITNESSES = 20  # the last rows: one of them that is found will do
 
 
-class LedgerPlace:
-    """`core.ports.PlaceMemory`. Made in the event loop, which must outlive its callers' threads.
+class _LedgerCalls:
+    """Made in the event loop, which must outlive its callers' threads.
 
     Raises LedgerError when the ledger takes no more.
     """
 
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self._loop = asyncio.get_running_loop()
+
+    def _wait(self, asked: Coroutine[Any, Any, T]) -> T:
+        return asyncio.run_coroutine_threadsafe(asked, self._loop).result()
+
+
+class LedgerPlace(_LedgerCalls):
+    """`core.ports.PlaceMemory`."""
+
     def __init__(self, ledger: Ledger, name: str) -> None:
         """`name`: archive | warehouse."""
-        self._ledger = ledger
+        super().__init__(ledger)
         self._name = name
-        self._loop = asyncio.get_running_loop()
 
     def expected(self) -> str | None:
         """Return the mark that the ledger knows."""
@@ -47,5 +57,18 @@ class LedgerPlace:
         """Return the last rows that the ledger knows to be in the table."""
         return self._wait(self._ledger.ask(places.row_witnesses, _WITNESSES))
 
-    def _wait(self, asked: Coroutine[Any, Any, T]) -> T:
-        return asyncio.run_coroutine_threadsafe(asked, self._loop).result()
+
+class LedgerStatements(_LedgerCalls):
+    """`core.ports.StatementLog`."""
+
+    def write(self, statement: Statement) -> None:
+        """Write it in place of the batch's last one."""
+        self._wait(self._ledger.write_statement(statement))
+
+    def possibly_running(self) -> list[Statement]:
+        """Return those of all batches that may still run."""
+        return self._wait(self._ledger.possibly_running_statements())
+
+    def forget(self, batch_id: str) -> None:
+        """Forget the batch's."""
+        self._wait(self._ledger.forget_statement(batch_id))
