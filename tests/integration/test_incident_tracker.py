@@ -21,7 +21,7 @@ from backupd.worker import Breakers
 from support.stories import Maker, write_config
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
     from pathlib import Path
 
     from backupd.config.sections import Config
@@ -222,3 +222,25 @@ async def test_who_works_on_files_does_not_meddle_with_a_feeds_incident(house: H
     await house.breakers.failed(DependencyDownError("feed:traffic/a", "not mounted"))
     await house.breakers.succeeded("feed:traffic/a")  # of a file that was under way
     assert await house.cases() == [before]
+
+
+async def test_the_ledger_is_asked_only_when_something_was_written(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, ask = [], house.ledger.ask
+
+    async def noted(report: Callable[..., object], *args: object) -> object:
+        asked.append(report)
+        return await ask(report, *args)
+
+    monkeypatch.setattr(house.ledger, "ask", noted)
+    for _ in range(5):
+        await house.tracker.keep()
+    assert asked == [incidents.troubles]
+
+    await house.maker.parked(await house.maker.seen("a_1.csv"), "it is odd")
+    for _ in range(5):
+        await house.tracker.keep()
+    (opened,) = await ask(incidents.all_open)
+    assert opened.kind is Kind.PARKED
+    assert asked.count(incidents.troubles) <= 3  # once more for the incident that was written

@@ -196,7 +196,7 @@ async def test_while_it_is_down_one_file_at_a_time_finds_out_whether_it_is_back(
         held.go.set()
         await eventually(lambda: _true(len(held.calls) >= 7), lambda: str(held.calls))
         (outage,) = await bench.ledger.ask(incidents.outages)
-        assert outage.name == "archive"
+        assert outage.cause == "archive"
         assert outage.trials >= 2
         # Those that were claimed with the first four are given back without a try of their own.
         assert len(held.calls) <= 4 + outage.trials + 1

@@ -7,13 +7,14 @@ import hashlib
 import os
 import threading
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from backupd.config import load
 from backupd.control import ControlServer
 from backupd.core import moves
-from backupd.core.incidents import Outage
+from backupd.core.incidents import went_down
 from backupd.core.records import Identity, Move, Receipt, Result, Seen, Sighting, VerifiedBy
 from backupd.core.stages import Stage, Status
 from backupd.ledger import Ledger, files, reports
@@ -154,10 +155,9 @@ class Maker:
 
     async def outage(self, name: str, reason: str) -> None:
         """Note that a dependency is down, to be tried again in a minute."""
-        outage = Outage(
-            name=name, since=self.now, reason=reason, trials=2, next_try_at=self.now + 60
-        )
-        await self.ledger.note_outage(outage)
+        down = went_down(name, self.now)
+        outage = replace(down, reason=reason, trials=2, next_try_at=self.now + 60)
+        await self.ledger.note_incidents([outage])
 
     async def _step(self, file: FileRecord) -> FileRecord:
         match file.stage:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from backupd.cli.explain import Surroundings, prospect
-from backupd.core.incidents import Outage
+from backupd.core.incidents import went_down
 from backupd.core.moves import NEVER
 from backupd.core.stages import Awaits, Stage, Status
 from support import configs
@@ -73,16 +73,16 @@ def test_without_a_config_nothing_is_said_of_feeds(around: Surroundings) -> None
 def test_a_dependency_that_is_down_is_why(
     around: Surroundings, stage: Stage, dependency: str
 ) -> None:
-    outage = Outage(
-        name=dependency, since=NOW - 65, reason="refused", trials=3, next_try_at=NOW + 5
-    )
+    down = went_down(dependency, NOW - 65)
+    outage = replace(down, reason="refused", trials=3, next_try_at=NOW + 5)
     told = prospect(a_waiting_file(stage), replace(around, outages=[outage]))
     assert told.why == f"{dependency} is down since 2026-11-23T11:58:55Z (1m 05s): refused"
     assert told.at == NOW + 5
 
 
 def test_another_dependency_does_not_matter(around: Surroundings) -> None:
-    outage = Outage(name="archive", since=NOW, reason="refused", trials=1, next_try_at=NOW)
+    down = went_down("archive", NOW)
+    outage = replace(down, reason="refused", trials=1, next_try_at=NOW)
     told = prospect(a_waiting_file(Stage.MANIFEST), replace(around, outages=[outage]))
     assert told.why == "it waits for its turn in manifest"
 

@@ -18,10 +18,11 @@ import structlog
 from backupd.alerts import smtp
 from backupd.alerts.hook import run_hook
 from backupd.alerts.messages import compose, hook_json
+from backupd.alerts.ports import UntilChanged
 from backupd.alerts.schedule import all_due, next_letter
 from backupd.core.dependencies import Dependency
 from backupd.core.errors import TransientError, UnknownOutcomeError
-from backupd.core.incidents import Notice, Outage, Outcome, Way
+from backupd.core.incidents import Notice, Outcome, Way, went_down
 from backupd.core.moves import explained
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from backupd.alerts.ports import AlertLedger
     from backupd.alerts.schedule import Due
     from backupd.config.sections import AlertsSection
+    from backupd.core.incidents import Incident
 
 log = structlog.get_logger()
 
@@ -46,6 +48,7 @@ class Notifier:
         self._addresses: Mapping[Way, Sequence[str]] = {
             way: to for way, to in ((Way.MAIL, section.to), (Way.TICKET, section.ticket_to)) if to
         }
+        self._cases = UntilChanged(ledger, ledger.cases)
         self._mail_failures = Failures(ledger, Dependency.MAIL)
         self._hook_failures = Failures(ledger, Dependency.HOOK)
 
@@ -58,8 +61,7 @@ class Notifier:
     async def mail_once(self) -> None:
         """Send one mail, if any is due and the last one was long enough ago."""
         now = time.time()
-        cases = await self._ledger.cases()
-        due = all_due(cases, self._addresses, self._section, now)
+        due = all_due(await self._cases.get(), self._addresses, self._section, now)
         await self._mail_failures.still_due({each.way for each in due}, now)
         ready = [each for each in due if self._mail_failures.may_try(each.way, now)]
         if not ready:
@@ -72,7 +74,7 @@ class Notifier:
         """Run the hook for each incident that it is to hear of."""
         now = time.time()
         ways = [Way.HOOK] if self._section.hook else []
-        due = all_due(await self._ledger.cases(), ways, self._section, now)
+        due = all_due(await self._cases.get(), ways, self._section, now)
         await self._hook_failures.still_due({each.way for each in due}, now)
         for each in due:
             if self._hook_failures.may_try(Way.HOOK, now):
@@ -173,7 +175,7 @@ class Failures:
     def __init__(self, ledger: AlertLedger, cause: str) -> None:
         self._ledger = ledger
         self._cause = cause
-        self._failing: dict[Way, Outage] = {}
+        self._failing: dict[Way, Incident] = {}
         self._is_noted = True  # the last process may have left its incident open
         self._was_tried = False  # before that, nobody knows whether what failed then works now
 
@@ -185,14 +187,13 @@ class Failures:
 
     async def failed(self, way: Way, reason: str, now: float) -> None:
         """Note that nobody could be notified this way."""
-        first = Outage(name=self._cause, since=now, reason="", trials=0, next_try_at=None)
-        before = self._failing.get(way, first)
+        before = self._failing.get(way) or went_down(self._cause, now)
         pause = min(_FIRST_PAUSE * 2 ** min(before.trials, _MOST_DOUBLINGS), _LONGEST_PAUSE)
         outage = replace(before, reason=reason, trials=before.trials + 1, next_try_at=now + pause)
         self._failing[way] = outage
         self._is_noted = self._was_tried = True
         log.info("could not tell", way=str(way), reason=reason, next_try_in_s=pause)
-        await self._ledger.note_outage(outage)
+        await self._ledger.note_incidents([outage])
 
     async def still_due(self, ways: Collection[Way], now: float) -> None:
         """Forget the ways that work, or by which nobody is to be notified any more."""

@@ -1,17 +1,25 @@
-"""What alerts ask of the ledger."""
+"""What alerts ask of the ledger, and only when something was written into it."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
-    from backupd.core.incidents import Case, Incident, Notice, Outage, Troubles
+    from backupd.core.incidents import Case, Incident, Notice, Troubles
+
+
+T = TypeVar("T")
 
 
 class AlertLedger(Protocol):
     """The ledger as alerts see it. Every call raises LedgerError when it cannot be trusted."""
+
+    @property
+    def commits(self) -> int:
+        """Transactions so far."""
+        ...
 
     async def troubles(self) -> Troubles:
         """Return open incidents and troubled files."""
@@ -25,16 +33,8 @@ class AlertLedger(Protocol):
         """Return the newest notice by mail that was sent, or may have been."""
         ...
 
-    async def open_incidents(self, opened: Sequence[Incident]) -> None:
-        """Write incidents; one whose cause has an open one already is left out."""
-        ...
-
-    async def note_incident(self, incident: Incident) -> None:
-        """Write an incident, or newer words in the open one of its cause."""
-        ...
-
-    async def note_outage(self, outage: Outage) -> None:
-        """Write that something is down: a new incident, or newer words in the open one."""
+    async def note_incidents(self, noted: Sequence[Incident]) -> None:
+        """Write incidents, or newer words in the open ones of the same causes."""
         ...
 
     async def close_incidents(self, causes: Sequence[str], now: float) -> None:
@@ -48,3 +48,19 @@ class AlertLedger(Protocol):
     async def mark_interrupted_notices_unknown(self, detail: str) -> None:
         """Make those notices unknown that were being sent when the last process ended."""
         ...
+
+
+class UntilChanged(Generic[T]):
+    """An answer of the ledger, asked for again only when something was written since."""
+
+    def __init__(self, ledger: AlertLedger, ask: Callable[[], Awaitable[T]]) -> None:
+        self._ledger = ledger
+        self._ask = ask
+        self._answer: tuple[int, T] | None = None
+
+    async def get(self) -> T:
+        """Return what holds now."""
+        commits = self._ledger.commits
+        if self._answer is None or self._answer[0] != commits:
+            self._answer = commits, await self._ask()
+        return self._answer[1]

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from backupd.alerts.ports import UntilChanged
 from backupd.core.dependencies import feed_directory
 from backupd.core.incidents import (
     ROOM_CAUSE,
@@ -21,6 +22,7 @@ from backupd.core.incidents import (
     Kind,
     parked_cause,
     untaken_cause,
+    went_down,
 )
 from backupd.core.records import new_id
 
@@ -64,6 +66,7 @@ class IncidentTracker:
         self._ledger = ledger
         self._away = away
         self._untaken = untaken
+        self._troubles = UntilChanged(ledger, ledger.troubles)
         self._known: dict[str, Incident] = {}  # by id, as last seen open
 
     async def open(self) -> None:
@@ -76,14 +79,12 @@ class IncidentTracker:
     async def keep(self) -> None:
         """Look once, write what changed."""
         now = time.time()
-        troubles = await self._ledger.troubles()
+        troubles = await self._troubles.get()
         found = changes(troubles, self._away(), now, self._untaken())
-        if found.opened:
-            await self._ledger.open_incidents(found.opened)
+        if noted := [*found.opened, *found.renewed]:
+            await self._ledger.note_incidents(noted)
         if found.closed:
             await self._ledger.close_incidents([each.cause for each in found.closed], now)
-        for each in found.renewed:
-            await self._ledger.note_incident(each)
         closed = {each.id for each in found.closed}
         still = [each for each in troubles.open if each.id not in closed]
         self._log([*still, *found.opened], now)
@@ -146,15 +147,7 @@ def _found(troubles: Troubles, away: Away, now: float) -> Iterator[Incident]:
             opened_at=now,
         )
     for feed, reason in away.items():
-        yield Incident(
-            id=new_id(now),
-            kind=Kind.FEED,
-            cause=feed_directory(feed),
-            feed=feed,
-            trouble="",
-            reason=reason,
-            opened_at=now,
-        )
+        yield replace(went_down(feed_directory(feed), now), reason=reason)
 
 
 def _found_untaken(untaken: Untakens, now: float) -> Iterator[Incident]:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from backupd.config.sections import Config
-    from backupd.core.incidents import Outage
+    from backupd.core.incidents import Incident
     from backupd.core.records import FileRecord
     from backupd.core.rows import Statement
 
@@ -32,7 +32,7 @@ class Surroundings:
     now: float
     daemon_runs: bool
     config: Config | None
-    outages: Sequence[Outage]
+    outages: Sequence[Incident]
     unbatched: tuple[int, float | None]
     original: FileRecord | None
     statement: Statement | None = None
@@ -130,17 +130,17 @@ def _behind_outage(file: FileRecord, around: Surroundings) -> Prospect | None:
     outage = next((each for each in around.outages if _holds_up(each, file, around)), None)
     if outage is None:
         return None
-    lasting = span(around.now - outage.since)
-    why = f"{outage.name} is down since {moment(outage.since)} ({lasting}): {outage.reason}"
-    return Prospect(why, f"{outage.name} is tried again by itself", outage.next_try_at)
+    lasting = span(around.now - outage.opened_at)
+    why = f"{outage.cause} is down since {moment(outage.opened_at)} ({lasting}): {outage.reason}"
+    return Prospect(why, f"{outage.cause} is tried again by itself", outage.next_try_at)
 
 
-def _holds_up(outage: Outage, file: FileRecord, around: Surroundings) -> bool:
-    if not outage.name.startswith(ARCHIVE_PREFIX):
-        return outage.name in {FACTS[file.stage].needs, feed_directory(file.feed)}
+def _holds_up(outage: Incident, file: FileRecord, around: Surroundings) -> bool:
+    if not outage.cause.startswith(ARCHIVE_PREFIX):
+        return outage.cause in {FACTS[file.stage].needs, feed_directory(file.feed)}
     feeds = around.config.feeds if around.config else ()
     feed = next((each for each in feeds if each.name == file.feed), None)
-    directory = outage.name.removeprefix(ARCHIVE_PREFIX)
+    directory = outage.cause.removeprefix(ARCHIVE_PREFIX)
     goes_there = feed is not None and is_below(directory_of(file, feed), directory)
     return goes_there and (file.stage is Stage.SHIP or file.awaits is Awaits.ARCHIVE)
 

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from backupd.core.dependencies import ARCHIVE_PREFIX, facts_of
+from backupd.core.dependencies import ARCHIVE_PREFIX, FEED_PREFIX, facts_of
 from backupd.core.names import escaped
+from backupd.core.records import new_id
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -89,7 +90,7 @@ class Incident:
     opened_at: float
     closed_at: float | None = None
     trials: int = 0  # how often a dependency was tried since
-    next_try_at: float | None = None
+    next_try_at: float | None = None  # None: it is looked at all the time
 
     @property
     def title(self) -> str:
@@ -99,20 +100,10 @@ class Incident:
         directory = escaped(self.cause.removeprefix(ARCHIVE_PREFIX))
         return _TITLES_OF_KIND[self.kind].format(feed=self.feed, directory=directory)
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outage:
-    """What is down just now: a dependency, "feed:<name>" or "archive:<directory>".
-
-    `feeds` are those that have files in a directory of the archive.
-    """
-
-    name: str
-    since: float
-    reason: str
-    trials: int
-    next_try_at: float | None  # None: it is looked at all the time
-    feeds: tuple[str, ...] = ()
+    @property
+    def feeds(self) -> tuple[str, ...]:
+        """The feeds that have files in a directory of the archive; else none."""
+        return tuple(self.trouble.splitlines()) if self.kind is Kind.ARCHIVE else ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -180,6 +171,29 @@ class InShort:
 
     files: Mapping[Status, int]
     incidents: Sequence[str]
+
+
+def went_down(cause: str, now: float, feeds: Iterable[str] = ()) -> Incident:
+    """Return the incident of what is down: a dependency, "feed:<name>", "archive:<directory>".
+
+    `feeds` are those that have files in a directory of the archive.
+    """
+    kind = _kind_of(cause)
+    return Incident(
+        id=new_id(now),
+        kind=kind,
+        cause=cause,
+        feed=cause.removeprefix(FEED_PREFIX) if kind is Kind.FEED else "",
+        trouble="\n".join(feeds),
+        reason="",
+        opened_at=now,
+    )
+
+
+def _kind_of(cause: str) -> Kind:
+    if cause.startswith(FEED_PREFIX):
+        return Kind.FEED
+    return Kind.ARCHIVE if cause.startswith(ARCHIVE_PREFIX) else Kind.DEPENDENCY
 
 
 def parked_cause(feed: str, trouble: str) -> str:

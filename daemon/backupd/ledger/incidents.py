@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite import insert
 
-from backupd.core.dependencies import ARCHIVE_PREFIX, FEED_PREFIX
 from backupd.core.incidents import (
     NO_ROOM,
     Case,
@@ -19,14 +18,12 @@ from backupd.core.incidents import (
     Kind,
     Notice,
     Occasion,
-    Outage,
     Outcome,
     ParkedGroup,
     Standing,
     Troubles,
     Way,
 )
-from backupd.core.records import new_id
 from backupd.core.stages import ORDER, Awaits, Stage, Status, stages_that_need
 from backupd.ledger.rows import in_chunks
 from backupd.ledger.schema import DONE, WAITING, files, incidents, notices
@@ -41,34 +38,18 @@ _FILE_IS_OPEN = files.c.status != DONE
 _NOT_BY_FEED: sa.ColumnElement[str] = sa.literal_column("+files.feed")
 _IN_TROUBLE = files.c.trouble != sa.literal_column("''")
 _SETTLED = (Outcome.SENT, Outcome.SKIPPED)
+_OUTAGES = {Kind.DEPENDENCY, Kind.FEED, Kind.ARCHIVE}
+_NEWER_WORDS = ("trouble", "reason", "trials", "next_try_at")
 
 
-def open_incidents(connection: sa.Connection, opened: Sequence[Incident]) -> list[bool]:
-    """Write incidents; False for one whose cause has an open one already."""
-    statement = insert(incidents).on_conflict_do_nothing()
-    return [connection.execute(statement, asdict(each)).rowcount == 1 for each in opened]
-
-
-def note_outages(connection: sa.Connection, outages: Sequence[Outage]) -> list[None]:
-    """Write what is down: a new incident, or newer words in the open one."""
-    for outage in outages:
-        row = _row_of(outage)
-        newer = {name: row[name] for name in ("trouble", "reason", "trials", "next_try_at")}
-        statement = insert(incidents).on_conflict_do_update(
-            index_elements=["cause"], index_where=IS_OPEN, set_=newer
-        )
-        connection.execute(statement, row)
-    return [None] * len(outages)
-
-
-def note_incident(connection: sa.Connection, noted: Sequence[Incident]) -> list[None]:
-    """Write incidents: new ones, or newer words in those that are open."""
+def note_incidents(connection: sa.Connection, noted: Sequence[Incident]) -> list[None]:
+    """Write incidents: new ones, or newer words in the open ones of the same causes."""
+    statement = insert(incidents)
+    newer = {name: statement.excluded[name] for name in _NEWER_WORDS}
+    statement = statement.on_conflict_do_update(
+        index_elements=["cause"], index_where=IS_OPEN, set_=newer
+    )
     for each in noted:
-        statement = insert(incidents).on_conflict_do_update(
-            index_elements=["cause"],
-            index_where=IS_OPEN,
-            set_={"reason": each.reason, "trouble": each.trouble},
-        )
         connection.execute(statement, asdict(each))
     return [None] * len(noted)
 
@@ -105,42 +86,9 @@ def mark_interrupted_notices_unknown(
     return [None] * len(details)
 
 
-def _kind_of(name: str) -> Kind:
-    if name.startswith(FEED_PREFIX):
-        return Kind.FEED
-    return Kind.ARCHIVE if name.startswith(ARCHIVE_PREFIX) else Kind.DEPENDENCY
-
-
-def _row_of(outage: Outage) -> dict[str, Any]:
-    kind = _kind_of(outage.name)
-    incident = Incident(
-        id=new_id(outage.since),
-        kind=kind,
-        cause=outage.name,
-        feed=outage.name.removeprefix(FEED_PREFIX) if kind is Kind.FEED else "",
-        trouble="\n".join(outage.feeds),
-        reason=outage.reason,
-        opened_at=outage.since,
-        trials=outage.trials,
-        next_try_at=outage.next_try_at,
-    )
-    return asdict(incident)
-
-
-def outages(connection: sa.Connection) -> list[Outage]:
+def outages(connection: sa.Connection) -> list[Incident]:
     """Return what is down just now."""
-    return [
-        Outage(
-            name=each.cause,
-            since=each.opened_at,
-            reason=each.reason,
-            trials=each.trials,
-            next_try_at=each.next_try_at,
-            feeds=tuple(each.trouble.splitlines()),
-        )
-        for each in all_open(connection)
-        if each.kind in {Kind.DEPENDENCY, Kind.FEED, Kind.ARCHIVE}
-    ]
+    return [each for each in all_open(connection) if each.kind in _OUTAGES]
 
 
 def all_open(connection: sa.Connection) -> list[Incident]:

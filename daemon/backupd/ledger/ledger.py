@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
     import sqlalchemy as sa
 
-    from backupd.core.incidents import Case, Incident, Notice, Outage, Troubles
+    from backupd.core.incidents import Case, Incident, Notice, Troubles
     from backupd.core.records import DoneFile, FeedMount, Identity, Renaming
     from backupd.core.rows import OwedRefresh, RowCount, RowKey, Statement
     from backupd.core.times import Pauses
@@ -363,21 +363,13 @@ class Ledger:
         """Return the newest notice by mail that was sent, or may have been."""
         return await self.ask(incidents.last_mail)
 
-    async def open_incidents(self, opened: Sequence[Incident]) -> None:
-        """Write incidents; one whose cause has an open one already is left out."""
-        await self._writer.apply(incidents.open_incidents, opened)
+    async def note_incidents(self, noted: Sequence[Incident]) -> None:
+        """Write incidents, or newer words in the open ones of the same causes."""
+        await self._writer.apply(incidents.note_incidents, noted)
 
     async def close_incidents(self, causes: Sequence[str], now: float) -> None:
         """Close the open incidents of these causes."""
         await self._writer.apply(incidents.close_incidents, [(each, now) for each in causes])
-
-    async def note_incident(self, incident: Incident) -> None:
-        """Write an incident, or newer words in the open one of its cause."""
-        await self._writer.apply(incidents.note_incident, [incident])
-
-    async def note_outage(self, outage: Outage) -> None:
-        """Write that something is down: a new incident, or newer words in the open one."""
-        await self._writer.apply(incidents.note_outages, [outage])
 
     async def note_notices(self, notices: Sequence[Notice]) -> None:
         """Write who is being notified, or the outcome; each replaces what was written before."""

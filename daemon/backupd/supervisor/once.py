@@ -42,8 +42,8 @@ class UntilDone:
 
     async def _is_idle(self) -> bool:
         # Impala holds nothing up: what it is owed is paid by the next daemon.
-        closed = {outage.name for outage in self._context.breakers.closed_directories()}
-        given_up = {outage.name for outage in self._context.breakers.exhausted()} - {
+        closed = {outage.cause for outage in self._context.breakers.closed_directories()}
+        given_up = {outage.cause for outage in self._context.breakers.exhausted()} - {
             Dependency.IMPALA
         }
         if given_up - closed or closed - given_up:

@@ -12,7 +12,7 @@ from backupd.core.stages import Stage
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from backupd.core.incidents import Outage
+    from backupd.core.incidents import Incident
     from backupd.worker.context import WorkerContext
 
 
@@ -39,9 +39,9 @@ class ArchiveTrials:
         """The config may have changed since the last process."""
         for outage in self._context.breakers.closed_directories():
             if not outage.feeds:
-                await self._context.breakers.succeeded(outage.name)
+                await self._context.breakers.succeeded(outage.cause)
 
-    def _due(self) -> list[Outage]:
+    def _due(self) -> list[Incident]:
         """Return those to be tried now: none while the archive as a whole is down."""
         now = self._context.now()
         return [outage for at, outage in self._closed() if at <= now]
@@ -49,23 +49,23 @@ class ArchiveTrials:
     def _next(self) -> float | None:
         return min((at for at, _ in self._closed()), default=None)
 
-    def _closed(self) -> list[tuple[float, Outage]]:
+    def _closed(self) -> list[tuple[float, Incident]]:
         breakers = self._context.breakers
         if breakers.is_down(Dependency.ARCHIVE):
             return []
-        return [(breakers.opens_at(each.name), each) for each in breakers.closed_directories()]
+        return [(breakers.opens_at(each.cause), each) for each in breakers.closed_directories()]
 
-    async def _try(self, outage: Outage) -> None:
+    async def _try(self, outage: Incident) -> None:
         breakers = self._context.breakers
-        if not breakers.is_down(outage.name):
+        if not breakers.is_down(outage.cause):
             return
         try:
-            await self._demand(outage.name.removeprefix(ARCHIVE_PREFIX))
+            await self._demand(outage.cause.removeprefix(ARCHIVE_PREFIX))
         except DependencyDownError as error:
             await breakers.moved(outage, error)
         except LedgerError:
             raise
         except BackupdError:  # nothing was found out
-            await breakers.failed(DependencyDownError(outage.name, outage.reason))
+            await breakers.failed(DependencyDownError(outage.cause, outage.reason))
         else:
-            await breakers.succeeded(outage.name)
+            await breakers.succeeded(outage.cause)

@@ -12,7 +12,7 @@ import structlog
 from backupd.core.archive_names import home_of, is_below
 from backupd.core.dependencies import ARCHIVE_PREFIX, FEED_PREFIX, Dependency
 from backupd.core.host import host_fault
-from backupd.core.incidents import Outage
+from backupd.core.incidents import went_down
 from backupd.core.moves import explained
 from backupd.core.stages import Stage
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from backupd.core.errors import DependencyDownError
+    from backupd.core.incidents import Incident
     from backupd.core.moves import RetryPolicy
     from backupd.core.records import Feed
     from backupd.ledger import Ledger
@@ -55,14 +56,14 @@ class Breakers:
         self._down_at: dict[str, float] = {}  # time.monotonic, as `began` and the next one
         self._not_written: set[str] = set()  # those down because something could not be written
         self._archive_well_at = -math.inf
-        self.open: dict[str, Outage] = {}
+        self.open: dict[str, Incident] = {}
 
-    def resume(self, outages: Iterable[Outage]) -> None:
+    def resume(self, outages: Iterable[Incident]) -> None:
         """Take up what was down when the last process ended: to be tried at once, trials afresh."""
         for outage in outages:
-            if _is_ours(outage.name):
-                now, feeds = self._now(), self._feeds_of(outage.name)
-                self.open[outage.name] = replace(outage, trials=0, next_try_at=now, feeds=feeds)
+            if _is_ours(outage.cause):
+                began = went_down(outage.cause, outage.opened_at, self._feeds_of(outage.cause))
+                self.open[outage.cause] = replace(began, reason=outage.reason)
 
     def opens_at(self, dependency: str) -> float:
         """Return when it, and the host, may be tried again; 0 while they are up."""
@@ -85,16 +86,16 @@ class Breakers:
         """Return whether it was down when last tried."""
         return dependency in self.open
 
-    def closed_directories(self) -> list[Outage]:
+    def closed_directories(self) -> list[Incident]:
         """Return the directories of the archive that take no files."""
         return [each for name, each in self.open.items() if name.startswith(ARCHIVE_PREFIX)]
 
-    def above(self, directory: str) -> Outage | None:
+    def above(self, directory: str) -> Incident | None:
         """Return what is down of the archive's directories at or above this one, if any is."""
         closed = self.closed_directories()
-        return next((each for each in closed if is_below(directory, _directory(each.name))), None)
+        return next((each for each in closed if is_below(directory, _directory(each.cause))), None)
 
-    def exhausted(self) -> list[Outage]:
+    def exhausted(self) -> list[Incident]:
         """Return those that were tried as often as a file would be."""
         return [item for item in self.open.values() if item.trials >= self.policy.attempts]
 
@@ -112,32 +113,32 @@ class Breakers:
             return now
         wider = self._wider(name)
         if wider is not None or now < self._opens_at(name):
-            return self.opens_at(wider.name if wider else name)
+            return self.opens_at(wider.cause if wider else name)
         outage = self.open.get(name)
-        narrower: list[Outage] = []
+        narrower: list[Incident] = []
         if outage is None:
             feeds = self._feeds_of(name)
-            outage = Outage(name=name, since=now, reason="", trials=0, next_try_at=now, feeds=feeds)
+            outage = went_down(name, now, feeds)
             self._down_at[name] = time.monotonic()
             if not looked and not name.startswith(FEED_PREFIX):
                 self._not_written.add(name)
-            narrower = [each for each in self.closed_directories() if _covers(name, each.name)]
+            narrower = [each for each in self.closed_directories() if _covers(name, each.cause)]
             log.info("dependency down", dependency=name, reason=explained(error))
         trials = outage.trials + 1
         pause = min(self.policy.pause(trials), _LONGEST_PAUSE)
         outage = replace(outage, trials=trials, next_try_at=now + pause, reason=explained(error))
         self.open[name] = outage
         if _is_ours(name):
-            await self._ledger.note_outage(outage)
+            await self._ledger.note_incidents([outage])
         for each in narrower:
             await self._end(each)
         return now + pause
 
-    async def moved(self, before: Outage, error: DependencyDownError) -> None:
+    async def moved(self, before: Incident, error: DependencyDownError) -> None:
         """Note that another directory is down than before, or that the same one still is."""
-        if error.dependency == before.name:
+        if error.dependency == before.cause:
             await self.failed(error)
-        elif self.open.pop(before.name, None) is not None:
+        elif self.open.pop(before.cause, None) is not None:
             await self.failed(error)
             await self._end(before)
 
@@ -154,23 +155,23 @@ class Breakers:
         if began >= self._down_at.get(dependency, -math.inf):
             await self._end(outage)
 
-    async def _end(self, outage: Outage) -> None:
-        self.open.pop(outage.name, None)
-        self._down_at.pop(outage.name, None)
-        self._not_written.discard(outage.name)
-        down_for = round(self._now() - outage.since, 1)
-        log.info("dependency up again", dependency=outage.name, down_for_s=down_for)
-        if outage.name.startswith(Dependency.ARCHIVE):
+    async def _end(self, outage: Incident) -> None:
+        self.open.pop(outage.cause, None)
+        self._down_at.pop(outage.cause, None)
+        self._not_written.discard(outage.cause)
+        down_for = round(self._now() - outage.opened_at, 1)
+        log.info("dependency up again", dependency=outage.cause, down_for_s=down_for)
+        if outage.cause.startswith(Dependency.ARCHIVE):
             self._archive_well_at = time.monotonic()
-        if _is_ours(outage.name):
-            await self._ledger.close_incidents([outage.name], self._now())
-        if outage.name.startswith(ARCHIVE_PREFIX):
+        if _is_ours(outage.cause):
+            await self._ledger.close_incidents([outage.cause], self._now())
+        if outage.cause.startswith(ARCHIVE_PREFIX):
             self._ledger.wake(Stage.SHIP, Stage.CLEANUP)
 
-    def _wider(self, name: str) -> Outage | None:
+    def _wider(self, name: str) -> Incident | None:
         """Return what is down already and has this within it."""
-        found = (each for each in self.open.values() if _covers(each.name, name))
-        return next((each for each in found if each.name != name), None)
+        found = (each for each in self.open.values() if _covers(each.cause, name))
+        return next((each for each in found if each.cause != name), None)
 
     def _feeds_of(self, name: str) -> tuple[str, ...]:
         """Return the feeds that have files in a directory of the archive; of all else, none."""

@@ -110,7 +110,7 @@ class DuplicateRowLane:
             f" in the partitions {_cut(', ', dates)}",
             opened_at=now,
         )
-        await self._context.ledger.note_incident(incident)
+        await self._context.ledger.note_incidents([incident])
 
 
 def _cut(between: str, items: Sequence[str]) -> str:

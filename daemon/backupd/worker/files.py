@@ -29,7 +29,7 @@ from backupd.ledger import files as ledger_files
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
-    from backupd.core.incidents import Outage
+    from backupd.core.incidents import Incident
     from backupd.core.records import FileRecord
     from backupd.core.shares import Shares
     from backupd.worker.context import WorkerContext
@@ -167,7 +167,7 @@ class FileLane:
         alone = not self._at_work or not breakers.is_trying(self._dependency)
         return breakers.is_paused(self._dependency) or not alone
 
-    def _closed_directory(self, task: Task) -> Outage | None:
+    def _closed_directory(self, task: Task) -> Incident | None:
         """Return what is down of where the file is in the archive, or goes to."""
         breakers = self._context.breakers
         leans = self._stage is Stage.SHIP or (self._stage is Stage.CLEANUP and not task.is_proven)
@@ -182,7 +182,7 @@ class FileLane:
         if self._has_to_wait():
             return self._held_off(task.file)
         if closed := self._closed_directory(task):
-            return self._kept_back(task.file, closed.name, closed.reason)
+            return self._kept_back(task.file, closed.cause, closed.reason)
         return None
 
     async def _attempt(self, task: Task) -> Move:
