@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING
 
 import structlog
@@ -12,6 +12,7 @@ import structlog
 from backupd.alerts.notifier import Notifier
 from backupd.core.dependencies import Dependency
 from backupd.core.errors import LedgerError
+from backupd.core.pace import repeat
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection
@@ -52,9 +53,12 @@ class Alerts:
         else:  # nobody is notified any more, so notifying cannot fail
             await self._ledger.close_incidents([Dependency.MAIL, Dependency.HOOK], time.time())
         steps = self._tellings()
+        keep_doing = partial(
+            repeat, every=_EVERY, stop=stop, share=_LOOKING_SHARE, longest=_LONGEST
+        )
         async with asyncio.TaskGroup() as group:
-            group.create_task(_every_second(self._tracker.keep, stop))
-            tellings = [group.create_task(_every_second(step, stop)) for step in steps]
+            group.create_task(keep_doing(self._tracker.keep))
+            tellings = [group.create_task(keep_doing(step)) for step in steps]
             await stop.wait()
             hangs = await _cut_short(tellings)
         await self._tracker.keep()
@@ -79,16 +83,6 @@ async def _cut_short(tellings: Collection[asyncio.Task[None]]) -> bool:
     for task in late:
         task.cancel()
     return bool(late)
-
-
-async def _every_second(step: Callable[[], Awaitable[None]], stop: asyncio.Event) -> None:
-    while not stop.is_set():
-        began = time.monotonic()
-        await step()
-        took = time.monotonic() - began
-        pause = min(max(_EVERY, took * _LOOKING_SHARE), _LONGEST)
-        with suppress(TimeoutError):
-            await asyncio.wait_for(stop.wait(), pause)
 
 
 def _unfailing(step: Callable[[], Awaitable[None]]) -> Callable[[], Awaitable[None]]:

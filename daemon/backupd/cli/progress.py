@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.filesize import decimal
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
+from backupd.core.pace import repeat
 from backupd.core.stages import ORDER, Stage, Status
 from backupd.ledger import reports
 
@@ -160,10 +161,11 @@ def _is_past(share: Share, place: int) -> bool:
 
 
 async def _keep_showing(ledger: Ledger, view: View, began: float, clock: float) -> None:
-    while True:
+    async def step() -> None:
         looked = time.monotonic()
         view.show(await _look(ledger, began), looked - clock)
-        await asyncio.sleep(max(_LOOK_EVERY, _LOOKING_SHARE * (time.monotonic() - looked)))
+
+    await repeat(step, _LOOK_EVERY, asyncio.Event(), share=_LOOKING_SHARE)
 
 
 async def _look(ledger: Ledger, began: float) -> list[StageProgress]:

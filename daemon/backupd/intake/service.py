@@ -17,6 +17,7 @@ import structlog
 
 from backupd.core.calls import DoesNotAnswerError
 from backupd.core.host import host_fault
+from backupd.core.pace import repeat
 from backupd.core.threads import DirectoryThreads
 from backupd.intake.finding import Finder
 from backupd.intake.health import FeedHealth
@@ -214,12 +215,12 @@ class Intake:
 
     async def _polls(self) -> None:
         """Scan the directories for which there are no events."""
-        pause = POLL_EVERY
-        while True:
-            await asyncio.sleep(min(pause, self._section.rescan_every))
-            started = time.monotonic()
-            await self._finder.scan(self._polled(), "poll", companions=False)
-            pause = max(POLL_EVERY, (time.monotonic() - started) * _POLL_SHARE)
+        longest = self._section.rescan_every
+        await asyncio.sleep(min(POLL_EVERY, longest))
+        await repeat(self._poll, POLL_EVERY, asyncio.Event(), share=_POLL_SHARE, longest=longest)
+
+    async def _poll(self) -> None:
+        await self._finder.scan(self._polled(), "poll", companions=False)
 
     async def _events(self) -> None:
         """Follow hints. Where they lead to what is slow, some later ones do not wait for it."""

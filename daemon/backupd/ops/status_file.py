@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from contextlib import suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import structlog
 
+from backupd.core.pace import repeat
 from backupd.core.stages import FACTS, ORDER
 from backupd.localfs.whole import made_directory_at, remove_leftovers, write_whole
 
@@ -53,18 +53,18 @@ class StatusFile:
         self._directory = os.path.realpath(path.parent)
         self._look = look
         self._commits = commits
+        self._seen = -1
         self._written: dict[str, str] = {}
         self._is_failing = False
 
     async def run(self, stop: asyncio.Event) -> None:
         """Write at once, then after each change, until `stop` is set."""
-        seen = -1
-        while not stop.is_set():
-            if (commits := self._commits()) != seen or self._is_failing:
-                seen = commits
-                await self.write()
-            with suppress(TimeoutError):
-                await asyncio.wait_for(stop.wait(), _EVERY)
+        await repeat(self._keep, _EVERY, stop)
+
+    async def _keep(self) -> None:
+        if (commits := self._commits()) != self._seen or self._is_failing:
+            self._seen = commits
+            await self.write()
 
     async def write(self) -> None:
         """Write it if anything changed."""

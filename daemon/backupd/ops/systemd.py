@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import structlog
 from systemd import daemon
 
+from backupd.core.pace import repeat
 from backupd.core.stages import Status
 
 if TYPE_CHECKING:
@@ -135,11 +136,11 @@ async def keep_status(
 ) -> None:
     """Show the line that `look` returns whenever it is another, until `stop` is set."""
     shown = ""
-    while not stop.is_set():
-        began = time.monotonic()
+
+    async def step() -> None:
+        nonlocal shown
         if (now := await look()) != shown:
             show(now)
             shown = now
-        pause = max(_STATUS_EVERY, (time.monotonic() - began) * _LOOKING_SHARE)
-        with suppress(TimeoutError):
-            await asyncio.wait_for(stop.wait(), pause)
+
+    await repeat(step, _STATUS_EVERY, stop, share=_LOOKING_SHARE)

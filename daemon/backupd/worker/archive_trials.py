@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING
 
 from backupd.core.dependencies import ARCHIVE_PREFIX, Dependency
@@ -28,12 +27,12 @@ class ArchiveTrials:
     async def run(self) -> None:
         """Work until the stop."""
         await self._forget_what_no_feed_needs()
-        while not self._context.stop.is_set():
-            looked_at = time.monotonic()
-            self._wake.clear()
-            for outage in self._due():
-                await self._try(outage)
-            await self._context.sleep(self._wake, self._next(), looked_at)
+        await self._context.keep_looking(self._wake, self._look)
+
+    async def _look(self) -> float | None:
+        for outage in self._due():
+            await self._try(outage)
+        return self._next()
 
     async def _forget_what_no_feed_needs(self) -> None:
         """The config may have changed since the last process."""

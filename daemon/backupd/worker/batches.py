@@ -19,6 +19,7 @@ from backupd.core.rows import RowCount, RowKey, TouchedTable
 from backupd.core.stages import Stage, Status
 from backupd.ledger import batches
 from backupd.stages import load, merge, rows_to_make
+from backupd.worker.context import AT_ONCE
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -55,10 +56,7 @@ class BatchFormer:
 
     async def run(self) -> None:
         """Form batches until the stop."""
-        while not self._context.stop.is_set():
-            looked_at = time.monotonic()
-            self._wake.clear()
-            await self._context.sleep(self._wake, await self._form(), looked_at)
+        await self._context.keep_looking(self._wake, self._form)
 
     async def _form(self) -> float | None:
         """Form what is due; return when to look again."""
@@ -96,14 +94,15 @@ class BatchLane:
 
     async def run(self) -> None:
         """Work until the stop."""
-        while not self._context.stop.is_set():
-            looked_at = time.monotonic()
-            self._wake.clear()
-            batch = await self._claim()
-            if batch is not None:
-                await self._process(batch)
-            else:
-                await self._context.sleep(self._wake, await self._due(), looked_at)
+        await self._context.keep_looking(self._wake, self._look)
+
+    async def _look(self) -> float | None:
+        """Work on a batch that is due; return when to look again."""
+        batch = await self._claim()
+        if batch is None:
+            return await self._due()
+        await self._process(batch)
+        return AT_ONCE
 
     async def _claim(self) -> Batch | None:
         if self._context.breakers.is_paused(Dependency.WAREHOUSE):

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import structlog
 
+from backupd.core.pace import repeat
 from backupd.core.times import StepFinder
 
 if TYPE_CHECKING:
+    import asyncio
+
     from backupd.core.times import Pauses
     from backupd.ledger import Ledger
 
@@ -31,12 +32,12 @@ class ClockWatch:
 
     async def run(self) -> None:
         """Look each second until the stop; at the start too, for what an earlier process saw."""
-        clock = StepFinder()
+        self._clock = StepFinder()
         await self._ledger.bring_forward(time.time(), self._longest)
-        while not self._stop.is_set():
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._stop.wait(), _EVERY)
-            if step := clock.step():
-                event = f"the clock was set {'back' if step < 0 else 'forward'}"
-                log.warning(event, by_s=round(abs(step), 1))
-                await self._ledger.bring_forward(time.time(), self._longest)
+        await repeat(self._look, _EVERY, self._stop)
+
+    async def _look(self) -> None:
+        if step := self._clock.step():
+            event = f"the clock was set {'back' if step < 0 else 'forward'}"
+            log.warning(event, by_s=round(abs(step), 1))
+            await self._ledger.bring_forward(time.time(), self._longest)

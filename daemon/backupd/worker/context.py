@@ -12,7 +12,7 @@ from backupd.core.archive_names import home_of
 from backupd.core.stages import Stage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Awaitable, Callable, Mapping
     from contextlib import AbstractContextManager
 
     from backupd.core.moves import RetryPolicy
@@ -35,6 +35,7 @@ def _unmeasured(stage: Stage, *, is_last: bool) -> AbstractContextManager[None]:
 
 
 PROOF_IS_FRESH_FOR = 60.0  # seconds
+AT_ONCE = 0.0  # when to look again, where there may be more work
 _LOOK_AGAIN = 5.0  # seconds: the longest that a lane sleeps, should a wake-up ever be missed
 _LOOKS_APART = 0.05  # seconds: under load, what comes in between is taken together
 
@@ -76,6 +77,19 @@ class WorkerContext:
         oldest, newest = sorted((file.proven_at, file.row_seen_at))
         now = self.now()
         return self.since <= oldest and newest <= now < oldest + PROOF_IS_FRESH_FOR
+
+    async def keep_looking(
+        self, wake: asyncio.Event, look: Callable[[], Awaitable[float | None]]
+    ) -> None:
+        """Look for work, and do it, until the stop: the loop of every lane.
+
+        `look` returns when to look again (epoch seconds; None: when woken). `wake` has it look
+        earlier.
+        """
+        while not self.stop.is_set():
+            looked_at = time.monotonic()
+            wake.clear()
+            await self.sleep(wake, await look(), looked_at)
 
     async def sleep(self, wake: asyncio.Event, due: float | None, looked_at: float) -> None:
         """Wait until `wake` is set or `due` (epoch seconds) has come.

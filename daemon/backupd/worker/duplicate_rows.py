@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from typing import TYPE_CHECKING
 
@@ -42,11 +41,7 @@ class DuplicateRowLane:
     async def run(self) -> None:
         """Work until the stop, and once more then: the last merge may have made some."""
         await self._count(await self._context.ledger.doubled_rows())
-        while not self._context.stop.is_set():
-            looked_at = time.monotonic()
-            self._wake.clear()
-            await self._look()
-            await self._context.sleep(self._wake, None, looked_at)
+        await self._context.keep_looking(self._wake, self._look)
         await self._look()
 
     async def _look(self) -> None:

@@ -7,6 +7,7 @@ import logging
 import time
 from collections import Counter
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 import structlog
@@ -25,6 +26,7 @@ from backupd.core.names import escaped
 from backupd.core.records import NO_ROOT, Move, Result, Task
 from backupd.core.stages import Awaits, Stage, Status
 from backupd.ledger import files as ledger_files
+from backupd.worker.context import AT_ONCE
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -71,15 +73,15 @@ class FileLane:
     async def run(self) -> None:
         """Work until the stop, then let what runs come to its end."""
         async with asyncio.TaskGroup() as group:
-            while not self._context.stop.is_set():
-                looked_at = time.monotonic()
-                self._wake.clear()
-                limits = self._limits()
-                claimed = await self._claim(limits)
-                for task in await self._tasks_of(claimed):
-                    self._start(group, task)
-                if not claimed or len(claimed) < limits.limit:
-                    await self._context.sleep(self._wake, await self._due(), looked_at)
+            await self._context.keep_looking(self._wake, partial(self._look, group))
+
+    async def _look(self, group: asyncio.TaskGroup) -> float | None:
+        """Start work on what is due; return when to look again."""
+        limits = self._limits()
+        claimed = await self._claim(limits)
+        for task in await self._tasks_of(claimed):
+            self._start(group, task)
+        return AT_ONCE if claimed and len(claimed) == limits.limit else await self._due()
 
     def _limits(self) -> ClaimLimits:
         """Return which files may be claimed now; none until it is worth a transaction."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from backupd.core.dependencies import Dependency
 from backupd.core.host import host_fault
+from backupd.core.pace import repeat
 from backupd.localfs.limits import try_limits
 
 if TYPE_CHECKING:
@@ -36,11 +37,11 @@ class HostWatch:
 
     async def run(self) -> None:
         """Look now and then until the stop."""
-        while not self._stop.is_set():
-            if self._breakers.is_down(Dependency.HOST):
-                await self._outlast()
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._stop.wait(), _EVERY)
+        await repeat(self._look, _EVERY, self._stop)
+
+    async def _look(self) -> None:
+        if self._breakers.is_down(Dependency.HOST):
+            await self._outlast()
 
     async def _outlast(self) -> None:
         """Wait until all has been well for long enough, or for the stop."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING
 
 import structlog
@@ -29,11 +28,7 @@ class RefreshLane:
 
     async def run(self) -> None:
         """Work until the stop, and once more then: the last merges may be owed still."""
-        while not self._context.stop.is_set():
-            looked_at = time.monotonic()
-            self._wake.clear()
-            await self._pay()
-            await self._context.sleep(self._wake, None, looked_at)
+        await self._context.keep_looking(self._wake, self._pay)
         await self._pay()
 
     async def _pay(self) -> None:
