@@ -16,7 +16,7 @@ from backupd.core.errors import (
 )
 from backupd.core.incidents import NO_ROOM, likeness
 from backupd.core.records import Batch, BatchMove, FileRecord, Move, Result
-from backupd.core.stages import Awaits, Stage, Status, following
+from backupd.core.stages import ORDER, Awaits, Stage, Status, following
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -174,12 +174,12 @@ def closed(file: FileRecord, reason: str, now: float, **changes: object) -> Move
 def requeued(file: FileRecord, stage: Stage, now: float) -> Move:
     """A person puts it back: it starts `stage` as if it came there for the first time.
 
-    Before `ship` the batch is given up, so that a new one is formed; `claims` goes on counting,
+    Up to merge the batch is given up, so that a new one is formed; `claims` goes on counting,
     so that temporary names are never used twice.
     """
     # Its trouble is over when it comes to the next stage, not because someone hopes so.
     changes = _entered(now) | {"claims": file.claims, "done_at": None, "trouble": file.trouble}
-    if stage not in {Stage.SHIP, Stage.CLEANUP}:
+    if ORDER.index(stage) <= ORDER.index(Stage.MERGE):
         changes |= {"batch_id": None}
     if stage in {Stage.SETTLE, Stage.MANIFEST}:
         changes |= {"duplicate_of": None, "disagreement": None}
@@ -213,12 +213,12 @@ def batch_advanced(batch: Batch, staged_at: str, now: float) -> BatchMove:
 
 
 def batch_merged(batch: Batch, now: float) -> BatchMove:
-    """Its rows were seen in production: the batch is done, its files are owed a ship."""
+    """Its rows were seen in production: the batch is done, its files go on."""
     return BatchMove(
         batch=batch,
         stage=Stage.MERGE,
         status=Status.DONE,
-        file_stage=Stage.SHIP,
+        file_stage=ORDER[ORDER.index(Stage.MERGE) + 1],
         file_status=Status.WAITING,
         changes={"reason": "", "done_at": now},
         file_changes={**_entered(now), "row_seen_at": now},

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from backupd.core import companions
 from backupd.core.threads import in_steps
 from backupd.core.untaken import Trouble
-from backupd.localfs.files import read_small
+from backupd.localfs.files import read_companion
 from backupd.localfs.roots import open_root
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ class LateCompanions:
         if time.time() - found.st_ctime < self._settings.rules(feed).settle_for:
             return None
         try:
-            text = companions.decode(read_small(root, name, companions.MAX_BYTES)[1])
+            _, text = read_companion(root, name)
         except OSError:
             return LATE
         return CONTRADICTING if _contradicts(text, feed.companion, done) else LATE

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import structlog
 
-from backupd.core import companions, moves
+from backupd.core import moves
 from backupd.core.calls import DoesNotAnswerError
 from backupd.core.host import host_fault
 from backupd.core.names import escaped
@@ -35,7 +35,7 @@ from backupd.intake.readiness import (
     first_wait,
     still_written,
 )
-from backupd.localfs.files import NotRegularError, is_open_for_writing, read_small
+from backupd.localfs.files import NotRegularError, is_open_for_writing, read_companion
 from backupd.localfs.roots import OpenRoots, unavailable
 
 if TYPE_CHECKING:
@@ -308,14 +308,14 @@ def _companion_at(root: Directory, name: str) -> CompanionLook | None:
     if found is None:
         return None
     try:
-        identity, text = read_small(root, name, companions.MAX_BYTES)
+        identity, text = read_companion(root, name)
     except FileNotFoundError:
         return None
     except OSError as error:
         if host_fault(error):
             raise
         return _unread(error, found)
-    return CompanionLook(identity=identity, text=companions.decode(text))
+    return CompanionLook(identity=identity, text=text)
 
 
 def _unread(error: OSError, found: os.stat_result) -> CompanionLook:

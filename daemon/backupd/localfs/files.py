@@ -1,4 +1,4 @@
-"""Regular files: opened so that nothing else is ever read, and small ones read whole."""
+"""Regular files: opened so that nothing else is ever read; and companions, read."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from backupd.core import companions
 from backupd.core.records import Identity
 from backupd.localfs.leases import Writers, writers_of
 
@@ -55,10 +56,15 @@ def open_file(root: Directory, name: str) -> Iterator[OpenFile]:
             os.close(fd)
 
 
-def read_small(root: Directory, name: str, limit: int) -> tuple[Identity, bytes]:
-    """Return which file was read, and its first `limit` bytes. Raises OSError as `open_file`."""
+def read_companion(root: Directory, name: str) -> tuple[Identity, str]:
+    """Return which file was read, and its text. Raises OSError as `open_file`."""
     with open_file(root, name) as opened:
-        return opened.identity, os.read(opened.fd, limit)
+        return opened.identity, companion_text(opened)
+
+
+def companion_text(opened: OpenFile) -> str:
+    """Return the text of an open companion, as far as one is ever read."""
+    return companions.decode(os.read(opened.fd, companions.MAX_BYTES))
 
 
 def is_open_for_writing(root: Directory, name: str) -> bool:

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from backupd.core import companions
 from backupd.core.dependencies import Dependency
 from backupd.core.errors import LocalGoneError, PermanentError, RewindError, TransientError
 from backupd.core.names import aside_name, escaped
@@ -18,7 +17,7 @@ from backupd.core.records import Result
 from backupd.core.stages import Awaits, Stage, Status
 from backupd.core.threads import sha256_in_steps
 from backupd.localfs.directory import NOTHING_THERE
-from backupd.localfs.files import NotRegularError, has_coarse_times, open_file
+from backupd.localfs.files import NotRegularError, companion_text, has_coarse_times, open_file
 from backupd.localfs.leases import Writers, writers_of
 from backupd.localfs.removal import KeptAsideError, Removal, put_back, remove
 from backupd.stages.local import SMALL, open_feed, open_in, open_local
@@ -257,8 +256,7 @@ def _remove_companion(root: Directory, file: FileRecord) -> None:
         return
     try:
         with suppress(KeptAsideError), open_file(root, name) as opened:
-            text = companions.decode(os.read(opened.fd, companions.MAX_BYTES))
-            if text == file.companion_text:
+            if companion_text(opened) == file.companion_text:
                 remove(opened, aside_name(opened.name, file.id), opened.identity)
     except NotRegularError:
         return

@@ -21,7 +21,7 @@ from backupd.core.records import Result
 from backupd.core.stages import Stage
 from backupd.core.threads import STEP
 from backupd.core.times import has_date
-from backupd.localfs.files import read_small
+from backupd.localfs.files import read_companion
 from backupd.stages.counting import GzipLineCounter, LineCounter
 from backupd.stages.local import open_local, unreadable
 
@@ -195,14 +195,13 @@ def _companion_of(file: FileRecord, feed: Feed, directory: Directory) -> _Compan
     if feed.companion is None or file.companion_path is None:
         return None
     try:
-        found = read_small(directory, file.companion_path.rpartition("/")[2], companions.MAX_BYTES)
+        identity, text = read_companion(directory, file.companion_path.rpartition("/")[2])
     except OSError as error:
         if host_fault(error):
             raise
         if feed.companion.required:
             raise RewindError(Stage.SETTLE, "its companion went away: waits for it") from None
         return None
-    identity, text = found[0], companions.decode(found[1])
     claim = companions.parse(text, feed.companion.algorithm)
     if claim is None:
         raise RewindError(Stage.SETTLE, "its companion changed: looks at both again")
