@@ -56,7 +56,6 @@ async def test_what_was_read_comes_out_and_is_summed_up(size: int, compress: boo
     blocks, totals = await send(content, compress=compress)
     sent = b"".join(blocks)
     assert (gzip.decompress(sent) if compress else sent) == content
-    assert totals.read_bytes == size
     assert totals.sha256 == hashlib.sha256(content).hexdigest()
     assert totals.sent_bytes == len(sent)
     assert totals.sent_sha256 == hashlib.sha256(sent).hexdigest()

@@ -34,7 +34,6 @@ GZIP = 31  # window bits that ask for a gzip header; both libraries leave time a
 class Totals:
     """What went through: `sha256` is of the bytes read, `sent_sha256` of the blocks given out."""
 
-    read_bytes: int
     sha256: str
     sent_bytes: int
     sent_sha256: str
@@ -76,7 +75,6 @@ class SendStream:
         if not self._ended:
             raise ValueError("the stream was not read to its end")
         return Totals(
-            read_bytes=self._read_bytes,
             sha256=self._read_hash.hexdigest(),
             sent_bytes=self._sent_bytes,
             sent_sha256=self._sent_hash.hexdigest(),

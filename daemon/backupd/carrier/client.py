@@ -26,10 +26,11 @@ from backupd.core.host import cannot_start
 from backupd.core.places import MARK_FILE
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Sequence
 
     from backupd.carrier.wire import CarrierConfig
     from backupd.core.places import Witness
+    from backupd.core.ports import Work
     from backupd.core.records import Result, Task
     from backupd.core.stages import Stage
 
@@ -79,7 +80,7 @@ class Carrier:
         if child is not None:
             await child.end()
 
-    def stage(self, stage: Stage) -> Callable[[Task], Awaitable[Result]]:
+    def stage(self, stage: Stage) -> Work:
         """Return the stage as the carrier does it."""
 
         async def carried(task: Task) -> Result:

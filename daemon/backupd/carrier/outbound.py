@@ -15,13 +15,11 @@ from backupd.core.stages import Stage
 from backupd.stages import Cleanup, FeedThreads, Ship
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Callable
 
     from backupd.carrier.wire import CarrierConfig
-    from backupd.core.ports import Archive
+    from backupd.core.ports import Archive, Work
     from backupd.core.records import Result, Task
-
-    Work = Callable[[Task], Awaitable[Result]]
 
 
 class OutboundStages:

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from backupd.core.records import VerifiedBy
+from backupd.core.records import Result, Task, VerifiedBy
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -35,6 +35,7 @@ class Checksum:
 
 
 NOT_A_FILE = Checksum("", VerifiedBy.READBACK)
+Work = Callable[[Task], Awaitable[Result]]  # what a stage does with one file
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,11 +191,6 @@ class Refresher(Protocol):
 
 class Totals(Protocol):
     """What went through a stream: of the bytes read, and of those given out."""
-
-    @property
-    def read_bytes(self) -> int:
-        """Bytes of the local file."""
-        ...
 
     @property
     def sha256(self) -> str:

@@ -9,6 +9,7 @@ All times are seconds since the epoch, UTC. Paths and names are `str` as `os.fsd
 
 from __future__ import annotations
 
+import re
 import secrets
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 
     from backupd.core.rows import RowCount, TouchedTable
     from backupd.core.stages import Awaits, Stage, Status
+
+
+ID_FORM = re.compile(r"[0-9a-f]{20}")  # of what `new_id` returns
 
 
 def new_id(now: float) -> str:

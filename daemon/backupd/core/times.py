@@ -35,6 +35,9 @@ def duration(text: str) -> float:
     return float(sum(number * _MILLISECONDS[unit] for number, unit in numbers) / 1000)
 
 
+DATE_FORM = re.compile(r"\d{4}-\d{2}-\d{2}")  # of a file_date
+
+
 def has_date(at: float) -> bool:
     """Return whether a time lies in the years 1 to 9999: others cannot be written down."""
     return _FIRST <= at < _PAST_LAST

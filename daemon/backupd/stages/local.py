@@ -142,3 +142,12 @@ def _why_not(file: FileRecord, error: OSError) -> LocalGoneError | TransientErro
     if isinstance(error, NotRegularError) or error.errno in _NOT_A_FILE:
         return LocalGoneError(REPLACED)
     return unreadable(file, error)
+
+
+def refuse_other_content(file: FileRecord, sha256: str) -> None:
+    """A file that was registered keeps its row: raise LocalGoneError for other content."""
+    if file.sha256 != sha256:
+        raise LocalGoneError(
+            "it was changed after it was registered; the registered content is not there any more",
+            hint="the changed file is taken as a new one",
+        )

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from backupd.core import companions
 from backupd.core.archive_names import archive_name, is_gzip_name, too_long
-from backupd.core.errors import LocalGoneError, PermanentError, RewindError
+from backupd.core.errors import PermanentError, RewindError
 from backupd.core.host import host_fault
 from backupd.core.names import escaped
 from backupd.core.records import Result
@@ -23,7 +23,7 @@ from backupd.core.threads import STEP
 from backupd.core.times import has_date
 from backupd.localfs.files import read_companion
 from backupd.stages.counting import GzipLineCounter, LineCounter
-from backupd.stages.local import open_local, unreadable
+from backupd.stages.local import open_local, refuse_other_content, unreadable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -89,7 +89,8 @@ class Manifest:
         _refuse_changed(opened.identity, sums.identity_after)
         if companion is not None:
             _refuse_disagreement(sums, companion)
-        _refuse_other_content(file, sums.sha256.hexdigest())
+        if file.row_seen_at is not None:
+            refuse_other_content(file, sums.sha256.hexdigest())
         records = max(sums.lines() - feed.header_lines, 0)
         changes: dict[str, Any] = {
             "identity": opened.identity,
@@ -206,15 +207,6 @@ def _companion_of(file: FileRecord, feed: Feed, directory: Directory) -> _Compan
     if claim is None:
         raise RewindError(Stage.SETTLE, "its companion changed: looks at both again")
     return _Companion(identity=identity, text=text, claim=claim)
-
-
-def _refuse_other_content(file: FileRecord, sha256: str) -> None:
-    """A file that was registered before keeps its row: other content is another file."""
-    if file.row_seen_at is not None and file.sha256 != sha256:
-        raise LocalGoneError(
-            "it was changed after it was registered; the registered content is not there any more",
-            hint="the changed file is taken as a new one",
-        )
 
 
 def _refuse_disagreement(sums: _Sums, companion: _Companion) -> None:

@@ -26,7 +26,7 @@ from backupd.core.records import Receipt, Result, VerifiedBy
 from backupd.core.shares import Shares
 from backupd.core.stages import Awaits
 from backupd.stages.counting import GZIP_WINDOW
-from backupd.stages.local import SMALL
+from backupd.stages.local import SMALL, refuse_other_content
 
 if TYPE_CHECKING:
     from backupd.core.ports import (
@@ -150,7 +150,7 @@ class Ship:
             async with aclosing(stream.blocks()) as blocks:
                 async for block in blocks:
                     await upload.write(block)
-            _refuse_other_content(task.file, stream.totals)
+            refuse_other_content(task.file, stream.totals.sha256)
             published = await upload.publish()
         return stream.totals, published
 
@@ -179,7 +179,7 @@ class Ship:
         async with aclosing(stream.blocks()) as blocks:
             async for _ in blocks:
                 pass
-        _refuse_other_content(task.file, stream.totals)
+        refuse_other_content(task.file, stream.totals.sha256)
         return stream.totals
 
     async def _is_the_source(self, task: Task, opened: OpenFile, name: str) -> bool:
@@ -284,11 +284,3 @@ def _part(file: FileRecord) -> str:
 def _earlier_parts(task: Task) -> list[str]:
     file = task.file
     return [f"{file.id}.{earlier}" for earlier in range(1, file.claims + task.is_repeat)]
-
-
-def _refuse_other_content(file: FileRecord, totals: Totals) -> None:
-    if totals.sha256 != file.sha256:
-        raise LocalGoneError(
-            "it was changed after it was registered; the registered content is not there any more",
-            hint="the changed file is taken as a new one",
-        )

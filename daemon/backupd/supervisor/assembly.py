@@ -56,12 +56,11 @@ if TYPE_CHECKING:
     from typing import Any
 
     from backupd.config.sections import Config, MetricsSection
-    from backupd.core.ports import Refresher, Warehouse
+    from backupd.core.ports import Refresher, Warehouse, Work
     from backupd.core.records import Task
     from backupd.ledger import Ledger
     from backupd.supervisor.once import UntilDone
 
-    Work = Callable[[Task], Awaitable[Result]]
     Part = Coroutine[Any, Any, None]
 
 _CLEANUPS = 32  # at once: each is a look and an unlink

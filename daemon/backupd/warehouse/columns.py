@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections import defaultdict
 from typing import TYPE_CHECKING, Literal
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 from backupd.core.errors import PermanentError
 from backupd.core.records import new_id
 from backupd.core.rows import ProductionRow
+from backupd.core.times import DATE_FORM
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -40,14 +40,11 @@ def in_file(columns: Mapping[str, str], partition: str = PARTITION) -> dict[str,
     return {ours: name for ours, name in columns.items() if ours != partition}
 
 
-_DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
-
-
 def by_date(rows: Sequence[ProductionRow]) -> dict[str, list[ProductionRow]]:
     """Return the rows of each date. Raises PermanentError for one that has none."""
     dates: dict[str, list[ProductionRow]] = defaultdict(list)
     for row in rows:
-        if not _DATE.fullmatch(row.file_date):
+        if not DATE_FORM.fullmatch(row.file_date):
             raise PermanentError(
                 f"{row.file_name!r} has no date to file it under: {row.file_date!r}"
             )

@@ -29,9 +29,10 @@ from backupd.ledger import files as ledger_files
 from backupd.worker.context import AT_ONCE
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Sequence
 
     from backupd.core.incidents import Incident
+    from backupd.core.ports import Work
     from backupd.core.records import FileRecord
     from backupd.core.shares import Shares
     from backupd.worker.context import WorkerContext
@@ -55,7 +56,7 @@ class FileLane:
         self,
         context: WorkerContext,
         stage: Stage,
-        work: Callable[[Task], Awaitable[Result]],
+        work: Work,
         places: Shares,
         dependency: str = "",
     ) -> None:

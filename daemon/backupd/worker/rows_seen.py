@@ -11,13 +11,9 @@ from backupd.core.request_batcher import RequestBatcher
 from backupd.stages import key_of
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
-    from backupd.core.ports import Warehouse
+    from backupd.core.ports import Warehouse, Work
     from backupd.core.records import Result, Task
     from backupd.core.rows import RowKey
-
-    Work = Callable[[Task], Awaitable[Result]]
 
 
 class RowsSeen:
@@ -27,7 +23,7 @@ class RowsSeen:
         self._warehouse = warehouse
         self._looks: RequestBatcher[RowKey, bool] = RequestBatcher(self._look)
 
-    def seen_before(self, clean_up: Callable[[Task], Awaitable[Result]]) -> Work:
+    def seen_before(self, clean_up: Work) -> Work:
         """Return `clean_up` so that it is done only where the row is there.
 
         It raises PermanentError where the row is not, and what the warehouse raises.

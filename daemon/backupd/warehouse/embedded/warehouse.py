@@ -16,7 +16,6 @@ import asyncio
 import errno
 import hashlib
 import os
-import re
 import secrets
 import time
 from collections import Counter, defaultdict
@@ -35,6 +34,7 @@ from backupd.core.errors import (
 )
 from backupd.core.places import mark_state
 from backupd.core.ports import Probe
+from backupd.core.records import ID_FORM
 from backupd.core.rows import RowKey
 from backupd.core.stages import Stage
 from backupd.localfs.directory import CREATE
@@ -66,7 +66,6 @@ ANSWER_WITHIN = 120.0  # seconds; a disk that takes longer for a step is down
 CLOSE_WITHIN = 5.0  # seconds
 _AT_ONCE = 10_000  # ids of a file that are given out together
 _STAGING, _PRODUCTION = "staging", "production"
-_ID = re.compile(r"[0-9a-f]{20}")  # core.records.new_id
 _CREATE_TO_READ = CREATE & ~os.O_WRONLY | os.O_RDWR
 _READ_BACK = "written, read back, removed"
 _NOT_READ_BACK = "what was written is not what is read back"
@@ -288,7 +287,7 @@ class EmbeddedWarehouse:
 
     def _discard_in(self, root: Directory, batch_id: str) -> bool:
         # What is removed with all in it must never be another directory than a batch's.
-        if not _ID.fullmatch(batch_id):
+        if not ID_FORM.fullmatch(batch_id):
             raise ValueError(f"{batch_id!r} is not a valid batch id")
         with root.directory(_STAGING) as staging:
             return remove_tree(staging, batch_id)
@@ -296,7 +295,7 @@ class EmbeddedWarehouse:
     def _sweep(self, live: frozenset[str]) -> list[str]:
         with self._opened() as root:
             found = sorted_names(root, _STAGING)
-            stale = [name for name in found if _ID.fullmatch(name) and name not in live]
+            stale = [name for name in found if ID_FORM.fullmatch(name) and name not in live]
             gone = [name for name in stale if self._discard_in(root, name)]
         return [f"{self._path}/{_STAGING}/{name}" for name in gone]
 

@@ -10,13 +10,13 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from backupd.core.records import ID_FORM
+from backupd.core.times import DATE_FORM
 from backupd.warehouse.columns import in_file
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
-_ID = re.compile(r"[0-9a-f]{20}")  # core.records.new_id
-_DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
 _PATH = re.compile(r"[\w/.:=@%+-]+", re.ASCII)
 
 
@@ -50,19 +50,19 @@ class TableSql:
         statement = f"SELECT {identifier(id_column)} FROM {self.name} WHERE {self.among([date])}"
         if not among:
             return statement
-        ids = ", ".join(_literal(file_id, _ID) for file_id in sorted(among))
+        ids = ", ".join(_literal(file_id, ID_FORM) for file_id in sorted(among))
         return f"{statement} AND {identifier(id_column)} IN ({ids})"
 
     def among(self, dates: Collection[str]) -> str:
         """Return the condition for rows to be in these partitions."""
-        literals = [_literal(date, _DATE) for date in sorted(dates)]
+        literals = [_literal(date, DATE_FORM) for date in sorted(dates)]
         if len(literals) == 1:
             return f"{self.partition} = {literals[0]}"
         return f"{self.partition} IN ({', '.join(literals)})"
 
     def spec(self, date: str) -> str:
         """Return the words that name one partition."""
-        return f"PARTITION ({self.partition} = {_literal(date, _DATE)})"
+        return f"PARTITION ({self.partition} = {_literal(date, DATE_FORM)})"
 
 
 class StagingSql:
@@ -96,10 +96,10 @@ class StagingSql:
 
     def of(self, batch_id: str) -> str:
         """Return the condition for rows to be a batch's."""
-        return f"{self._partition} = {_literal(batch_id, _ID)}"
+        return f"{self._partition} = {_literal(batch_id, ID_FORM)}"
 
     def _spec(self, batch_id: str) -> str:
-        return f"PARTITION ({self._partition} = {_literal(batch_id, _ID)})"
+        return f"PARTITION ({self._partition} = {_literal(batch_id, ID_FORM)})"
 
 
 def insert_missing(
@@ -181,7 +181,7 @@ def identifier(name: str) -> str:
 
 def is_id(text: str) -> bool:
     """Return whether this is an id that backupd gave to a file or a batch."""
-    return _ID.fullmatch(text) is not None
+    return ID_FORM.fullmatch(text) is not None
 
 
 def _literal(text: str, form: re.Pattern[str]) -> str:
