@@ -28,7 +28,7 @@ from backupd.config.secrets import (
     read_smtp_password,
 )
 from backupd.config.sections import ControlSection, LedgerSection
-from backupd.config.tables import Table, inactive_sections, read_table
+from backupd.config.tables import Table, read_table
 from backupd.localfs.filesystems import silent
 from backupd.localfs.nesting import Mounts
 
@@ -111,10 +111,10 @@ def _parse(path: Path) -> Values:
 
 
 def _inactive(document: Values, values: Values) -> Iterator[str]:
+    """Yield the sections that are there and not acted on."""
     if values["warehouse"]["kind"] != "hive":
         given = document.get("warehouse", {})
         yield from (f"warehouse.{name}" for name in ("hive", "impala") if name in given)
-    yield from inactive_sections(CONFIG, document)
 
 
 def _environment(environ: Mapping[str, str], mistakes: list[Mistake]) -> Values:

@@ -15,15 +15,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """The keys and sections that a section may have.
-
-    One that is `optional` or not `acted_on` may be left out whole. Of one that is not acted on the
-    keys are validated, and that is all.
-    """
+    """The keys and sections of a section; one that is `optional` may be left out whole."""
 
     entries: Mapping[str, Entry]
     optional: bool = False
-    acted_on: bool = True
     allowed = "a section"
 
 
@@ -55,15 +50,6 @@ def read_table(table: Table, raw: object, key: str, mistakes: list[Mistake]) -> 
     return values
 
 
-def inactive_sections(table: Table, given: Mapping[str, Any], key: str = "") -> Iterator[str]:
-    """Yield the dotted names of the sections that are there and not acted on."""
-    for name, entry in table.entries.items():
-        if isinstance(entry, Table) and name in given:
-            if not entry.acted_on:
-                yield join(key, name)
-            yield from inactive_sections(entry, given[name], join(key, name))
-
-
 def join(key: str, name: str) -> str:
     """Return the dotted key of `name` in the table `key` ("" is the file itself)."""
     return f"{key}.{name}" if key else name
@@ -74,7 +60,7 @@ def _read_entry(entry: Entry, raw: object, key: str, mistakes: list[Mistake]) ->
     match entry:
         case Key():
             return _read_key(entry, raw)
-        case Table() if raw is None and (entry.optional or not entry.acted_on):
+        case Table() if raw is None and entry.optional:
             return None
         case Table():
             return read_table(entry, {} if raw is None else raw, key, mistakes)

@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 from typing import Literal
 from urllib.parse import SplitResult, unquote, urlsplit
 
-from backupd.config.readers import REQUIRED, BadValueError, Key, plain_text
+from backupd.config.readers import BadValueError, plain_text
 
 _SSH_PORT = 22
 _LEDGER_PREFIX = "sqlite:///"
@@ -81,19 +81,6 @@ def jump_host(value: object) -> tuple[str, str, int]:
     if not parts.hostname or not parts.username or parts.netloc != value:
         raise BadValueError("is not a valid user@host:port")
     return unquote(parts.username), parts.hostname, parts.port or _SSH_PORT
-
-
-def url(*schemes: str, default: object = REQUIRED) -> Key:
-    """Make a key for a URL of these schemes (none: any), checked for its form alone."""
-
-    def read(value: object) -> str:
-        parts = split(value)
-        if not parts.scheme or (schemes and parts.scheme not in schemes):
-            raise BadValueError(f'has the scheme "{parts.scheme}"')
-        return str(value)
-
-    forms = ", ".join(f"{scheme}://..." for scheme in schemes) or "a URL"
-    return Key(read, f"{forms}, without a password", default)
 
 
 def split(value: object) -> SplitResult:
