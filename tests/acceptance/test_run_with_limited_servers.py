@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from backupd.config.sections import ArchiveSection
+    from backupd.config.sections import SftpArchiveSection
 
 NAMES = [f"{number}.csv" for number in range(5)]
 
 
-def archive_in(section: ArchiveSection) -> dict[str, str | None]:
+def archive_in(section: SftpArchiveSection) -> dict[str, str | None]:
     address = f"{section.username}@{section.host}:{section.port}"
     return {
         "archive.url": f'"sftp://{address}{section.root}"',

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from pathlib import Path
 
-    from backupd.config.sections import ArchiveSection
+    from backupd.config.sections import SftpArchiveSection
     from backupd.core.ports import Archive
 
     Running = Callable[[Path], AbstractContextManager[SshServer | SftpServer]]
@@ -75,7 +75,7 @@ async def archive(
         await opened.aclose()
 
 
-async def _replacing(directory: Path, root: Path, stack: AsyncExitStack) -> ArchiveSection:
+async def _replacing(directory: Path, root: Path, stack: AsyncExitStack) -> SftpArchiveSection:
     """A server whose rename replaces, and that knows no links."""
     values = {"disk": dict(ROOMY), "rename_replaces": True, "links": "none"}
     odd = type("Odd", (OddServer,), values)

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
     from pathlib import Path
 
-    from backupd.config.sections import ArchiveSection
+    from backupd.config.sections import SftpArchiveSection
     from backupd.core.ports import Archive, Published
 
 CONTENT = bytes(range(256)) * 4096  # a MiB
@@ -277,7 +277,7 @@ async def test_what_is_wrong_with_the_host_on_the_way_is_told_of_it(
         await archive.aclose()
 
 
-def jumping(section: ArchiveSection, gateway: SshServer) -> ArchiveSection:
+def jumping(section: SftpArchiveSection, gateway: SshServer) -> SftpArchiveSection:
     """Return the section by way of a server that knows the same key."""
     assert section.identity_file
     assert section.known_hosts_file

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from backupd.archive import SendStream, open_archive
+from backupd.config.sections import SftpArchiveSection
 from backupd.core.archive_names import versioned
 from backupd.core.errors import DependencyDownError, TransientError
 from backupd.stages import FeedThreads, Ship, ShipRules
@@ -55,7 +56,7 @@ async def archive(
         if request.param != "local":
             server = stack.enter_context(running_sshd(tmp_path / "sshd"))
         section = archive_section(root, server)
-        if "read back" in request.param:
+        if isinstance(section, SftpArchiveSection) and "read back" in request.param:
             section = replace(section, verify="readback")
         opened = open_archive(section)
         yield opened

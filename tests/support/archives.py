@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, overload
 
-from backupd.config.sections import ArchiveSection
+from backupd.config.sections import LocalArchiveSection, SftpArchiveSection
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,23 +20,34 @@ CONNECTIONS = 2  # as the config has it by default
 REAL_ARCHIVES = ("local", "sftp", "sftp-only", "dropbear", "proftpd", "replacing")
 
 
+@overload
+def archive_section(root: Path, server: None = None) -> LocalArchiveSection: ...
+@overload
+def archive_section(
+    root: Path,
+    server: SshServer | SftpServer,
+    *,
+    port: int | None = None,
+    verify: Literal["auto", "remote-sha256", "readback"] = "auto",
+) -> SftpArchiveSection: ...
 def archive_section(
     root: Path,
     server: SshServer | SftpServer | None = None,
     *,
     port: int | None = None,
     verify: Literal["auto", "remote-sha256", "readback"] = "auto",
-) -> ArchiveSection:
+) -> LocalArchiveSection | SftpArchiveSection:
     """Return a section for `root`: here, or on `server` (by another `port`: through a proxy)."""
-    return ArchiveSection(
-        scheme="file" if server is None else "sftp",
+    if server is None:
+        return LocalArchiveSection(root=str(root), compression="gzip", compression_level=1)
+    return SftpArchiveSection(
         root=str(root),
-        host="" if server is None else server.host,
-        port=0 if server is None else port or server.port,
-        username="" if server is None else server.username,
+        host=server.host,
+        port=port or server.port,
+        username=server.username,
         password=None,
-        identity_file=None if server is None else server.identity,
-        known_hosts_file=None if server is None else server.known_hosts,
+        identity_file=server.identity,
+        known_hosts_file=server.known_hosts,
         compression="gzip",
         compression_level=1,
         connections=CONNECTIONS,

@@ -17,7 +17,7 @@ from support.odd_sftp import ROOMY, OddServer, serving
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from backupd.config.sections import ArchiveSection
+    from backupd.config.sections import SftpArchiveSection
 
     Process = asyncssh.SSHServerProcess[bytes]
 
@@ -38,7 +38,7 @@ class Limits:
         self.may_sum = asyncio.Event()
         self.breaks_when_asked = False  # once, in place of an answer
         self.mute: set[asyncssh.SSHServerConnection] = set()  # they never answer a realpath
-        self.section: ArchiveSection
+        self.section: SftpArchiveSection
         self._files: list[asyncssh.SFTPServer] = []
         self._processes: list[Process] = []
 

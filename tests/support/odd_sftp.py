@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import asyncssh
 
-from backupd.config.sections import ArchiveSection
+from backupd.config.sections import SftpArchiveSection
 from support.archives import CONNECTIONS
 from support.sftp_servers import write_secret
 
@@ -103,7 +103,7 @@ class OddServer(asyncssh.SFTPServer):
 @contextlib.asynccontextmanager
 async def serving(
     directory: Path, odd: type[OddServer], **options: object
-) -> AsyncIterator[ArchiveSection]:
+) -> AsyncIterator[SftpArchiveSection]:
     """Serve the whole host by `odd`; yield the section of an archive below `directory`.
 
     `options` are more of asyncssh's.
@@ -129,9 +129,8 @@ async def serving(
         await server.wait_closed()
 
 
-def _section(directory: Path, port: int) -> ArchiveSection:
-    return ArchiveSection(
-        scheme="sftp",
+def _section(directory: Path, port: int) -> SftpArchiveSection:
+    return SftpArchiveSection(
         root=str(directory / "root"),
         host="127.0.0.1",
         port=port,

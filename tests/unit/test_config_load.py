@@ -30,7 +30,6 @@ def test_what_is_left_out_has_its_default(tmp_path: Path) -> None:
     assert list(config.warehouse.columns.items()) == [(name, name) for name in COLUMNS]
     archive = config.archive
     assert (archive.compression, archive.compression_level) == ("gzip", 1)
-    assert (archive.verify, archive.connections) == ("auto", 2)
     assert (config.cleanup.action, config.cleanup.keep_for) == ("delete", 0)
     assert str(config.control.socket) == "/run/backupd/control.sock"
     assert config.inactive == ()

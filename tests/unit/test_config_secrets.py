@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from backupd.config import ConfigMistakes, Mistake, load
+from backupd.config.sections import LocalArchiveSection, SftpArchiveSection
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -41,6 +42,14 @@ def loaded(home: Path, environ: dict[str, str] | None = None, **files: str) -> C
     return load(path, environ=environ or {})
 
 
+def over_sftp(
+    home: Path, environ: dict[str, str] | None = None, **files: str
+) -> SftpArchiveSection:
+    archive = loaded(home, environ, **files).archive
+    assert isinstance(archive, SftpArchiveSection)
+    return archive
+
+
 def mistakes(home: Path, environ: dict[str, str] | None = None, **files: str) -> list[Mistake]:
     with pytest.raises(ConfigMistakes) as raised:
         loaded(home, environ, **files)
@@ -55,23 +64,31 @@ def only_mistake(home: Path, **files: str) -> Mistake:
 
 
 def test_an_sftp_archive_with_all_its_files(home: Path) -> None:
-    archive = loaded(
+    archive = over_sftp(
         home,
         known_hosts_file=f"{home}/known_hosts",
         identity_file=f"{home}/key",
         password_file=f"{home}/password",
-    ).archive
+    )
 
-    assert (archive.scheme, archive.host, archive.port) == ("sftp", "h.example", 22)
+    assert (archive.host, archive.port) == ("h.example", 22)
     assert (archive.username, archive.root) == ("user@x", "/backup 1")
     assert archive.known_hosts_file == home / "known_hosts"
     assert archive.identity_file == home / "key"
     assert archive.password == "hunter2"
 
 
+def test_what_is_left_out_of_an_sftp_archive_has_its_default(home: Path) -> None:
+    archive = over_sftp(home, known_hosts_file=f"{home}/known_hosts", identity_file=f"{home}/key")
+
+    assert (archive.compression, archive.compression_level) == ("gzip", 1)
+    assert (archive.verify, archive.connections) == ("auto", 2)
+
+
 def test_a_password_is_not_shown(home: Path) -> None:
     config = loaded(home, known_hosts_file=f"{home}/known_hosts", password_file=f"{home}/password")
 
+    assert isinstance(config.archive, SftpArchiveSection)
     assert config.archive.identity_file is None
     assert "hunter2" not in repr(config)
 
@@ -132,7 +149,7 @@ def test_a_fifo_is_not_waited_for(home: Path) -> None:
 
 
 def test_a_relative_name_is_a_credential(home: Path) -> None:
-    config = loaded(
+    archive = over_sftp(
         home,
         {"CREDENTIALS_DIRECTORY": str(home)},
         known_hosts_file="known_hosts",
@@ -140,9 +157,9 @@ def test_a_relative_name_is_a_credential(home: Path) -> None:
         password_file="password",
     )
 
-    assert config.archive.identity_file == home / "key"
-    assert config.archive.known_hosts_file == home / "known_hosts"
-    assert config.archive.password == "hunter2"
+    assert archive.identity_file == home / "key"
+    assert archive.known_hosts_file == home / "known_hosts"
+    assert archive.password == "hunter2"
 
 
 @pytest.mark.parametrize(("mode", "accepted"), [(0o440, True), (0o444, False)])
@@ -152,7 +169,7 @@ def test_a_credential_may_show_the_mask_of_its_acl(home: Path, mode: int, accept
     environ = {"CREDENTIALS_DIRECTORY": str(home)}
 
     if accepted:
-        assert loaded(home, environ, **files).archive.password == "hunter2"
+        assert over_sftp(home, environ, **files).password == "hunter2"
     else:
         (only,) = mistakes(home, environ, **files)
         assert only.key == "archive.password_file"
@@ -194,4 +211,5 @@ def test_a_login_that_is_not_in_use_is_not_judged(home: Path) -> None:
 
     archive = load(path, environ={}).archive
 
-    assert (archive.scheme, archive.identity_file, archive.root) == ("file", None, "/backup 1")
+    assert isinstance(archive, LocalArchiveSection)
+    assert archive.root == "/backup 1"

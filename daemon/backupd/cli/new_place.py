@@ -12,6 +12,7 @@ from backupd.archive import open_archive
 from backupd.cli.asking import record_place
 from backupd.cli.errors import FAILED, fail
 from backupd.cli.probes import known_marks
+from backupd.config.sections import LocalArchiveSection
 from backupd.core.dependencies import Dependency
 from backupd.core.errors import BackupdError
 from backupd.warehouse.embedded.roots import look, marked
@@ -106,4 +107,6 @@ async def _marked(config: Config, name: str) -> str:
 
 
 def _where(section: ArchiveSection) -> str:
-    return f"{section.root} on {section.host}" if section.host else section.root
+    if isinstance(section, LocalArchiveSection):
+        return section.root
+    return f"{section.root} on {section.host}"

@@ -21,6 +21,7 @@ from rich.text import Text
 from backupd.archive import open_archive
 from backupd.cli import render
 from backupd.config import answering, warehouse_answers
+from backupd.config.sections import LocalArchiveSection
 from backupd.control import DaemonAbsentError, ask_daemon
 from backupd.core.calls import DoesNotAnswerError
 from backupd.core.dependencies import Dependency
@@ -64,7 +65,7 @@ def _missing(config: Config) -> list[Path]:
     if config.warehouse.kind == "embedded":
         root = config.warehouse.embedded_root
         wanted += [root / "production", root / "staging"]
-    if config.archive.scheme == "file":
+    if isinstance(config.archive, LocalArchiveSection):
         wanted += [Path(config.archive.root, feed.archive_directory) for feed in config.feeds]
     reached = [each for each in wanted if not any(map(each.is_relative_to, config.silent))]
     above = {path for each in reached for path in (each, *each.parents)}

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 from backupd.config.feeds import expand
 from backupd.config.sections import (
     AlertsSection,
-    ArchiveSection,
     BatchSection,
     CleanupSection,
     ConcurrencySection,
@@ -18,16 +17,20 @@ from backupd.config.sections import (
     ImpalaSection,
     IntakeSection,
     LedgerSection,
+    LocalArchiveSection,
     MetricsSection,
     RetrySection,
+    SftpArchiveSection,
     SmtpServer,
     WarehouseSection,
 )
+from backupd.config.urls import FileUrl
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from backupd.config.alerts import SmtpUrl
+    from backupd.config.sections import ArchiveSection
     from backupd.config.urls import ArchiveUrl
     from backupd.core.records import Feed
 
@@ -91,19 +94,11 @@ def _impala(
 
 def _archive(values: Mapping[str, Any], secrets: Mapping[str, Any]) -> ArchiveSection:
     url: ArchiveUrl = values["url"]
-    return ArchiveSection(
-        scheme=url.scheme,
-        root=url.root,
-        host=url.host,
-        port=url.port,
-        username=url.username,
-        compression=values["compression"],
-        compression_level=values["compression_level"],
-        connections=values["connections"],
-        proxy_jump=values["proxy_jump"],
-        verify=values["verify"],
-        **secrets,
-    )
+    packing = {name: values[name] for name in ("compression", "compression_level")}
+    if isinstance(url, FileUrl):
+        return LocalArchiveSection(root=url.root, **packing)
+    there = {name: values[name] for name in ("connections", "proxy_jump", "verify")}
+    return SftpArchiveSection(**asdict(url), **packing, **there, **secrets)
 
 
 def _metrics(values: Mapping[str, Any] | None) -> MetricsSection | None:

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from backupd.config.feeds import archive_directory, fill
 from backupd.config.mistakes import Mistake
 from backupd.config.own_places import trees
+from backupd.config.sections import LocalArchiveSection
 from backupd.localfs.filesystems import NETWORK_FILESYSTEMS, filesystem_type, is_directory
 
 if TYPE_CHECKING:
@@ -114,7 +115,7 @@ def write_paths(config: Config) -> list[Path]:
         paths.add(Path(urlsplit(config.warehouse.hive.staging_url).path))
     if config.status_file is not None:
         paths.add(config.status_file.parent)
-    if config.archive.scheme == "file":
+    if isinstance(config.archive, LocalArchiveSection):
         paths.add(Path(config.archive.root))
     if config.cleanup.action == "delete":
         paths.update(Path(feed.directory) for feed in config.feeds)

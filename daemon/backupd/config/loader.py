@@ -29,6 +29,7 @@ from backupd.config.secrets import (
 )
 from backupd.config.sections import ControlSection, LedgerSection
 from backupd.config.tables import Table, read_table
+from backupd.config.urls import FileUrl, SftpUrl
 from backupd.localfs.filesystems import silent
 from backupd.localfs.nesting import Mounts
 
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
     from collections.abc import Container, Iterator, Mapping
 
     from backupd.config.sections import Config
-    from backupd.config.urls import ArchiveUrl
 
 Values = dict[str, Any]
 
@@ -165,11 +165,11 @@ def _check_hive(hive: Values | None) -> Iterator[Mistake]:
 def _check_feeds(
     document: Values, values: Values, seen: Container[str], mounts: Mounts
 ) -> Iterator[Mistake]:
-    url: ArchiveUrl | None = values.get("archive", {}).get("url")
+    url = values.get("archive", {}).get("url")
     for file_type, feed in values.get("feeds", {}).items():
         yield from check_feed(f"feeds.{file_type}", document["feeds"][file_type], feed)
         yield from check_feed_directories(file_type, feed, seen, mounts)
-        if url is not None and url.scheme == "file":
+        if isinstance(url, FileUrl):
             yield from check_targets(url.root, file_type, feed, mounts)
 
 
@@ -183,7 +183,7 @@ def _secrets(values: Values, environ: Mapping[str, str], mistakes: list[Mistake]
 
 
 def _over_sftp(archive: Values) -> bool:
-    return "url" in archive and archive["url"].scheme == "sftp"
+    return isinstance(archive.get("url"), SftpUrl)
 
 
 SYSTEM_CONFIG = Path("/etc/backupd/config.toml")

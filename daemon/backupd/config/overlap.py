@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from backupd.config.feeds import archive_directory, fill, fill_pattern
 from backupd.config.globs import common_name, companion_pattern, without_ending
 from backupd.config.mistakes import Mistake
+from backupd.config.urls import FileUrl
 from backupd.core.archive_names import GZIP
 
 if TYPE_CHECKING:
@@ -180,7 +181,7 @@ def check_archive_names(
 
 def _directory(claim: Claim, url: ArchiveUrl | None, mounts: Mounts) -> str:
     """Return where a feed's files go; links in a local archive that answers are followed."""
-    if url is None or url.scheme != "file":
+    if not isinstance(url, FileUrl):
         return f"/{claim.archive}".rstrip("/")
     target = f"{url.root}/{claim.archive}"
     if not (mounts.answers(url.root) and mounts.answers(target)):

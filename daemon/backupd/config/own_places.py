@@ -17,6 +17,7 @@ from backupd.config.feeds import fill
 from backupd.config.mistakes import Mistake
 from backupd.config.readers import BadValueError
 from backupd.config.secrets import locate
+from backupd.config.urls import FileUrl
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -149,7 +150,7 @@ def _secrets(values: Mapping[str, Any], environ: Mapping[str, str]) -> Iterator[
 def trees(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Yield the directories that are backupd's own, with all below, each with its key."""
     url = (values.get("archive") or {}).get("url")
-    if url is not None and url.scheme == "file":
+    if isinstance(url, FileUrl):
         yield "archive.url", url.root
     warehouse = values.get("warehouse") or {}
     if warehouse.get("kind") == "embedded" and "root" in warehouse.get("embedded", {}):

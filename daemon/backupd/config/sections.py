@@ -99,22 +99,33 @@ class WarehouseSection:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class ArchiveSection:
-    """`[archive]`."""
+class LocalArchiveSection:
+    """`[archive]` in a directory of this host."""
 
-    scheme: Literal["file", "sftp"]
-    root: str  # absolute path, here or on the other host
-    host: str  # "" for file
+    root: str  # absolute path
+    compression: Literal["gzip", "none"]
+    compression_level: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SftpArchiveSection:
+    """`[archive]` on another host."""
+
+    root: str  # absolute path there
+    host: str
     port: int
     username: str
     password: str | None = field(repr=False)  # read from password_file; never shown
     identity_file: Path | None
-    known_hosts_file: Path | None  # always there for sftp
+    known_hosts_file: Path | None  # always there, unless the secrets were not to be read
     compression: Literal["gzip", "none"]
     compression_level: int
     connections: int  # to the server, as far as it bears them
     proxy_jump: tuple[str, str, int] | None  # user, host and port of a host on the way
     verify: Literal["auto", "remote-sha256", "readback"]
+
+
+ArchiveSection = LocalArchiveSection | SftpArchiveSection
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

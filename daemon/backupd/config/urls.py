@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Literal
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from backupd.config.readers import BadValueError, plain_text
@@ -16,14 +15,23 @@ _PLAIN_PATH = re.compile(r"(/[\w.=@+-]+)+/?", re.ASCII)  # it stands in statemen
 
 
 @dataclass(frozen=True, slots=True)
-class ArchiveUrl:
-    """Where the archive is. `host` and `username` are "" for a directory of this host."""
+class FileUrl:
+    """A directory of this host."""
 
-    scheme: Literal["file", "sftp"]
+    root: str  # absolute
+
+
+@dataclass(frozen=True, slots=True)
+class SftpUrl:
+    """A directory of another host."""
+
+    root: str  # absolute
     host: str
     port: int
     username: str
-    root: str  # absolute
+
+
+ArchiveUrl = FileUrl | SftpUrl
 
 
 def ledger_path(value: object) -> Path:
@@ -97,15 +105,15 @@ def split(value: object) -> SplitResult:
     return parts
 
 
-def _file_url(url: SplitResult, root: str) -> ArchiveUrl:
+def _file_url(url: SplitResult, root: str) -> FileUrl:
     if url.netloc:
         raise BadValueError("names a host, which file:// cannot reach (mind the three slashes)")
-    return ArchiveUrl("file", "", 0, "", root)
+    return FileUrl(root)
 
 
-def _sftp_url(url: SplitResult, root: str) -> ArchiveUrl:
+def _sftp_url(url: SplitResult, root: str) -> SftpUrl:
     if not url.hostname:
         raise BadValueError("names no host")
     if not url.username:
         raise BadValueError("names no user")
-    return ArchiveUrl("sftp", url.hostname, url.port or _SSH_PORT, unquote(url.username), root)
+    return SftpUrl(root, url.hostname, url.port or _SSH_PORT, unquote(url.username))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from backupd.config.sections import LocalArchiveSection
 from backupd.core.dependencies import Dependency
 from backupd.ledger import places
 from backupd.localfs.claims import ClaimedError, claim, claim_named
@@ -67,7 +68,7 @@ class ArchivePlace:
 
 
 def _claimed(section: ArchiveSection) -> Claim:
-    if section.scheme == "file":
+    if isinstance(section, LocalArchiveSection):
         root = Path(section.root).stat()
         return claim(root.st_dev, root.st_ino, Dependency.ARCHIVE)
     url = f"{section.username}@{section.host}:{section.port}{section.root}"

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
         Sequence,
     )
 
-    from backupd.config.sections import ArchiveSection
+    from backupd.config.sections import LocalArchiveSection
     from backupd.core.places import Witness
     from backupd.core.ports import Probe
     from backupd.core.records import Identity
@@ -60,7 +60,7 @@ class LocalArchive:
     file system whose server does, is left behind, and the archive is down until it comes back.
     """
 
-    def __init__(self, section: ArchiveSection) -> None:
+    def __init__(self, section: LocalArchiveSection) -> None:
         """Nothing is touched yet."""
         self._root = section.root
         self._mark = Mark(self, section.root)

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Sequence
 
     from backupd.archive.sftp.connection import Link
-    from backupd.config.sections import ArchiveSection
+    from backupd.config.sections import SftpArchiveSection
     from backupd.core.places import Witness
     from backupd.core.ports import Probe
     from backupd.core.records import Identity
@@ -49,7 +49,7 @@ INSISTING = 10.0  # seconds between tries of a host that has to take the sums
 class SftpArchive:
     """Implements `core.ports.Archive` over an SFTP server, OpenSSH's extensions used if there."""
 
-    def __init__(self, section: ArchiveSection) -> None:
+    def __init__(self, section: SftpArchiveSection) -> None:
         """Connects when it is first asked for something."""
         self._root = section.root
         self._verify = section.verify

@@ -15,7 +15,7 @@ from backupd.core.threads import unheard
 
 if TYPE_CHECKING:
     from backupd.archive.sftp.connection import Link
-    from backupd.config.sections import ArchiveSection
+    from backupd.config.sections import SftpArchiveSection
 
 # Seconds until a server that bore fewer connections is asked for more: doubled each time.
 MORE_AFTER = 300.0
@@ -30,7 +30,7 @@ log = structlog.get_logger()
 class Links:
     """Made when first needed, and again after a loss. The first one stands for whether it is up."""
 
-    def __init__(self, section: ArchiveSection) -> None:
+    def __init__(self, section: SftpArchiveSection) -> None:
         """Nothing is connected yet."""
         self._section = section
         self._standing: list[Link] = []

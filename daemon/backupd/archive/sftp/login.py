@@ -18,7 +18,7 @@ from backupd.core.errors import DependencyDownError
 if TYPE_CHECKING:
     from asyncssh.packet import SSHPacketLogger
 
-    from backupd.config.sections import ArchiveSection
+    from backupd.config.sections import SftpArchiveSection
 
 CONNECT_WITHIN = 15.0  # seconds for TCP
 LOGIN_WITHIN = 30.0  # seconds more for key exchange and login, which name service may slow down
@@ -41,7 +41,7 @@ _DROPPED = (
 )
 
 
-async def log_in(section: ArchiveSection, again: int | None = None) -> Link:
+async def log_in(section: SftpArchiveSection, again: int | None = None) -> Link:
     """Log in and begin SFTP; where the server drops us at its door, up to `again` times again.
 
     Raises DependencyDownError, with what to do, for whatever stands in the way.
@@ -63,7 +63,7 @@ def _was_dropped(cause: BaseException | None) -> bool:
     return isinstance(cause, _DROPPED)
 
 
-async def _connect(section: ArchiveSection) -> Link:
+async def _connect(section: SftpArchiveSection) -> Link:
     """Log in and begin SFTP. The host key is always checked."""
     address = f"{section.username}@{section.host}:{section.port}"
     jump = await _jump(section)
@@ -75,7 +75,7 @@ async def _connect(section: ArchiveSection) -> Link:
         raise _cannot_connect(section, address, error) from error
 
 
-async def _jump(section: ArchiveSection) -> asyncssh.SSHClientConnection | None:
+async def _jump(section: SftpArchiveSection) -> asyncssh.SSHClientConnection | None:
     """Log in to the host on the way to the server; None where there is none."""
     if section.proxy_jump is None:
         return None
@@ -88,7 +88,7 @@ async def _jump(section: ArchiveSection) -> asyncssh.SSHClientConnection | None:
 
 
 async def _dial(
-    section: ArchiveSection, jump: asyncssh.SSHClientConnection | None = None
+    section: SftpArchiveSection, jump: asyncssh.SSHClientConnection | None = None
 ) -> asyncssh.SSHClientConnection:
     """Log in. The connection to the `jump` ends with this one."""
     try:
@@ -153,7 +153,9 @@ async def _begin_sftp(connection: asyncssh.SSHClientConnection, address: str) ->
         raise
 
 
-def _cannot_connect(section: ArchiveSection, address: str, error: Exception) -> DependencyDownError:
+def _cannot_connect(
+    section: SftpArchiveSection, address: str, error: Exception
+) -> DependencyDownError:
     """Say what stands in the way of a connection, and what to do about it."""
     message = f"cannot connect to {address}: {error or type(error).__name__}"
     hint = "look whether the archive host and its sshd are up"
