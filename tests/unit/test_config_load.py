@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from backupd.config import ConfigMistakes, load_places, write_paths
-from backupd.config.schema import COLUMNS
+from backupd.config.warehouse import COLUMNS
 from backupd.core.records import CompanionRule, Feed
 from support.configs import loaded, write
 

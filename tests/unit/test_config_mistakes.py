@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from backupd.config import ConfigMistakes, Mistake, directories, load
-from backupd.config.schema import COLUMNS, CONFIG
+from backupd.config.schema import CONFIG
 from backupd.config.tables import NamedTables, Table
+from backupd.config.warehouse import COLUMNS
 from support.configs import loaded, mistakes, one_traffic_feed
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""Reads and judges `[alerts]`."""
+"""The keys of `[alerts]`: how they are read, and how they fit together."""
 
 from __future__ import annotations
 
@@ -10,7 +10,17 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 from backupd.config.mistakes import Mistake
-from backupd.config.readers import BadValueError, plain_text, texts
+from backupd.config.readers import (
+    PATH,
+    SECRET_FILE,
+    BadValueError,
+    Key,
+    Reader,
+    duration,
+    plain_text,
+    texts,
+)
+from backupd.config.tables import Table
 from backupd.config.urls import split
 
 if TYPE_CHECKING:
@@ -57,6 +67,25 @@ def address(value: object) -> str:
 def addresses(value: object) -> list[str]:
     """Read a list of mail addresses, each once."""
     return list(dict.fromkeys(map(address, texts(value))))
+
+
+_SMTP = Reader(smtp_url, "smtp://user@host:port or smtps://user@host:port, without a password")
+_ADDRESS = Reader(address, "a mail address such as mnaas@example")
+_ADDRESSES = Reader(addresses, "a list of mail addresses such as support@example")
+
+ALERTS = Table(
+    {
+        "after": Key(duration(), default="10m"),
+        "remind_every": Key(duration(at_least="1m"), default="24h"),
+        "smtp_url": Key(_SMTP, default=None),
+        "smtp_password_file": Key(SECRET_FILE, default=None),
+        "from": Key(_ADDRESS, default=None),
+        "to": Key(_ADDRESSES, default=None),
+        "ticket_to": Key(_ADDRESSES, default=None),
+        "hook": Key(PATH, default=None),
+    },
+    optional=True,
+)
 
 
 def check_alerts(alerts: Mapping[str, Any]) -> Iterator[Mistake]:

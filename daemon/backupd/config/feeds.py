@@ -6,25 +6,28 @@ import glob
 import re
 from datetime import UTC, datetime
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from backupd.config.globs import common_name
 from backupd.config.mistakes import Mistake
 from backupd.config.readers import (
+    SWITCH,
     BadValueError,
     Key,
-    boolean,
+    Reader,
     choice,
     integer,
     path_part,
     plain_text,
     texts,
 )
-from backupd.config.tables import Table
+from backupd.config.tables import NamedTables, Table
 from backupd.core.records import CompanionRule, Feed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+
+Algorithm = Literal["cksum", "md5", "sha256"]
 
 _CUSTOMER = "{customer}"
 _PLACEHOLDER = re.compile(r"\{\w*\}")
@@ -102,23 +105,34 @@ def _suffix(value: object) -> str:
     return suffix
 
 
-FEED = Table({
-    "customers": Key(_customers, "a list of names, each once, that can be part of a path"),
-    "directory": Key(_directory, "an absolute path, with {customer} where it belongs"),
-    "pattern": Key(_pattern, "a shell pattern for file names (*, ?, [...]), with {customer}"),
-    "timestamp_regex": Key(_regex, _REGEX, None),
-    "timestamp_format": Key(_format, _FORMAT, None),
-    "header_lines": integer(0, 1_000_000, default=0),
-    "recursive": boolean(default=False),
-    "archive_directory": Key(
-        _archive_directory,
-        "a path below the archive's root, with {customer} where it belongs",
-        None,  # {customer}/<file type>
-    ),
-    "companion_suffix": Key(_suffix, 'a "." and more, such as ".cksum"', None),
-    "companion_algorithm": choice("cksum", "md5", "sha256", default="cksum"),
-    "companion_required": boolean(default=True),
-})  # fmt: skip
+FEEDS = NamedTables(
+    Table({
+        "customers": Key(
+            Reader(_customers, "a list of names, each once, that can be part of a path")
+        ),
+        "directory": Key(
+            Reader(_directory, "an absolute path, with {customer} where it belongs")
+        ),
+        "pattern": Key(
+            Reader(_pattern, "a shell pattern for file names (*, ?, [...]), with {customer}")
+        ),
+        "timestamp_regex": Key(Reader(_regex, _REGEX), default=None),
+        "timestamp_format": Key(Reader(_format, _FORMAT), default=None),
+        "header_lines": Key(integer(0, 1_000_000), default=0),
+        "recursive": Key(SWITCH, default=False),
+        "archive_directory": Key(
+            Reader(
+                _archive_directory,
+                "a path below the archive's root, with {customer} where it belongs",
+            ),
+            default=None,  # {customer}/<file type>
+        ),
+        "companion_suffix": Key(Reader(_suffix, 'a "." and more, such as ".cksum"'), default=None),
+        "companion_algorithm": Key(choice(Algorithm), default="cksum"),
+        "companion_required": Key(SWITCH, default=True),
+    }),
+    "sections [feeds.<file type>], each named like a file",
+)  # fmt: skip
 
 
 def check_feed(key: str, given: Mapping[str, Any], values: Mapping[str, Any]) -> Iterator[Mistake]:

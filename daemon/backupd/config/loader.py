@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from codecs import BOM_UTF8
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,7 @@ from backupd.config.mistakes import ConfigMistakes, Mistake
 from backupd.config.overlap import check_archive_names, check_overlaps, claims
 from backupd.config.own_places import check_own_places, own_places
 from backupd.config.readers import BadValueError
-from backupd.config.schema import CONFIG, CONTROL, ENVIRONMENT, LEDGER
+from backupd.config.schema import CONFIG, ENVIRONMENT
 from backupd.config.secrets import (
     check_login,
     read_hive_password,
@@ -28,7 +29,7 @@ from backupd.config.secrets import (
     read_smtp_password,
 )
 from backupd.config.sections import ControlSection, LedgerSection
-from backupd.config.tables import Table, read_table
+from backupd.config.tables import read_table
 from backupd.config.urls import FileUrl, SftpUrl
 from backupd.localfs.filesystems import silent
 from backupd.localfs.nesting import Mounts
@@ -85,7 +86,7 @@ def load_places(path: Path) -> tuple[LedgerSection, ControlSection]:
     """
     document = _parse(path)
     mistakes: list[Mistake] = []
-    both = Table({"ledger": LEDGER, "control": CONTROL})
+    both = replace(CONFIG, entries={each: CONFIG.entries[each] for each in ("ledger", "control")})
     given = {name: document[name] for name in both.entries if name in document}
     values = read_table(both, given, "", mistakes)
     if mistakes:
@@ -120,7 +121,7 @@ def _inactive(document: Values, values: Values) -> Iterator[str]:
 def _environment(environ: Mapping[str, str], mistakes: list[Mistake]) -> Values:
     """Return what $ENV_MODE puts over the config. An empty one is wrong: it may have meant dev."""
     try:
-        return {"environment": ENVIRONMENT.read(environ["ENV_MODE"])}
+        return {"environment": ENVIRONMENT.reader.read(environ["ENV_MODE"])}
     except KeyError:
         return {}
     except BadValueError as error:

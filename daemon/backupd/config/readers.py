@@ -1,7 +1,7 @@
-"""How single values are read: each factory makes the `Key` that stands in a schema.
+"""How single values are read.
 
-A reader takes a value as TOML gave it and returns the one that the sections hold, or raises
-BadValueError.
+A function takes a value as TOML gave it and returns the one that the sections hold, or raises
+BadValueError; a `Reader` also says what it takes.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import os
 import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar, get_args
 
 from backupd.core import times
 
@@ -39,12 +39,24 @@ class BadValueError(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Key:
-    """One key of a table. `default` is written as in the file; None: the key may be left out."""
+class Reader:
+    """How values of one kind are read, and what is allowed."""
 
     read: Callable[[object], Any]
     allowed: str
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """One key of a table. `default` is written as in the file; None: the key may be left out."""
+
+    reader: Reader
     default: Any = REQUIRED
+
+    @property
+    def allowed(self) -> str:
+        """What would be right."""
+        return self.reader.allowed
 
 
 def expect(value: object, kind: type[T]) -> T:
@@ -97,46 +109,35 @@ def seconds(value: object) -> float:
         raise BadValueError(f"is {text!r}, which is not a valid duration") from None
 
 
-def text(*, default: object = REQUIRED, allowed: str = "text that is not empty") -> Key:
-    """Make a key for any text."""
-    return Key(plain_text, allowed, default)
+def socket_path(value: object) -> Path:
+    """Read the absolute path of a Unix socket, which the kernel keeps short: unix(7)."""
+    path = absolute_path(value)
+    if (length := len(os.fsencode(path))) > _LONGEST_SOCKET:
+        raise BadValueError(f"is {length} bytes long, too long for a socket")
+    return path
 
 
-def path(*, default: object = REQUIRED) -> Key:
-    """Make a key for an absolute path."""
-    return Key(absolute_path, "an absolute path", default)
+TEXT = Reader(plain_text, "text that is not empty")
+PATH = Reader(absolute_path, "an absolute path")
+SOCKET_PATH = Reader(socket_path, f"an absolute path of at most {_LONGEST_SOCKET} bytes")
+SECRET_FILE = Reader(plain_text, "an absolute path, or the name of a systemd credential")
+SWITCH = Reader(lambda value: expect(value, bool), "true or false")
 
 
-def socket_path(*, default: object = REQUIRED) -> Key:
-    """Make a key for the absolute path of a Unix socket, which the kernel keeps short: unix(7)."""
-
-    def read(value: object) -> Path:
-        path = absolute_path(value)
-        if (length := len(os.fsencode(path))) > _LONGEST_SOCKET:
-            raise BadValueError(f"is {length} bytes long, too long for a socket")
-        return path
-
-    return Key(read, f"an absolute path of at most {_LONGEST_SOCKET} bytes", default)
-
-
-def boolean(*, default: object = REQUIRED) -> Key:
-    """Make a key for a switch."""
-    return Key(lambda value: expect(value, bool), "true or false", default)
-
-
-def choice(*choices: str, default: object = REQUIRED) -> Key:
-    """Make a key for one of a few words."""
+def choice(literal: object) -> Reader:
+    """Read one of the words of a `Literal`."""
+    choices = get_args(literal)
 
     def read(value: object) -> str:
         if expect(value, str) not in choices:
             raise BadValueError(f"is {value!r}")
         return str(value)
 
-    return Key(read, " or ".join(f'"{each}"' for each in choices), default)
+    return Reader(read, " or ".join(f'"{each}"' for each in choices))
 
 
-def integer(lowest: int, highest: int, *, default: object = REQUIRED) -> Key:
-    """Make a key for a whole number within bounds."""
+def integer(lowest: int, highest: int) -> Reader:
+    """Read a whole number within bounds."""
 
     def read(value: object) -> int:
         number = expect(value, int)
@@ -144,11 +145,11 @@ def integer(lowest: int, highest: int, *, default: object = REQUIRED) -> Key:
             raise BadValueError(f"is {number}, which is out of range")
         return number
 
-    return Key(read, f"a whole number from {lowest} to {highest}", default)
+    return Reader(read, f"a whole number from {lowest} to {highest}")
 
 
-def duration(*, at_least: str = "0s", default: object = REQUIRED) -> Key:
-    """Make a key for a duration in seconds, up to ten years."""
+def duration(*, at_least: str = "0s") -> Reader:
+    """Read a duration in seconds, up to ten years."""
 
     def read(value: object) -> float:
         number = seconds(value)
@@ -156,4 +157,4 @@ def duration(*, at_least: str = "0s", default: object = REQUIRED) -> Key:
             raise BadValueError(f"is {value!r}, which is out of range")
         return number
 
-    return Key(read, f"{at_least} to {_LONGEST}: {times.DURATION_FORMS}", default)
+    return Reader(read, f"{at_least} to {_LONGEST}: {times.DURATION_FORMS}")

@@ -6,14 +6,21 @@ An adapter is handed its own section and nothing else.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from backupd.config.schema import (
+        CleanupAction,
+        Compression,
+        Environment,
+        IntakeMode,
+        OpenFiles,
+        Verification,
+    )
+    from backupd.config.warehouse import Auth, Kind, Merge
     from backupd.core.records import Feed
-
-Environment = Literal["prod", "dev"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -27,10 +34,10 @@ class LedgerSection:
 class IntakeSection:
     """`[intake]`."""
 
-    mode: Literal["auto", "events", "poll"]
+    mode: IntakeMode
     rescan_every: float
     settle_for: float
-    open_files: Literal["auto", "off"]  # auto: what a process has open for writing is not complete
+    open_files: OpenFiles  # auto: what a process has open for writing is not complete
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -64,11 +71,11 @@ class HiveSection:
 
     host: str
     port: int
-    auth: Literal["NONE", "NOSASL", "LDAP"]
+    auth: Auth
     username: str
     password: str | None = field(repr=False)  # read from password_file; there for LDAP alone
     database: str
-    merge: Literal["files", "insert"]
+    merge: Merge
     staging_table: str  # for "insert" alone
     production_table: str
     staging_url: str
@@ -82,7 +89,7 @@ class ImpalaSection:
 
     host: str
     port: int
-    auth: Literal["NONE", "NOSASL", "LDAP"]
+    auth: Auth
     username: str  # as `[warehouse.hive]` has it
     password: str | None = field(repr=False)  # the same; there for LDAP alone
 
@@ -91,7 +98,7 @@ class ImpalaSection:
 class WarehouseSection:
     """`[warehouse]` with the sections below it."""
 
-    kind: Literal["embedded", "hive"]
+    kind: Kind
     columns: dict[str, str]  # our column -> its name in the production table, in table order
     embedded_root: Path
     hive: HiveSection | None = None  # there exactly when that is the kind
@@ -103,7 +110,7 @@ class LocalArchiveSection:
     """`[archive]` in a directory of this host."""
 
     root: str  # absolute path
-    compression: Literal["gzip", "none"]
+    compression: Compression
     compression_level: int
 
 
@@ -118,11 +125,11 @@ class SftpArchiveSection:
     password: str | None = field(repr=False)  # read from password_file; never shown
     identity_file: Path | None
     known_hosts_file: Path | None  # always there, unless the secrets were not to be read
-    compression: Literal["gzip", "none"]
+    compression: Compression
     compression_level: int
     connections: int  # to the server, as far as it bears them
     proxy_jump: tuple[str, str, int] | None  # user, host and port of a host on the way
-    verify: Literal["auto", "remote-sha256", "readback"]
+    verify: Verification
 
 
 ArchiveSection = LocalArchiveSection | SftpArchiveSection
@@ -132,7 +139,7 @@ ArchiveSection = LocalArchiveSection | SftpArchiveSection
 class CleanupSection:
     """`[cleanup]`."""
 
-    action: Literal["delete", "keep"]
+    action: CleanupAction
     keep_for: float
 
 

@@ -72,7 +72,7 @@ def _read_key(entry: Key, raw: object) -> object:
     value = entry.default if raw is None else raw
     if value is REQUIRED:
         raise BadValueError("is missing")
-    return None if value is None else entry.read(value)
+    return None if value is None else entry.reader.read(value)
 
 
 def _read_named(
