@@ -12,7 +12,7 @@ PYTEST = $(VENV)/bin/python -m pytest
 AT_ONCE = -n $(PARALLEL) --dist worksteal
 AS_ROOT = $(if $(filter 0,$(shell id -u)),,sudo)
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow test-hadoop test-system test-faults check bench bench-hive deb lock clean
+.PHONY: help demo test test-slow test-hadoop test-system test-faults check config bench bench-hive deb lock clean
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
@@ -49,9 +49,14 @@ test-faults:  ## Campaigns of kills, power cuts, races and the like, as root (FA
 	@$(AS_ROOT) env PYTHONDONTWRITEBYTECODE=1 FAULTS=$(FAULTS) FAULTS_SEED=$(FAULTS_SEED) \
 		$(PYTEST) -m faults -p no:cacheprovider $(ARGS)
 
-check:  ## Check format, lint, types, walls, dead code
+check:  ## Check format, lint, types, walls, dead code, config.toml
 	$(SETUP) test
 	@packaging/check.sh
+
+config:  ## Write config.toml, the sample, out of the config's schema
+	$(SETUP) test
+	@$(VENV)/bin/python -m backupd.config.sample > config.toml.new
+	@mv config.toml.new config.toml
 
 bench:  ## Measure speed, latency and memory; the table goes to bench-result.json too
 	$(SETUP) test

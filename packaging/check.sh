@@ -18,10 +18,15 @@ check() {
     fi
 }
 
+sample_config() {
+    "$bin/python" -m backupd.config.sample | diff -u config.toml -
+}
+
 check "format"              "$bin/ruff" format --check
 check "lint"                "$bin/ruff" check --output-format concise
 check "types"               "$bin/mypy"
 check "walls"               "$bin/lint-imports" --no-cache
 check "dead code"           "$bin/vulture"
-check "dead code in tests"  "$bin/vulture" daemon tests packaging/vulture_whitelist.py
+check "dead code in tests"  "$bin/vulture" daemon tests packaging
+check "config.toml"         sample_config
 exit "$failed"

@@ -7,11 +7,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 from backupd.config import load
+from backupd.config.sample import sections
 from backupd.config.schema import CONFIG
 from backupd.config.tables import NamedTables, Table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from backupd.config.readers import Key
 
 SHIPPED = Path(__file__).parents[2] / "config.toml"
 
@@ -37,6 +40,15 @@ def keys(table: Table) -> Iterator[str]:
         inner = entry.each if isinstance(entry, NamedTables) else entry
         if isinstance(inner, Table):
             yield from keys(inner)
+
+
+def choices(table: Table) -> Iterator[tuple[str, Key]]:
+    for name, entry in table.entries.items():
+        inner = entry.each if isinstance(entry, NamedTables) else entry
+        if isinstance(inner, Table):
+            yield from choices(inner)
+        elif inner.reader.in_short.startswith('"'):
+            yield name, inner
 
 
 def test_it_is_valid_as_it_is(tmp_path: Path, text: str) -> None:
@@ -78,6 +90,15 @@ def test_what_is_commented_out_is_valid_too(tmp_path: Path, text: str) -> None:
         "warehouse.hive",
         "warehouse.impala",
     )
+
+
+def test_each_choice_is_explained() -> None:
+    said = {each.name: each.words for section in sections() for each in section.settings}
+
+    for name, key in choices(CONFIG):
+        assert [
+            each for each in re.findall(r'"[^"]+"', key.allowed) if each not in said[name]
+        ] == []
 
 
 def test_no_key_goes_unmentioned() -> None:

@@ -69,20 +69,73 @@ def addresses(value: object) -> list[str]:
     return list(dict.fromkeys(map(address, texts(value))))
 
 
-_SMTP = Reader(smtp_url, "smtp://user@host:port or smtps://user@host:port, without a password")
-_ADDRESS = Reader(address, "a mail address such as mnaas@example")
 _ADDRESSES = Reader(addresses, "a list of mail addresses such as support@example")
 
 ALERTS = Table(
+    """
+    Who is notified of incidents (causes of failure: see `backupd-admin incidents`). Left out:
+    nobody.
+    """,
     {
-        "after": Key(duration(), default="10m"),
-        "remind_every": Key(duration(at_least="1m"), default="24h"),
-        "smtp_url": Key(_SMTP, default=None),
-        "smtp_password_file": Key(SECRET_FILE, default=None),
-        "from": Key(_ADDRESS, default=None),
-        "to": Key(_ADDRESSES, default=None),
-        "ticket_to": Key(_ADDRESSES, default=None),
-        "hook": Key(PATH, default=None),
+        "after": Key(
+            duration(),
+            """
+            How long an incident lasts before anyone is notified; for parked files and doubled rows
+            it is at once.
+            """,
+            default="10m",
+        ),
+        "remind_every": Key(
+            duration(at_least="1m"),
+            "How often reminders are sent while an incident is open: {allowed}.",
+            default="24h",
+        ),
+        "smtp_url": Key(
+            Reader(smtp_url, "smtp://user@host:port or smtps://user@host:port, without a password"),
+            """
+            smtp:// (STARTTLS when offered; port 25) or smtps:// (port 465); the URL may include a
+            user name. With a user, or with smtps, this host must trust the server's certificate,
+            and the password is never sent in clear text; neither applies on loopback.
+            """,
+            default=None,
+            example="smtp://mnaas@mail.example:587",
+        ),
+        "smtp_password_file": Key(
+            SECRET_FILE,
+            "Required with a user: the password, readable only by the daemon's user.",
+            default=None,
+            example="/etc/backupd/smtp-password",
+        ),
+        "from": Key(
+            Reader(address, "a mail address such as mnaas@example"),
+            "Required for mail. Addresses are plain, without a display name.",
+            default=None,
+            example="mnaas@example",
+        ),
+        "to": Key(
+            _ADDRESSES,
+            """
+            Notified when an incident opens, at each reminder, and when it closes. At most one mail
+            a minute.
+            """,
+            default=None,
+            example=["support@example"],
+        ),
+        "ticket_to": Key(
+            _ADDRESSES,
+            "The ticket mailbox: one mail per incident, never a second.",
+            default=None,
+            example=["sdp@example"],
+        ),
+        "hook": Key(
+            PATH,
+            """
+            A program of yours: it gets the incident as JSON on its standard input, and has 30
+            seconds.
+            """,
+            default=None,
+            example="/etc/backupd/on-incident",
+        ),
     },
     optional=True,
 )

@@ -32,8 +32,6 @@ Algorithm = Literal["cksum", "md5", "sha256"]
 _CUSTOMER = "{customer}"
 _PLACEHOLDER = re.compile(r"\{\w*\}")
 _SAMPLE = datetime(2023, 11, 22, 13, 14, 15, tzinfo=UTC)  # no two of its parts are alike
-_REGEX = r"a regular expression with exactly one group, such as '_(\d{14})'"
-_FORMAT = "directives of Python's strptime with year, month and day, such as %Y%m%d%H%M%S"
 
 
 def _customers(value: object) -> list[str]:
@@ -105,34 +103,121 @@ def _suffix(value: object) -> str:
     return suffix
 
 
-FEEDS = NamedTables(
-    Table({
+_FEED = Table(
+    """
+    One section per file type, which defines one feed for each customer. {customer} stands for the
+    customer's name in directory, pattern and archive_directory. No two feeds may match the same
+    file.
+    """,
+    {
         "customers": Key(
-            Reader(_customers, "a list of names, each once, that can be part of a path")
+            Reader(_customers, "a list of names, each once, that can be part of a path"),
+            "Names, each once.",
         ),
         "directory": Key(
-            Reader(_directory, "an absolute path, with {customer} where it belongs")
+            Reader(_directory, "an absolute path, with {customer} where it belongs"),
+            """
+            Must exist, separate from what is backupd's own: it may not be inside or contain the
+            directory of the ledger, of this file, of a secret, the archive or the warehouse, not
+            even by a link or a bind mount. If this file is in one directory with the ledger, the
+            archive or the warehouse, the feeds may be there too.
+            """,
         ),
         "pattern": Key(
-            Reader(_pattern, "a shell pattern for file names (*, ?, [...]), with {customer}")
+            Reader(_pattern, "a shell pattern for file names (*, ?, [...]), with {customer}"),
+            """
+            A shell pattern (*, ?, [...]) for the file's name, case-sensitive. Hidden files and
+            names ending in .tmp, .part, .partial or .filepart are never taken: senders write to
+            such a name and rename the file when it is complete (docs/senders.md).
+            """,
         ),
-        "timestamp_regex": Key(Reader(_regex, _REGEX), default=None),
-        "timestamp_format": Key(Reader(_format, _FORMAT), default=None),
-        "header_lines": Key(integer(0, 1_000_000), default=0),
-        "recursive": Key(SWITCH, default=False),
+        "timestamp_regex": Key(
+            Reader(_regex, r"a regular expression with exactly one group, such as '_(\d{14})'"),
+            """
+            The time in the name, UTC: a regular expression with one group, and the strptime format
+            of that group. Give both or neither; with neither, the time the file was last changed is
+            used.
+            """,
+            default=None,
+        ),
+        "timestamp_format": Key(
+            Reader(
+                _format,
+                "directives of Python's strptime with year, month and day, such as %Y%m%d%H%M%S",
+            ),
+            default=None,
+        ),
+        "header_lines": Key(
+            integer(0, 1_000_000), "Lines at the start that are not records: {allowed}.", default=0
+        ),
+        "recursive": Key(
+            SWITCH,
+            "Whether sub-directories are scanned too; the archive then has them as well.",
+            default=False,
+        ),
         "archive_directory": Key(
             Reader(
                 _archive_directory,
                 "a path below the archive's root, with {customer} where it belongs",
             ),
-            default=None,  # {customer}/<file type>
+            """
+            Below the archive's root; "" is the root itself. "{customer}/<file type>" if left out.
+            No two feeds may have files that would get the same name there, such as a.csv of one and
+            a.csv.gz of the other.
+            """,
+            default=None,
         ),
-        "companion_suffix": Key(Reader(_suffix, 'a "." and more, such as ".cksum"'), default=None),
-        "companion_algorithm": Key(choice(Algorithm), default="cksum"),
-        "companion_required": Key(SWITCH, default=True),
-    }),
+        "companion_suffix": Key(
+            Reader(_suffix, 'a "." and more, such as ".cksum"'),
+            """
+            The companion, the checksum file beside a backup file, has the same name with this in
+            place of the last extension. Left out: there are no companions.
+            """,
+            default=None,
+        ),
+        "companion_algorithm": Key(
+            choice(Algorithm),
+            """
+            What it holds: the line that "cksum" prints, or those of "md5" (md5sum) or "sha256"
+            (sha256sum).
+            """,
+            default="cksum",
+        ),
+        "companion_required": Key(
+            SWITCH,
+            """
+            true: a file is complete when its companion is there and matches. false: the companion
+            is checked if it is there.
+            """,
+            default=True,
+        ),
+    },
+)
+
+FEEDS = NamedTables(
+    _FEED,
     "sections [feeds.<file type>], each named like a file",
-)  # fmt: skip
+    examples={
+        "traffic": {
+            "customers": ["eLUX", "SKYROAM"],
+            "directory": "/backup1/MNAAS/Customer_CDR/{customer}/traffic",
+            "pattern": "{customer}_*.csv",
+            "timestamp_regex": r"_(\d{14})",
+            "timestamp_format": "%Y%m%d%H%M%S",
+            "header_lines": 1,
+            "recursive": False,
+            "archive_directory": "{customer}/traffic",
+            "companion_suffix": ".cksum",
+            "companion_algorithm": "cksum",
+            "companion_required": True,
+        },
+        "actives": {
+            "customers": ["eLUX", "SKYROAM"],
+            "directory": "/backup1/MNAAS/Customer_CDR/{customer}/actives",
+            "pattern": "{customer}_*.csv.gz",
+        },
+    },
+)
 
 
 def check_feed(key: str, given: Mapping[str, Any], values: Mapping[str, Any]) -> Iterator[Mistake]:

@@ -44,14 +44,22 @@ class Reader:
 
     read: Callable[[object], Any]
     allowed: str
+    in_short: str = ""  # what is allowed, to stand in a sentence
 
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """One key of a table. `default` is written as in the file; None: the key may be left out."""
+    """One key of a table. `default` is written as in the file; None: the key may be left out.
+
+    `words` say what it does, to whoever writes a config: folded text, in which {allowed} stands for
+    the reader's `in_short`. A key without words is explained with the one before it. The sample
+    shows the `example` where there is one, else the default.
+    """
 
     reader: Reader
+    words: str = ""
     default: Any = REQUIRED
+    example: Any = None
 
     @property
     def allowed(self) -> str:
@@ -133,7 +141,8 @@ def choice(literal: object) -> Reader:
             raise BadValueError(f"is {value!r}")
         return str(value)
 
-    return Reader(read, " or ".join(f'"{each}"' for each in choices))
+    allowed = " or ".join(f'"{each}"' for each in choices)
+    return Reader(read, allowed, allowed)
 
 
 def integer(lowest: int, highest: int) -> Reader:
@@ -145,7 +154,8 @@ def integer(lowest: int, highest: int) -> Reader:
             raise BadValueError(f"is {number}, which is out of range")
         return number
 
-    return Reader(read, f"a whole number from {lowest} to {highest}")
+    bounds = f"{lowest} to {highest}"
+    return Reader(read, f"a whole number from {bounds}", bounds)
 
 
 def duration(*, at_least: str = "0s") -> Reader:
@@ -157,4 +167,5 @@ def duration(*, at_least: str = "0s") -> Reader:
             raise BadValueError(f"is {value!r}, which is out of range")
         return number
 
-    return Reader(read, f"{at_least} to {_LONGEST}: {times.DURATION_FORMS}")
+    allowed = f"{at_least} to {_LONGEST}: {times.DURATION_FORMS}"
+    return Reader(read, allowed, f'at least "{at_least}"')

@@ -1,6 +1,7 @@
-"""Every section and key of config.toml: how it is read, what is allowed, its default.
+"""Every section and key of config.toml: how it is read, what is allowed, its default, its words.
 
-Sections with readers of their own stand in modules of their own: alerts, feeds, warehouse.
+The sample (config.toml), the manual page and the mistakes are made from it. Sections that have
+readers of their own stand in modules of their own: alerts, feeds, warehouse.
 """
 
 from __future__ import annotations
@@ -30,56 +31,240 @@ Compression = Literal["gzip", "none"]
 Verification = Literal["auto", "remote-sha256", "readback"]
 CleanupAction = Literal["delete", "keep"]
 
-ENVIRONMENT = Key(choice(Environment), default="prod")
+_HEAD = """
+    The config of backupd: every key with what it does, what is allowed and its default.
 
-_LEDGER_URL = Reader(ledger_path, "sqlite:////absolute/path")
-_ARCHIVE_URL = Reader(archive_url, "sftp://user@host:port/path or file:///path, without a password")
-_JUMP_HOST = Reader(jump_host, "user@host:port, without a password")
-_LISTEN = Reader(host_and_port, "host:port, such as 127.0.0.1:9464 or [::1]:9464")
+    `backupd check` reports all mistakes in this file at once. `systemctl reload backupd` applies
+    changes without losing work; a file with mistakes is refused and the old one stays in force.
 
-CONFIG = Table({
-    "environment": ENVIRONMENT,
-    "ledger": Table({
-        "url": Key(_LEDGER_URL, default="sqlite:////var/lib/backupd/ledger.db"),
-    }),
-    "intake": Table({
-        "mode": Key(choice(IntakeMode), default="auto"),
-        "rescan_every": Key(duration(at_least="1s"), default="60s"),
-        "settle_for": Key(duration(), default="5s"),
-        "open_files": Key(choice(OpenFiles), default="auto"),
-    }),
-    "batch": Table({
-        "max_files": Key(integer(1, 100_000), default=500),
-        "max_wait": Key(duration(), default="30s"),
-    }),
-    "retry": Table({
-        "first": Key(duration(at_least="1ms"), default="5s"),
+    Durations are numbers with w, d, h, m, s or ms, the largest first: "500ms", "1.5s", "1h30m",
+    "1d". Paths are absolute. Secrets are never in this file: keys ending in `_file` name the file
+    that holds one (mode 600), or a systemd credential of the service (LoadCredential=) by its bare
+    name. Only [archive] url and one [feeds.<file type>] are required; all other keys show their
+    defaults.
+"""
+
+ENVIRONMENT = Key(
+    choice(Environment),
+    """
+    {allowed}. In dev nothing is shipped, deleted or ticketed: those stages say "skipped
+    (dev)". The environment variable $ENV_MODE overrides this key.
+    """,
+    default="prod",
+)
+
+_LEDGER = Table(
+    "Where the daemon keeps the state of every file. One daemon per ledger.",
+    {
+        "url": Key(
+            Reader(ledger_path, "sqlite:////absolute/path"),
+            """
+            sqlite:////absolute/path, on a local disk: on NFS and similar file systems SQLite can
+            lose data.
+            """,
+            default="sqlite:////var/lib/backupd/ledger.db",
+        ),
+    },
+)
+
+_INTAKE = Table(
+    "How new files are found.",
+    {
+        "mode": Key(
+            choice(IntakeMode),
+            """
+            "auto": the kernel's events, and polling where events cannot be trusted (network file
+            systems); "events" or "poll": only that.
+            """,
+            default="auto",
+        ),
+        "rescan_every": Key(
+            duration(at_least="1s"),
+            "How often the directories are scanned, even if there were no events: {allowed}.",
+            default="60s",
+        ),
+        "settle_for": Key(
+            duration(),
+            """
+            A file is complete when it has not changed for this long, or earlier if its companion
+            shows it.
+            """,
+            default="5s",
+        ),
+        "open_files": Key(
+            choice(OpenFiles),
+            """
+            "auto": a file that some process still has open for writing is not complete, where the
+            kernel can show that; `backupd check` says where it cannot. "off": this is not checked.
+            """,
+            default="auto",
+        ),
+    },
+)
+
+_BATCH = Table(
+    "How files are batched for loading into the warehouse.",
+    {
+        "max_files": Key(integer(1, 100_000), "Files in one load at most: {allowed}.", default=500),
+        "max_wait": Key(duration(), "A smaller batch is loaded after this time.", default="30s"),
+    },
+)
+
+_RETRY = Table(
+    "How failures that may pass by themselves are retried.",
+    {
+        "first": Key(
+            duration(at_least="1ms"),
+            "The first pause, {allowed}; it grows with each attempt, up to `cap`.",
+            default="5s",
+        ),
         "cap": Key(duration(at_least="1ms"), default="10m"),
-        "attempts": Key(integer(1, 1000), default=8),
-    }),
-    "concurrency": Table({
-        "manifest": Key(integer(1, 256), default=4),
-        "ship": Key(integer(1, 1024), default=32),
-    }),
-    "warehouse": WAREHOUSE,
-    "archive": Table({
-        "url": Key(_ARCHIVE_URL),
-        "identity_file": Key(SECRET_FILE, default=None),
-        "password_file": Key(SECRET_FILE, default=None),
-        "known_hosts_file": Key(SECRET_FILE, default=None),
-        "compression": Key(choice(Compression), default="gzip"),
-        "compression_level": Key(integer(1, 9), default=1),
-        "connections": Key(integer(1, 32), default=2),
-        "proxy_jump": Key(_JUMP_HOST, default=None),
-        "verify": Key(choice(Verification), default="auto"),
-    }),
-    "cleanup": Table({
-        "action": Key(choice(CleanupAction), default="delete"),
-        "keep_for": Key(duration(), default="0s"),
-    }),
-    "control": Table({"socket": Key(SOCKET_PATH, default="/run/backupd/control.sock")}),
-    "status_file": Table({"path": Key(PATH)}, optional=True),
-    "alerts": ALERTS,
-    "metrics": Table({"listen": Key(_LISTEN)}, optional=True),
-    "feeds": FEEDS,
-})  # fmt: skip
+        "attempts": Key(
+            integer(1, 1000),
+            "Attempts in one stage before the file is parked for a person: {allowed}.",
+            default=8,
+        ),
+    },
+)
+
+_CONCURRENCY = Table(
+    "How many files are processed at once.",
+    {
+        "manifest": Key(
+            integer(1, 256), "In the manifest stage, counted and hashed: {allowed}.", default=4
+        ),
+        "ship": Key(
+            integer(1, 1024), "In the ship stage, sent to the archive: {allowed}.", default=32
+        ),
+    },
+)
+
+_ARCHIVE = Table(
+    "Where files are shipped before they are removed from this host.",
+    {
+        "url": Key(
+            Reader(archive_url, "sftp://user@host:port/path or file:///path, without a password"),
+            """
+            A directory on this host (created if it is missing), file:///path, or a server,
+            sftp://user@host:port/path (port 22 if none is given; no password here).
+            """,
+            example="file:///var/lib/backupd/archive",
+        ),
+        "identity_file": Key(
+            SECRET_FILE,
+            """
+            For sftp, at least one of these two: the private key, and a file with the password.
+            Both must be readable only by the daemon's user.
+            """,
+            default=None,
+            example="/etc/backupd/id_ed25519",
+        ),
+        "password_file": Key(SECRET_FILE, default=None, example="/etc/backupd/archive-password"),
+        "known_hosts_file": Key(
+            SECRET_FILE,
+            """
+            Required for sftp: the server's host keys, as `ssh-keyscan` prints them. Verify them
+            before use.
+            """,
+            default=None,
+            example="/etc/backupd/known_hosts",
+        ),
+        "compression": Key(
+            choice(Compression),
+            "{allowed}. A file that already ends in .gz (or .GZ) is sent as it is.",
+            default="gzip",
+        ),
+        "compression_level": Key(
+            integer(1, 9),
+            "{allowed}, from fastest to smallest; up to 3 it is several times as fast as gzip.",
+            default=1,
+        ),
+        "connections": Key(
+            integer(1, 32),
+            "Connections to the server, {allowed}. If the server allows fewer, fewer are used.",
+            default=2,
+        ),
+        "proxy_jump": Key(
+            Reader(jump_host, "user@host:port, without a password"),
+            """
+            A jump host, user@host:port, like ProxyJump of ssh: with the same key or password, and
+            its host key in known_hosts_file too. Keys come only from identity_file, never from an
+            agent.
+            """,
+            default=None,
+            example="mnaas@gateway.example:22",
+        ),
+        "verify": Key(
+            choice(Verification),
+            """
+            How the archive's copy is verified: "remote-sha256" (the server hashes it), "readback"
+            (it is read back and hashed here) or "auto" (the first if the server allows it, else the
+            second).
+            """,
+            default="auto",
+        ),
+    },
+)
+
+_CLEANUP = Table(
+    "What happens to a local file whose copy and row are proven.",
+    {
+        "action": Key(choice(CleanupAction), "{allowed}.", default="delete"),
+        "keep_for": Key(duration(), "How long after shipping.", default="0s"),
+    },
+)
+
+_CONTROL = Table(
+    "How backupd-admin reaches the daemon.",
+    {"socket": Key(SOCKET_PATH, default="/run/backupd/control.sock")},
+)
+
+_STATUS_FILE = Table(
+    """
+    The process status file that health checks of the old job read: KEY=value lines, written right
+    after every change. Left out: there is none.
+    """,
+    {
+        "path": Key(
+            PATH,
+            "Its directory is created if it is missing.",
+            example="/var/lib/backupd/process_status",
+        ),
+    },
+    optional=True,
+)
+
+_METRICS = Table(
+    """
+    Metrics for Prometheus, at http://<listen>/metrics. Left out: none. There is no password, so it
+    is best to listen on loopback or behind a firewall.
+    """,
+    {
+        "listen": Key(
+            Reader(host_and_port, "host:port, such as 127.0.0.1:9464 or [::1]:9464"),
+            "host:port.",
+            example="127.0.0.1:9464",
+        ),
+    },
+    optional=True,
+)
+
+CONFIG = Table(
+    _HEAD,
+    {
+        "environment": ENVIRONMENT,
+        "ledger": _LEDGER,
+        "intake": _INTAKE,
+        "batch": _BATCH,
+        "retry": _RETRY,
+        "concurrency": _CONCURRENCY,
+        "warehouse": WAREHOUSE,
+        "archive": _ARCHIVE,
+        "cleanup": _CLEANUP,
+        "control": _CONTROL,
+        "status_file": _STATUS_FILE,
+        "alerts": ALERTS,
+        "metrics": _METRICS,
+        "feeds": FEEDS,
+    },
+)

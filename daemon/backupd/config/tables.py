@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 class Table:
     """The keys and sections of a section; one that is `optional` may be left out whole."""
 
+    words: str  # what it is about, to whoever writes a config
     entries: Mapping[str, Entry]
     optional: bool = False
     allowed = "a section"
@@ -24,10 +25,14 @@ class Table:
 
 @dataclass(frozen=True, slots=True)
 class NamedTables:
-    """Sections of one shape, at least one, each named by the operator."""
+    """Sections of one shape, at least one, each named by the operator.
+
+    Each of the `examples` has its name and its values as in the file.
+    """
 
     each: Table
     allowed: str
+    examples: Mapping[str, Mapping[str, Any]]
 
 
 Entry = Key | Table | NamedTables

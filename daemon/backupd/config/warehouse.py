@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Literal
 
 from backupd.config.readers import (
@@ -79,50 +79,120 @@ def _auth(value: object) -> str:
     return str(_AUTH.read(value))
 
 
-_LOGIN = Reader(_auth, _AUTH.allowed)
+_LOGIN = replace(_AUTH, read=_auth)
 _PORT = integer(1, 65535)
 _NAME = Reader(_identifier, "letters, digits and _, no digit first")
-_COLUMNS = Reader(
-    _columns,
-    f"a list of {', '.join(COLUMNS)} in any order that ends with {COLUMNS[-1]}, "
-    "or a table from these names to letters, digits and _",
-)
-_STAGING = Reader(
-    staging_url,
-    "webhdfs://host:port/path or another URL of fsspec that Hive can read, without a password",
-)
 
 _HIVE = Table(
+    'For kind = "hive": docs/hive.md says what the cluster must allow.',
     {
-        "host": Key(TEXT),
+        "host": Key(TEXT, "HiveServer2.", example="hive.example"),
         "port": Key(_PORT, default=10000),
-        "auth": Key(_LOGIN, default="NONE"),
+        "auth": Key(
+            _LOGIN,
+            """
+            Same as the server's hive.server2.authentication: {allowed}. Kerberos and TLS are not
+            supported yet.
+            """,
+            default="NONE",
+        ),
         "username": Key(TEXT, default="backupd"),
-        "password_file": Key(SECRET_FILE, default=None),
-        "database": Key(_NAME, default="mnaas"),
-        "merge": Key(choice(Merge), default="files"),
-        "staging_table": Key(_NAME, default="customers_files_inter_record_count"),
+        "password_file": Key(
+            SECRET_FILE, "For LDAP.", default=None, example="/etc/backupd/hive-password"
+        ),
+        "database": Key(
+            _NAME,
+            "Names of databases and tables hold letters, digits and _.",
+            default="mnaas",
+        ),
+        "merge": Key(
+            choice(Merge),
+            """
+            "files": Parquet is written here and moved into the partition by LOAD DATA; starts no
+            job, cannot double rows. "insert": through the staging table and INSERT ... SELECT; any
+            table format.
+            """,
+            default="files",
+        ),
+        "staging_table": Key(
+            _NAME,
+            'Only for "insert"; no other daemon may use it.',
+            default="customers_files_inter_record_count",
+        ),
         "production_table": Key(_NAME, default="customers_files_records_count"),
-        "staging_url": Key(_STAGING),
-        "statement_timeout": Key(duration(at_least="1s"), default="30m"),
-        "settings": Key(Reader(_settings, "a table of texts"), default={}),
+        "staging_url": Key(
+            Reader(
+                staging_url,
+                "webhdfs://host:port/path or another URL of fsspec that Hive can read, without a"
+                " password",
+            ),
+            """
+            A folder that Hive can read and move files out of: WebHDFS, or any other fsspec URL. Its
+            user is the one in the URL, else `username`.
+            """,
+            example="webhdfs://namenode:9870/user/backupd/staging",
+        ),
+        "statement_timeout": Key(
+            duration(at_least="1s"),
+            "The time for one statement, {allowed}; one that takes longer is cancelled.",
+            default="30m",
+        ),
+        "settings": Key(
+            Reader(_settings, "a table of texts"),
+            "Hive settings for the daemon's session.",
+            default={},
+            example={"hive.exec.parallel": "true"},
+        ),
     },
     optional=True,
 )
 
 _IMPALA = Table(
+    """
+    With Hive: REFRESH in Impala after a merge. While Impala is down, the REFRESH is owed and files
+    go on.
+    """,
     {
-        "host": Key(TEXT),
+        "host": Key(TEXT, example="impalad.example"),
         "port": Key(_PORT, default=21050),
-        "auth": Key(_LOGIN, default="NOSASL"),
+        "auth": Key(
+            _LOGIN,
+            "{allowed}, with the username and password of [warehouse.hive].",
+            default="NOSASL",
+        ),
     },
     optional=True,
 )
 
-WAREHOUSE = Table({
-    "kind": Key(choice(Kind), default="embedded"),
-    "columns": Key(_COLUMNS, default=list(COLUMNS)),
-    "embedded": Table({"root": Key(PATH, default="/var/lib/backupd/warehouse")}),
-    "hive": _HIVE,
-    "impala": _IMPALA,
-})  # fmt: skip
+WAREHOUSE = Table(
+    "Where the row for each file goes.",
+    {
+        "kind": Key(
+            choice(Kind),
+            """
+            "embedded": Parquet files in a directory on this host, readable by any engine. "hive": a
+            table in Hive.
+            """,
+            default="embedded",
+        ),
+        "columns": Key(
+            Reader(
+                _columns,
+                f"a list of {', '.join(COLUMNS)} in any order that ends with {COLUMNS[-1]}, "
+                "or a table from these names to letters, digits and _",
+            ),
+            """
+            The production table's columns in order, the partition column last. To give them other
+            names, use a TOML table in the same order: columns = { file_id = "id", ..., file_date =
+            "partition_date" }
+            """,
+            default=list(COLUMNS),
+        ),
+        "embedded": Table(
+            "",
+            {"root": Key(PATH, "Created if it is missing.", default="/var/lib/backupd/warehouse")},
+        ),
+        "hive": _HIVE,
+        "impala": _IMPALA,
+    },
+)
