@@ -1,9 +1,8 @@
-"""Writes the manual pages out of what the programs' help and the shipped config say of themselves.
+"""Writes the manual pages out of what the programs' help and the config's schema say of themselves.
 
-    python packaging/manpages.py CONFIG DIRECTORY
+    python packaging/manpages.py DIRECTORY
 
-makes backupd.1, backupd-admin.1 and backupd-config.5 (CONFIG is the shipped config.toml) in
-DIRECTORY, in the macros of man(7).
+makes backupd.1, backupd-admin.1 and backupd-config.5 in DIRECTORY, in the macros of man(7).
 """
 
 from __future__ import annotations
@@ -19,9 +18,12 @@ import click
 
 from backupd.cli.admin import main as admin
 from backupd.cli.daemon import main as daemon
+from backupd.config.sample import paragraphs, sections, toml
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+
+    from backupd.config.sample import Section, Setting
 
 VERBATIM = "\b\n"  # click's mark of a paragraph whose lines stay as they are
 
@@ -71,15 +73,16 @@ def program_page(name: str, group: click.Group) -> str:
     )
 
 
-def config_page(config: str) -> str:
-    """Return the page of the config, made of the shipped one's comments and values."""
-    head, _, settings = config.partition("\n\n")
+def config_page() -> str:
+    """Return the page of the config, made of the schema's words and the sample's values."""
+    file, *others = sections()
     lines = [
         *_head("backupd-config", 5, "the config of backupd, /etc/backupd/config.toml."),
         ".SH DESCRIPTION",
-        *_text([_uncommented(head.splitlines()[1:])]),
+        *_text(paragraphs(file.words)),
         ".SH SETTINGS",
-        *_settings(settings),
+        *_settings(file.settings),
+        *(line for section in others for line in _section(section)),
         *_see_also("backupd-config(5)"),
     ]
     return "\n".join([*lines, ""])
@@ -126,46 +129,24 @@ def _paragraphs(text: str | None) -> list[str]:
 # ------------------------------------------------------------------ the config
 
 
-def _settings(text: str) -> Iterator[str]:
-    """Yield each section and key with what the comment above says of it.
+def _section(section: Section) -> Iterator[str]:
+    yield f".SS {_escaped(f'[{section.name}]')}"
+    yield from _text(paragraphs(section.words))
+    yield from _settings(section.settings)
 
-    Keys that follow each other share one comment. What stands behind a `#` without a space is a
-    setting that the shipped config leaves out.
-    """
-    comment: list[str] = []
-    keys: list[str] = []
-    joined = re.sub(r"\[\n\s+(.*?),?\n\]", _on_one_line, text, flags=re.DOTALL)
-    for line in [*joined.splitlines(), ""]:
-        setting = re.sub(r"^#(?=[\[a-z])", "", line)
-        if setting.startswith("#") or not setting:
-            yield from _keys(keys, comment)
-            keys, comment = (
-                [],
-                [*([] if keys or not setting else comment), *filter(None, [setting])],
-            )
-        elif setting.startswith("["):
-            yield f".SS {_escaped(setting)}"
-            yield from _text([_uncommented(comment)] if comment else [])
-            comment = []
+
+def _settings(settings: list[Setting]) -> Iterator[str]:
+    """Yield the keys with their values. Those without words share the words of the one before."""
+    words = ""
+    for number, setting in enumerate(settings):
+        if setting.words or number == 0:
+            yield from filter(None, [words])
+            yield ".TP"
+            words = _escaped(setting.words)
         else:
-            keys.append(setting)
-
-
-def _on_one_line(found: re.Match[str]) -> str:
-    return "[" + " ".join(found[1].split()) + "]"
-
-
-def _keys(keys: list[str], comment: list[str]) -> Iterator[str]:
-    for number, key in enumerate(keys):
-        yield ".TQ" if number else ".TP"
-        name, _, value = key.partition(" = ")
-        yield f"\\fB{_escaped(name)}\\fR = {_escaped(value)}"
-    if keys and comment:
-        yield _escaped(_uncommented(comment))
-
-
-def _uncommented(lines: Iterable[str]) -> str:
-    return " ".join(line.removeprefix("#").strip() for line in lines)
+            yield ".TQ"
+        yield f"\\fB{_escaped(setting.name)}\\fR = {_escaped(toml(setting.value))}"
+    yield from filter(None, [words])
 
 
 # ------------------------------------------------------------------ roff
@@ -198,14 +179,14 @@ def _escaped(text: str) -> str:
     return "\\&" + quoted if quoted.startswith(".") else quoted
 
 
-def main(config: str, directory: str) -> None:
+def main(directory: str) -> None:
     """Write the pages; the directory is made if it is missing."""
     place = Path(directory)
     place.mkdir(parents=True, exist_ok=True)
     pages = {
         "backupd.1": program_page("backupd", daemon),
         "backupd-admin.1": program_page("backupd-admin", admin),
-        "backupd-config.5": config_page(Path(config).read_text(encoding="utf-8")),
+        "backupd-config.5": config_page(),
     }
     for name, page in pages.items():
         (place / name).write_text(page, encoding="utf-8")

@@ -27,7 +27,7 @@ MACROS = {"TH", "SH", "SS", "PP", "TP", "TQ", "nf", "fi"}
 def pages(tmp_path: Path) -> dict[str, str]:
     """Give each page's source by its name."""
     subprocess.run(
-        [sys.executable, CHECKOUT / "packaging/manpages.py", CHECKOUT / "config.toml", tmp_path],
+        [sys.executable, CHECKOUT / "packaging/manpages.py", tmp_path],
         check=True,
     )
     return {page.name: page.read_text() for page in tmp_path.iterdir()}
