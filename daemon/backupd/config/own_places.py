@@ -8,6 +8,7 @@ that directory holds everything, the feeds too: there the file alone is backupd'
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,8 +16,10 @@ from urllib.parse import urlsplit
 
 from backupd.config.feeds import fill
 from backupd.config.mistakes import Mistake
-from backupd.config.readers import BadValueError
+from backupd.config.readers import SECRET_FILE, BadValueError
+from backupd.config.schema import CONFIG
 from backupd.config.secrets import locate
+from backupd.config.tables import read_by
 from backupd.config.urls import FileUrl
 
 if TYPE_CHECKING:
@@ -32,12 +35,6 @@ _FILES = (
     ("alerts", "hook"),
 )
 _AMONG_OTHERS = {"control.socket", "status_file.path", "alerts.hook"}  # often where others' lie
-_SECRETS = (
-    ("archive", "identity_file"),
-    ("archive", "known_hosts_file"),
-    ("archive", "password_file"),
-    ("alerts", "smtp_password_file"),
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,17 +131,9 @@ def _files(values: Mapping[str, Any]) -> Iterator[tuple[str, Path]]:
 
 
 def _secrets(values: Mapping[str, Any], environ: Mapping[str, str]) -> Iterator[tuple[str, Path]]:
-    given = {
-        f"{section}.{name}": (values.get(section) or {}).get(name) for section, name in _SECRETS
-    }
-    hive = (values.get("warehouse") or {}).get("hive") or {}
-    given["warehouse.hive.password_file"] = hive.get("password_file")
-    for key, name in given.items():
-        if name is not None:
-            try:
-                yield key, locate(name, environ)
-            except BadValueError:  # reported by whoever reads it
-                continue
+    for key, name in read_by(SECRET_FILE, CONFIG, values):
+        with suppress(BadValueError):  # reported by whoever reads it
+            yield key, locate(name, environ)
 
 
 def trees(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

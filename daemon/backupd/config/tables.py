@@ -7,7 +7,7 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 from backupd.config.mistakes import Mistake
-from backupd.config.readers import REQUIRED, BadValueError, Key, expect, path_part
+from backupd.config.readers import REQUIRED, BadValueError, Key, Reader, expect, path_part
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -53,6 +53,20 @@ def read_table(table: Table, raw: object, key: str, mistakes: list[Mistake]) -> 
         except BadValueError as error:
             mistakes.append(Mistake(join(key, name), str(error), entry.allowed))
     return values
+
+
+def read_by(
+    reader: Reader, table: Table, values: Mapping[str, Any], key: str = ""
+) -> Iterator[tuple[str, Any]]:
+    """Yield the dotted name and the value of each key that has this reader and was given."""
+    for name, entry in table.entries.items():
+        match entry, values.get(name):
+            case _, None:
+                continue
+            case Table(), section:
+                yield from read_by(reader, entry, section, join(key, name))
+            case Key(reader=each), value if each is reader:
+                yield join(key, name), value
 
 
 def join(key: str, name: str) -> str:
