@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, overload
+from typing import TYPE_CHECKING, overload
 
 from backupd.config.sections import LocalArchiveSection, SftpArchiveSection
 
@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from backupd.config.schema import Verification
     from backupd.core.places import Witness
     from support.sftp_servers import SftpServer
     from support.sshd import SshServer
@@ -28,14 +29,14 @@ def archive_section(
     server: SshServer | SftpServer,
     *,
     port: int | None = None,
-    verify: Literal["auto", "remote-sha256", "readback"] = "auto",
+    verify: Verification = "auto",
 ) -> SftpArchiveSection: ...
 def archive_section(
     root: Path,
     server: SshServer | SftpServer | None = None,
     *,
     port: int | None = None,
-    verify: Literal["auto", "remote-sha256", "readback"] = "auto",
+    verify: Verification = "auto",
 ) -> LocalArchiveSection | SftpArchiveSection:
     """Return a section for `root`: here, or on `server` (by another `port`: through a proxy)."""
     if server is None:

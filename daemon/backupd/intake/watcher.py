@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import structlog
 
@@ -18,14 +18,13 @@ from backupd.localfs.roots import open_root
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
 
+    from backupd.config.schema import IntakeMode
     from backupd.intake.matching import Root
     from backupd.intake.observer import PendingHints
     from backupd.intake.scan import Tree
     from backupd.localfs.directory import Directory
 
 log = structlog.get_logger()
-
-Mode = Literal["auto", "events", "poll"]
 
 _LIMITS = {
     errno.ENOSPC: "fs.inotify.max_user_watches",
@@ -45,13 +44,13 @@ class Watcher:
 
     def __init__(self, hints: PendingHints) -> None:
         self._hints = hints
-        self._mode: Mode = "auto"
+        self._mode: IntakeMode = "auto"
         self._observer: Observer | None = None
         self._turn = threading.RLock()  # no stop in the middle of a start, or of a watch
         self.polled: set[str] = set()
         self.remote: set[str] = set()
 
-    def place(self, mode: Mode, directories: set[str], remote: set[str]) -> None:
+    def place(self, mode: IntakeMode, directories: set[str], remote: set[str]) -> None:
         """Say where events and times can be trusted: not in those that are `remote`."""
         polled = {"auto": remote, "events": set[str](), "poll": directories}[mode]
         self._mode, self.remote, self.polled = mode, remote, polled.copy()
