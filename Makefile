@@ -55,8 +55,7 @@ check:  ## Check format, lint, types, walls, dead code, config.toml
 
 config:  ## Write config.toml, the sample, out of the config's schema
 	$(SETUP) test
-	@$(VENV)/bin/python -m backupd.config.sample > config.toml.new
-	@mv config.toml.new config.toml
+	@sample=$$($(VENV)/bin/python -m backupd.config.sample) && printf '%s\n' "$$sample" > config.toml
 
 bench:  ## Measure speed, latency and memory; the table goes to bench-result.json too
 	$(SETUP) test

@@ -1,15 +1,14 @@
 """What vulture takes for dead and is not. Each line says who uses it."""
 
-from backupd.warehouse.hive_connection import ImpatientCursor
 from impala.hiveserver2 import HiveServer2Cursor
 
 from backupd.cli.admin import LazyGroup
-from backupd.core.ports import Totals
-from backupd.core.records import ProductionRow
+from backupd.core.rows import ProductionRow
 from backupd.intake.observer import _Reader
 from backupd.ops.journal import JournalLogger
 from backupd.ops.metrics import _Now
 from backupd.ops.output import _Lines
+from backupd.warehouse.hive.connection import ImpatientCursor
 
 ProductionRow.companion_name  # the warehouse takes a row's columns by their names
 
@@ -26,7 +25,6 @@ _Now.collect  # prometheus-client calls it at each scrape
 
 _Lines.writable  # Python asks a stream what it can do
 
-Totals.read_bytes  # told with the other sums; the archive's tests lean on it
 ImpatientCursor._poll_interval  # noqa: SLF001 - PyHive sleeps so long between fetches
 HiveServer2Cursor._closed  # noqa: SLF001 - impyla logs out by itself otherwise
 JournalLogger.critical  # structlog calls it by the level's name

@@ -186,12 +186,14 @@ async def test_a_look_leaves_nothing_behind_and_removes_what_a_killed_one_left(
 
 
 @pytest.mark.parametrize("left", [".canary.{0}.part", "..canary.{0}.part.{0}.part"])
+@pytest.mark.parametrize("where", ["pair/a", "pair", ""])
 async def test_what_a_killed_look_left_goes_with_the_first_file_that_is_taken_there(
-    archive: Archive, tmp_path: Path, left: str
+    archive: Archive, tmp_path: Path, left: str, where: str
 ) -> None:
-    (tmp_path / "root" / "c" / left.format(canary.OURS)).write_bytes(b"half")
-    await Scope(archive, HOMES).within("c", Refused(0, PLAIN))
-    assert list((tmp_path / "root" / "c").iterdir()) == []
+    there = tmp_path / "root" / where / left.format(canary.OURS)
+    there.write_bytes(b"half")
+    await Scope(archive, HOMES).within("pair/a/below", Refused(0, PLAIN))
+    assert not there.exists()
 
 
 async def test_a_canary_that_cannot_be_removed_goes_with_the_next_file_that_is_taken_there(

@@ -13,7 +13,16 @@ from backupd.config import load
 from backupd.control.actions import hold, release, requeue
 from backupd.core import moves
 from backupd.core.errors import DependencyDownError, PermanentError
-from backupd.core.incidents import Case, Kind, Notice, Occasion, Outcome, Standing, Way
+from backupd.core.incidents import (
+    Case,
+    Kind,
+    Notice,
+    Occasion,
+    Outcome,
+    Standing,
+    Way,
+    went_down,
+)
 from backupd.core.moves import RetryPolicy
 from backupd.core.stages import Awaits, Stage
 from backupd.ledger import Ledger, incidents
@@ -244,3 +253,13 @@ async def test_the_ledger_is_asked_only_when_something_was_written(
     (opened,) = await ask(incidents.all_open)
     assert opened.kind is Kind.PARKED
     assert asked.count(incidents.troubles) <= 3  # once more for the incident that was written
+
+
+async def test_an_incident_that_is_noted_again_after_its_end_is_a_new_one(house: House) -> None:
+    down = went_down("archive", house.maker.now)
+    for _ in range(2):
+        await house.ledger.note_incidents([down])
+        await house.ledger.close_incidents(["archive"], house.maker.now)
+    first, second = await house.ledger.ask(incidents.all_cases)
+    assert first.incident.id != second.incident.id
+    assert first.incident.cause == second.incident.cause == "archive"

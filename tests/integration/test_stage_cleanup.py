@@ -374,6 +374,24 @@ async def test_a_companion_that_cannot_be_removed_just_now_goes_with_the_next_tr
     assert not companion.exists()
 
 
+async def test_a_companion_that_is_open_for_writing_is_waited_for(path: Path) -> None:
+    companion, known = companion_of(path)
+    task = shipped(path, **known)
+    with companion.open("a"), pytest.raises(RewindError, match="its companion open for writing"):
+        await clean(task)
+    assert not path.exists()
+    await clean(replace(task, file=replace(task.file, claims=2)))
+    assert list(path.parent.iterdir()) == []
+
+
+async def test_a_companions_writers_are_not_asked_for_where_the_config_says_so(path: Path) -> None:
+    companion, known = companion_of(path)
+    rules = CleanupRules(delete=True, ask_writers=False)
+    with companion.open("a"):
+        await Cleanup(holding(), FeedThreads("feeds"), rules)(shipped(path, **known))
+    assert not companion.exists()
+
+
 async def test_a_companion_of_somebody_else_stays_and_its_file_is_done(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

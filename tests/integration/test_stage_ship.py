@@ -7,7 +7,7 @@ import hashlib
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
-from unittest.mock import Mock
+from unittest.mock import AsyncMock, Mock
 
 import pytest
 
@@ -21,10 +21,11 @@ from backupd.core.errors import (
     TransientError,
     UnknownOutcomeError,
 )
+from backupd.core.ports import Checksum
 from backupd.core.records import Identity, Receipt, Result, VerifiedBy
 from backupd.stages import FeedThreads, Ship, ShipRules
 from support.fake_archive import FakeArchive
-from support.files import registered, task_of
+from support.files import NOW, registered, task_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -57,6 +58,21 @@ async def ship(archive: FakeArchive, file: FileRecord, receipt: Receipt | None =
 
 def holds(archive: FakeArchive, name: str) -> bytes:
     return gzip.decompress(archive.files[name])
+
+
+def a_receipt(sha256: str, *, remote_sha256: str, verified_by: VerifiedBy) -> Receipt:
+    return Receipt(
+        file_id="f",
+        archive_name=NAME,
+        sha256=sha256,
+        sent_sha256="cd" * 32,
+        remote_sha256=remote_sha256,
+        sent_bytes=1,
+        verified_by=verified_by,
+        flushed=True,
+        shipped_at=NOW,
+        verified_at=NOW,
+    )
 
 
 def receipt_in(result: Result) -> Receipt:
@@ -153,6 +169,25 @@ async def test_other_content_under_the_name_is_never_written_over(
     receipt = receipt_in(await ship(archive, registered(path, claims=claims)))
     assert archive.files[NAME] == content
     assert receipt.archive_name == OTHER
+    assert holds(archive, OTHER) == CONTENT
+
+
+def test_a_receipt_without_a_sum_of_what_is_there_proves_nothing() -> None:
+    sha256 = hashlib.sha256(CONTENT).hexdigest()
+    for how in VerifiedBy:
+        receipt = a_receipt(sha256, remote_sha256="", verified_by=how)
+        assert list(receipt.flaws(sha256)) == ["what the archive holds is not what was sent"]
+
+
+async def test_what_changes_between_its_sum_and_its_reading_does_not_count_as_shipped(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive = FakeArchive()
+    archive.files[NAME] = gzip.compress(CONTENT, 9, mtime=0)
+    earlier = Checksum(hashlib.sha256(b"what was there before").hexdigest(), VerifiedBy.READBACK)
+    monkeypatch.setattr(archive, "checksum", AsyncMock(side_effect=[earlier]))
+    with pytest.raises(StopAsyncIteration):  # it goes on to the other name, and asks there
+        await ship(archive, registered(path))
     assert holds(archive, OTHER) == CONTENT
 
 

@@ -1,4 +1,4 @@
-"""What alerts ask of the ledger, and only when something was written into it."""
+"""What alerts ask of the ledger; what they look at all the time, only after a change."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ from backupd.core.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Iterator
 
     from backupd.core.ports import Archive
 
@@ -33,9 +33,9 @@ class Canary:
     """Tries directories of one archive, and leaves nothing behind in them for long."""
 
     def __init__(self, archive: Archive, directories: Collection[str]) -> None:
-        """A killed process may have left a canary in each of these directories."""
+        """A killed process may have left a canary in these directories, and in those above them."""
         self._archive = archive
-        self._may_be_in = set(directories)
+        self._may_be_in = {above for each in directories for above in _with_those_above(each)}
         self._turn = asyncio.Lock()  # none is removed that is just being tried
 
     async def refusal(self, directory: str) -> RefusedError | None:
@@ -61,7 +61,6 @@ class Canary:
             return  # the next file is as good
         async with self._turn:
             for left in [each for each in self._may_be_in if is_below(directory, each)]:
-                self._may_be_in.remove(left)
                 await self._remove(left)
 
     async def _nearest(self, directory: str) -> str:
@@ -90,6 +89,16 @@ class Canary:
             await self._archive.discard_parts(_target(directory), [OURS])
         except BackupdError:
             self._may_be_in.add(directory)
+        else:
+            self._may_be_in.discard(directory)
+
+
+def _with_those_above(directory: str) -> Iterator[str]:
+    """Yield a directory of the archive, and all above it up to the root."""
+    yield directory
+    while directory:
+        directory = posixpath.dirname(directory)
+        yield directory
 
 
 def _target(directory: str) -> str:

@@ -1,4 +1,8 @@
-"""What holds for both programs: how they start, what they may open, how they end."""
+"""What holds for both programs: how they start, what they may open, how they end.
+
+They end within a bound: a thread that hangs in the kernel is not to be stopped. Nothing is lost:
+what is not in the ledger was not done, as after a kill.
+"""
 
 from __future__ import annotations
 
@@ -85,14 +89,13 @@ def _later(seconds: float, call: Callable[[int], None], code: int) -> None:
 _ENOUGH_FILES = 65_536
 _ALWAYS_OPEN = 192  # libraries, the ledger, connections to the metrics port and the control socket
 _OPEN_PER_FILE = 6  # with the directories that it is reached by, and its copy in a local archive
-_CLEANUPS_AT_ONCE = 32  # at once
+_CLEANUPS_AT_ONCE = 32
 
 
 def _wanted_descriptors(config: Config) -> int:
     """Return how many descriptors one of the two processes may need at most."""
-    first = (
-        len(config.feeds) + _OPEN_PER_FILE * config.concurrency.manifest
-    )  # a feed's claim is a socket
+    claims = len(config.feeds)  # of the feeds: a socket each
+    first = claims + _OPEN_PER_FILE * config.concurrency.manifest
     carrier = _OPEN_PER_FILE * (config.concurrency.ship + _CLEANUPS_AT_ONCE)
     return _ALWAYS_OPEN + max(first, carrier)
 

@@ -13,6 +13,7 @@ from backupd.cli.options import Places, json_option, pass_places
 from backupd.cli.targets import resolve
 from backupd.cli.times import iso, moment
 from backupd.core.names import escaped
+from backupd.core.records import VerifiedBy
 from backupd.core.stages import Stage, Status
 from backupd.ledger import files, reports
 
@@ -149,7 +150,8 @@ def _facts(proof: Proof) -> Iterator[tuple[str, RenderableType]]:
 
 
 def _receipt_facts(receipt: Receipt) -> Iterator[tuple[str, RenderableType]]:
-    yield "sha256 sent", receipt.sent_sha256
+    was_found = receipt.verified_by is VerifiedBy.SAME_CONTENT
+    yield "sha256 to send" if was_found else "sha256 sent", receipt.sent_sha256
     yield "sha256 there", receipt.remote_sha256
     yield "how", receipt.evidence
     yield "archive", f"{escaped(receipt.archive_name)}, {receipt.sent_bytes:,} bytes"

@@ -141,8 +141,8 @@ def choice(literal: object) -> Reader:
             raise BadValueError(f"is {value!r}")
         return str(value)
 
-    allowed = " or ".join(f'"{each}"' for each in choices)
-    return Reader(read, allowed, allowed)
+    *others, last = (f'"{each}"' for each in choices)
+    return Reader(read, " or ".join([*others, last]), f"{', '.join(others)} or {last}")
 
 
 def integer(lowest: int, highest: int) -> Reader:

@@ -131,11 +131,12 @@ def _lines(section: Section) -> Iterator[str]:
 
 
 def _assignment(setting: Setting) -> Iterator[str]:
-    line = f"{'' if setting.in_force else '#'}{setting.name} = {toml(setting.value)}"
+    off = "" if setting.in_force else "#"
+    line = f"{off}{setting.name} = {toml(setting.value)}"
     if len(line) > WIDTH and isinstance(setting.value, list):
-        yield f"{setting.name} = ["
-        yield from (f"    {toml(each)}," for each in setting.value)
-        yield "]"
+        yield f"{off}{setting.name} = ["
+        yield from (f"{off}    {toml(each)}," for each in setting.value)
+        yield f"{off}]"
     else:
         yield line
 

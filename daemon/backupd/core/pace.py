@@ -22,8 +22,8 @@ async def repeat(
 ) -> None:
     """Do a step until `stop` is set, with a pause of `every` seconds after each.
 
-    With a `share` of 20, a step that is slow takes a twentieth of the time at most: the pause is
-    then longer, up to `longest` seconds.
+    A step takes one part in `share` of the time at most (20: a twentieth): after a slow one the
+    pause is longer. It is never longer than `longest` seconds, whatever `every` is.
     """
     while not stop.is_set():
         began = time.monotonic()

@@ -25,9 +25,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Checksum:
-    """What the archive holds under a name. `how` says who took the sum.
+    """What the archive holds under a name. `how` says how it is known.
 
-    `sha256` is "" where something stands there that is no regular file: a link is never followed.
+    `sha256` is "" where something stands there that is no regular file: a link is never followed,
+    and nothing is read.
     """
 
     sha256: str

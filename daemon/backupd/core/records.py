@@ -260,7 +260,7 @@ class Receipt:
         if self.sha256 != sha256:
             yield "its receipt is for other content than the file was registered with"
         # The same text may be compressed otherwise: then its content was compared.
-        was_found = self.verified_by is VerifiedBy.SAME_CONTENT
+        was_found = bool(self.remote_sha256) and self.verified_by is VerifiedBy.SAME_CONTENT
         if self.remote_sha256 != self.sent_sha256 and not was_found:
             yield "what the archive holds is not what was sent"
 

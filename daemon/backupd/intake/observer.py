@@ -1,4 +1,10 @@
-"""The observer: inotify by watchdog, as hints where to look. The scan is the truth."""
+"""The observer: inotify by watchdog, as hints where to look. The scan is the truth.
+
+It stands on watchdog's inotify reader and leaves out the emitters and the dispatcher above it:
+those cost a thread a feed, queue without bound (a burst would fill the memory), and hold every
+event back for half a second after a file was moved out of the directory, waiting for a partner.
+Sub-directories are watched by the scan, just before it lists them, so that none is missed.
+"""
 
 from __future__ import annotations
 

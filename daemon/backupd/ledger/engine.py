@@ -1,4 +1,12 @@
-"""Opening SQLite: soundness, one connection that writes, all others only read."""
+"""Opening SQLite: one connection writes, all others only read.
+
+SQLite before 3.51.3 can lose commits when two connections write or checkpoint a WAL at the same
+moment, so that no process but the holder of the lock may ever write.
+
+A small ledger is read whole before it is opened, a large one beside the work: a million files and
+their histories are 3 GB, which take 7 s from memory and half a minute or more from a disk. No
+restart may wait for it. SQLite refuses by itself whatever damage it comes upon meanwhile.
+"""
 
 from __future__ import annotations
 

@@ -24,6 +24,7 @@ from backupd.core.incidents import (
     Troubles,
     Way,
 )
+from backupd.core.records import new_id
 from backupd.core.stages import ORDER, Awaits, Stage, Status, stages_that_need
 from backupd.ledger.rows import in_chunks
 from backupd.ledger.schema import DONE, WAITING, files, incidents, notices
@@ -50,8 +51,14 @@ def note_incidents(connection: sa.Connection, noted: Sequence[Incident]) -> list
         index_elements=["cause"], index_where=IS_OPEN, set_=newer
     )
     for each in noted:
-        connection.execute(statement, asdict(each))
+        connection.execute(statement, asdict(each) | {"id": _free_id(connection, each)})
     return [None] * len(noted)
+
+
+def _free_id(connection: sa.Connection, incident: Incident) -> str:
+    """Return its id, or another one where it was closed and who notes it does not know that."""
+    ended = sa.select(incidents.c.id).where(incidents.c.id == incident.id, ~IS_OPEN)
+    return incident.id if connection.execute(ended).first() is None else new_id(incident.opened_at)
 
 
 def close_incidents(connection: sa.Connection, ended: Sequence[tuple[str, float]]) -> list[bool]:

@@ -58,7 +58,7 @@ class Ledger:
     def __init__(self, path: Path) -> None:
         """Take the lock, check, migrate. Raises LedgerLockedError or LedgerError.
 
-        A large ledger is checked beside the work: see `soundness`.
+        A large ledger is checked beside the work: see `engine.LateCheck`.
         """
         self._lock = LedgerLock(path)
         self._lock.acquire()

@@ -1,4 +1,7 @@
-"""On what kind of file system a path is, and whether anything answers there."""
+"""On what kind of file system a path is, and whether anything answers there.
+
+Source: proc(5), `/proc/[pid]/mountinfo` and `/proc/[pid]/fdinfo`.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether some process has a file open for writing.
+"""Whether some process has a file open for writing, and where the kernel cannot tell.
 
 A read lease is only given on a file that nobody has open for writing, or mapped so: fcntl(2),
 F_SETLEASE. It is asked for and given back at once. Who opens the file for writing while it is held

@@ -1,4 +1,7 @@
-"""What systemd hears by sd_notify(3): readiness, signs of life, one line of status."""
+"""What systemd hears by sd_notify(3): readiness, signs of life, one line of status.
+
+Where systemd did not start this process, nobody listens, and nothing happens.
+"""
 
 from __future__ import annotations
 

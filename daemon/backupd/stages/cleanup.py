@@ -124,7 +124,7 @@ class Cleanup:
                 _put_leftovers_back(root, task.file)
             removal = yield from self._remove_data(root, task.file, receipt)
             if removal is not Removal.OTHER:
-                _remove_companion(root, task.file)
+                self._remove_companion(root, task.file)
         yield removal
 
     def _remove_data(
@@ -155,6 +155,11 @@ class Cleanup:
         if removal is Removal.IN_USE:
             raise _in_use()
         return removal
+
+    def _remove_companion(self, root: Directory, file: FileRecord) -> None:
+        asks = self._rules.ask_writers
+        if _companion_removed(root, file, ask_writers=asks) is Removal.IN_USE:
+            raise _in_use("its companion")
 
     def _is_the_shipped(
         self, file: FileRecord, opened: OpenFile, receipt: Receipt
@@ -210,11 +215,11 @@ def proof_of(task: Task) -> Receipt:
     return receipt
 
 
-def _in_use() -> RewindError:
+def _in_use(what: str = "it") -> RewindError:
     # What it is now is not noted: it may have been written to, and has to be compared again.
     return RewindError(
         Stage.CLEANUP,
-        f"not deleted yet: {Writers.SOME.value}",
+        f"not deleted yet: some process has {what} open for writing",
         awaits=Awaits.WRITER,
         next_attempt_at=time.time() + _LOOK_AGAIN,
     )
@@ -249,20 +254,22 @@ def _put_leftovers_back(root: Directory, file: FileRecord) -> None:
                 raise _undeletable(file, error) from error
 
 
-def _remove_companion(root: Directory, file: FileRecord) -> None:
+def _companion_removed(root: Directory, file: FileRecord, *, ask_writers: bool) -> Removal:
     """The companion goes with its file, if it is still the one that was read."""
     name = file.relative_companion
     if name is None or file.companion_text is None:
-        return
+        return Removal.GONE
     try:
         with suppress(KeptAsideError), open_file(root, name) as opened:
             if companion_text(opened) == file.companion_text:
-                remove(opened, aside_name(opened.name, file.id), opened.identity)
+                aside = aside_name(opened.name, file.id)
+                return remove(opened, aside, opened.identity, ask_writers=ask_writers)
     except NotRegularError:
-        return
+        return Removal.OTHER
     except OSError as error:
         if error.errno not in _NOT_OURS:  # else it would stay, and be taken for one that came late
             raise TransientError(f"cannot delete its companion: {error.strerror}") from error
+    return Removal.OTHER
 
 
 def _undeletable(file: FileRecord, error: OSError) -> TransientError | RewindError:

@@ -21,7 +21,7 @@ from backupd.core.errors import (
     TransientError,
 )
 from backupd.core.names import escaped
-from backupd.core.ports import Published
+from backupd.core.ports import NOT_A_FILE, Checksum, Published
 from backupd.core.records import Receipt, Result, VerifiedBy
 from backupd.core.shares import Shares
 from backupd.core.stages import Awaits
@@ -162,7 +162,7 @@ class Ship:
         file = task.file
         totals = await self._read(task, opened)
         same_bytes = found.sha256 == totals.sent_sha256
-        if not same_bytes and not (found.sha256 and await self._same_text(file, name)):
+        if not same_bytes and not await self._same_text(file, name, found):
             return None
         if await self._is_the_source(task, opened, name):
             return None
@@ -217,16 +217,16 @@ class Ship:
                 " archive_directory",
             )
 
-    async def _same_text(self, file: FileRecord, name: str) -> bool:
+    async def _same_text(self, file: FileRecord, name: str, found: Checksum) -> bool:
         """Return whether it is the same file, compressed by other hands: compare what is inside."""
-        if not self._compresses(file):
+        if not self._compresses(file) or found == NOT_A_FILE:
             return False
         inside = _Inside()
         async with aclosing(self._archive.contents(name)) as blocks:
             async for block in blocks:
                 if not await asyncio.to_thread(inside.update, block):
                     return False
-        return inside.sha256() == file.sha256
+        return inside.sha256() == file.sha256 and inside.sha256_of_gzip() == found.sha256
 
     def _compresses(self, file: FileRecord) -> bool:
         return self._compress and not is_gzip_name(file.file_name)
@@ -259,9 +259,11 @@ class _Inside:
     def __init__(self) -> None:
         self._member = zlib.decompressobj(GZIP_WINDOW)
         self._hash = hashlib.sha256()
+        self._gzip_hash = hashlib.sha256()
 
     def update(self, block: bytes) -> bool:
         """Add the next block; False when it is no gzip."""
+        self._gzip_hash.update(block)
         try:
             while block:
                 self._hash.update(self._member.decompress(block, self._PIECE))
@@ -269,6 +271,10 @@ class _Inside:
         except zlib.error:
             return False
         return True
+
+    def sha256_of_gzip(self) -> str:
+        """Return the digest of all blocks, as they came."""
+        return self._gzip_hash.hexdigest()
 
     def sha256(self) -> str | None:
         """Return the digest; None when the end is missing or more follows it."""

@@ -62,8 +62,9 @@ class Breakers:
         """Take up what was down when the last process ended: to be tried at once, trials afresh."""
         for outage in outages:
             if _is_ours(outage.cause):
-                began = went_down(outage.cause, outage.opened_at, self._feeds_of(outage.cause))
-                self.open[outage.cause] = replace(began, reason=outage.reason)
+                feeds = "\n".join(self._feeds_of(outage.cause))
+                again = replace(outage, trials=0, next_try_at=self._now(), trouble=feeds)
+                self.open[outage.cause] = again
 
     def opens_at(self, dependency: str) -> float:
         """Return when it, and the host, may be tried again; 0 while they are up."""

@@ -1,4 +1,4 @@
-"""A lane: claims the due files of one stage, runs it on many at once, records each outcome."""
+"""A lane: claims the due files of one stage, in turns of their feeds, and records each outcome."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ from backupd.ops import logs
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
-    from backupd.cli.demo.feeds import Delivery, Plan
+    from backupd.cli.demo.feeds import Delivery
     from backupd.config.sections import Config
     from backupd.supervisor import Supervisor
 

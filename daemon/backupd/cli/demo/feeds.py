@@ -1,4 +1,7 @@
-"""The files of a demo: which there are, what is in them, when and how they are delivered."""
+"""The files of a demo: which there are, what is in them, when and how they are delivered.
+
+Their text is invented throughout: the subscribers' numbers come from ranges that are nobody's.
+"""
 
 from __future__ import annotations
 

@@ -2,6 +2,9 @@
 
 Every call ends within a bound, also against a server that is frozen. Whatever goes wrong is
 raised as DependencyDownError, with the folder and the user in it.
+
+<staging>/<batch id>                        what is staged
+<staging>/<batch id>.<8 hex digits>.part    the same, while it is written
 """
 
 from __future__ import annotations
