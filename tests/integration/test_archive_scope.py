@@ -259,7 +259,7 @@ async def test_where_the_server_bears_few_open_files_all_go_through_all_the_same
         archive = open_archive(section)
         work = partial(OutboundStages(config, archive, lambda: None).do, Stage.SHIP)
         await plant(ledger, *files)
-        lane = FileLane(bench.context, Stage.SHIP, work, Shares(96), "archive")  # type: ignore[arg-type] # a Result
+        lane = FileLane(bench.context, Stage.SHIP, work, Shares(96))  # type: ignore[arg-type] # a Result
         async with bench.at_work(lane.run()):
             await bench.until(lambda found: all(f.stage is Stage.CLEANUP for f in found))
         lines = [line for file in files for line in await story(ledger, file.id)]

@@ -93,7 +93,7 @@ def files(feed: str, count: int) -> list[FileRecord]:
 
 
 def lanes(bench: Bench, archive: Archive) -> tuple[FileLane, ArchiveTrials]:
-    lane = FileLane(bench.context, Stage.SHIP, archive.ship, Shares(4), "archive")
+    lane = FileLane(bench.context, Stage.SHIP, archive.ship, Shares(4))
     return lane, ArchiveTrials(bench.context, archive.demand)
 
 
@@ -175,7 +175,7 @@ async def test_what_was_refused_before_the_heal_opens_nothing_anew(bench: Bench)
         shipped.append(task.file.id)
         return Result(changes={}, detail="shipped")
 
-    lane = FileLane(bench.context, Stage.SHIP, work, Shares(4), "archive")
+    lane = FileLane(bench.context, Stage.SHIP, work, Shares(4))
     async with bench.at_work(lane.run()):
         await begun.wait()
         await bench.context.breakers.failed(down("pair/a"))
@@ -245,7 +245,7 @@ async def test_a_file_without_room_waits_alone_and_is_tried_again(bench: Bench) 
             raise NoRoomError("no room for it")
         return Result(changes={}, detail="shipped")
 
-    async with bench.at_work(FileLane(bench.context, Stage.SHIP, work, Shares(4), "archive").run()):
+    async with bench.at_work(FileLane(bench.context, Stage.SHIP, work, Shares(4)).run()):
         await bench.until(lambda found: found[1].stage is Stage.CLEANUP and found[0].claims > 5)
         waiting = await one(bench.ledger, large.id)
         assert (waiting.trouble, waiting.stage) == (NO_ROOM, Stage.SHIP)

@@ -116,8 +116,7 @@ async def test_a_file_waits_until_the_host_is_well_again(
 ) -> None:
     await plant(bench.ledger, *numbered(a_file(stage), 16))
     work = Short(bench, 12, error)
-    dependency = "archive" if stage is Stage.SHIP else ""
-    lane = FileLane(bench.context, stage, work, Shares(8), dependency)
+    lane = FileLane(bench.context, stage, work, Shares(8))
     async with bench.at_work(lane.run()):
         files = await bench.until(
             lambda files: all(f.stage is not stage or f.status is Status.DONE for f in files)
@@ -304,5 +303,5 @@ async def _told_or_settled(told: list[DependencyDownError], settled: Any) -> Non
 async def test_a_transient_error_still_counts(bench: Bench) -> None:
     await plant(bench.ledger, a_file(Stage.SHIP))
     work = Short(bench, 3, TransientError("slow"))
-    async with bench.at_work(FileLane(bench.context, Stage.SHIP, work, Shares(8), "archive").run()):
+    async with bench.at_work(FileLane(bench.context, Stage.SHIP, work, Shares(8)).run()):
         await bench.until(lambda files: files[0].status is Status.PARKED)

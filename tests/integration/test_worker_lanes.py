@@ -84,7 +84,7 @@ class Held:
 
 
 def shipping(bench: Bench, work: Callable[[Task], object], places: int = 4) -> FileLane:
-    return FileLane(bench.context, Stage.SHIP, work, Shares(places), "archive")  # type: ignore[arg-type] # both are stages
+    return FileLane(bench.context, Stage.SHIP, work, Shares(places))  # type: ignore[arg-type] # both are stages
 
 
 def all_at(stage: Stage, status: Status = Status.WAITING) -> Callable[[list[FileRecord]], bool]:

@@ -195,7 +195,7 @@ class Assembly:
             DuplicateRowLane(context, warehouse).run(),
             HostWatch(self.breakers, self._stop).run(),
             ClockWatch(self._ledger, self._longest_pauses(), self._stop).run(),
-            FileLane(context, Stage.SHIP, work[Stage.SHIP], in_ship, Dependency.ARCHIVE).run(),
+            FileLane(context, Stage.SHIP, work[Stage.SHIP], in_ship).run(),
             FileLane(context, Stage.CLEANUP, self._counted(work[Stage.CLEANUP]), in_cleanup).run(),
         ]
         if self.status_file:

@@ -24,7 +24,7 @@ from backupd.core.errors import (
 from backupd.core.host import host_fault
 from backupd.core.names import escaped
 from backupd.core.records import NO_ROOT, Move, Result, Task
-from backupd.core.stages import Awaits, Stage, Status
+from backupd.core.stages import FACTS, Awaits, Stage, Status
 from backupd.ledger import files as ledger_files
 from backupd.worker.context import AT_ONCE
 
@@ -50,7 +50,7 @@ _HAVE_AN_INCIDENT = {
 
 
 class FileLane:
-    """One stage that works on single files: manifest, ship or cleanup."""
+    """One stage that works on single files."""
 
     def __init__(
         self,
@@ -58,13 +58,12 @@ class FileLane:
         stage: Stage,
         work: Work,
         places: Shares,
-        dependency: str = "",
     ) -> None:
-        """As many files at once as there are places; it pauses while `dependency` is down."""
+        """As many files at once as there are places; it pauses while what it needs is down."""
         self._context = context
         self._stage = stage
         self._only_looks = stage is Stage.CLEANUP  # at the archive and the warehouse
-        self._dependency = dependency
+        self._dependency = FACTS[stage].needs or ""
         self._work = work
         self._places = places
         self._in_hand = InHand(max(_CLAIMED, _CLAIMED_A_PLACE * places.places))
