@@ -11,7 +11,7 @@ from backupd.control import actions
 from backupd.core import moves
 from backupd.core.errors import LocalGoneError
 from backupd.core.records import FileRecord, Move, Receipt, Result, Seen, VerifiedBy
-from backupd.core.stages import BATCHED, Awaits, Stage, Status
+from backupd.core.stages import BATCHED, UNSHIPPED, Awaits, Stage, Status
 from backupd.ledger import files, incidents
 from support.files import NOW, POLICY, a_file, a_sighting
 from support.intake import an_identity
@@ -153,7 +153,7 @@ async def test_a_registered_file_stays_until_the_content_of_the_new_one_is_known
     duplicate = await counted(ledger, again, SAME)
     assert (duplicate.duplicate_of, duplicate.awaits) == (file.id, "original")
     after = await one(ledger, file.id)
-    assert (after.stage, after.status) == (Stage.SHIP, Status.WAITING)
+    assert (after.stage, after.status) == (UNSHIPPED[0], Status.WAITING)
 
 
 @pytest.mark.parametrize("local", [True, False])
@@ -268,7 +268,7 @@ async def test_a_dismissed_file_with_a_row_ships_what_is_delivered_again(
         again = await counted(ledger, await delivered_again(ledger))
     duplicate, original = await one(ledger, again.id), await one(ledger, first.id)
     assert (duplicate.duplicate_of, duplicate.awaits) == (first.id, "original")
-    assert (original.stage, original.status, original.is_closed) == (Stage.SHIP, "waiting", False)
+    assert (original.stage, original.status, original.is_closed) == (UNSHIPPED[0], "waiting", False)
 
 
 async def test_a_shipped_file_that_is_parked_is_closed_by_a_later_delivery_and_carries_it(
@@ -280,13 +280,14 @@ async def test_a_shipped_file_that_is_parked_is_closed_by_a_later_delivery_and_c
     assert (again.stage, again.duplicate_of, again.awaits) == (Stage.CLEANUP, first.id, "")
 
 
+@pytest.mark.parametrize("stage", UNSHIPPED)
 async def test_a_duplicate_is_read_anew_when_the_first_file_loses_its_content_once_more(
-    ledger: Ledger,
+    ledger: Ledger, stage: Stage
 ) -> None:
-    (first,) = await plant(ledger, parked(Stage.SHIP, row_seen_at=NOW, local=False))
+    (first,) = await plant(ledger, parked(stage, row_seen_at=NOW, local=False))
     again = await counted(ledger, await delivered_again(ledger))
     assert again.awaits == "original"
-    (running,) = await ledger.claim(Stage.SHIP, 1, NOW, [first.feed])
+    (running,) = await ledger.claim(UNSHIPPED[0], 1, NOW, [first.feed])
     assert await ledger.move([moves.failed(running, LocalGoneError("vanished"), NOW, POLICY)])
     freed = await one(ledger, again.id)
     assert (freed.stage, freed.duplicate_of, freed.awaits) == (Stage.MANIFEST, None, "")

@@ -10,7 +10,7 @@ import pytest
 from backupd.core import moves
 from backupd.core.errors import PermanentError
 from backupd.core.records import FileRecord, Result, Seen
-from backupd.core.stages import Stage, Status
+from backupd.core.stages import UNSHIPPED, Stage, Status
 from support.files import NOW, POLICY, a_file, a_sighting
 from support.intake import an_identity
 from support.ledgers import FEED, FEEDS, OTHER, WELL, files_of, looked_at, one, opened, plant, story
@@ -132,14 +132,15 @@ async def test_nobody_is_a_duplicate_of_a_file_whose_content_left_no_trace(
     assert (second.stage, second.duplicate_of) == (Stage.LOAD, None)
 
 
+@pytest.mark.parametrize("stage", UNSHIPPED)
 async def test_content_that_was_lost_before_it_was_shipped_ships_when_delivered_again(
-    ledger: Ledger,
+    ledger: Ledger, stage: Stage
 ) -> None:
     first = await manifest(ledger, await delivered(ledger))
-    await stand(ledger, first, stage=Stage.SHIP, status=Status.PARKED, local=False, row_seen_at=NOW)
+    await stand(ledger, first, stage=stage, status=Status.PARKED, local=False, row_seen_at=NOW)
     second = await manifest(ledger, await delivered(ledger, ino=3))
     assert (second.duplicate_of, second.awaits) == (first.id, "original")
-    (again,) = await ledger.claim(Stage.SHIP, 10, NOW, FEEDS)
+    (again,) = await ledger.claim(UNSHIPPED[0], 10, NOW, FEEDS)
     assert again.id == first.id
     assert "delivered again" in (await story(ledger, first.id))[-2][2]
 

@@ -20,7 +20,7 @@ from backupd.control.requests import (
     way_out,
 )
 from backupd.core.moves import closed
-from backupd.core.stages import BATCHED, ORDER, Awaits, Stage, Status
+from backupd.core.stages import BATCHED, ORDER, UNSHIPPED, Awaits, Stage, Status
 from support.files import NOW, a_file, moved
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ def test_what_was_never_registered_and_whose_path_holds_another_file_is_read_aga
     assert plan_requeue(file, Stage.MANIFEST, NOW, is_there=True).stage is Stage.MANIFEST
 
 
-@pytest.mark.parametrize("wanted", [Stage.LOAD, Stage.MERGE, Stage.SHIP])
+@pytest.mark.parametrize("wanted", [*sorted(BATCHED), *UNSHIPPED])
 def test_a_duplicate_never_gets_a_row_or_a_copy_of_its_own(wanted: Stage) -> None:
     file = a_file(Stage.CLEANUP, Status.DONE, duplicate_of="f0", done_at=NOW)
     with pytest.raises(RefusedError, match="duplicate of f0"):

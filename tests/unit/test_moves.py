@@ -19,7 +19,7 @@ from backupd.core.errors import (
     WorkerDiedError,
 )
 from backupd.core.records import Move, Result
-from backupd.core.stages import Awaits, Stage, Status
+from backupd.core.stages import UNSHIPPED, Awaits, Stage, Status
 from support.files import (
     NOW,
     POLICY,
@@ -174,11 +174,11 @@ def test_a_loaded_batch_is_owed_a_merge_with_all_its_files() -> None:
     assert (move.file_stage, move.file_status) == (Stage.MERGE, Status.WAITING)
 
 
-def test_a_merged_batch_is_done_and_its_files_are_owed_a_ship() -> None:
+def test_a_merged_batch_is_done_and_its_files_go_on_towards_the_archive() -> None:
     move = moves.batch_merged(a_batch(stage=Stage.MERGE), NOW)
     after = moved_batch(move)
     assert (after.status, after.done_at) == (Status.DONE, NOW)
-    assert (move.file_stage, move.file_status) == (Stage.SHIP, Status.WAITING)
+    assert (move.file_stage, move.file_status) == (UNSHIPPED[0], Status.WAITING)
     assert move.file_changes["row_seen_at"] == NOW
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from backupd.core.stages import BATCHED, FACTS, ORDER, Stage, following, stages_that_need
+from backupd.core.stages import BATCHED, FACTS, ORDER, UNSHIPPED, Stage, following, stages_that_need
 
 
 @pytest.mark.parametrize("stage", Stage)
@@ -25,6 +25,12 @@ def test_what_a_dependency_holds_up() -> None:
     assert stages_that_need("warehouse") == [Stage.LOAD, Stage.MERGE]
     assert stages_that_need("archive") == [Stage.SHIP]
     assert stages_that_need("impala") == []
+
+
+def test_what_has_a_row_is_unshipped_until_cleanup() -> None:
+    assert following(Stage.MERGE) == UNSHIPPED[0]
+    assert Stage.SHIP in UNSHIPPED
+    assert following(UNSHIPPED[-1]) == Stage.CLEANUP
 
 
 def test_stages_follow_each_other_to_the_end() -> None:

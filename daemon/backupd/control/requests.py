@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 from backupd.core.errors import BackupdError
 from backupd.core.moves import NEVER, closed, parked, requeued
 from backupd.core.names import escaped
-from backupd.core.stages import BATCHED, FACTS, ORDER, Awaits, Stage, Status
+from backupd.core.stages import BATCHED, FACTS, ORDER, UNSHIPPED, Awaits, Stage, Status
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -97,7 +97,7 @@ def _why_not(file: FileRecord, stage: Stage, *, is_there: bool) -> str | None:
     registered = file.row_seen_at is not None
     if file.status in {Status.WAITING, Status.RUNNING}:
         return f"it is {file.status} at {file.stage}: there is nothing to take back"
-    if file.duplicate_of is not None and stage in {*BATCHED, Stage.SHIP}:
+    if file.duplicate_of is not None and stage in {*BATCHED, *UNSHIPPED}:
         return f"it is a duplicate of {file.duplicate_of} and has no row or copy of its own"
     if _never_came_to(file, stage) and (is_there or not registered or stage not in BATCHED):
         return f"it never came past {file.stage}"

@@ -16,7 +16,7 @@ from backupd.core.errors import (
 )
 from backupd.core.incidents import NO_ROOM, likeness
 from backupd.core.records import Batch, BatchMove, FileRecord, Move, Result
-from backupd.core.stages import ORDER, Awaits, Stage, Status, following
+from backupd.core.stages import ORDER, UNSHIPPED, Awaits, Stage, Status, following
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -218,7 +218,7 @@ def batch_merged(batch: Batch, now: float) -> BatchMove:
         batch=batch,
         stage=Stage.MERGE,
         status=Status.DONE,
-        file_stage=ORDER[ORDER.index(Stage.MERGE) + 1],
+        file_stage=UNSHIPPED[0],
         file_status=Status.WAITING,
         changes={"reason": "", "done_at": now},
         file_changes={**_entered(now), "row_seen_at": now},

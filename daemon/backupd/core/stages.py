@@ -95,6 +95,8 @@ FACTS: Mapping[Stage, StageFacts] = {
 }
 ORDER: tuple[Stage, ...] = tuple(Stage)
 BATCHED: frozenset[Stage] = frozenset(stage for stage in Stage if FACTS[stage].batched)
+UNSHIPPED: tuple[Stage, ...] = ORDER[ORDER.index(Stage.MERGE) + 1 : ORDER.index(Stage.CLEANUP)]
+"""The stages of a file that has a row and may have no copy yet: its content can still be lost."""
 
 
 def stages_that_need(dependency: str) -> list[Stage]:

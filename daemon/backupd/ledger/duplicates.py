@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from backupd.core.archive_names import versioned
 from backupd.core.moves import NEVER, closed, requeued
-from backupd.core.stages import Awaits, Stage, Status
+from backupd.core.stages import UNSHIPPED, Awaits, Stage, Status
 from backupd.ledger.files import move, with_receipt
 from backupd.ledger.rows import file_of, in_chunks
 from backupd.ledger.schema import files
@@ -128,11 +128,12 @@ def _ship_again(
 
 def _is_lost(file: FileRecord) -> bool:
     """It was registered, and cannot be shipped; it is not held by hand."""
-    return (file.stage, file.status, file.awaits) == (Stage.SHIP, Status.PARKED, Awaits.NOTHING)
+    is_parked = (file.status, file.awaits) == (Status.PARKED, Awaits.NOTHING)
+    return is_parked and file.stage in UNSHIPPED
 
 
 def _delivered_again(first: FileRecord, now: float) -> Move:
-    move = requeued(first, Stage.SHIP, now)
+    move = requeued(first, UNSHIPPED[0], now)
     return replace(move, detail="its content was delivered again: shipped from there")
 
 

@@ -17,7 +17,7 @@ import sqlalchemy as sa
 
 from backupd.core.moves import requeued
 from backupd.core.records import Event, FileRecord
-from backupd.core.stages import BATCHED, ORDER, Awaits, Stage, Status
+from backupd.core.stages import BATCHED, ORDER, UNSHIPPED, Awaits, Stage, Status
 from backupd.ledger.engine import Prepared
 from backupd.ledger.feed_shares import first_of_feeds, of_feeds
 from backupd.ledger.rows import (
@@ -169,7 +169,7 @@ def _wake_duplicates(connection: sa.Connection, moves: Iterable[Move]) -> None:
 
 def _lost_its_content(item: Move) -> bool:
     """Return whether a file is parked that only a duplicate could still ship."""
-    is_parked = item.status is Status.PARKED and item.stage is Stage.SHIP
+    is_parked = item.status is Status.PARKED and item.stage in UNSHIPPED
     return is_parked and item.changes.get("local") is False
 
 
