@@ -95,6 +95,8 @@ FACTS: Mapping[Stage, StageFacts] = {
 }
 ORDER: tuple[Stage, ...] = tuple(Stage)
 BATCHED: frozenset[Stage] = frozenset(stage for stage in Stage if FACTS[stage].batched)
+SINGLE: tuple[Stage, ...] = tuple(stage for stage in ORDER[1:] if not FACTS[stage].batched)
+"""The stages with a lane for single files: intake checks those that settle."""
 UNSHIPPED: tuple[Stage, ...] = ORDER[ORDER.index(Stage.MERGE) + 1 : ORDER.index(Stage.CLEANUP)]
 """The stages of a file that has a row and may have no copy yet: its content can still be lost."""
 

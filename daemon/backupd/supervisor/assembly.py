@@ -19,7 +19,7 @@ from backupd.core.incidents import Kind
 from backupd.core.moves import RetryPolicy
 from backupd.core.records import Result
 from backupd.core.shares import Shares
-from backupd.core.stages import Stage
+from backupd.core.stages import SINGLE, Stage
 from backupd.core.times import Pauses
 from backupd.intake.service import Intake
 from backupd.ledger import LedgerReader, incidents, reports
@@ -76,7 +76,11 @@ class Assembly:
         self._stop = stop
         self._config = config
         self._ledger = ledger
-        self._reading = Shares(config.concurrency.manifest)
+        self._places = {
+            Stage.MANIFEST: Shares(config.concurrency.manifest),
+            Stage.SHIP: Shares(_VERIFYING * config.concurrency.ship),
+            Stage.CLEANUP: Shares(_CLEANUPS),
+        }
         retry = config.retry
         policy = RetryPolicy(
             first=retry.first,
@@ -181,22 +185,18 @@ class Assembly:
         until_done: UntilDone | None,
     ) -> list[Part]:
         config, context = self._config, self.context
-        in_ship = Shares(_VERIFYING * config.concurrency.ship)
-        in_cleanup = Shares(_CLEANUPS)
         nothing_can_join = until_done.nothing_can_join if until_done else _never
         former = BatchFormer(context, config.batch, nothing_can_join)
         parts = [
             self.intake.run(self._stop),
             self._alerts().run(self._stop),
-            FileLane(context, Stage.MANIFEST, work[Stage.MANIFEST], self._reading).run(),
+            *(FileLane(context, each, work[each], self._places[each]).run() for each in SINGLE),
             former.run(),
             BatchLane(context, Stage.LOAD, warehouse).run(),
             BatchLane(context, Stage.MERGE, warehouse, refresher.table if refresher else "").run(),
             DuplicateRowLane(context, warehouse).run(),
             HostWatch(self.breakers, self._stop).run(),
             ClockWatch(self._ledger, self._longest_pauses(), self._stop).run(),
-            FileLane(context, Stage.SHIP, work[Stage.SHIP], in_ship).run(),
-            FileLane(context, Stage.CLEANUP, self._counted(work[Stage.CLEANUP]), in_cleanup).run(),
         ]
         if self.status_file:
             parts.append(self.status_file.run(self._stop))
@@ -235,12 +235,16 @@ class Assembly:
     async def _work_of_stages(
         self, stack: AsyncExitStack, warehouse: Warehouse
     ) -> dict[Stage, Work]:
-        """Return who does each stage: the carrier what leaves this host, this process the rest."""
+        """Return who does each stage for single files: the carrier what needs the archive."""
         section, cleanup = self._config.archive, self._config.cleanup
         compress = section.compression == "gzip"
-        manifest = Manifest(self._reading, FeedThreads("manifest"), compress=compress)
+        manifest = Manifest(
+            self._places[Stage.MANIFEST], FeedThreads("manifest"), compress=compress
+        )
+        here: dict[Stage, Work] = {Stage.MANIFEST: manifest}
         if self._config.environment == "dev":
-            return {Stage.MANIFEST: manifest, Stage.SHIP: _skipped, Stage.CLEANUP: _skipped}
+            skipped: dict[Stage, Work] = {each: _skipped for each in SINGLE if each not in here}
+            return here | skipped | {Stage.CLEANUP: self._counted(_skipped)}
         at_once = self._config.concurrency.ship
         ship = ShipRules(compress=compress, keep_for=cleanup.keep_for, at_once=at_once)
         rules = CleanupRules(
@@ -260,10 +264,9 @@ class Assembly:
             rows = RowsSeen(warehouse)
             stack.push_async_callback(rows.aclose)
             clean_up = rows.seen_before(clean_up)
-        return {
-            Stage.MANIFEST: manifest,
+        return here | {
             Stage.SHIP: carrier.stage(Stage.SHIP),
-            Stage.CLEANUP: clean_up,
+            Stage.CLEANUP: self._counted(clean_up),
         }
 
     def _counted(self, last_stage: Work) -> Work:
