@@ -100,6 +100,11 @@ def decide(record: FileRecord, look: Look, rules: Rules, now: float) -> Verdict:
         verdict = _by_time(record, look, rules, now)
         told = Refused(reason=problem, hint="have it delivered under another name")
         return told if isinstance(verdict, Ready) else verdict
+    return _by_rules(record, look, rules, now)
+
+
+def _by_rules(record: FileRecord, look: Look, rules: Rules, now: float) -> Verdict:
+    """Judge a file that can be taken: the first rule that applies decides."""
     rule, companion = rules.companion, look.companion
     if rule and companion:
         pair = _Pair(record=record, identity=look.identity, companion=companion)
