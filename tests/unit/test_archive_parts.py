@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backupd.archive.naming import LONGEST_NAME, encode, place
+from backupd.archive.naming import LONGEST_NAME, WHY_SAFE, NamedBy, encode, place
 from backupd.archive.sftp.remote_hash import parse_sums
 from backupd.core.errors import PermanentError
 from backupd.core.request_batcher import MANY, RequestBatcher
@@ -170,3 +170,7 @@ async def test_closing_gives_up_what_is_under_way() -> None:
     await batcher.aclose()
     with pytest.raises(asyncio.CancelledError):
         await tasks[0]
+
+
+def test_every_way_to_take_a_name_says_why_it_is_safe() -> None:
+    assert set(WHY_SAFE) == set(NamedBy)

@@ -1,13 +1,36 @@
-"""Where a name of the archive lies below its root, and what its temporary file is called."""
+"""Where a name of the archive lies below its root, its temporary file, and how it is taken."""
 
 from __future__ import annotations
 
 import posixpath
 from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
 
 from backupd.core.errors import PermanentError
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
 LONGEST_NAME = 255  # bytes of one path component: NAME_MAX of all common file systems
+
+
+class NamedBy(StrEnum):
+    """How a file got its final name without taking another file's place."""
+
+    RENAME = "rename"
+    LINK = "link"
+    CLAIM = "claim"
+
+
+WHY_SAFE: Mapping[NamedBy, str] = {
+    NamedBy.RENAME: "by a rename, which was refused where the name is taken",
+    NamedBy.LINK: "by a hard link, which fails where the name is taken",
+    NamedBy.CLAIM: "under a claim: a file .<name>.claim that is made exclusively, then a look, then"
+    " a rename (which would replace, and there are no hard links); what programs other than backupd"
+    " write there at that moment is not safe",
+}
+"""Completes "taken ..."."""
 
 
 @dataclass(frozen=True, slots=True)

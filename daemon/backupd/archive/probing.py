@@ -8,6 +8,7 @@ import secrets
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from backupd.archive.naming import WHY_SAFE, NamedBy
 from backupd.core.dependencies import Dependency
 from backupd.core.errors import BackupdError, DependencyDownError, TransientError
 from backupd.core.ports import Probe
@@ -20,13 +21,6 @@ if TYPE_CHECKING:
     ShowsUp = Callable[[str], str | None]
 
 CONTENT = b"written by backupd check --probe; may be removed\n"
-WHY_SAFE = {
-    "rename": "by a rename, which was refused where the name is taken",
-    "link": "by a hard link, which fails where the name is taken",
-    "claim": "under a claim: a file .<name>.claim that is made exclusively, then a look, then a"
-    " rename (which would replace, and there are no hard links); what programs other than backupd"
-    " write there at that moment is not safe",
-}
 
 
 async def probe_place(
@@ -38,14 +32,14 @@ async def probe_place(
     """
     if not marked.ok:
         return []
-    ways: set[str] = set()
+    ways: set[NamedBy] = set()
     lines = [await _probe(archive, each, shows_up, ways) for each in sorted(set(directories))]
     names = [Probe("archive names", ok=True, detail=f"taken {WHY_SAFE[way]}") for way in ways]
     return [*names, *lines]
 
 
 async def _probe(
-    archive: Archive, directory: str, shows_up: ShowsUp | None, ways: set[str]
+    archive: Archive, directory: str, shows_up: ShowsUp | None, ways: set[NamedBy]
 ) -> Probe:
     subject = f"archive directory {directory or '.'}"
     try:
@@ -55,7 +49,9 @@ async def _probe(
     return Probe(subject, ok=True, detail=detail)
 
 
-async def _try(archive: Archive, directory: str, shows_up: ShowsUp | None, ways: set[str]) -> str:
+async def _try(
+    archive: Archive, directory: str, shows_up: ShowsUp | None, ways: set[NamedBy]
+) -> str:
     """Publish under a name that is itself a temporary one, so that it can be discarded as one."""
     probe_id = secrets.token_hex(8)
     target = posixpath.join(directory, "probe")
@@ -72,11 +68,11 @@ async def _try(archive: Archive, directory: str, shows_up: ShowsUp | None, ways:
     return detail
 
 
-async def _write_and_read(archive: Archive, name: str, ways: set[str]) -> str:
+async def _write_and_read(archive: Archive, name: str, ways: set[NamedBy]) -> str:
     async with archive.upload(name, secrets.token_hex(8), len(CONTENT)) as upload:
         await upload.write(CONTENT)
         published = await upload.publish()
-    ways.add(published.named_by)
+    ways.add(NamedBy(published.named_by))
     flushed = await archive.flush(name) and published.flushed
     back = b"".join([block async for block in archive.contents(name)])
     checksum = await archive.checksum(name)

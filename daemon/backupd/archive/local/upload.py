@@ -10,6 +10,7 @@ import threading
 from typing import TYPE_CHECKING
 
 from backupd.archive.local.errors import explaining
+from backupd.archive.naming import NamedBy
 from backupd.core.errors import NameTakenError, RefusedError, TransientError
 from backupd.core.ports import Published
 from backupd.localfs.directory import CREATE, Directory
@@ -60,7 +61,7 @@ class LocalUpload:
     async def publish(self) -> Published:
         """See the port. Always confirmed."""
         await self._run(self._publish)
-        return Published(flushed=True, named_by="link")
+        return Published(flushed=True, named_by=NamedBy.LINK)
 
     def open(self, root: Directory, expected_bytes: int) -> None:
         """Make the directory and the temporary file, anew where an earlier try left one."""

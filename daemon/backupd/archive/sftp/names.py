@@ -20,9 +20,9 @@ from weakref import WeakKeyDictionary, WeakValueDictionary
 
 import asyncssh
 
-from backupd.archive.naming import encode
+from backupd.archive.naming import NamedBy, encode
 from backupd.archive.sftp.read import read_short
-from backupd.archive.sftp.trial import CLAIM, LINK, Trial, create, remove
+from backupd.archive.sftp.trial import Trial, create, remove
 from backupd.core.errors import (
     DependencyDownError,
     NameTakenError,
@@ -45,11 +45,11 @@ class Names:
     def __init__(self, root: str) -> None:
         """Nothing is tried yet. `root` is the archive's."""
         self._root = root
-        self._ways: WeakKeyDictionary[Link, asyncio.Task[str]] = WeakKeyDictionary()
+        self._ways: WeakKeyDictionary[Link, asyncio.Task[NamedBy]] = WeakKeyDictionary()
         self._left: set[str] = set()  # files of trials that a connection did not survive
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
-    async def way(self, link: Link, directory: str) -> str:
+    async def way(self, link: Link, directory: str) -> NamedBy:
         """Return the way, tried in the archive's root, or in this directory if that is closed.
 
         Raises DependencyDownError where none is safe, asyncssh.SFTPError as the server does.
@@ -76,9 +76,9 @@ class Names:
         # Files of our own wait for each other here: none finds the claim of another, and a server
         # that looks and then renames has one to look for.
         async with self._turns.setdefault(there.claim, asyncio.Lock()):
-            if way == CLAIM:
+            if way is NamedBy.CLAIM:
                 await _rename_under_claim(link, there, part, owner)
-            elif way == LINK:
+            elif way is NamedBy.LINK:
                 await _naming(link, link.sftp.link(encode(part), encode(there.path)), there)
                 await link.ask(link.sftp.remove(encode(part)))
             else:
@@ -89,7 +89,7 @@ class Names:
         if await read_short(link, there.claim, LONGEST_OWNER) == owner.encode():
             await remove(link, there.claim)
 
-    async def _try(self, link: Link, directory: str) -> str:
+    async def _try(self, link: Link, directory: str) -> NamedBy:
         made, self._left = self._left, set()
         try:
             return await Trial(link, self._root, made).way()
@@ -106,7 +106,7 @@ class Names:
         await asyncio.gather(*trials, return_exceptions=True)
 
 
-def _failed(trying: asyncio.Task[str]) -> bool:
+def _failed(trying: asyncio.Task[NamedBy]) -> bool:
     return trying.done() and (trying.cancelled() or trying.exception() is not None)
 
 

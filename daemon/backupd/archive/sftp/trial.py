@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, cast
 
 import asyncssh
 
-from backupd.archive.naming import encode
+from backupd.archive.naming import NamedBy, encode
 from backupd.archive.sftp.read import read_short
 from backupd.core.dependencies import Dependency
 from backupd.core.errors import DependencyDownError
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
     from backupd.archive.sftp.connection import Link
 
-RENAME, LINK, CLAIM = "rename", "link", "claim"
 
 # Made anew or not at all: writes that an older connection still has on the way can then only
 # reach an inode that nothing names any more.
@@ -46,7 +45,7 @@ class Trial:
         self._directory = directory
         self._made = made
 
-    async def way(self) -> str:
+    async def way(self) -> NamedBy:
         """Return the safest way. What a server answers is believed only after a look."""
         try:
             await self._take_in_leftovers()
@@ -78,16 +77,16 @@ class Trial:
                     break
         return names
 
-    async def _safest(self) -> str:
+    async def _safest(self) -> NamedBy:
         refuses = await self._refuses(self._link.sftp.rename)
         if refuses and self._link.is_openssh:
-            return RENAME
+            return NamedBy.RENAME
         if await self._links():
-            return LINK
+            return NamedBy.LINK
         if refuses:
-            return RENAME
+            return NamedBy.RENAME
         if await self._creates_exclusively():
-            return CLAIM
+            return NamedBy.CLAIM
         raise DependencyDownError(
             Dependency.ARCHIVE,
             f"{self._link.address} can name no file without replacing another: its rename replaces"

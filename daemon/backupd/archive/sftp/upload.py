@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 import asyncssh
 
-from backupd.archive.naming import encode
+from backupd.archive.naming import NamedBy, encode
 from backupd.archive.sftp.errors import explaining
-from backupd.archive.sftp.trial import CREATE, RENAME
+from backupd.archive.sftp.trial import CREATE
 from backupd.core.errors import BackupdError
 from backupd.core.ports import Published
 
@@ -40,7 +40,7 @@ class SftpUpload:
         self._there = there
         self._owner = part_id.partition(".")[0]
         self._part = there.part(part_id)
-        self._named_by = ""
+        self._named_by: NamedBy | None = None
         self._handle: asyncssh.SFTPClientFile | None = None
         self._offset = 0
         self._writes: deque[asyncio.Task[None]] = deque()
@@ -87,7 +87,7 @@ class SftpUpload:
         self._writes.append(asyncio.create_task(self._flush()))
         while self._writes:
             await self._arrived(self._writes.popleft())
-        if not (self._flushed and self._named_by == RENAME):
+        if not (self._flushed and self._named_by is NamedBy.RENAME):
             async with explaining(self._link, "write", self._part):
                 await self._close()
         async with explaining(self._link, "give the name", self._there.path):
@@ -96,7 +96,7 @@ class SftpUpload:
             if isinstance(both[1], BaseException):
                 raise both[1]
         self.published = True
-        return Published(self._flushed, self._named_by)
+        return Published(self._flushed, self._named_by or "")
 
     async def leave(self) -> None:
         """Let go of the handle; remove the temporary file unless it was published."""
