@@ -86,8 +86,9 @@ async def test_nothing_goes_to_the_mount_point(
             await act
     with pytest.raises(DependencyDownError, match="not the archive"):
         await archive.identify(None, [Witness("d/a.csv", 7)])
-    with pytest.raises(DependencyDownError, match="missing"):
+    with pytest.raises(DependencyDownError, match="missing") as caught:
         await archive.identify(mark, ())
+    assert "findmnt -T" in caught.value.hint
     assert list((tmp_path / "root").iterdir()) == []
     disk.mount()
     assert await ship(archive, "d/b.csv")

@@ -53,7 +53,7 @@ class FakeArchive:
         self.down: DependencyDownError | None = None  # raised by everything while set
         self.calls: list[tuple[str, str]] = []  # verb and name
         self.same_files: set[str] = set()  # names that stand for the source itself
-        self._mark = Mark(self, "the fake")
+        self._mark = Mark(self, "the fake", "look at the test")
         self._faults: defaultdict[str, deque[BackupdError]] = defaultdict(deque)
         self._lost_answers = 0
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import time
 from typing import TYPE_CHECKING, Protocol
 
@@ -32,10 +31,14 @@ class Markable(Archive, Protocol):
 class Mark:
     """The mark that an archive has to bear: none until it was identified."""
 
-    def __init__(self, archive: Markable, root: str, host: str = "") -> None:
-        """Nothing is looked at yet. `host` is where `root` is, if not here."""
+    def __init__(self, archive: Markable, root: str, look: str, host: str = "") -> None:
+        """Nothing is looked at yet. `host` is where `root` is, if not here.
+
+        `look` says, in the words of a hint, how to find out whether it is the right place.
+        """
         self._archive = archive
         self._root = root
+        self._look_there = look
         self._host = host
         self._expected: str | None = None
         self._seen_at = float("-inf")
@@ -135,11 +138,8 @@ class Mark:
 
     def _another_place(self, why: str) -> DependencyDownError:
         where = f"{self._root} on {self._host}" if self._host else self._root
-        look = f"findmnt -T {shlex.quote(self._root)}"
-        look = f"on its host: {look}" if self._host else look
         return DependencyDownError(
             Dependency.ARCHIVE,
             f"{where} is not the archive that this ledger knows: {why}",
-            hint=f"look whether its disk is mounted ({look}); if it was moved on"
-            " purpose: backupd check --new-place",
+            hint=f"{self._look_there}; if it was moved on purpose: backupd check --new-place",
         )

@@ -63,7 +63,8 @@ class LocalArchive:
     def __init__(self, section: LocalArchiveSection) -> None:
         """Nothing is touched yet."""
         self._root = section.root
-        self._mark = Mark(self, section.root)
+        look = f"look whether its disk is mounted (findmnt -T {shlex.quote(section.root)})"
+        self._mark = Mark(self, section.root, look)
         self._threads = DirectoryThreads("archive", patience=PATIENCE)
         self._flushes: RequestBatcher[str, None] = RequestBatcher(self._flush_directories)
 

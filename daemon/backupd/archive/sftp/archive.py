@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import shlex
 import time
 from typing import TYPE_CHECKING
 
@@ -54,7 +55,9 @@ class SftpArchive:
         self._root = section.root
         self._verify = section.verify
         self._links = Links(section)
-        self._mark = Mark(self, section.root, f"{section.username}@{section.host}:{section.port}")
+        host = f"{section.username}@{section.host}:{section.port}"
+        mounted = f"on its host: findmnt -T {shlex.quote(section.root)}"
+        self._mark = Mark(self, section.root, f"look whether its disk is mounted ({mounted})", host)
         self._directories = Directories(self._links, section.root, self._mark.look)
         self._names = Names(section.root)
         # Where nothing else will do, files wait for it: what was mended is noticed soon.
