@@ -15,7 +15,7 @@ from rich.filesize import decimal
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 from backupd.core.pace import repeat
-from backupd.core.stages import ORDER, Stage, Status
+from backupd.core.stages import FACTS, ORDER, Stage, Status
 from backupd.ledger import reports
 
 if TYPE_CHECKING:
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 _LOOK_EVERY = 0.2  # seconds
 _LOOKING_SHARE = 10  # a look may take a tenth of the time: rarer ones where there are many files
 _LINE_EVERY = 2.0  # seconds
-_READ_WHOLE = frozenset({Stage.MANIFEST, Stage.SHIP})  # these go as fast as bytes, not files, do
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,7 +175,7 @@ def _rate(item: StageProgress, seconds: float) -> str:
     """Return how fast it has been on the whole."""
     if not item.passed or seconds <= 0:
         return ""
-    if item.stage in _READ_WHOLE:
+    if FACTS[item.stage].reads_all:
         return f"{size_text(item.size_bytes / seconds)}/s"
     return f"{item.passed / seconds:.0f} files/s"
 

@@ -54,6 +54,7 @@ class StageFacts:
     flag: int  # in the status file, as the health checks of the old job know it
     needs: Dependency | None = None  # the dependency without which it pauses
     batched: bool = False  # its work is done for a whole batch
+    reads_all: bool = False  # it goes as fast as bytes, not files, do
 
 
 FACTS: Mapping[Stage, StageFacts] = {
@@ -66,6 +67,7 @@ FACTS: Mapping[Stage, StageFacts] = {
         does="it is read, counted and hashed",
         repeats="it is read, counted and hashed again, then goes through every later stage",
         flag=1,
+        reads_all=True,
     ),
     Stage.LOAD: StageFacts(
         does="its batch is staged in the warehouse",
@@ -86,6 +88,7 @@ FACTS: Mapping[Stage, StageFacts] = {
         repeats="the archive is looked at first; it is sent only if it is not there",
         flag=4,
         needs=Dependency.ARCHIVE,
+        reads_all=True,
     ),
     Stage.CLEANUP: StageFacts(
         does="its proof is checked, then the local copy goes as configured",
