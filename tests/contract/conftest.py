@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from backupd.archive import open_archive
-from support.archives import REAL_ARCHIVES, archive_section
+from support.archives import ARCHIVES_ON_DISKS, archive_section
 from support.fake_archive import FakeArchive
 from support.odd_sftp import ROOMY, OddServer, serving
 from support.sftp_servers import SftpServer, running_dropbear, running_proftpd
@@ -56,7 +56,7 @@ def root(tmp_path: Path) -> Path:
     return tmp_path / "archive root"
 
 
-@pytest.fixture(params=("fake", *REAL_ARCHIVES))
+@pytest.fixture(params=("fake", *ARCHIVES_ON_DISKS))
 async def archive(
     request: pytest.FixtureRequest, tmp_path: Path, root: Path, server: StartedOnce
 ) -> AsyncIterator[Archive]:

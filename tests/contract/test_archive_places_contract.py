@@ -20,7 +20,7 @@ from backupd.core.errors import (
 from backupd.core.places import MARK_FILE, Witness, mark_in, mark_text, new_mark
 from backupd.core.ports import NOT_A_FILE
 from backupd.core.records import Identity
-from support.archives import REAL_ARCHIVES
+from support.archives import ARCHIVES_ON_DISKS
 from support.fake_archive import FakeArchive
 
 if TYPE_CHECKING:
@@ -246,7 +246,7 @@ THINGS: dict[str, Callable[[Path], object]] = {
     "directory": Path.mkdir,
     "fifo": os.mkfifo,
 }
-WITHOUT_FAKE = pytest.mark.parametrize("archive", REAL_ARCHIVES, indirect=True)
+WITHOUT_FAKE = pytest.mark.parametrize("archive", ARCHIVES_ON_DISKS, indirect=True)
 
 
 @WITHOUT_FAKE

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 CONNECTIONS = 2  # as the config has it by default
 
-# The kinds that the contract suite tries, beside the fake.
-REAL_ARCHIVES = ("local", "sftp", "sftp-only", "dropbear", "proftpd", "replacing")
+# The kinds that the contract suite tries whose files are seen below `root`, links and all.
+ARCHIVES_ON_DISKS = ("local", "sftp", "sftp-only", "dropbear", "proftpd", "replacing")
 
 
 @overload
