@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from backupd.cli.times import moment, span
 from backupd.control.requests import way_out
 from backupd.core.archive_names import directory_of, is_below
-from backupd.core.dependencies import ARCHIVE_PREFIX, feed_directory
+from backupd.core.dependencies import ARCHIVE_PREFIX, Dependency, feed_directory
 from backupd.core.stages import BATCHED, FACTS, Awaits, Stage, Status, following
 
 if TYPE_CHECKING:
@@ -142,7 +142,8 @@ def _holds_up(outage: Incident, file: FileRecord, around: Surroundings) -> bool:
     feed = next((each for each in feeds if each.name == file.feed), None)
     directory = outage.cause.removeprefix(ARCHIVE_PREFIX)
     goes_there = feed is not None and is_below(directory_of(file, feed), directory)
-    return goes_there and (file.stage is Stage.SHIP or file.awaits is Awaits.ARCHIVE)
+    needs_it = FACTS[file.stage].needs == Dependency.ARCHIVE
+    return goes_there and (needs_it or file.awaits is Awaits.ARCHIVE)
 
 
 def _awaiting(file: FileRecord, around: Surroundings) -> Prospect | None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite import insert
 
+from backupd.core.dependencies import Dependency
 from backupd.core.incidents import (
     NO_ROOM,
     Case,
@@ -281,7 +282,7 @@ def _held_by(incident: Incident) -> list[sa.ColumnElement[bool]]:
             ]
         case Kind.ARCHIVE:
             return [
-                files.c.stage == Stage.SHIP,
+                files.c.stage.in_(stages_that_need(Dependency.ARCHIVE)),
                 files.c.status == WAITING,
                 files.c.feed.in_(incident.trouble.splitlines()),
             ]

@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from backupd.core.dependencies import Dependency
-from backupd.core.stages import ORDER, Stage
+from backupd.core.stages import FACTS, ORDER, Stage
 from backupd.ledger import files
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 _LOOK_EVERY = 0.05  # seconds
 _BEFORE_LOAD = (Stage.SETTLE, Stage.MANIFEST)
-_BESIDE_SHIP = tuple(stage for stage in ORDER if stage is not Stage.SHIP)
+_WITHOUT_ARCHIVE = tuple(stage for stage in ORDER if FACTS[stage].needs != Dependency.ARCHIVE)
 
 
 class UntilDone:
@@ -55,7 +55,7 @@ class UntilDone:
         held_up = [feed for feed in feeds if feed not in flowing]
         return not (
             await self._ledger.ask(files.any_unfinished, flowing)
-            or await self._ledger.ask(files.any_unfinished, held_up, _BESIDE_SHIP)
+            or await self._ledger.ask(files.any_unfinished, held_up, _WITHOUT_ARCHIVE)
         )
 
     async def nothing_can_join(self) -> bool:

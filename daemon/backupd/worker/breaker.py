@@ -14,7 +14,7 @@ from backupd.core.dependencies import ARCHIVE_PREFIX, FEED_PREFIX, Dependency
 from backupd.core.host import host_fault
 from backupd.core.incidents import went_down
 from backupd.core.moves import explained
-from backupd.core.stages import Stage
+from backupd.core.stages import Stage, stages_that_need
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -167,7 +167,7 @@ class Breakers:
         if _is_ours(outage.cause):
             await self._ledger.close_incidents([outage.cause], self._now())
         if outage.cause.startswith(ARCHIVE_PREFIX):
-            self._ledger.wake(Stage.SHIP, Stage.CLEANUP)
+            self._ledger.wake(*stages_that_need(Dependency.ARCHIVE), Stage.CLEANUP)
 
     def _wider(self, name: str) -> Incident | None:
         """Return what is down already and has this within it."""

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from backupd.core.archive_names import home_of
-from backupd.core.stages import Stage
+from backupd.core.dependencies import Dependency
+from backupd.core.stages import FACTS
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
     from backupd.core.moves import RetryPolicy
     from backupd.core.records import Feed, FeedRoot, FileRecord
+    from backupd.core.stages import Stage
     from backupd.ledger import Ledger
     from backupd.worker.breaker import Breakers
 
@@ -64,9 +66,10 @@ class WorkerContext:
         return [name for name in self.feeds if name in roots]
 
     def workable_feeds(self, stage: Stage) -> list[str]:
-        """Return the open feeds; for ship, without those whose archive directory takes no files."""
+        """Return the open feeds whose archive directory is not down, if the stage needs it."""
         feeds = self.open_feeds()
-        if stage is not Stage.SHIP or not self.breakers.closed_directories():
+        needs_archive = FACTS[stage].needs == Dependency.ARCHIVE
+        if not (needs_archive and self.breakers.closed_directories()):
             return feeds
         return [name for name in feeds if not self.breakers.above(home_of(self.feeds[name]))]
 

@@ -172,7 +172,8 @@ class FileLane:
     def _closed_directory(self, task: Task) -> Incident | None:
         """Return what is down of where the file is in the archive, or goes to."""
         breakers = self._context.breakers
-        leans = self._stage is Stage.SHIP or (self._stage is Stage.CLEANUP and not task.is_proven)
+        is_proof_due = self._stage is Stage.CLEANUP and not task.is_proven
+        leans = self._dependency == Dependency.ARCHIVE or is_proof_due
         if not leans or not breakers.closed_directories():
             return None
         return breakers.above(directory_of(task.holder, task.feed))
