@@ -9,7 +9,7 @@ import pytest
 from backupd.alerts.meaning import meaning, next_command
 from backupd.config.sections import BatchSection
 from backupd.core.incidents import Kind
-from backupd.core.stages import Stage
+from backupd.core.stages import UNSHIPPED, Stage
 from backupd.ledger import incidents as ledger_incidents
 from backupd.worker import BatchFormer, BatchLane, DuplicateRowLane
 from backupd.worker.batches import LATE
@@ -66,7 +66,7 @@ async def doubled(bench: Bench, warehouse: FakeWarehouse) -> Incident:
     """Take files through a merge that makes each row twice; return the incident."""
     await plant(bench.ledger, *numbered(a_file(Stage.LOAD, **COUNTED), 20))
     async with bench.at_work(*lanes(bench, warehouse)):
-        await bench.until(lambda files: all(file.stage is Stage.SHIP for file in files))
+        await bench.until(lambda files: all(file.stage is UNSHIPPED[0] for file in files))
     (incident,) = await incidents(bench)
     return incident
 
@@ -123,7 +123,7 @@ async def test_rows_of_a_merge_that_was_tried_twice_are_counted_again_later(benc
     await plant(bench.ledger, *numbered(a_file(Stage.LOAD, **COUNTED), 8))
     warehouse = FakeWarehouse(answer_lost="before commit")
     async with bench.at_work(*lanes(bench, warehouse)):
-        await bench.until(lambda files: all(file.stage is Stage.SHIP for file in files))
+        await bench.until(lambda files: all(file.stage is UNSHIPPED[0] for file in files))
     assert await incidents(bench) == []
     (rows,) = warehouse.production.values()
     warehouse.production[COPIES] = rows[:2]
@@ -138,5 +138,5 @@ async def test_rows_of_a_merge_that_was_tried_twice_are_counted_again_later(benc
 async def test_rows_of_a_merge_that_went_through_are_not_counted_again(bench: Bench) -> None:
     await plant(bench.ledger, *numbered(a_file(Stage.LOAD, **COUNTED), 8))
     async with bench.at_work(*lanes(bench, FakeWarehouse())):
-        await bench.until(lambda files: all(file.stage is Stage.SHIP for file in files))
+        await bench.until(lambda files: all(file.stage is UNSHIPPED[0] for file in files))
     assert await bench.ledger.due_row_counts(bench.now() + LATE, 1) == []

@@ -18,7 +18,7 @@ from backupd.core.errors import DependencyDownError, PermanentError, TransientEr
 from backupd.core.host import host_fault
 from backupd.core.records import Result
 from backupd.core.shares import Shares
-from backupd.core.stages import Stage, Status
+from backupd.core.stages import UNSHIPPED, Stage, Status
 from backupd.intake.service import Intake
 from backupd.ledger import incidents as ledger_incidents
 from backupd.stages import CleanupRules, ShipRules
@@ -144,7 +144,7 @@ async def test_a_batch_waits_until_the_host_is_well_again(bench: Bench, verb: st
         BatchLane(bench.context, Stage.MERGE, warehouse).run(),
     ]
     async with bench.at_work(*parts):
-        await bench.until(lambda files: all(file.stage is Stage.SHIP for file in files))
+        await bench.until(lambda files: all(file.stage is UNSHIPPED[0] for file in files))
         assert [each.cause for each in await incidents(bench)] == [Dependency.HOST]
 
 

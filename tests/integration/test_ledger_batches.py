@@ -10,7 +10,7 @@ import pytest
 
 from backupd.core import moves
 from backupd.core.errors import PermanentError, RewindError, TransientError
-from backupd.core.stages import Stage, Status
+from backupd.core.stages import UNSHIPPED, Stage, Status
 from backupd.ledger import Ledger, batches
 from support.files import NOW, POLICY, a_file
 from support.ledgers import files_of, numbered, open_batches, opened, plant, story
@@ -145,14 +145,14 @@ async def test_a_batch_is_claimed_by_its_stage_once_it_is_due_the_longest_due_fi
     assert first.id == batch.id
 
 
-async def test_loaded_then_merged_all_members_are_owed_a_ship(ledger: Ledger) -> None:
+async def test_loaded_then_merged_all_members_go_on_towards_the_archive(ledger: Ledger) -> None:
     batch = await a_loading_batch(ledger)
     assert await ledger.move_batch(moves.batch_advanced(batch, "memory", NOW))
     assert await standing(ledger) == {(Stage.MERGE, Status.WAITING)}
     merging = await claimed(ledger, Stage.MERGE)
     assert (merging.id, merging.staged_at, merging.attempts) == (batch.id, "memory", 1)
     assert await ledger.move_batch(moves.batch_merged(merging, NOW))
-    assert await standing(ledger) == {(Stage.SHIP, Status.WAITING)}
+    assert await standing(ledger) == {(UNSHIPPED[0], Status.WAITING)}
     assert {file.row_seen_at for file in await files_of(ledger)} == {NOW}
     assert {file.batch_id for file in await files_of(ledger)} == {batch.id}
     assert await ledger.ask(batches.open_batches) == []
@@ -160,7 +160,7 @@ async def test_loaded_then_merged_all_members_are_owed_a_ship(ledger: Ledger) ->
         ("load", "running"),
         ("merge", "waiting"),
         ("merge", "running"),
-        ("ship", "waiting"),
+        (UNSHIPPED[0], "waiting"),
     ]
 
 

@@ -16,7 +16,7 @@ from backupd.carrier import Carrier
 from backupd.config import ConfigMistakes, Mistake
 from backupd.core.places import MARK_FILE, mark_text, new_mark
 from backupd.core.records import new_id
-from backupd.core.stages import Stage, Status
+from backupd.core.stages import UNSHIPPED, Stage, Status
 from backupd.ledger import batches
 from backupd.localfs.claims import claim
 from backupd.stages.rows import row_of
@@ -248,7 +248,7 @@ async def test_what_was_running_when_the_process_ended_is_taken_up(
     assert again.status is Status.DONE
     for file in lost:
         after = await one(ledger, file.id)
-        assert (after.stage, after.status) == (Stage.SHIP, Status.PARKED)
+        assert (after.stage, after.status) == (UNSHIPPED[0], Status.PARKED)
         assert "vanished" in after.reason
 
 

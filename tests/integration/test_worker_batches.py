@@ -13,7 +13,7 @@ from sqlalchemy.exc import DatabaseError
 from backupd.config.sections import BatchSection
 from backupd.core import moves
 from backupd.core.errors import DependencyDownError, RewindError, TransientError
-from backupd.core.stages import Stage, Status
+from backupd.core.stages import UNSHIPPED, Stage, Status
 from backupd.ledger import batches, files, incidents
 from backupd.worker import BatchFormer, BatchLane
 from support.fake_warehouse import FakeWarehouse
@@ -75,14 +75,14 @@ def rows_in(warehouse: FakeWarehouse) -> list[str]:
 
 
 def shipped_or_parked(files: Sequence[FileRecord]) -> bool:
-    return all(file.stage is Stage.SHIP or file.status is Status.PARKED for file in files)
+    return all(file.stage is UNSHIPPED[0] or file.status is Status.PARKED for file in files)
 
 
 async def test_every_file_gets_one_row_in_batches_of_the_size_allowed(bench: Bench) -> None:
     files = await plant(bench.ledger, *to_load(40))
     warehouse = FakeWarehouse()
     async with bench.at_work(*lanes(bench, warehouse)):
-        after = await bench.until(lambda files: all(f.stage is Stage.SHIP for f in files))
+        after = await bench.until(lambda files: all(f.stage is UNSHIPPED[0] for f in files))
     assert rows_in(warehouse) == [file.id for file in files]
     assert sorted(len(rows) for rows in warehouse.production.values()) == [8, 16, 16]
     assert all(file.row_seen_at is not None for file in after)
@@ -121,7 +121,7 @@ async def test_a_warehouse_that_is_down_pauses_and_heals_without_burning_attempt
     await plant(bench.ledger, *to_load(3))
     warehouse = FakeWarehouse(down_for=2 * QUICK.attempts)
     async with bench.at_work(*lanes(bench, warehouse)):
-        await bench.until(lambda files: all(f.stage is Stage.SHIP for f in files))
+        await bench.until(lambda files: all(f.stage is UNSHIPPED[0] for f in files))
     assert not bench.context.breakers.open
     assert await bench.ledger.ask(incidents.outages) == []
 
@@ -133,7 +133,7 @@ async def test_a_lost_answer_to_a_merge_makes_no_second_row_and_loses_none(
     files = await plant(bench.ledger, *to_load(5))
     warehouse = FakeWarehouse(answer_lost=when)  # type: ignore[arg-type] # one of its two
     async with bench.at_work(*lanes(bench, warehouse)):
-        await bench.until(lambda files: all(f.stage is Stage.SHIP for f in files))
+        await bench.until(lambda files: all(f.stage is UNSHIPPED[0] for f in files))
     assert rows_in(warehouse) == [file.id for file in files]
 
 
@@ -151,7 +151,7 @@ async def test_lost_staging_is_made_again(bench: Bench) -> None:
 
     warehouse = Forgetful()
     async with bench.at_work(*lanes(bench, warehouse)):
-        await bench.until(lambda files: all(f.stage is Stage.SHIP for f in files))
+        await bench.until(lambda files: all(f.stage is UNSHIPPED[0] for f in files))
     assert rows_in(warehouse) == [file.id for file in files]
 
 
@@ -173,11 +173,11 @@ async def test_a_requeued_file_whose_row_is_there_gets_no_second_one(bench: Benc
     (file,) = await plant(bench.ledger, *to_load(1))
     warehouse = FakeWarehouse()
     async with bench.at_work(*lanes(bench, warehouse)):
-        (merged,) = await bench.until(lambda files: files[0].stage is Stage.SHIP)
+        (merged,) = await bench.until(lambda files: files[0].stage is UNSHIPPED[0])
     again = Bench(ledger=bench.ledger, feeds=[a_feed("/feed")])
     await bench.ledger._writer.apply(_put_back, [merged.id])
     async with again.at_work(*lanes(again, warehouse)):
-        (after,) = await again.until(lambda files: files[0].stage is Stage.SHIP)
+        (after,) = await again.until(lambda files: files[0].stage is UNSHIPPED[0])
     assert after.batch_id != merged.batch_id
     assert rows_in(warehouse) == [file.id]
 
@@ -295,5 +295,5 @@ async def test_a_warehouse_that_answers_slowly_is_tried_again(bench: Bench) -> N
 
     warehouse = Slow()
     async with bench.at_work(*lanes(bench, warehouse)):
-        await bench.until(lambda files: all(f.stage is Stage.SHIP for f in files))
+        await bench.until(lambda files: all(f.stage is UNSHIPPED[0] for f in files))
     assert rows_in(warehouse) == [file.id for file in files]

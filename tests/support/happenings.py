@@ -16,7 +16,6 @@ from backupd.core.errors import (
 from backupd.core.records import Result
 from backupd.core.stages import Stage
 
-SINGLE = [Stage.MANIFEST, Stage.SHIP, Stage.CLEANUP]
 ERRORS: list[Exception] = [
     TransientError("slow"),
     UnknownOutcomeError("lost"),

@@ -9,9 +9,9 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from backupd.core import moves
 from backupd.core.errors import DependencyDownError, NoRoomError, PermanentError, RewindError
-from backupd.core.stages import ORDER, Stage, Status
+from backupd.core.stages import ORDER, SINGLE, Stage, Status
 from support.files import NOW, POLICY, a_batch, a_file, claimed, claimed_batch, moved, moved_batch
-from support.happenings import DONE, ERRORS, SINGLE
+from support.happenings import DONE, ERRORS
 
 if TYPE_CHECKING:
     from backupd.core.records import BatchMove, Move
