@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from backupd.config.schema import Verification
+    from backupd.config.archive import Verification
     from backupd.core.places import Witness
     from support.sftp_servers import SftpServer
     from support.sshd import SshServer

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, fields
 from typing import TYPE_CHECKING, Any
 
+from backupd.config.archive import archive_section
 from backupd.config.feeds import expand
 from backupd.config.sections import (
     AlertsSection,
@@ -17,21 +18,16 @@ from backupd.config.sections import (
     ImpalaSection,
     IntakeSection,
     LedgerSection,
-    LocalArchiveSection,
     MetricsSection,
     RetrySection,
-    SftpArchiveSection,
     SmtpServer,
     WarehouseSection,
 )
-from backupd.config.urls import FileUrl
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from backupd.config.alerts import SmtpUrl
-    from backupd.config.sections import ArchiveSection
-    from backupd.config.urls import ArchiveUrl
     from backupd.core.records import Feed
 
 
@@ -54,7 +50,7 @@ def build(
         retry=RetrySection(**values["retry"]),
         concurrency=ConcurrencySection(**values["concurrency"]),
         warehouse=_warehouse(values["warehouse"], hive_password),
-        archive=_archive(values["archive"], secrets["archive"]),
+        archive=archive_section(values["archive"], secrets["archive"]),
         cleanup=CleanupSection(**values["cleanup"]),
         control=ControlSection(**values["control"]),
         feeds=_feeds(values["feeds"]),
@@ -90,15 +86,6 @@ def _impala(
         return None
     password = password if values["impala"]["auth"] == "LDAP" else None
     return ImpalaSection(**values["impala"], username=hive.username, password=password)
-
-
-def _archive(values: Mapping[str, Any], secrets: Mapping[str, Any]) -> ArchiveSection:
-    url: ArchiveUrl = values["url"]
-    packing = {name: values[name] for name in ("compression", "compression_level")}
-    if isinstance(url, FileUrl):
-        return LocalArchiveSection(root=url.root, **packing)
-    there = {name: values[name] for name in ("connections", "proxy_jump", "verify")}
-    return SftpArchiveSection(**asdict(url), **packing, **there, **secrets)
 
 
 def _metrics(values: Mapping[str, Any] | None) -> MetricsSection | None:

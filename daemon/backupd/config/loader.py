@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from backupd.config.alerts import check_alerts
+from backupd.config.archive import FileUrl, check_login, secret_files
 from backupd.config.build import build
 from backupd.config.directories import (
     check_feed_directories,
@@ -23,14 +24,12 @@ from backupd.config.own_places import check_own_places, own_places
 from backupd.config.readers import BadValueError
 from backupd.config.schema import CONFIG, ENVIRONMENT
 from backupd.config.secrets import (
-    check_login,
     read_hive_password,
     read_secrets,
     read_smtp_password,
 )
 from backupd.config.sections import ControlSection, LedgerSection
 from backupd.config.tables import read_table
-from backupd.config.urls import FileUrl, SftpUrl
 from backupd.localfs.filesystems import silent
 from backupd.localfs.nesting import Mounts
 
@@ -139,8 +138,7 @@ def _check(
         yield Mistake("retry.cap", "is shorter than retry.first", "at least retry.first")
     if "url" in ledger:
         yield from check_ledger(ledger["url"])
-    if _over_sftp(archive):
-        yield from check_login(archive)
+    yield from check_login(archive)
     if warehouse.get("kind") == "hive":
         yield from _check_hive(warehouse.get("hive", {}))
     yield from check_alerts(values.get("alerts") or {})
@@ -175,16 +173,11 @@ def _check_feeds(
 
 
 def _secrets(values: Values, environ: Mapping[str, str], mistakes: list[Mistake]) -> Values:
-    archive = values.get("archive", {})
-    # A directory needs no login: what is set for a server that is not in use now is not judged.
+    in_use = secret_files(values.get("archive", {}))
     return {
-        "archive": read_secrets(archive if _over_sftp(archive) else {}, environ, mistakes),
+        "archive": read_secrets(in_use, environ, mistakes),
         "smtp_password": read_smtp_password(values.get("alerts") or {}, environ, mistakes),
     }
-
-
-def _over_sftp(archive: Values) -> bool:
-    return isinstance(archive.get("url"), SftpUrl)
 
 
 SYSTEM_CONFIG = Path("/etc/backupd/config.toml")

@@ -9,16 +9,16 @@ from functools import cache
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
+from backupd.config.archive import FileUrl
 from backupd.config.feeds import archive_directory, fill, fill_pattern
 from backupd.config.globs import common_name, companion_pattern, without_ending
 from backupd.config.mistakes import Mistake
-from backupd.config.urls import FileUrl
 from backupd.core.archive_names import GZIP
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from backupd.config.urls import ArchiveUrl
+    from backupd.config.archive import ArchiveUrl
     from backupd.localfs.nesting import Mounts, Spot
 
 _ALLOWED = {

@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from backupd.config.archive import FileUrl
 from backupd.config.feeds import fill
 from backupd.config.mistakes import Mistake
 from backupd.config.readers import SECRET_FILE, BadValueError
 from backupd.config.schema import CONFIG
 from backupd.config.secrets import locate
 from backupd.config.tables import read_by
-from backupd.config.urls import FileUrl
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

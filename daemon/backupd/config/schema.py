@@ -1,7 +1,7 @@
 """Every section and key of config.toml: how it is read, what is allowed, its default, its words.
 
 The sample (config.toml), the manual page and the mistakes are made from it. Sections that have
-readers of their own stand in modules of their own: alerts, feeds, warehouse.
+readers of their own stand in modules of their own: alerts, archive, feeds, warehouse.
 """
 
 from __future__ import annotations
@@ -9,10 +9,10 @@ from __future__ import annotations
 from typing import Literal
 
 from backupd.config.alerts import ALERTS
+from backupd.config.archive import ARCHIVE
 from backupd.config.feeds import FEEDS
 from backupd.config.readers import (
     PATH,
-    SECRET_FILE,
     SOCKET_PATH,
     Key,
     Reader,
@@ -21,14 +21,12 @@ from backupd.config.readers import (
     integer,
 )
 from backupd.config.tables import Table
-from backupd.config.urls import archive_url, host_and_port, jump_host, ledger_path
+from backupd.config.urls import host_and_port, ledger_path
 from backupd.config.warehouse import WAREHOUSE
 
 Environment = Literal["prod", "dev"]
 IntakeMode = Literal["auto", "events", "poll"]
 OpenFiles = Literal["auto", "off"]
-Compression = Literal["gzip", "none"]
-Verification = Literal["auto", "remote-sha256", "readback"]
 CleanupAction = Literal["delete", "keep"]
 
 _HEAD = """
@@ -139,73 +137,6 @@ _CONCURRENCY = Table(
     },
 )
 
-_ARCHIVE = Table(
-    "Where files are shipped before they are removed from this host.",
-    {
-        "url": Key(
-            Reader(archive_url, "sftp://user@host:port/path or file:///path, without a password"),
-            """
-            A directory on this host (created if it is missing), file:///path, or a server,
-            sftp://user@host:port/path (port 22 if none is given; no password here).
-            """,
-            example="file:///var/lib/backupd/archive",
-        ),
-        "identity_file": Key(
-            SECRET_FILE,
-            """
-            For sftp, at least one of these two: the private key, and a file with the password.
-            Both must be readable only by the daemon's user.
-            """,
-            default=None,
-            example="/etc/backupd/id_ed25519",
-        ),
-        "password_file": Key(SECRET_FILE, default=None, example="/etc/backupd/archive-password"),
-        "known_hosts_file": Key(
-            SECRET_FILE,
-            """
-            Required for sftp: the server's host keys, as `ssh-keyscan` prints them. Verify them
-            before use.
-            """,
-            default=None,
-            example="/etc/backupd/known_hosts",
-        ),
-        "compression": Key(
-            choice(Compression),
-            "{allowed}. A file that already ends in .gz (or .GZ) is sent as it is.",
-            default="gzip",
-        ),
-        "compression_level": Key(
-            integer(1, 9),
-            "{allowed}, from fastest to smallest; up to 3 it is several times as fast as gzip.",
-            default=1,
-        ),
-        "connections": Key(
-            integer(1, 32),
-            "Connections to the server, {allowed}. If the server allows fewer, fewer are used.",
-            default=2,
-        ),
-        "proxy_jump": Key(
-            Reader(jump_host, "user@host:port, without a password"),
-            """
-            A jump host, user@host:port, like ProxyJump of ssh: with the same key or password, and
-            its host key in known_hosts_file too. Keys come only from identity_file, never from an
-            agent.
-            """,
-            default=None,
-            example="mnaas@gateway.example:22",
-        ),
-        "verify": Key(
-            choice(Verification),
-            """
-            How the archive's copy is verified: "remote-sha256" (the server hashes it), "readback"
-            (it is read back and hashed here) or "auto" (the first if the server allows it, else the
-            second).
-            """,
-            default="auto",
-        ),
-    },
-)
-
 _CLEANUP = Table(
     "What happens to a local file whose copy and row are proven.",
     {
@@ -259,7 +190,7 @@ CONFIG = Table(
         "retry": _RETRY,
         "concurrency": _CONCURRENCY,
         "warehouse": WAREHOUSE,
-        "archive": _ARCHIVE,
+        "archive": ARCHIVE,
         "cleanup": _CLEANUP,
         "control": _CONTROL,
         "status_file": _STATUS_FILE,

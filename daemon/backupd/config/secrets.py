@@ -15,22 +15,12 @@ from backupd.config.mistakes import Mistake
 from backupd.config.readers import BadValueError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
 _FILES = {"known_hosts_file": False, "identity_file": True, "password_file": True}  # secret?
 _STORE = Path("/etc/credstore")  # systemd.exec(5), LoadCredential=
 _LARGEST = 1024 * 1024  # bytes; anything longer is not the file that was meant
 _PLACE = "a file that this user alone can read, or the name of a systemd credential"
-
-
-def check_login(archive: Mapping[str, Any]) -> Iterator[Mistake]:
-    """Yield what an SFTP archive lacks. A key whose value could not be read was given."""
-    if "known_hosts_file" in archive and archive["known_hosts_file"] is None:
-        hint = "a file with the server's host key, as ssh-keyscan prints it"
-        yield Mistake("archive.known_hosts_file", "is missing, and sftp needs it", hint)
-    if archive.get("identity_file", "") is None and archive.get("password_file", "") is None:
-        problem = "is missing, and so is archive.password_file: there is no way to log in"
-        yield Mistake("archive.identity_file", problem, "one of the two, or both")
 
 
 def read_secrets(

@@ -11,13 +11,12 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from backupd.config.archive import Compression, Verification
     from backupd.config.schema import (
         CleanupAction,
-        Compression,
         Environment,
         IntakeMode,
         OpenFiles,
-        Verification,
     )
     from backupd.config.warehouse import Auth, Kind, Merge
     from backupd.core.records import Feed

@@ -3,35 +3,13 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
-from urllib.parse import SplitResult, unquote, urlsplit
+from pathlib import Path
+from urllib.parse import SplitResult, urlsplit
 
 from backupd.config.readers import BadValueError, plain_text
 
-_SSH_PORT = 22
 _LEDGER_PREFIX = "sqlite:///"
 _PLAIN_PATH = re.compile(r"(/[\w.=@+-]+)+/?", re.ASCII)  # it stands in statements as it is
-
-
-@dataclass(frozen=True, slots=True)
-class FileUrl:
-    """A directory of this host."""
-
-    root: str  # absolute
-
-
-@dataclass(frozen=True, slots=True)
-class SftpUrl:
-    """A directory of another host."""
-
-    root: str  # absolute
-    host: str
-    port: int
-    username: str
-
-
-ArchiveUrl = FileUrl | SftpUrl
 
 
 def ledger_path(value: object) -> Path:
@@ -43,24 +21,6 @@ def ledger_path(value: object) -> Path:
             "is not a valid SQLite URL with an absolute path (mind the four slashes)"
         )
     return Path(path)
-
-
-def archive_url(value: object) -> ArchiveUrl:
-    """Read the archive's URL, percent signs decoded."""
-    url = split(value)
-    root = str(PurePosixPath(unquote(url.path)))
-    if url.query or url.fragment:
-        raise BadValueError('holds "?" or "#": write %3F or %23 where they belong to the path')
-    if not root.startswith("/") or ".." in root.split("/"):
-        raise BadValueError('needs an absolute path without ".."')
-    plain_text(root)
-    match url.scheme:
-        case "file":
-            return _file_url(url, root)
-        case "sftp":
-            return _sftp_url(url, root)
-        case _:
-            raise BadValueError(f'has the scheme "{url.scheme}"')
 
 
 def staging_url(value: object) -> str:
@@ -83,14 +43,6 @@ def host_and_port(value: object) -> tuple[str, int]:
     return parts.hostname, parts.port
 
 
-def jump_host(value: object) -> tuple[str, str, int]:
-    """Read `user@host` or `user@host:port` into user, host and port."""
-    parts = split(f"//{plain_text(value)}")
-    if not parts.hostname or not parts.username or parts.netloc != value:
-        raise BadValueError("is not a valid user@host:port")
-    return unquote(parts.username), parts.hostname, parts.port or _SSH_PORT
-
-
 def split(value: object) -> SplitResult:
     """Take a URL apart. One with a password in it is refused."""
     try:
@@ -103,17 +55,3 @@ def split(value: object) -> SplitResult:
     if parts.password is not None:
         raise BadValueError("holds a password: put it into a file and name that in password_file")
     return parts
-
-
-def _file_url(url: SplitResult, root: str) -> FileUrl:
-    if url.netloc:
-        raise BadValueError("names a host, which file:// cannot reach (mind the three slashes)")
-    return FileUrl(root)
-
-
-def _sftp_url(url: SplitResult, root: str) -> SftpUrl:
-    if not url.hostname:
-        raise BadValueError("names no host")
-    if not url.username:
-        raise BadValueError("names no user")
-    return SftpUrl(root, url.hostname, url.port or _SSH_PORT, unquote(url.username))
