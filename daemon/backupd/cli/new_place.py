@@ -12,7 +12,6 @@ from backupd.archive import open_archive
 from backupd.cli.asking import record_place
 from backupd.cli.errors import FAILED, fail
 from backupd.cli.probes import known_marks
-from backupd.config.sections import LocalArchiveSection
 from backupd.core.dependencies import Dependency
 from backupd.core.errors import BackupdError
 from backupd.warehouse.embedded.roots import look, marked
@@ -20,7 +19,7 @@ from backupd.warehouse.embedded.roots import look, marked
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from backupd.config.sections import ArchiveSection, Config
+    from backupd.config.sections import Config
     from backupd.core.ports import Probe
 
 _QUESTION = "Are these the right places, although the ledger does not know them so?"
@@ -65,7 +64,7 @@ def take_over(config: Config, *, agreed: bool) -> None:
 
 async def _places(config: Config) -> list[_Place]:
     marks = known_marks(config.ledger.path)
-    archive = _where(config.archive)
+    archive = config.archive.where
     places = [
         _Place(
             Dependency.ARCHIVE, archive, marks[Dependency.ARCHIVE], await _archive(config, marks)
@@ -104,9 +103,3 @@ async def _marked(config: Config, name: str) -> str:
         return await archive.mark()
     finally:
         await archive.aclose()
-
-
-def _where(section: ArchiveSection) -> str:
-    if isinstance(section, LocalArchiveSection):
-        return section.root
-    return f"{section.root} on {section.host}"

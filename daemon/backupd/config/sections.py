@@ -112,6 +112,11 @@ class LocalArchiveSection:
     compression: Compression
     compression_level: int
 
+    @property
+    def where(self) -> str:
+        """The place, for people."""
+        return self.root
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SftpArchiveSection:
@@ -129,6 +134,16 @@ class SftpArchiveSection:
     connections: int  # to the server, as far as it bears them
     proxy_jump: tuple[str, str, int] | None  # user, host and port of a host on the way
     verify: Verification
+
+    @property
+    def where(self) -> str:
+        """The place, for people."""
+        return f"{self.root} on {self.host}"
+
+    @property
+    def address(self) -> str:
+        """The place, and no other."""
+        return f"{self.username}@{self.host}:{self.port}{self.root}"
 
 
 ArchiveSection = LocalArchiveSection | SftpArchiveSection

@@ -71,5 +71,5 @@ def _claimed(section: ArchiveSection) -> Claim:
     if isinstance(section, LocalArchiveSection):
         root = Path(section.root).stat()
         return claim(root.st_dev, root.st_ino, Dependency.ARCHIVE)
-    url = f"{section.username}@{section.host}:{section.port}{section.root}"
-    return claim_named(hashlib.sha256(url.encode()).hexdigest()[:32], Dependency.ARCHIVE)
+    name = hashlib.sha256(section.address.encode()).hexdigest()[:32]
+    return claim_named(name, Dependency.ARCHIVE)
