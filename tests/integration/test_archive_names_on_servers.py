@@ -9,7 +9,7 @@ from contextlib import AsyncExitStack
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 import pytest
 
@@ -28,6 +28,8 @@ from support.sshd import SshServer, running_sshd
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
     from contextlib import AbstractContextManager
+
+    import asyncssh
 
     from backupd.config.sections import ArchiveSection
     from backupd.core.ports import Archive
@@ -325,3 +327,30 @@ async def test_a_connection_lost_in_the_trial_leaves_nothing_for_long(
     await site.archive.discard_parts(NAME, ["mine.1"])
     await put(site.archive, "mine.2")
     assert site.files() == {NAME: b"content"}
+
+
+async def test_nothing_is_opened_that_is_not_there(tmp_path: Path) -> None:
+    """Where an open fails for want of a file, Apache MINA gives out handles that are in use."""
+    missing: list[str] = []
+
+    class Looking(OddServer):
+        disk: ClassVar[dict[str, int]] = dict(ROOMY)
+
+        async def open(self, path: bytes, pflags: int, attrs: asyncssh.SFTPAttrs) -> object:
+            try:
+                return await super().open(path, pflags, attrs)
+            except FileNotFoundError:
+                missing.append(os.fsdecode(path))
+                raise
+
+    async with serving(tmp_path, Looking) as section:
+        archive = open_archive(section)
+        await archive.identify(None, [])
+        missing.clear()  # its mark is looked for once
+        async with archive.upload("new/below/a.csv", "f1.1", 3) as upload:
+            await upload.write(b"abc")
+            await upload.publish()
+        await archive.discard_parts("new/below/a.csv", ["f1.1", "f1.2"])
+        assert await archive.checksum("new/below/b.csv") is None
+        await archive.aclose()
+    assert missing == []

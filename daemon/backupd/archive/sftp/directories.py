@@ -39,20 +39,22 @@ class Directories:
         self._trusted: WeakKeyDictionary[Link, set[str]] = WeakKeyDictionary()
         self._flushes: RequestBatcher[str, bool] = RequestBatcher(self._flush_all)
 
-    async def refuse_links(self, link: Link, directory: str) -> None:
-        """Look at the way from the root to this directory, once a connection.
+    async def refuse_links(self, link: Link, directory: str) -> bool:
+        """Look at the way from the root to this directory, once a connection; say if it is there.
 
         Raises RefusedError where it leads through a link, asyncssh.SFTPError as the server does.
         """
         trusted = self._trusted.setdefault(link, set())
         if directory in trusted:
-            return
+            return True
         kinds = await asyncio.gather(*(_kind(link, each) for each in self._way(directory)))
         for path, kind in zip(self._way(directory), kinds, strict=True):
             if kind == SYMLINK:
                 raise _is_a_link(path)
-        if None not in kinds:
-            trusted.add(directory)
+        if None in kinds:
+            return False
+        trusted.add(directory)
+        return True
 
     async def make(self, link: Link, directory: str) -> None:
         """Make a directory and those above it. There already is no error.

@@ -85,8 +85,13 @@ class Names:
                 await _naming(link, link.sftp.rename(encode(part), encode(there.path)), there)
 
     async def give_up(self, link: Link, there: Place, owner: str) -> None:
-        """Remove the claim that an earlier try of `owner` left. What it would name must be gone."""
-        if await read_short(link, there.claim, LONGEST_OWNER) == owner.encode():
+        """Remove the claim that an earlier try of `owner` left. What it would name must be gone.
+
+        It is looked for first: when an open fails for want of a file, Apache MINA 2.14 gives out
+        handles of files that are open already.
+        """
+        is_there = await link.ask(link.sftp.lexists(encode(there.claim)))
+        if is_there and await read_short(link, there.claim, LONGEST_OWNER) == owner.encode():
             await remove(link, there.claim)
 
     async def _try(self, link: Link, directory: str) -> NamedBy:

@@ -55,7 +55,8 @@ class SftpUpload:
     async def open(self) -> None:
         """Create the temporary file, in place of what an earlier try left under its name."""
         async with explaining(self._link, "create", self._part):
-            await self._directories.refuse_links(self._link, self._there.directory)
+            if not await self._directories.refuse_links(self._link, self._there.directory):
+                await self._directories.make(self._link, self._there.directory)
             try:
                 self._handle = await self._create()
             except asyncssh.SFTPNoSuchFile:
