@@ -83,6 +83,12 @@ async def test_an_empty_file_is_a_file(archive: Archive) -> None:
     assert checksum.sha256 == sha256(b"")
 
 
+async def test_a_directory_is_there_and_is_no_file(archive: Archive) -> None:
+    await put(archive, "d/below/a.csv", b"a")
+    assert await archive.size("d") == await archive.size("d/below") == -1
+    assert await archive.size("d/other") is None
+
+
 async def test_many_blocks_of_any_size_keep_their_order(archive: Archive) -> None:
     blocks = [bytes([number]) * (number * 9_973) for number in range(60)]
     blocks.append(b"z" * 1_000_000)

@@ -87,7 +87,7 @@ class FakeArchive:
         self._call("size", name)
         if name not in self.files:
             await self._mark.look()
-            return None
+            return -1 if any(each.startswith(f"{name}/") for each in self.files) else None
         return len(self.files[name])
 
     async def checksum(self, name: str) -> Checksum | None:

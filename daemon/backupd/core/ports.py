@@ -281,7 +281,8 @@ class Archive(Protocol):
     async def size(self, name: str) -> int | None:
         """Return the size in bytes of what stands under the final name.
 
-        None: nothing there; -1: something that is not a regular file.
+        None: nothing there; -1: something that is not a regular file, as a directory. Where there
+        are none, whatever has names below it counts as one.
         """
         ...
 
