@@ -219,10 +219,11 @@ class Deliveries:
         """Return whether nothing is left of its name.
 
         A companion goes after its file: what came in between would be complete with that one, and
-        the companion that is sent with it would be late.
+        the companion that is sent with it would be late. What a killed cleanup has moved aside gets
+        its name back, or is kept beside what came in between.
         """
-        paths = [content.path, content.companion_path] if content.companion else [content.path]
-        return not any((self._feeds / path).exists() for path in paths)
+        names = [content.path, content.companion_path] if content.companion else [content.path]
+        return not any(_stands(self._feeds / name) for name in names)
 
     def owed_companions(self) -> None:
         for content in self._companions_owed:
@@ -257,6 +258,13 @@ class Deliveries:
         """Return records of random digits; now and then the last one lacks its newline."""
         body = b"".join(_lines(self._rng.randbytes(size // 2 + 1).hex().encode()))
         return HEADER + (body if self._rng.random() < 0.7 else body.removesuffix(b"\n"))
+
+
+def _stands(path: Path) -> bool:
+    """Return whether a file has this name, or had it until a cleanup moved it aside."""
+    names = [each.name for each in path.parent.iterdir()]  # looked at once: it may be moved now
+    asides = [each for each in names if each.endswith(".removing")]
+    return path.name in names or any(each.startswith(f".{path.name}.") for each in asides)
 
 
 def _lines(digits: bytes) -> Iterator[bytes]:
