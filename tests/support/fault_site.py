@@ -55,7 +55,9 @@ pattern = "*"
 recursive = true
 archive_directory = "{{customer}}/cdr"
 """
-WRITERS_AGAIN = 61.0  # seconds: so long after it was written to, a file is looked at again
+# Seconds after which a file is tried again that was being written to, or that was too large: the
+# longest pause of the config, and its jitter.
+AGAIN = {"writer": 61.0, "room": 2.0}
 PATIENCE = 60.0  # seconds for anything that must come about by itself
 
 
@@ -163,7 +165,8 @@ class Site:
     def finish(self, within: float = 10 * PATIENCE) -> None:
         """Let it do in peace what is left to be done: `backupd run --once`.
 
-        Once more for files that somebody was found writing to, which a run leaves to the next.
+        Once more for files that a run leaves to the next: somebody was found writing to them, or
+        the archive had no room for them just then.
         """
         self.stop()
         for _ in range(2):
@@ -171,17 +174,19 @@ class Site:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(within)
             self.stop()
-            if not self._left_to_writers():
+            awaited = {AGAIN[each] for each in self._awaited() if each in AGAIN}
+            if not awaited:
                 break
-            time.sleep(WRITERS_AGAIN)
+            time.sleep(max(awaited))
 
-    def _left_to_writers(self) -> bool:
+    def _awaited(self) -> set[str]:
+        """Return what files wait for, beside their time."""
         if not self.places.ledger.exists():
-            return False  # it refused its config: it has never begun
+            return set()  # it refused its config: it has never begun
         url = f"file:{self.places.ledger}?mode=ro&immutable=1"  # nothing is left beside it
         with contextlib.closing(sqlite3.connect(url, uri=True)) as ledger:
-            query = "SELECT 1 FROM files WHERE awaits = 'writer' AND status = 'waiting'"
-            return ledger.execute(query).fetchone() is not None
+            query = "SELECT DISTINCT awaits FROM files WHERE status = 'waiting'"
+            return {str(awaits) for (awaits,) in ledger.execute(query)}
 
     def _run(self, *arguments: str) -> subprocess.Popen[bytes]:
         command = [str(PROGRAMS / "backupd"), "run", "--config", str(self.config), *arguments]
