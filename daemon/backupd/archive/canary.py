@@ -9,7 +9,6 @@ import socket
 from contextlib import aclosing, suppress
 from typing import TYPE_CHECKING
 
-from backupd.core.archive_names import is_below
 from backupd.core.errors import (
     BackupdError,
     NameTakenError,
@@ -60,8 +59,9 @@ class Canary:
         if self._turn.locked():
             return  # the next file is as good
         async with self._turn:
-            for left in [each for each in self._may_be_in if is_below(directory, each)]:
-                await self._remove(left)
+            for each in _with_those_above(directory):
+                if each in self._may_be_in:
+                    await self._remove(each)
 
     async def _nearest(self, directory: str) -> str:
         while directory and await self._archive.size(directory) is None:

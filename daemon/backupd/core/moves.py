@@ -16,7 +16,7 @@ from backupd.core.errors import (
 )
 from backupd.core.incidents import NO_ROOM, likeness
 from backupd.core.records import Batch, BatchMove, FileRecord, Move, Result
-from backupd.core.stages import ORDER, UNSHIPPED, Awaits, Stage, Status, following
+from backupd.core.stages import UNSHIPPED, Awaits, Stage, Status, following
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -179,7 +179,7 @@ def requeued(file: FileRecord, stage: Stage, now: float) -> Move:
     """
     # Its trouble is over when it comes to the next stage, not because someone hopes so.
     changes = _entered(now) | {"claims": file.claims, "done_at": None, "trouble": file.trouble}
-    if ORDER.index(stage) <= ORDER.index(Stage.MERGE):
+    if stage not in {*UNSHIPPED, Stage.CLEANUP}:
         changes |= {"batch_id": None}
     if stage in {Stage.SETTLE, Stage.MANIFEST}:
         changes |= {"duplicate_of": None, "disagreement": None}

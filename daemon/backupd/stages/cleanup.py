@@ -157,9 +157,21 @@ class Cleanup:
         return removal
 
     def _remove_companion(self, root: Directory, file: FileRecord) -> None:
-        asks = self._rules.ask_writers
-        if _companion_removed(root, file, ask_writers=asks) is Removal.IN_USE:
-            raise _in_use("its companion")
+        """The companion goes with its file, if it is still the one that was read."""
+        name, ask_writers = file.relative_companion, self._rules.ask_writers
+        if name is None or file.companion_text is None:
+            return
+        try:
+            with suppress(KeptAsideError, NotRegularError), open_file(root, name) as opened:
+                if companion_text(opened) != file.companion_text:
+                    return
+                aside = aside_name(opened.name, file.id)
+                removal = remove(opened, aside, opened.identity, ask_writers=ask_writers)
+                if removal is Removal.IN_USE:
+                    raise _in_use("its companion")
+        except OSError as error:
+            if error.errno not in _NOT_OURS:  # else it stays, and is taken for one that came late
+                raise TransientError(f"cannot delete its companion: {error.strerror}") from error
 
     def _is_the_shipped(
         self, file: FileRecord, opened: OpenFile, receipt: Receipt
@@ -252,24 +264,6 @@ def _put_leftovers_back(root: Directory, file: FileRecord) -> None:
         except OSError as error:
             if error.errno not in NOTHING_THERE:
                 raise _undeletable(file, error) from error
-
-
-def _companion_removed(root: Directory, file: FileRecord, *, ask_writers: bool) -> Removal:
-    """The companion goes with its file, if it is still the one that was read."""
-    name = file.relative_companion
-    if name is None or file.companion_text is None:
-        return Removal.GONE
-    try:
-        with suppress(KeptAsideError), open_file(root, name) as opened:
-            if companion_text(opened) == file.companion_text:
-                aside = aside_name(opened.name, file.id)
-                return remove(opened, aside, opened.identity, ask_writers=ask_writers)
-    except NotRegularError:
-        return Removal.OTHER
-    except OSError as error:
-        if error.errno not in _NOT_OURS:  # else it would stay, and be taken for one that came late
-            raise TransientError(f"cannot delete its companion: {error.strerror}") from error
-    return Removal.OTHER
 
 
 def _undeletable(file: FileRecord, error: OSError) -> TransientError | RewindError:
