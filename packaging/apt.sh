@@ -39,3 +39,6 @@ missing_for_compiling() {
     has_program pkg-config || echo pkg-config
     pkg-config --exists libsystemd 2>/dev/null || echo libsystemd-dev
 }
+
+# Prints what is missing to compile gssapi against MIT Kerberos as well.
+missing_for_gssapi() { has_program krb5-config || echo libkrb5-dev; }

@@ -14,4 +14,7 @@ compile() {
 
 compile requirements.lock "$@"
 # The same versions, so that the tests run on what the daemon runs on.
-compile requirements-dev.lock --extra dev --constraint requirements.lock "$@"
+compile requirements-dev.lock --extra dev --group build-gssapi --constraint requirements.lock "$@"
+# And again the same, with Kerberos.
+compile requirements-kerberos.lock --extra kerberos --group build-gssapi \
+    --constraint requirements-dev.lock "$@"

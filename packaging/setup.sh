@@ -3,7 +3,7 @@
 #
 #   packaging/setup.sh demo     what the daemon itself runs on
 #   packaging/setup.sh test     that, and what the checks, the tests and the bench need
-#   packaging/setup.sh hadoop   that, and what runs a real HDFS and Hive
+#   packaging/setup.sh hadoop   that, and what runs a real HDFS and Hive, with Kerberos
 #   packaging/setup.sh system   the tests', and what boots a real systemd and judges the package
 #   packaging/setup.sh faults   the tests', and file systems, clocks and servers to be attacked with
 #
@@ -18,8 +18,9 @@ readonly venv=${VENV:-.venv}
 readonly stamp=$venv/.ready-for-$purpose
 
 case $purpose in
-demo) lock=requirements.lock ;;
-test | hadoop | system | faults) lock=requirements-dev.lock ;;
+demo) locks=(requirements.lock) ;;
+test | system | faults) locks=(requirements-dev.lock) ;;
+hadoop) locks=(requirements-dev.lock requirements-kerberos.lock) ;;
 *) echo "setup: '$purpose' is neither demo, test, hadoop, system nor faults" >&2 && exit 2 ;;
 esac
 
@@ -27,8 +28,10 @@ esac
 
 # What the environment is made from: the same text means that nothing has to be done. The directory
 # is part of it because a checkout that was moved left its environment pointing to the old place.
-ingredients() { pwd && sha256sum "$lock" pyproject.toml packaging/{apt,setup}.sh; }
-is_ready() { [[ -x $venv/bin/python && -f $stamp && $(<"$stamp") == "$(ingredients)" ]]; }
+ingredients() { pwd && sha256sum "$@" pyproject.toml packaging/{apt,setup}.sh; }
+is_ready() {
+    [[ -x $venv/bin/python && -f $stamp && $(<"$stamp") == "$(ingredients "${locks[@]}")" ]]
+}
 
 # ------------------------------------------------------------------ system packages
 
@@ -81,6 +84,10 @@ missing_for_hadoop() {
     has_program java || echo openjdk-17-jre-headless
     has_program mvn || echo maven             # resolves the jars, once
     has_program slapd || echo slapd           # HiveServer2 asks it who may log in
+    has_program krb5kdc || echo krb5-kdc      # and this one for tickets
+    has_program kadmin.local || echo krb5-admin-server
+    has_program kinit || echo krb5-user
+    missing_for_gssapi
 }
 
 missing_for_faults() {
@@ -101,14 +108,29 @@ keep_sshd_from_starting() {
     as_root touch /etc/ssh/sshd_not_to_be_run
 }
 
-# Masked, systemd leaves it alone; where there is no systemd, the package's own script would start
-# it, unless a policy forbids that while it is installed.
-install_without_proftpd_starting() {
-    local policy=/usr/sbin/policy-rc.d forbidden=
-    say "proftpd is for the tests alone: its unit is masked (systemctl unmask proftpd.service" \
+# Prints the units that these packages would start, and that no file keeps from it.
+units_of() {
+    local package
+    for package in "$@"; do
+        case $package in
+        proftpd-core) echo proftpd.service ;;
+        krb5-kdc | krb5-admin-server) echo "$package.service" ;;
+        esac
+    done
+}
+
+# Masked, systemd leaves it alone.
+mask() {
+    say "${1%.service} is for the tests alone: its unit is masked (systemctl unmask $1" \
         "if you want the service)"
     as_root mkdir -p /etc/systemd/system
-    as_root ln -sfT /dev/null /etc/systemd/system/proftpd.service
+    as_root ln -sfT /dev/null "/etc/systemd/system/$1"
+}
+
+# Where there is no systemd, a package's own script would start its service, unless a policy
+# forbids that while it is installed.
+install_without_starting() {
+    local policy=/usr/sbin/policy-rc.d forbidden=
     if [[ ! -e $policy ]]; then
         forbidden=yes
         as_root install -m 755 <(printf '#!/bin/sh\nexit 101\n') "$policy"
@@ -140,22 +162,32 @@ make_environment() {
         say "making the virtual environment $venv with $("$python" --version)"
         "$python" -m venv --clear "$venv"
     fi
-    say "installing the packages of $lock into $venv"
-    pip_install --require-hashes --requirement "$lock"
+    say "installing the packages of ${locks[0]} into $venv"
+    pip_install --require-hashes --requirement "${locks[0]}"
+    [[ $purpose != hadoop ]] || install_gssapi
     # setuptools is locked like all others: with isolation pip would fetch one of its own choice.
     pip_install --no-deps --no-build-isolation --editable .
 }
 
+# Cython, which compiles it, is locked and was installed with the others.
+install_gssapi() {
+    say "compiling gssapi, which takes a minute or two"
+    pip_install --require-hashes --no-build-isolation --check-build-dependencies \
+        --requirement requirements-kerberos.lock
+}
+
 set_up() {
-    local python packages
+    local python packages units unit
     [[ -z ${PYTHON:-} ]] || new_enough "$PYTHON" || die "PYTHON=$PYTHON is not Python 3.11 or later"
     python=$(find_python)
     mapfile -t packages < <(missing_packages "$python")
     if ((${#packages[@]})); then
         [[ " ${packages[*]} " != *" openssh-server "* ]] || keep_sshd_from_starting
         [[ " ${packages[*]} " != *" slapd "* ]] || keep_slapd_from_starting
-        if [[ " ${packages[*]} " == *" proftpd-core "* ]]; then
-            install_without_proftpd_starting "${packages[@]}"
+        mapfile -t units < <(units_of "${packages[@]}")
+        for unit in "${units[@]}"; do mask "$unit"; done
+        if ((${#units[@]})); then
+            install_without_starting "${packages[@]}"
         else
             install_packages "${packages[@]}"
         fi
@@ -163,10 +195,11 @@ set_up() {
     fi
     [[ -n $python ]] || die "found no Python 3.11 or later; set PYTHON to one"
     make_environment "$python"
-    # What serves the tests serves the demo as well.
-    [[ $purpose == demo ]] || lock=requirements.lock ingredients >"$venv/.ready-for-demo"
-    case $purpose in hadoop | system | faults) ingredients >"$venv/.ready-for-test" ;; esac
-    ingredients >"$stamp"
+    if [[ $purpose != demo ]]; then # what serves the tests serves the demo as well
+        ingredients requirements.lock >"$venv/.ready-for-demo"
+        ingredients requirements-dev.lock >"$venv/.ready-for-test"
+    fi
+    ingredients "${locks[@]}" >"$stamp"
     say "done; the next run starts at once"
 }
 
