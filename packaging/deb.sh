@@ -15,6 +15,7 @@ missing_packages() {
     can_make_environments "$python" || echo python3.11-venv
     has_headers "$python" || echo python3.11-dev
     missing_for_compiling
+    missing_for_gssapi
 }
 
 install_missing() {
@@ -53,6 +54,6 @@ build() {
 
 install_missing
 prepare
-say "building; this takes a minute or two"
+say "building; this takes two or three minutes, one of them for gssapi"
 build
 say "built $(ls dist/backupd_*.deb)"

@@ -28,6 +28,7 @@ UNIT = "backupd.service"
 OLDER, THIS, NEWER = "0.0.1", version_of("backupd"), "999"
 FEED = "/srv/feeds/eLUX"
 STATE = "/var/lib/backupd"
+PYTHON = "/usr/lib/backupd/bin/python"
 CONFIG = f"""\
 [intake]
 settle_for = "100ms"
@@ -157,6 +158,15 @@ def test_an_installation_brings_all_and_waits_for_a_config(box: Box) -> None:
     assert box.shell("ls -A /etc/backupd").stdout == ""
     for page in ("backupd", "backupd-admin", "backupd-config"):
         assert page.upper() in box.run("man", page).stdout
+
+
+def test_what_kerberos_and_zookeeper_take_comes_along_and_no_compiler(box: Box) -> None:
+    install(box, "this")
+
+    box.run(PYTHON, "-c", "import gssapi, kazoo.client; gssapi.Name('hive@localhost')")
+    assert box.run(PYTHON, "-c", "import Cython", check=False).returncode == 1
+    needed = box.run("dpkg-query", "--show", "--showformat=${Depends}", "backupd").stdout
+    assert "libgssapi-krb5-2" in needed
 
 
 def test_the_example_config_lacks_nothing_but_the_feeds_directories(box: Box) -> None:
@@ -335,7 +345,7 @@ def lifetime(box: Box, pid: str) -> tuple[float, float]:
 
 def rows(box: Box) -> list[str]:
     """Return the name of each row in production."""
-    names: list[str] = json.loads(box.run("/usr/lib/backupd/bin/python", "-c", ROWS).stdout)
+    names: list[str] = json.loads(box.run(PYTHON, "-c", ROWS).stdout)
     return names
 
 
