@@ -7,32 +7,26 @@ ask. Faults are set by `on`, each for the next statement that its pattern is fou
 from __future__ import annotations
 
 import re
-import socket
 import struct
 import threading
 import uuid
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
-from impala._thrift_gen.ImpalaService import ImpalaHiveServer2Service
-from impala._thrift_gen.ImpalaService.ttypes import TCloseImpalaOperationResp
-from TCLIService import TCLIService, ttypes
-from thrift.protocol.TBinaryProtocol import TBinaryProtocol
+from TCLIService.ttypes import TOperationHandle, TOperationState
 from thrift.Thrift import TException
-from thrift.transport.TSocket import TSocket
-from thrift.transport.TTransport import (
-    TBufferedTransport,
-    TFramedTransport,
-    TTransportBase,
-    TTransportException,
-)
+from thrift.transport.TTransport import TTransportException
 
+from support.hive_binary import SaslAnswer, converse_binary
+from support.hive_http import HiveHttp
 from support.hive_tables import HiveTables, Rows, SqlError
+from support.http_serving import converse
+from support.listener import Listener
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Callable
-    from pathlib import Path
 
 Fault = Literal[
     "cut before",  # the connection breaks, nothing was done
@@ -44,72 +38,49 @@ Fault = Literal[
     "orphan",  # the connection breaks before the answer; it runs until `release`
     "linger",  # the connection breaks at the first poll; it runs until `release`
 ]
-_SUCCESS = ttypes.TStatus(ttypes.TStatusCode.SUCCESS_STATUS)
-_STATES = ttypes.TOperationState
-_BAD, _COMPLETE = 3, 5
 
 
 @dataclass
 class _Operation:
     statement: str
     rows: Rows = field(default_factory=list)
-    state: int = _STATES.RUNNING_STATE
+    state: int = TOperationState.RUNNING_STATE
     error: SqlError | None = None
     session: bytes = b""
     rest: Callable[[], Rows] | None = None  # of one that runs until `release`
     cut: bool = False  # the connection breaks at the next poll
 
 
-class HiveServer:
-    """Listens on a free port of loopback from `start` to `stop`."""
+class HiveServer(Listener):
+    """Serves tables from `start` to `stop`. Sessions last until they are closed, also over HTTP."""
 
-    host = "127.0.0.1"
-
-    def __init__(self, directory: Path) -> None:
-        """`directory` is where the tables' files lie. Without `passwords` anyone may log in."""
-        self.tables = HiveTables(directory)
-        self.sasl = True  # NONE and LDAP speak it, NOSASL does not
+    def __init__(self, tables: HiveTables) -> None:
+        """Several servers may share the tables. Without `passwords` anyone may log in."""
+        super().__init__(self._converse)
+        self.tables = tables
+        self.transport: Literal["binary", "http"] = "binary"
+        self.http = HiveHttp(self)
+        self.sasl = True  # NONE, LDAP and KERBEROS speak it, NOSASL does not
+        self.sasl_answer: SaslAnswer | None = None  # what every login gets
         self.impala = False  # has the calls that Impala adds to the protocol
         self.passwords: dict[str, str] | None = None
+        self.refuses_sessions = ""  # with these words
+        self.sessions: set[bytes] = set()  # those that are open
         self.users: list[str] = []  # of the sessions so far
         self.settings: list[dict[str, str]] = []  # of the sessions so far
         self.statements: list[str] = []  # in the order in which they came
         self.cut_at = ""  # the connection breaks, once, at the next call of this name
-        self.silent = False  # takes connections, and answers nothing
-        self.port = 0
         self._came = threading.Condition()
         self._polled: list[str] = []
         self._faults: list[tuple[str, Fault]] = []
         self._zombies: list[Callable[[], Rows]] = []
-        self._sessions: set[bytes] = set()
         self._operations: dict[bytes, _Operation] = {}
-        self._listener: socket.socket | None = None
-        self._connections: set[socket.socket] = set()
-        self._threads: list[threading.Thread] = []
-
-    def start(self) -> None:
-        """Listen; after `stop` on the same port again."""
-        self._listener = listener = socket.create_server((self.host, self.port))
-        self.port = listener.getsockname()[1]
-        self._begin(self._accept, listener)
 
     def stop(self) -> None:
         """Break all connections and forget all operations, as a server that was killed."""
-        assert self._listener
-        with self._listener, suppress(OSError):
-            self._listener.shutdown(socket.SHUT_RDWR)
-        self.cut()
-        for thread in self._threads:
-            thread.join()
-        self._threads.clear()
+        super().stop()
         self._operations.clear()
-        self._sessions.clear()
-
-    def cut(self) -> None:
-        """Break every connection now."""
-        for each in list(self._connections):
-            with suppress(OSError):
-                each.shutdown(socket.SHUT_RDWR)
+        self.sessions.clear()
 
     def on(self, pattern: str, fault: Fault) -> None:
         """Have the next statement that `pattern` is found in meet a fault."""
@@ -137,58 +108,22 @@ class HiveServer:
         for operation in self._operations.values():
             if operation.rest:
                 zombies.append(operation.rest)
-                operation.rest, operation.state = None, _STATES.FINISHED_STATE
+                operation.rest, operation.state = None, TOperationState.FINISHED_STATE
         return [_ended(zombie) for zombie in zombies]
 
-    # -- connections -----------------------------------------------------------------------------
-
-    def _begin(self, work: Any, *args: object) -> None:
-        thread = threading.Thread(target=work, args=args, daemon=True)
-        self._threads.append(thread)
-        thread.start()
-
-    def _accept(self, listener: socket.socket) -> None:
-        with suppress(OSError):
-            while True:
-                self._begin(self._serve, listener.accept()[0])
-
-    def _serve(self, connection: socket.socket) -> None:
-        self._connections.add(connection)
-        with connection, suppress(TException, OSError, EOFError, struct.error):
-            carrier = TSocket()
-            carrier.setHandle(connection)
-            if not self.silent:
-                self._converse(carrier, connection)
-            while connection.recv(4096):
-                pass
-        self._connections.discard(connection)
-
-    def _converse(self, carrier: TSocket, connection: socket.socket) -> None:
-        transport: TTransportBase = TBufferedTransport(carrier)
-        if self.sasl:
-            if not self._log_in(connection):
-                return
-            transport = TFramedTransport(carrier)
-        protocol = TBinaryProtocol(transport)
-        service = ImpalaHiveServer2Service if self.impala else TCLIService
-        processor = service.Processor(_Calls(self))
-        while True:
-            processor.process(protocol, protocol)
-
-    def _log_in(self, connection: socket.socket) -> bool:
-        """Speak SASL's PLAIN."""
-        _message(connection)  # the mechanism
-        _, user, password = _message(connection)[1].split(b"\0")
-        if self.passwords is not None and self.passwords.get(user.decode()) != password.decode():
-            _answer(connection, _BAD, b"Error validating the login")
-            return False
-        _answer(connection, _COMPLETE, b"")
-        return True
+    def _converse(self, connection: socket.socket) -> None:
+        with suppress(TException, EOFError, struct.error):
+            if self.transport == "http":
+                converse(connection, self.http.respond)
+            else:
+                converse_binary(self, connection)
 
     # -- statements ------------------------------------------------------------------------------
 
-    def execute(self, statement: str, session: bytes = b"") -> bytes:
+    def execute(self, statement: str, session: bytes) -> bytes:
         """Begin a statement; return the operation's id."""
+        if session not in self.sessions:
+            raise SqlError("Invalid SessionHandle", 0)
         with self._came:
             self.statements.append(statement)
             self._came.notify_all()
@@ -206,7 +141,10 @@ class HiveServer:
             case "cut before" | "hang":
                 pass
             case "fail":
-                operation.error, operation.state = SqlError("disk on fire", 1), _STATES.ERROR_STATE
+                operation.error, operation.state = (
+                    SqlError("disk on fire", 1),
+                    TOperationState.ERROR_STATE,
+                )
             case "zombie":
                 self._zombies.append(self.tables.begin(operation.statement))
             case "orphan" | "linger":
@@ -214,34 +152,36 @@ class HiveServer:
                 operation.cut = fault == "linger"
             case _:
                 operation.rows = self.tables.run(operation.statement)
-                operation.state = _STATES.FINISHED_STATE
+                operation.state = TOperationState.FINISHED_STATE
 
     def open_session(self) -> bytes:
         """Begin a session, which lasts until it is closed, as over a connection half open."""
+        if self.refuses_sessions:
+            raise SqlError(self.refuses_sessions, 0)
         key = uuid.uuid4().bytes
-        self._sessions.add(key)
+        self.sessions.add(key)
         return key
 
-    def close_session(self, key: bytes) -> bool:
-        """End a session and what runs in it; tell whether there was one."""
-        if key not in self._sessions:
-            return False
-        self._sessions.remove(key)
+    def close_session(self, key: bytes) -> None:
+        """End a session and what runs in it."""
+        if key not in self.sessions:
+            raise SqlError("Session does not exist", 0)
+        self.sessions.remove(key)
         for name, operation in list(self._operations.items()):
             if operation.session == key:
                 del self._operations[name]
-        return True
 
-    def operation(self, handle: ttypes.TOperationHandle) -> _Operation:
+    def operation(self, handle: TOperationHandle) -> _Operation:
         """Return a known operation."""
         found = self._operations.get(handle.operationId.guid)
         if found is None:
             raise SqlError("Invalid OperationHandle", 0)
         return found
 
-    def end(self, handle: ttypes.TOperationHandle) -> None:
-        """Forget an operation."""
-        self._operations.pop(handle.operationId.guid, None)
+    def end(self, handle: TOperationHandle) -> None:
+        """Forget a known operation."""
+        self.operation(handle)
+        del self._operations[handle.operationId.guid]
 
     def _fault_of(self, statement: str) -> Fault | None:
         for each in self._faults:
@@ -251,133 +191,9 @@ class HiveServer:
         return None
 
 
-class _Calls:
-    """What the generated service calls. The names are the protocol's."""
-
-    def __init__(self, server: HiveServer) -> None:
-        self._server = server
-
-    def __getattribute__(self, name: str) -> Any:
-        server = object.__getattribute__(self, "_server")
-        if name == server.cut_at:
-            server.cut_at = ""
-            raise TTransportException(message="cut")
-        return object.__getattribute__(self, name)
-
-    def OpenSession(self, request: Any) -> Any:
-        self._server.users.append(request.username)
-        self._server.settings.append(request.configuration)
-        return ttypes.TOpenSessionResp(
-            _SUCCESS,
-            request.client_protocol,
-            ttypes.TSessionHandle(_identifier(self._server.open_session())),
-        )
-
-    def CloseSession(self, request: Any) -> Any:
-        key = request.sessionHandle.sessionId.guid
-        if self._server.close_session(key):
-            return ttypes.TCloseSessionResp(_SUCCESS)
-        return ttypes.TCloseSessionResp(_refusal(SqlError("Session does not exist", 0)))
-
-    def ExecuteStatement(self, request: Any) -> Any:
-        try:
-            session = request.sessionHandle.sessionId.guid
-            key = self._server.execute(request.statement, session)
-        except SqlError as error:
-            return ttypes.TExecuteStatementResp(_refusal(error))
-        has_rows = request.statement.startswith(("SELECT", "DESCRIBE", "SHOW"))
-        kind = ttypes.TOperationType.EXECUTE_STATEMENT
-        handle = ttypes.TOperationHandle(_identifier(key), kind, has_rows)
-        return ttypes.TExecuteStatementResp(_SUCCESS, handle)
-
-    def GetOperationStatus(self, request: Any) -> Any:
-        try:
-            found = self._server.operation(request.operationHandle)
-        except SqlError as error:
-            return ttypes.TGetOperationStatusResp(_refusal(error))
-        if found.cut:
-            found.cut = False
-            raise TTransportException(message="cut")
-        self._server.note_poll(found.statement)
-        return ttypes.TGetOperationStatusResp(
-            _SUCCESS,
-            found.state,
-            errorCode=found.error and found.error.code,
-            errorMessage=found.error and str(found.error),
-        )
-
-    def CancelOperation(self, request: Any) -> Any:
-        found = self._server.operation(request.operationHandle)
-        found.state, found.rest = _STATES.CANCELED_STATE, None
-        return ttypes.TCancelOperationResp(_SUCCESS)
-
-    def CloseOperation(self, request: Any) -> Any:
-        self._server.end(request.operationHandle)
-        return ttypes.TCloseOperationResp(_SUCCESS)
-
-    def CloseImpalaOperation(self, request: Any) -> Any:
-        self._server.end(request.operationHandle)
-        return TCloseImpalaOperationResp(_SUCCESS)
-
-    def GetResultSetMetadata(self, request: Any) -> Any:
-        rows = self._server.operation(request.operationHandle).rows
-        entry = ttypes.TTypeEntry(ttypes.TPrimitiveTypeEntry(ttypes.TTypeId.STRING_TYPE))
-        columns = [
-            ttypes.TColumnDesc(f"c{number}", ttypes.TTypeDesc([entry]), number)
-            for number in range(len(rows[0]) if rows else 1)
-        ]
-        return ttypes.TGetResultSetMetadataResp(_SUCCESS, ttypes.TTableSchema(columns))
-
-    def FetchResults(self, request: Any) -> Any:
-        found = self._server.operation(request.operationHandle)
-        rows, found.rows = found.rows[: request.maxRows], found.rows[request.maxRows :]
-        columns = [
-            ttypes.TColumn(
-                stringVal=ttypes.TStringColumn([cell or "" for cell in cells], _nulls(cells))
-            )
-            for cells in (zip(*rows, strict=True) if rows else [()])
-        ]
-        return ttypes.TFetchResultsResp(_SUCCESS, False, ttypes.TRowSet(0, [], columns))
-
-
 def _ended(work: Callable[[], Rows]) -> str:
     try:
         work()
     except SqlError as error:
         return str(error)
     return ""
-
-
-def _identifier(key: bytes) -> Any:
-    return ttypes.THandleIdentifier(key, key)
-
-
-def _refusal(error: SqlError) -> Any:
-    return ttypes.TStatus(
-        ttypes.TStatusCode.ERROR_STATUS, [], "42000", error.code, errorMessage=str(error)
-    )
-
-
-def _nulls(cells: tuple[str | None, ...]) -> bytes:
-    """Return a bit a cell, the lowest of each byte first."""
-    bits = sum(1 << number for number, cell in enumerate(cells) if cell is None)
-    return bits.to_bytes((len(cells) + 7) // 8, "little")
-
-
-def _message(connection: socket.socket) -> tuple[int, bytes]:
-    status, length = struct.unpack(">BI", _exactly(connection, 5))
-    return status, _exactly(connection, length)
-
-
-def _exactly(connection: socket.socket, count: int) -> bytes:
-    data = b""
-    while len(data) < count:
-        more = connection.recv(count - len(data))
-        if not more:
-            raise EOFError
-        data += more
-    return data
-
-
-def _answer(connection: socket.socket, status: int, body: bytes) -> None:
-    connection.sendall(struct.pack(">BI", status, len(body)) + body)

@@ -211,10 +211,11 @@ class HiveTables:
                     missing.setdefault(date, []).append(ordered)
 
         def commit() -> Rows:
-            for date, rows in missing.items():
-                place = found.place / f"{found.partition}={date}"
-                place.mkdir(exist_ok=True)
-                pq.write_table(pa.Table.from_pylist(rows), place / f"{uuid4().hex}.parquet")
+            with self._lock:
+                for date, rows in missing.items():
+                    place = found.place / f"{found.partition}={date}"
+                    place.mkdir(exist_ok=True)
+                    pq.write_table(pa.Table.from_pylist(rows), place / f"{uuid4().hex}.parquet")
             return []
 
         return commit

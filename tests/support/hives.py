@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from backupd.config.sections import HiveSection, WarehouseSection
 from backupd.warehouse.columns import KINDS, PARTITION, STAGING_PARTITION
 from support.hive_server import HiveServer
+from support.hive_tables import HiveTables
 from support.rows import COLUMNS
 
 if TYPE_CHECKING:
@@ -22,16 +23,24 @@ STAGING_TABLE = "customers_files_inter_record_count"
 @contextmanager
 def running_hive(directory: Path) -> Iterator[HiveServer]:
     """Start a scriptable server with empty production and staging tables, stop it in the end."""
+    with running_hives(directory, 1) as (server,):
+        yield server
+
+
+@contextmanager
+def running_hives(directory: Path, count: int) -> Iterator[list[HiveServer]]:
+    """Start several servers that share their tables."""
     directory.mkdir()
-    server = HiveServer(directory / "tables")
+    tables = HiveTables(directory / "tables")
     for name, partition in ((TABLE, PARTITION), (STAGING_TABLE, STAGING_PARTITION)):
         held = {column: kind for column, kind in KINDS.items() if column != partition}
-        server.tables.create(f"{DATABASE}.{name}", held, partition)
-    server.start()
-    try:
-        yield server
-    finally:
-        server.stop()
+        tables.create(f"{DATABASE}.{name}", held, partition)
+    with ExitStack() as stack:
+        servers = [HiveServer(tables) for _ in range(count)]
+        for server in servers:
+            server.start()
+            stack.callback(server.stop)
+        yield servers
 
 
 def hive_options(**changes: object) -> HiveSection:
