@@ -262,4 +262,3 @@ def test_a_balancer_ends_connections_with_their_server(tmp_path: Path) -> None:
                 pass
         finally:
             balancer.stop()
-            server.start()

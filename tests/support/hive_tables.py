@@ -64,6 +64,7 @@ class HiveTables:
         self.tables: dict[str, HiveTable] = {}
         self.refreshed: list[str] = []
         self.clock_ahead = 0.0  # seconds
+        self.hdfs: Path | None = None  # stands for the root of HDFS; None: all is on the local disk
         self._lock = threading.Lock()
         self._known: dict[str, Callable[..., Rows]] = {
             r"USE `(?P<database>\w+)`": self._use,
@@ -130,7 +131,7 @@ class HiveTables:
         rows += [("", None, None), ("# Partition Information", None, None)]
         rows += [("# col_name", "data_type", "comment"), (found.partition, "string", "")]
         rows += [("", None, None), ("# Detailed Table Information", None, None)]
-        rows += [("Location:           ", f"file:{place}", None)]
+        rows += [("Location:           ", self._location(place), None)]
         rows += [("Table Parameters:", None, None)]
         rows += [("", f"{name}  ", f"{value}  ") for name, value in found.parameters.items()]
         rows += [("", None, None), ("# Storage Information", None, None)]
@@ -143,7 +144,7 @@ class HiveTables:
         return []
 
     def _load(self, path: str, table: str, date: str | None) -> Rows:
-        found, source = self._table(table), Path(urlsplit(path).path)
+        found, source = self._table(table), self._staged(path)
         place = found.place
         if date is not None:
             place = place / f"{found.partition}={date}"
@@ -177,7 +178,7 @@ class HiveTables:
         return []
 
     def _replace(self, path: str, table: str, batch: str) -> Rows:
-        place, source = self._place_of(table, batch), Path(urlsplit(path).path)
+        place, source = self._place_of(table, batch), self._staged(path)
         if not source.exists():
             raise SqlError(f"SemanticException Invalid path: No files matching path {path}")
         shutil.rmtree(place, ignore_errors=True)
@@ -224,6 +225,13 @@ class HiveTables:
         ids = [cell for (cell,) in self._select_batch(column, source, batch)]
         pq.write_table(pa.table({column: ids}), self._table(table).place / "0.parquet")
         return []
+
+    def _location(self, place: Path) -> str:
+        return f"hdfs://backupd/{place.relative_to(self.hdfs)}" if self.hdfs else f"file:{place}"
+
+    def _staged(self, url: str) -> Path:
+        path = urlsplit(url).path
+        return self.hdfs / path.strip("/") if self.hdfs else Path(path)
 
     def _place_of(self, table: str, batch: str) -> Path:
         found = self._table(table)

@@ -73,13 +73,15 @@ class Listener:
                 self.begin(self._serve, connection)
 
     def _serve(self, connection: socket.socket) -> None:
-        with connection, suppress(OSError):
-            if self.silent:
-                drain(connection)
-            elif self.tls:
-                self._serve_secured(connection, server_context(self.tls))
-            else:
-                self._work(connection)
+        with connection:
+            context = server_context(self.tls) if self.tls else None
+            with suppress(OSError):
+                if self.silent:
+                    drain(connection)
+                elif context:
+                    self._serve_secured(connection, context)
+                else:
+                    self._work(connection)
         with self._changing:
             self._connections.discard(connection)
 
