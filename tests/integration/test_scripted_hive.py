@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 import requests
+from impala._thrift_gen.ImpalaService.ttypes import TCloseImpalaOperationReq
 from TCLIService import ttypes
+from thrift.Thrift import TApplicationException
 from thrift.transport.TTransport import TTransportException
 
 from support.balancer import Balancer
@@ -137,6 +139,12 @@ def test_another_protocol_at_a_port_of_http_ends_the_connection(
     assert client
     with pytest.raises(TTransportException, match="read 0 bytes"), binary_client(server.port):
         pass
+
+
+def test_a_call_that_only_impala_knows_is_unknown(client: HttpClient) -> None:
+    handle = ttypes.TOperationHandle(ttypes.THandleIdentifier(b"\xf8" * 16, b"\xf8" * 16), 0, False)
+    with pytest.raises(TApplicationException, match="Unknown function"):
+        client.call("CloseImpalaOperation", TCloseImpalaOperationReq(handle), LOGIN)
 
 
 # -- TLS -----------------------------------------------------------------------------------------

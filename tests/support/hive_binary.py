@@ -5,11 +5,10 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING, Literal
 
-from thrift.protocol.TBinaryProtocol import TBinaryProtocol
 from thrift.transport.TSocket import TSocket
 from thrift.transport.TTransport import TBufferedTransport, TFramedTransport, TTransportBase
 
-from support.hive_calls import processor
+from support.hive_calls import HiveProtocol, processor
 from support.listener import drain
 
 if TYPE_CHECKING:
@@ -31,7 +30,7 @@ def converse_binary(server: HiveServer, connection: socket.socket) -> None:
             drain(connection)
             return
         transport = TFramedTransport(carrier)
-    protocol, calls = TBinaryProtocol(transport), processor(server)
+    protocol, calls = HiveProtocol(transport), processor(server)
     while True:
         calls.process(protocol, protocol)
 

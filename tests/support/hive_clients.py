@@ -6,8 +6,9 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import requests
+from impala._thrift_gen.ImpalaService import ImpalaHiveServer2Service
 from pyhive.sasl_compat import PureSASLClient
-from TCLIService import TCLIService, ttypes
+from TCLIService import ttypes
 from thrift.protocol.TBinaryProtocol import TBinaryProtocol
 from thrift.transport.TSocket import TSocket
 from thrift.transport.TTransport import TMemoryBuffer
@@ -37,7 +38,7 @@ def binary_client(
             lambda: PureSASLClient(host, username="backupd", password="sesame"), mechanism, carrier
         )
         transport.open()
-        yield TCLIService.Client(TBinaryProtocol(transport))
+        yield ImpalaHiveServer2Service.Client(TBinaryProtocol(transport))
     finally:
         carrier.close()
 
@@ -54,7 +55,7 @@ class HttpClient:
     def call(self, name: str, request: object, login: str | None = None) -> Any:
         """Return the answer to a call; `login` is a header. Raises requests' errors."""
         asked = TMemoryBuffer()
-        getattr(TCLIService.Client(TBinaryProtocol(asked)), f"send_{name}")(request)
+        getattr(ImpalaHiveServer2Service.Client(TBinaryProtocol(asked)), f"send_{name}")(request)
         answer = self.session.post(
             self.url,
             data=asked.getvalue(),
@@ -63,4 +64,4 @@ class HttpClient:
         )
         answer.raise_for_status()
         answered = TBinaryProtocol(TMemoryBuffer(answer.content))
-        return getattr(TCLIService.Client(answered), f"recv_{name}")()
+        return getattr(ImpalaHiveServer2Service.Client(answered), f"recv_{name}")()

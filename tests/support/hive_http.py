@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from thrift.protocol.TBinaryProtocol import TBinaryProtocol
 from thrift.transport.TTransport import TMemoryBuffer, TTransportException
 
-from support.hive_calls import processor
+from support.hive_calls import HiveProtocol, processor
 from support.http_login import HttpLogin, RefusedError
 from support.http_serving import Answer
 
@@ -37,7 +36,8 @@ class HiveHttp:
         if self._server.silent:
             return None
         self.requests += 1
-        if request.method != "POST" or request.path != f"/{self.path}":
+        below = f"{request.path}/".startswith(f"/{self.path}/")  # PyHive adds a slash
+        if request.method != "POST" or not below:
             return Answer(405, b"HTTP method is not supported by this URL")
         self.login.passwords = self._server.passwords
         try:
@@ -46,7 +46,7 @@ class HiveHttp:
             return self._refused(str(error))
         asked, answered = TMemoryBuffer(request.body), TMemoryBuffer()
         try:
-            processor(self._server).process(TBinaryProtocol(asked), TBinaryProtocol(answered))
+            processor(self._server).process(HiveProtocol(asked), HiveProtocol(answered))
         except TTransportException as error:
             raise ConnectionAbortedError from error
         headers["Content-Type"] = "application/x-thrift"
