@@ -24,3 +24,10 @@ def hadoop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hadoop]:
     """A real HDFS and HiveServer2 for all tests that want one."""
     with running_hadoop(tmp_path_factory.mktemp("hadoop")) as started:
         yield started
+
+
+@pytest.fixture(scope="session")
+def two_hives(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hadoop]:
+    """The same with two HiveServer2, which share a metastore and are found by ZooKeeper."""
+    with running_hadoop(tmp_path_factory.mktemp("two-hives"), two_hives=True) as started:
+        yield started

@@ -6,8 +6,6 @@ from contextlib import closing
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
-from pyhive import hive
-
 from backupd.warehouse.ddl import ddl
 from support.hives import hive_options, in_hive
 
@@ -26,6 +24,7 @@ def new_table(hadoop: Hadoop, kind: str = PARQUET, **changes: object) -> Warehou
     """
     name = f"rows_{next(_NUMBERS)}"
     own = {
+        "host": hadoop.host,
         "port": hadoop.ports["hive"],
         "production_table": name,
         "staging_table": f"staged_{name}",
@@ -46,8 +45,7 @@ def make_tables(hadoop: Hadoop, section: WarehouseSection, kind: str = PARQUET) 
 
 def run(hadoop: Hadoop, *statements: str) -> list[tuple[Any, ...]]:
     """Run statements as anybody would; return the rows of the last one."""
-    connection = hive.Connection(host="127.0.0.1", port=hadoop.ports["hive"], username="anna")
-    with closing(connection), closing(connection.cursor()) as cursor:
+    with closing(hadoop.connection()) as connection, closing(connection.cursor()) as cursor:
         for statement in statements:
             cursor.execute(statement)
         return list(cursor.fetchall()) if cursor.description else []

@@ -25,6 +25,12 @@ def free_port() -> int:
         return port
 
 
+def accepts(port: int) -> bool:
+    """Return whether somebody listens on a port of loopback."""
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
 def says_ssh(host: str, port: int) -> bool:
     """Return whether an SSH server answers there."""
     with (
