@@ -8,11 +8,13 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from support.hadoop import running_hadoop
+from support.kdc import running_kdc
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from support.hadoop import Hadoop
+    from support.kdc import Kdc
 
 # How long an example takes says something about the machine's load, nothing about the product.
 settings.register_profile("backupd", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -30,4 +32,11 @@ def hadoop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hadoop]:
 def two_hives(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hadoop]:
     """The same with two HiveServer2, which share a metastore and are found by ZooKeeper."""
     with running_hadoop(tmp_path_factory.mktemp("two-hives"), two_hives=True) as started:
+        yield started
+
+
+@pytest.fixture(scope="session")
+def kdc(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kdc]:
+    """A Kerberos of our own, which KRB5_CONFIG names to this process."""
+    with running_kdc(tmp_path_factory.mktemp("kerberos") / "kdc") as started:
         yield started
