@@ -9,12 +9,14 @@ from hypothesis import HealthCheck, settings
 
 from support.hadoop import running_hadoop
 from support.kdc import running_kdc
+from support.secure_hadoop import running_secure_hadoop
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from support.hadoop import Hadoop
     from support.kdc import Kdc
+    from support.secure_hadoop import SecureHadoop
 
 # How long an example takes says something about the machine's load, nothing about the product.
 settings.register_profile("backupd", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -39,4 +41,20 @@ def two_hives(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hadoop]:
 def kdc(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kdc]:
     """A Kerberos of our own, which KRB5_CONFIG names to this process."""
     with running_kdc(tmp_path_factory.mktemp("kerberos") / "kdc") as started:
+        yield started
+
+
+@pytest.fixture(scope="session")
+def secure_hadoop(tmp_path_factory: pytest.TempPathFactory, kdc: Kdc) -> Iterator[SecureHadoop]:
+    """All of it by Kerberos and TLS: two NameNodes, HiveServer2 in both transports, HttpFS."""
+    directory = tmp_path_factory.mktemp("secure-hadoop")
+    with running_secure_hadoop(directory, kdc, ha=True, httpfs=True) as started:
+        yield started
+
+
+@pytest.fixture(scope="session")
+def secure_two_hives(tmp_path_factory: pytest.TempPathFactory, kdc: Kdc) -> Iterator[SecureHadoop]:
+    """By Kerberos and TLS, with two HiveServer2 and one NameNode."""
+    directory = tmp_path_factory.mktemp("secure-two-hives")
+    with running_secure_hadoop(directory, kdc, two_hives=True) as started:
         yield started

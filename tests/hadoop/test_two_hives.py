@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.hadoop
 
 
-@pytest.fixture(params=["two_hives"])
+@pytest.fixture(params=["two_hives", "secure_two_hives"])
 def stack(request: pytest.FixtureRequest) -> Hadoop:
     started: Hadoop = request.getfixturevalue(request.param)
     return started
