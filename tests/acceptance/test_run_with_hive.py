@@ -10,6 +10,7 @@ from pyarrow import parquet as pq
 
 from support.daemon import Host
 from support.hives import DATABASE, TABLE, running_hive
+from support.processes import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -42,7 +43,7 @@ def merge(request: pytest.FixtureRequest) -> dict[str, str]:
     return {"warehouse.hive.merge": f'"{request.param}"'}
 
 
-def in_hive(host: Host, server: HiveServer, **changes: str) -> None:
+def in_hive(host: Host, server: HiveServer, **changes: str | None) -> None:
     host.configure(
         {
             "warehouse.kind": '"hive"',
@@ -238,3 +239,25 @@ def test_doubled_rows_are_told_with_what_repairs_them(tmp_path: Path, server: Hi
     assert told.returncode == 1
     assert "row-doubled" in told.stdout
     assert f"INSERT OVERWRITE TABLE `{DATABASE}`.`{TABLE}`" in told.stderr
+
+
+def test_status_shows_which_of_several_servers_is_in_use(
+    tmp_path: Path, server: HiveServer
+) -> None:
+    host, address = Host(tmp_path), f"{server.host}:{server.port}"
+    dead = f"{server.host}:{free_port()}"
+    in_hive(
+        host,
+        server,
+        **{"warehouse.hive.host": None, "warehouse.hive.hosts": f'["{dead}", "{address}"]'},
+    )
+    host.deliver("one.csv")
+    assert host.once().returncode == 0
+    assert f"HiveServer2 in use: {address}" in host.admin("status").stdout
+    status = json.loads(host.admin("status", "--json").stdout)
+    assert status["servers_in_use"] == {"HiveServer2": address}
+    assert host.shown_incidents("--all") == []
+
+    host.configure({})  # no Hive any more
+    host.once()
+    assert json.loads(host.admin("status", "--json").stdout)["servers_in_use"] == {}

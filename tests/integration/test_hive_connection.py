@@ -13,7 +13,7 @@ from backupd.core.records import new_id
 from backupd.core.rows import RowKey
 from backupd.warehouse import open_warehouse
 from backupd.warehouse.hive import connection as hive_connection
-from backupd.warehouse.hive import staging
+from backupd.warehouse.hive import webhdfs
 from support.hives import hive_section, running_hive
 from support.rows import NOON
 
@@ -173,7 +173,7 @@ async def test_whatever_call_is_cut_the_next_try_works(
 async def test_a_frozen_namenode_is_given_up(
     opened: Callable[..., Warehouse], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(staging, "_DEADLINES", (0.2, 0.2))
+    monkeypatch.setattr(webhdfs, "_DEADLINES", (0.2, 0.2))
     with socket.create_server(("127.0.0.1", 0)) as frozen:
         url = f"webhdfs://127.0.0.1:{frozen.getsockname()[1]}/user/backupd/staging"
         with pytest.raises(DependencyDownError, match="as user backupd") as caught:

@@ -11,7 +11,7 @@ import pytest
 from backupd.config.sections import ImpalaSection
 from backupd.core.errors import DependencyDownError
 from backupd.warehouse import open_refresher
-from support.hives import DATABASE, TABLE, hive_section, running_hive
+from support.hives import DATABASE, TABLE, hive_section, login_section, running_hive
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
@@ -32,12 +32,10 @@ def server(tmp_path: Path) -> Iterator[HiveServer]:
 async def opened(server: HiveServer) -> AsyncIterator[Callable[..., Refresher]]:
     """Opens refreshers that speak to the server, with changes in [warehouse.impala]."""
     refreshers: list[Refresher] = []
-    section = ImpalaSection(
-        host=server.host, port=server.port, auth="NOSASL", username="backupd", password=None
-    )
 
     def open_one(**changes: object) -> Refresher:
-        impala = replace(section, **changes)  # type: ignore[arg-type]  # any field
+        login = login_section(**{"auth": "NOSASL"} | changes)
+        impala = ImpalaSection(address=(server.host, server.port), login=login)
         refresher = open_refresher(replace(hive_section(server), impala=impala))
         assert refresher
         refreshers.append(refresher)

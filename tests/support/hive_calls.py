@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     Call = Callable[[Any, Any], Any]
 
 _SUCCESS = ttypes.TStatus(ttypes.TStatusCode.SUCCESS_STATUS)
+_NAME = ttypes.TGetInfoValue(stringValue="Hive")
 
 
 class HiveProtocol(TBinaryProtocol):  # type: ignore[misc]  # thrift has no types
@@ -79,6 +80,12 @@ class _Calls:
     def CloseSession(self, request: Any) -> Any:
         self._server.close_session(request.sessionHandle.sessionId.guid)
         return ttypes.TCloseSessionResp(_SUCCESS)
+
+    @_or_refusal(lambda status: ttypes.TGetInfoResp(status, _NAME))
+    def GetInfo(self, request: Any) -> Any:
+        if request.sessionHandle.sessionId.guid not in self._server.sessions:
+            raise SqlError("Session does not exist", 0)
+        return ttypes.TGetInfoResp(_SUCCESS, _NAME)
 
     @_or_refusal(ttypes.TExecuteStatementResp)
     def ExecuteStatement(self, request: Any) -> Any:

@@ -70,6 +70,7 @@ class HiveTables:
             r"USE `(?P<database>\w+)`": self._use,
             r"SELECT 1": self._one,
             r"SELECT unix_timestamp\(current_timestamp\(\)\)": self._now,
+            r"SELECT current_user\(\)": lambda: [("hive",)],
             rf"DESCRIBE FORMATTED {_NAME}(?: {_DATE})?": self._describe,
             rf"ALTER TABLE {_NAME} ADD IF NOT EXISTS (?P<specs>PARTITION .+)": self._add,
             rf"LOAD DATA INPATH '(?P<path>[^']+)' INTO TABLE {_NAME}(?: {_DATE})?": self._load,

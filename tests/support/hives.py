@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from backupd.config.sections import HiveSection, WarehouseSection
+from backupd.config import urls
+from backupd.config.sections import (
+    HiveSection,
+    LoginSection,
+    StagingSection,
+    TlsSection,
+    WarehouseSection,
+)
 from backupd.warehouse.columns import KINDS, PARTITION, STAGING_PARTITION
 from support.hive_server import HiveServer
 from support.hive_tables import HiveTables
@@ -17,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 DATABASE, TABLE = "mnaas", "customers_files_records_count"
+STAGING = "file:///staging"
 STAGING_TABLE = "customers_files_inter_record_count"
 
 
@@ -43,21 +51,62 @@ def running_hives(directory: Path, count: int) -> Iterator[list[HiveServer]]:
         yield servers
 
 
+NO_TLS = TlsSection(ca_file=None, cert_file=None, key_file=None)
+
+
 def hive_options(**changes: object) -> HiveSection:
-    """A `[warehouse.hive]` with some of its values changed."""
+    """A `[warehouse.hive]` with some of its values changed, those of its login too.
+
+    `host`, `port` and `staging_url` are as in the file.
+    """
+    given = {"host": "127.0.0.1", "port": 10000, "staging_url": STAGING} | changes
+    host, port, url = (given.pop(name) for name in ("host", "port", "staging_url"))
+    login, rest = _apart(LoginSection, given)
     section = HiveSection(
-        host="127.0.0.1",
-        port=10000,
-        auth="NONE",
-        username="backupd",
-        password=None,
+        hosts=((str(host), int(str(port))),),
+        load_balanced=False,
+        zookeeper=(),
+        zookeeper_namespace="hiveserver2",
+        login=login_section(**login),
         database=DATABASE,
         merge="files",
         staging_table=STAGING_TABLE,
         production_table=TABLE,
-        staging_url="file:///staging",
+        staging=staging_section(str(url)),
         statement_timeout=30.0,
         settings={},
+    )
+    return replace(section, **rest)  # type: ignore[arg-type]  # any field
+
+
+def _apart(kind: type, changes: dict[str, object]) -> tuple[dict[str, object], dict[str, object]]:
+    """Split what belongs to the fields of `kind` from the rest."""
+    names = {each.name for each in fields(kind)}
+    mine = {name: value for name, value in changes.items() if name in names}
+    return mine, {name: value for name, value in changes.items() if name not in names}
+
+
+def login_section(**changes: object) -> LoginSection:
+    """How a server is spoken to, with some of it changed."""
+    section = LoginSection(
+        auth="NONE",
+        username="backupd",
+        password=None,
+        kerberos=None,
+        kerberos_service_name="hive",
+        kerberos_host="",
+        transport="binary",
+        http_path="cliservice",
+        tls=None,
+    )
+    return replace(section, **changes)  # type: ignore[arg-type]  # any field
+
+
+def staging_section(url: str, **changes: object) -> StagingSection:
+    """A staging folder, with some of it changed."""
+    read = urls.staging_url(url)
+    section = StagingSection(
+        url=read, username=read.username or "backupd", password=None, kerberos=None, tls=NO_TLS
     )
     return replace(section, **changes)  # type: ignore[arg-type]  # any field
 
@@ -69,6 +118,6 @@ def in_hive(hive: HiveSection) -> WarehouseSection:
 
 def hive_section(server: HiveServer, **changes: object) -> WarehouseSection:
     """A config for a scriptable server, with `staging` beside its tables."""
-    staging_url = f"file://{server.tables.directory.parent}/staging"
-    places = {"host": server.host, "port": server.port, "staging_url": staging_url}
+    staging = f"file://{server.tables.directory.parent}/staging"
+    places = {"host": server.host, "port": server.port, "staging_url": staging}
     return in_hive(hive_options(**places | changes))

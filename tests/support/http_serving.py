@@ -46,6 +46,7 @@ def converse(connection: socket.socket, respond: Respond) -> None:
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"  # connections are kept
+    wbufsize = -1  # an answer is sent as one: its second half would wait for the first one's ACK
 
     def __init__(self, connection: socket.socket, respond: Respond) -> None:
         self._respond = respond

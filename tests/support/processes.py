@@ -31,6 +31,12 @@ def accepts(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
+def resident(pid: int) -> int:
+    """Return how many bytes of memory a process has."""
+    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
 def says_ssh(host: str, port: int) -> bool:
     """Return whether an SSH server answers there."""
     with (

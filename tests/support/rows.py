@@ -67,8 +67,10 @@ def batch_of(rows: Sequence[ProductionRow], batch_id: str = "") -> Batch:
     )
 
 
-def new_batch(count: int = 3, *, days: int = 1) -> tuple[Batch, list[ProductionRow]]:
-    """A new batch of `count` rows, spread evenly over `days` dates."""
-    batch_id = new_id(NOON)
-    rows = [production_row(batch_id, at=NOON + (n % days) * 86_400) for n in range(count)]
+def new_batch(
+    count: int = 3, *, days: int = 1, first_day: int = 0
+) -> tuple[Batch, list[ProductionRow]]:
+    """A new batch of `count` rows, spread evenly over `days` dates from the first one on."""
+    batch_id, first = new_id(NOON), NOON + first_day * 86_400
+    rows = [production_row(batch_id, at=first + (n % days) * 86_400) for n in range(count)]
     return batch_of(rows), rows

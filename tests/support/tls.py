@@ -11,13 +11,16 @@ from typing import TYPE_CHECKING
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import pkcs12
 from cryptography.x509.oid import NameOID
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 Tls = tuple["Path", "Path", "Path | None"]  # certificate, its key, the CA of clients or None
+STORE_PASSWORD = "sesame"  # Java wants one
 _DAY = timedelta(days=1)
+_LIFE = 7 * _DAY
 _HERE = (x509.DNSName("localhost"), x509.IPAddress(ip_address("127.0.0.1")))
 _ELSEWHERE = (x509.DNSName("elsewhere.example"),)
 
@@ -37,6 +40,15 @@ class TlsFiles:
     client_key: Path
 
 
+@dataclass(frozen=True)
+class JavaStores:
+    """Files in PKCS 12, as Java reads them; whoever has `STORE_PASSWORD` can open them."""
+
+    key: Path  # with the chain, for localhost and 127.0.0.1
+    wrong_key: Path  # for another host
+    trust: Path
+
+
 def tls_files(directory: Path) -> TlsFiles:
     """Make a CA and its certificates in a new directory."""
     directory.mkdir(parents=True)
@@ -48,6 +60,15 @@ def tls_files(directory: Path) -> TlsFiles:
         *authority.issue(directory, "wrong", _ELSEWHERE),
         *authority.issue(directory, "expired", _HERE, until=-_DAY),
         *authority.issue(directory, "client", ()),
+    )
+
+
+def java_stores(files: TlsFiles) -> JavaStores:
+    """Put the same certificates into stores for Java, beside the files."""
+    return JavaStores(
+        _key_store(files.cert, files.key, files.ca),
+        _key_store(files.wrong_cert, files.wrong_key, files.ca),
+        _trust_store(files.ca),
     )
 
 
@@ -80,7 +101,7 @@ class _Authority:
             decipher_only=False,
         )
         constraints = x509.BasicConstraints(ca=True, path_length=0)
-        builder = self._builder(self._name, self._key.public_key(), _DAY)
+        builder = self._builder(self._name, self._key.public_key(), _LIFE)
         builder = builder.add_extension(constraints, critical=True)
         self.certificate = self._signed(builder.add_extension(usage, critical=True))
 
@@ -89,7 +110,7 @@ class _Authority:
         directory: Path,
         name: str,
         hosts: tuple[x509.GeneralName, ...],
-        until: timedelta = _DAY,
+        until: timedelta = _LIFE,
     ) -> tuple[Path, Path]:
         """Write a certificate and its key; return where they are."""
         key = ec.generate_private_key(ec.SECP256R1())
@@ -99,14 +120,12 @@ class _Authority:
             builder = builder.add_extension(names, critical=False)
         cert_file, key_file = directory / f"{name}.pem", directory / f"{name}.key"
         cert_file.write_bytes(_pem(self._signed(builder)))
-        key_file.write_bytes(
-            key.private_bytes(
-                serialization.Encoding.PEM,
-                serialization.PrivateFormat.PKCS8,
-                serialization.NoEncryption(),
-            )
+        content = key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
         )
-        return cert_file, key_file
+        return cert_file, _secret(key_file, content)
 
     def _builder(
         self, subject: x509.Name, key: ec.EllipticCurvePublicKey, until: timedelta
@@ -131,3 +150,32 @@ def _named(name: str) -> x509.Name:
 
 def _pem(certificate: x509.Certificate) -> bytes:
     return certificate.public_bytes(serialization.Encoding.PEM)
+
+
+def _key_store(cert: Path, key: Path, ca: Path) -> Path:
+    private = serialization.load_pem_private_key(key.read_bytes(), None)
+    assert isinstance(private, ec.EllipticCurvePrivateKey)
+    content = pkcs12.serialize_key_and_certificates(
+        cert.stem.encode(), private, _certificate(cert), [_certificate(ca)], _encryption()
+    )
+    return _secret(cert.with_suffix(".p12"), content)
+
+
+def _trust_store(ca: Path) -> Path:
+    trusted = pkcs12.PKCS12Certificate(_certificate(ca), b"ca")
+    content = pkcs12.serialize_java_truststore([trusted], _encryption())
+    return _secret(ca.with_suffix(".p12"), content)
+
+
+def _certificate(path: Path) -> x509.Certificate:
+    return x509.load_pem_x509_certificate(path.read_bytes())
+
+
+def _encryption() -> serialization.KeySerializationEncryption:
+    return serialization.BestAvailableEncryption(STORE_PASSWORD.encode())
+
+
+def _secret(path: Path, content: bytes) -> Path:
+    path.touch(mode=0o600)
+    path.write_bytes(content)
+    return path

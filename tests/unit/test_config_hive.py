@@ -23,14 +23,10 @@ def test_a_hive_warehouse_has_defaults(tmp_path: Path) -> None:
     config = loaded(tmp_path, HIVE)
     hive = config.warehouse.hive
     assert hive is not None
-    assert (hive.host, hive.port, hive.auth, hive.username) == (
-        "hive.example",
-        10000,
-        "NONE",
-        "backupd",
-    )
+    assert hive.hosts == (("hive.example", 10000),)
+    assert (hive.login.auth, hive.login.username) == ("NONE", "backupd")
     assert hive.statement_timeout == 1800
-    assert hive.password is None
+    assert hive.login.password is None
     assert config.inactive == ()
 
 
@@ -50,7 +46,7 @@ def test_ldap_reads_its_password(tmp_path: Path) -> None:
     (tmp_path / "password").chmod(0o600)
     config = loaded(tmp_path, HIVE | LDAP | PASSWORD)
     assert config.warehouse.hive is not None
-    assert config.warehouse.hive.password == "hunter2"
+    assert config.warehouse.hive.login.password == "hunter2"
     assert "hunter2" not in repr(config)
 
 
@@ -76,9 +72,9 @@ def test_impala_has_the_login_of_hive(tmp_path: Path) -> None:
     }
     config = loaded(tmp_path, HIVE | impala | PASSWORD)
     assert config.warehouse.impala is not None
-    assert config.warehouse.impala.password == "hunter2"
+    assert config.warehouse.impala.login.password == "hunter2"
     assert config.warehouse.hive is not None
-    assert config.warehouse.hive.password is None
+    assert config.warehouse.hive.login.password is None
     (only,) = mistakes(tmp_path, HIVE | impala)
     assert str(only).startswith("warehouse.hive.password_file is missing")
 

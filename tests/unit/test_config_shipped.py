@@ -89,6 +89,7 @@ def test_what_is_commented_out_is_valid_too(tmp_path: Path, text: str) -> None:
     assert config.inactive == (
         "warehouse.hive",
         "warehouse.impala",
+        "kerberos",
     )
 
 

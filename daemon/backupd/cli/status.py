@@ -24,7 +24,7 @@ from backupd.core.stages import ORDER, Status
 from backupd.ledger import hive_memory, incidents, reports
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from rich.console import RenderableType
@@ -69,6 +69,7 @@ class Overview:
     feeds: Sequence[FeedState]
     cases: Sequence[Case]
     owed: Sequence[OwedRefresh]
+    servers: Mapping[str, str]  # in use: host:port by what they are
 
 
 @click.command(
@@ -124,6 +125,7 @@ def _look(places: Places, configured: Sequence[str]) -> Overview:
             feeds=_feeds(reader, configured, counts, now),
             cases=reader.ask(incidents.open_cases),
             owed=reader.ask(hive_memory.owed_refreshes),
+            servers=reader.ask(hive_memory.servers),
         )
 
 
@@ -174,6 +176,7 @@ def _as_json(overview: Overview) -> dict[str, Any]:
             {"name": name, "state": "down" if incident else "up"}
             for name, incident in _dependencies(overview)
         ],
+        "servers_in_use": dict(overview.servers),
         "refreshes_owed": [_owed_json(owed) for owed in overview.owed],
     }
 
@@ -205,6 +208,7 @@ def _screen(overview: Overview) -> Iterator[RenderableType]:
     yield _feeds_table(overview)
     yield render.heading("Dependencies")
     yield _dependencies_table(overview)
+    yield from (f"{kind} in use: {address}" for kind, address in overview.servers.items())
     yield from _owed(overview)
     yield render.heading("Files by stage")
     yield _stages_table(overview.counts)

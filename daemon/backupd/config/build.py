@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from backupd.config.archive import archive_section
@@ -18,9 +18,11 @@ from backupd.config.sections import (
     ImpalaSection,
     IntakeSection,
     LedgerSection,
+    LoginSection,
     MetricsSection,
     RetrySection,
     SmtpServer,
+    StagingSection,
     WarehouseSection,
 )
 
@@ -34,13 +36,12 @@ if TYPE_CHECKING:
 def build(
     values: Mapping[str, Any],
     secrets: Mapping[str, Any],
-    hive_password: str | None,
     inactive: tuple[str, ...],
     silent: tuple[str, ...],
 ) -> Config:
     """Return the config. The sections' fields are named like the schema's keys.
 
-    `secrets` are the archive's, `silent` the directories that did not answer.
+    `secrets` are by who needs them, `silent` the directories that did not answer.
     """
     return Config(
         environment=values["environment"],
@@ -49,7 +50,7 @@ def build(
         batch=BatchSection(**values["batch"]),
         retry=RetrySection(**values["retry"]),
         concurrency=ConcurrencySection(**values["concurrency"]),
-        warehouse=_warehouse(values["warehouse"], hive_password),
+        warehouse=_warehouse(values["warehouse"], secrets["hive"]),
         archive=archive_section(values["archive"], secrets["archive"]),
         cleanup=CleanupSection(**values["cleanup"]),
         control=ControlSection(**values["control"]),
@@ -62,30 +63,78 @@ def build(
     )
 
 
-def _warehouse(values: Mapping[str, Any], hive_password: str | None) -> WarehouseSection:
-    hive = _hive(values["hive"], hive_password) if values["kind"] == "hive" else None
+def _warehouse(values: Mapping[str, Any], secrets: Mapping[str, Any]) -> WarehouseSection:
+    hive = _hive(values["hive"], secrets) if values["kind"] == "hive" else None
     return WarehouseSection(
         kind=values["kind"],
         columns=values["columns"],
         embedded_root=values["embedded"]["root"],
         hive=hive,
-        impala=_impala(values, hive, hive_password),
+        impala=_impala(values["impala"], hive, secrets),
     )
 
 
-def _hive(values: Mapping[str, Any], password: str | None) -> HiveSection:
-    names = (field.name for field in fields(HiveSection) if field.name != "password")
-    password = password if values["auth"] == "LDAP" else None
-    return HiveSection(**{name: values[name] for name in names}, password=password)
+_HIVE_KEYS = (
+    "load_balanced",
+    "zookeeper_namespace",
+    "database",
+    "merge",
+    "staging_table",
+    "production_table",
+    "statement_timeout",
+    "settings",
+)
+
+
+def _hive(values: Mapping[str, Any], secrets: Mapping[str, Any]) -> HiveSection:
+    username = values["username"]
+    one = ((values["host"], values["port"]),) if values["host"] else ()
+    return HiveSection(
+        hosts=values["hosts"] or one,
+        zookeeper=values["zookeeper"] or (),
+        login=_login(values, username, secrets, "hive"),
+        staging=_staging(values, secrets),
+        **{name: values[name] for name in _HIVE_KEYS},
+    )
+
+
+def _login(
+    values: Mapping[str, Any], username: str, secrets: Mapping[str, Any], server: str
+) -> LoginSection:
+    auth, transport = values["auth"], values["transport"]
+    return LoginSection(
+        auth=auth,
+        username=username,
+        password=secrets["password"] if auth == "LDAP" else None,
+        kerberos=secrets["kerberos"] if auth == "KERBEROS" else None,
+        kerberos_service_name=values["kerberos_service_name"]
+        or ("HTTP" if transport == "http" else server),
+        kerberos_host=values["kerberos_host"] or "",
+        transport=transport,
+        http_path=values["http_path"],
+        tls=secrets[f"{server}_tls"] if values["tls"] else None,
+    )
+
+
+def _staging(hive: Mapping[str, Any], secrets: Mapping[str, Any]) -> StagingSection:
+    url = hive["staging_url"]
+    by_password = bool(url.path_prefix) and hive["auth"] == "LDAP"  # a gateway checks it
+    return StagingSection(
+        url=url,
+        username=url.username or hive["username"],
+        password=secrets["password"] if by_password else None,
+        kerberos=None if by_password else secrets["kerberos"],
+        tls=secrets["hive_tls"],
+    )
 
 
 def _impala(
-    values: Mapping[str, Any], hive: HiveSection | None, password: str | None
+    values: Mapping[str, Any] | None, hive: HiveSection | None, secrets: Mapping[str, Any]
 ) -> ImpalaSection | None:
-    if values["impala"] is None or hive is None:
+    if values is None or hive is None:
         return None
-    password = password if values["impala"]["auth"] == "LDAP" else None
-    return ImpalaSection(**values["impala"], username=hive.username, password=password)
+    login = _login(values, hive.login.username, secrets, "impala")
+    return ImpalaSection(address=(values["host"], values["port"]), login=login)
 
 
 def _metrics(values: Mapping[str, Any] | None) -> MetricsSection | None:

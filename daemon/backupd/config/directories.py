@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 from backupd.config.feeds import archive_directory, fill
 from backupd.config.mistakes import Mistake
@@ -111,8 +110,9 @@ def write_paths(config: Config) -> list[Path]:
     paths = {config.ledger.path.parent, config.control.socket.parent}
     if config.warehouse.kind == "embedded":
         paths.add(config.warehouse.embedded_root)
-    if config.warehouse.hive is not None and config.warehouse.hive.staging_url.startswith("file:"):
-        paths.add(Path(urlsplit(config.warehouse.hive.staging_url).path))
+    hive = config.warehouse.hive
+    if hive is not None and hive.staging.url.scheme == "file":
+        paths.add(Path(hive.staging.url.path))
     if config.status_file is not None:
         paths.add(config.status_file.parent)
     if isinstance(config.archive, LocalArchiveSection):

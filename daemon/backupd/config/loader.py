@@ -18,16 +18,14 @@ from backupd.config.directories import (
     directories_to_look_at,
 )
 from backupd.config.feeds import check_feed
+from backupd.config.hive import check_hive, check_way_in
+from backupd.config.hive_files import read_hive_files
 from backupd.config.mistakes import ConfigMistakes, Mistake
 from backupd.config.overlap import check_archive_names, check_overlaps, claims
 from backupd.config.own_places import check_own_places, own_places
 from backupd.config.readers import BadValueError
 from backupd.config.schema import CONFIG, ENVIRONMENT
-from backupd.config.secrets import (
-    read_hive_password,
-    read_secrets,
-    read_smtp_password,
-)
+from backupd.config.secrets import read_secrets, read_smtp_password
 from backupd.config.sections import ControlSection, LedgerSection
 from backupd.config.tables import read_table
 from backupd.localfs.filesystems import silent
@@ -70,11 +68,10 @@ def load(
         mistakes += check_own_places(file_type, each, own, mounts)
     of_secrets = values if with_secrets else {}
     secrets = _secrets(of_secrets, environ, mistakes)
-    password = read_hive_password(of_secrets.get("warehouse", {}), environ, mistakes)
     if mistakes:
         raise ConfigMistakes(mistakes)
     inactive = tuple(_inactive(document, values))
-    return build(values, secrets, password, inactive, tuple(sorted(unanswered)))
+    return build(values, secrets, inactive, tuple(sorted(unanswered)))
 
 
 def load_places(path: Path) -> tuple[LedgerSection, ControlSection]:
@@ -115,6 +112,8 @@ def _inactive(document: Values, values: Values) -> Iterator[str]:
     if values["warehouse"]["kind"] != "hive":
         given = document.get("warehouse", {})
         yield from (f"warehouse.{name}" for name in ("hive", "impala") if name in given)
+        if "kerberos" in document:
+            yield "kerberos"
 
 
 def _environment(environ: Mapping[str, str], mistakes: list[Mistake]) -> Values:
@@ -140,7 +139,8 @@ def _check(
         yield from check_ledger(ledger["url"])
     yield from check_login(archive)
     if warehouse.get("kind") == "hive":
-        yield from _check_hive(warehouse.get("hive", {}))
+        yield from check_hive(warehouse.get("hive", {}))
+        yield from check_way_in("warehouse.impala", warehouse.get("impala") or {})
     yield from check_alerts(values.get("alerts") or {})
     feeds = values.get("feeds", {})
     yield from _check_feeds(document, values, seen, mounts)
@@ -150,15 +150,6 @@ def _check(
     yield from check_overlaps(everyone)
     compress = archive.get("compression") == "gzip"
     yield from check_archive_names(everyone, archive.get("url"), mounts, compress=compress)
-
-
-def _check_hive(hive: Values | None) -> Iterator[Mistake]:
-    if hive is None:
-        yield Mistake("warehouse.hive", 'is missing, and kind = "hive" needs it', "a section")
-        return
-    tables = [hive.get(name, name).lower() for name in ("staging_table", "production_table")]
-    if tables[0] == tables[1]:
-        yield Mistake("warehouse.hive.staging_table", "is the production table", "another table")
 
 
 def _check_feeds(
@@ -176,6 +167,7 @@ def _secrets(values: Values, environ: Mapping[str, str], mistakes: list[Mistake]
     in_use = secret_files(values.get("archive", {}))
     return {
         "archive": read_secrets(in_use, environ, mistakes),
+        "hive": read_hive_files(values, environ, mistakes),
         "smtp_password": read_smtp_password(values.get("alerts") or {}, environ, mistakes),
     }
 

@@ -12,7 +12,6 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 from backupd.config.archive import FileUrl
 from backupd.config.feeds import fill
@@ -144,6 +143,6 @@ def trees(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     warehouse = values.get("warehouse") or {}
     if warehouse.get("kind") == "embedded" and "root" in warehouse.get("embedded", {}):
         yield "warehouse.embedded.root", str(warehouse["embedded"]["root"])
-    staging = (warehouse.get("hive") or {}).get("staging_url", "")
-    if warehouse.get("kind") == "hive" and staging.startswith("file:"):
-        yield "warehouse.hive.staging_url", urlsplit(staging).path
+    staging = (warehouse.get("hive") or {}).get("staging_url")
+    if warehouse.get("kind") == "hive" and staging and staging.scheme == "file":
+        yield "warehouse.hive.staging_url", staging.path

@@ -1,7 +1,7 @@
 """Every section and key of config.toml: how it is read, what is allowed, its default, its words.
 
 The sample (config.toml), the manual page and the mistakes are made from it. Sections that have
-readers of their own stand in modules of their own: alerts, archive, feeds, warehouse.
+readers of their own stand in modules of their own: alerts, archive, feeds, hive, warehouse.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import Literal
 from backupd.config.alerts import ALERTS
 from backupd.config.archive import ARCHIVE
 from backupd.config.feeds import FEEDS
+from backupd.config.hive import KERBEROS
 from backupd.config.readers import (
     PATH,
     SOCKET_PATH,
@@ -190,6 +191,7 @@ CONFIG = Table(
         "retry": _RETRY,
         "concurrency": _CONCURRENCY,
         "warehouse": WAREHOUSE,
+        "kerberos": KERBEROS,
         "archive": ARCHIVE,
         "cleanup": _CLEANUP,
         "control": _CONTROL,

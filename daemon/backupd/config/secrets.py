@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _FILES = {"known_hosts_file": False, "identity_file": True, "password_file": True}  # secret?
 _STORE = Path("/etc/credstore")  # systemd.exec(5), LoadCredential=
 _LARGEST = 1024 * 1024  # bytes; anything longer is not the file that was meant
-_PLACE = "a file that this user alone can read, or the name of a systemd credential"
+PLACE = "a file that this user alone can read, or the name of a systemd credential"
 
 
 def read_secrets(
@@ -31,36 +31,17 @@ def read_secrets(
     `archive` is the section as read. What cannot be used is a mistake, and None in the answer.
     """
     found: dict[str, Any] = {"known_hosts_file": None, "identity_file": None, "password": None}
-    for name in _FILES:
+    for name, secret in _FILES.items():
         try:
-            if archive.get(name) is not None:
-                path, content = _read(name, archive[name], environ)
-                found |= {"password": content} if name == "password_file" else {name: path}
+            if archive.get(name) is None:
+                continue
+            if name == "password_file":
+                found["password"] = read_password(archive[name], environ)
+            else:
+                found[name], _ = read_file(archive[name], environ, secret=secret)
         except BadValueError as error:
-            mistakes.append(Mistake(f"archive.{name}", str(error), _PLACE))
+            mistakes.append(Mistake(f"archive.{name}", str(error), PLACE))
     return found
-
-
-def read_hive_password(
-    warehouse: Mapping[str, Any], environ: Mapping[str, str], mistakes: list[Mistake]
-) -> str | None:
-    """Return the password of `[warehouse.hive]`, which LDAP alone needs, Impala's too.
-
-    `warehouse` is that section as read.
-    """
-    hive, impala = (warehouse.get(name) or {} for name in ("hive", "impala"))
-    if warehouse.get("kind") != "hive" or "LDAP" not in (hive.get("auth"), impala.get("auth")):
-        return None
-    given, key = hive.get("password_file", ""), "warehouse.hive.password_file"
-    if given is None:
-        mistakes.append(Mistake(key, 'is missing, and auth = "LDAP" needs it', _PLACE))
-    if not given:
-        return None
-    try:
-        return _read("password_file", given, environ)[1]
-    except BadValueError as error:
-        mistakes.append(Mistake(key, str(error), _PLACE))
-        return None
 
 
 def read_smtp_password(
@@ -69,24 +50,33 @@ def read_smtp_password(
     """Return the password for the mail server; None where there is none, or it is a mistake."""
     given = alerts.get("smtp_password_file")
     try:
-        return None if given is None else _read("password_file", given, environ)[1]
+        return None if given is None else read_password(given, environ)
     except BadValueError as error:
-        mistakes.append(Mistake("alerts.smtp_password_file", str(error), _PLACE))
+        mistakes.append(Mistake("alerts.smtp_password_file", str(error), PLACE))
         return None
 
 
-def _read(name: str, given: str, environ: Mapping[str, str]) -> tuple[Path, str]:
+def read_password(given: str, environ: Mapping[str, str]) -> str:
+    """Return the password that the file holds. Raises BadValueError for what cannot be used."""
+    return _password(read_file(given, environ, secret=True)[1])
+
+
+def read_file(given: str, environ: Mapping[str, str], *, secret: bool) -> tuple[Path, bytes]:
+    """Return where the file is, and what it holds. Raises BadValueError.
+
+    One that is `secret` may not be readable by others.
+    """
     path = locate(given, environ)
     try:
         with open(path, "rb", opener=_without_waiting) as file:
-            if _FILES[name]:
+            if secret:
                 _check_mode(path, os.fstat(file.fileno()), environ)
             content = file.read(_LARGEST)
     except OSError as error:
         raise BadValueError(_unreadable(path, given, error)) from error
     if not content.strip():
         raise BadValueError("names an empty file")
-    return path, _password(content) if name == "password_file" else ""
+    return path, content
 
 
 def _without_waiting(path: str, flags: int) -> int:

@@ -12,13 +12,15 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from backupd.config.archive import Compression, Verification
+    from backupd.config.hive import Auth, Merge, Transport
     from backupd.config.schema import (
         CleanupAction,
         Environment,
         IntakeMode,
         OpenFiles,
     )
-    from backupd.config.warehouse import Auth, Kind, Merge
+    from backupd.config.urls import Address, StagingUrl
+    from backupd.config.warehouse import Kind
     from backupd.core.records import Feed
 
 
@@ -65,19 +67,62 @@ class ConcurrencySection:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class KerberosSection:
+    """`[kerberos]`: whom backupd logs in as wherever Kerberos is asked for."""
+
+    principal: str  # with its realm
+    keytab: Path
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TlsSection:
+    """`tls_*`: how a server's certificate is verified, and which one is shown to it."""
+
+    ca_file: Path | None  # None: the system's
+    cert_file: Path | None  # together with the next, or none
+    key_file: Path | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LoginSection:
+    """How HiveServer2 or Impala is spoken to: the keys that both sections have."""
+
+    auth: Auth
+    username: str  # as `[warehouse.hive]` has it
+    password: str | None = field(repr=False)  # the same; there for LDAP alone
+    kerberos: KerberosSection | None  # there for KERBEROS alone
+    kerberos_service_name: str
+    kerberos_host: str  # "": the server's
+    transport: Transport
+    http_path: str
+    tls: TlsSection | None  # None: without TLS
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StagingSection:
+    """The staging folder, and how WebHDFS is logged in to."""
+
+    url: StagingUrl
+    username: str  # the URL's, else as `[warehouse.hive]` has it
+    password: str | None = field(repr=False)  # for a gateway that checks it, Knox
+    kerberos: KerberosSection | None
+    tls: TlsSection  # for swebhdfs
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class HiveSection:
     """`[warehouse.hive]`."""
 
-    host: str
-    port: int
-    auth: Auth
-    username: str
-    password: str | None = field(repr=False)  # read from password_file; there for LDAP alone
+    hosts: tuple[Address, ...]  # of the HiveServer2s; none where ZooKeeper is asked
+    load_balanced: bool  # several servers behind one of them
+    zookeeper: tuple[Address, ...]
+    zookeeper_namespace: str
+    login: LoginSection
     database: str
     merge: Merge
     staging_table: str  # for "insert" alone
     production_table: str
-    staging_url: str
+    staging: StagingSection
     statement_timeout: float
     settings: dict[str, str]
 
@@ -86,11 +131,8 @@ class HiveSection:
 class ImpalaSection:
     """`[warehouse.impala]`."""
 
-    host: str
-    port: int
-    auth: Auth
-    username: str  # as `[warehouse.hive]` has it
-    password: str | None = field(repr=False)  # the same; there for LDAP alone
+    address: Address
+    login: LoginSection
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -146,6 +146,10 @@ class StatementLog(Protocol):
         """Forget the batch's: its end is known."""
         ...
 
+    def note_servers(self, in_use: Mapping[str, str]) -> None:
+        """Remember which servers are in use, host:port by what they are, for people."""
+        ...
+
 
 class PlaceMemory(Protocol):
     """Remembers a place's mark (see `core.places`), and what is in it, over the process's death.

@@ -40,14 +40,15 @@ class RowKey:
 class Statement:
     """The statement that a batch came to last, written down before it began.
 
-    `session` and `operation` are what the server knows it by, as the warehouse writes them: there
-    while nobody knows whether it still runs, and "" where that makes no difference. The operation
-    is known only once the server has answered.
+    `session` and `operation` are what the `server` (host:port) knows it by, as the warehouse writes
+    them: there while nobody knows whether it still runs, and "" where that makes no difference. The
+    operation is known only once the server has answered.
     """
 
     batch_id: str
     text: str
     began_at: float
+    server: str = ""
     session: str = ""
     operation: str = ""
 

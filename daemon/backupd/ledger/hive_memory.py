@@ -13,10 +13,11 @@ from backupd.core.rows import OwedRefresh, RowKey, Statement
 from backupd.ledger.rows import in_chunks
 from backupd.ledger.schema import refreshes_owed as owed
 from backupd.ledger.schema import row_counts_due as due
+from backupd.ledger.schema import servers_in_use as in_use
 from backupd.ledger.schema import statements
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from backupd.core.rows import RowCount, TouchedTable
 
@@ -51,6 +52,21 @@ def statement_of(connection: sa.Connection, batch_id: str) -> Statement | None:
     query = sa.select(statements).where(statements.c.batch_id == batch_id)
     row = connection.execute(query).one_or_none()
     return Statement(**row._mapping) if row else None  # noqa: SLF001 - SQLAlchemy's documented name
+
+
+def note_servers(connection: sa.Connection, written: Sequence[Mapping[str, str]]) -> list[None]:
+    """Write which servers are in use, in place of what was known."""
+    connection.execute(sa.delete(in_use))
+    rows = [{"kind": kind, "address": address} for kind, address in written[-1].items()]
+    if rows:
+        connection.execute(insert(in_use), rows)
+    return [None] * len(written)
+
+
+def servers(connection: sa.Connection) -> dict[str, str]:
+    """Return which servers are in use, by what they are."""
+    rows = connection.execute(sa.select(in_use).order_by(in_use.c.kind))
+    return {row.kind: row.address for row in rows}
 
 
 def owe_refresh(connection: sa.Connection, table: TouchedTable, now: float) -> None:

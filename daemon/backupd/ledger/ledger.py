@@ -322,6 +322,10 @@ class Ledger:
         """Forget the statement of a batch: its end is known."""
         await self._writer.apply(hive_memory.forget_statements, [batch_id])
 
+    async def note_servers(self, in_use: Mapping[str, str]) -> None:
+        """Write which servers are in use, by what they are."""
+        await self._writer.apply(hive_memory.note_servers, [in_use])
+
     # -- counting rows -------------------------------------------------------------------------
 
     async def note_row_counts(self, counts: Sequence[RowCount]) -> None:

@@ -221,6 +221,15 @@ statements = sa.Table(
     *_times("began_at"),
     sa.Column("session", sa.Text, nullable=False),
     sa.Column("operation", sa.Text, nullable=False),
+    sa.Column("server", sa.Text, nullable=False, server_default=""),
+)
+
+# Which of several servers is in use, for people: by what they are, such as HiveServer2.
+servers_in_use = sa.Table(
+    "servers_in_use",
+    metadata,
+    sa.Column("kind", sa.Text, primary_key=True),
+    sa.Column("address", sa.Text, nullable=False),
 )
 
 # Files whose rows in production are to be counted again: those seen with more than one (`doubled`,

@@ -135,6 +135,8 @@ class Assembly:
         if refresher is not None:
             stack.push_async_callback(refresher.aclose)
         await self._recover(warehouse)
+        if self._config.warehouse.hive is None:
+            await self._ledger.note_servers({})
         if refresher is None:  # there is no Impala to notify any more
             await self._ledger.refreshed(await self._ledger.owed_refreshes())
         process.tune_garbage_collector()

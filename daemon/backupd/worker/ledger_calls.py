@@ -72,3 +72,7 @@ class LedgerStatements(_LedgerCalls):
     def forget(self, batch_id: str) -> None:
         """Forget the batch's."""
         self._wait(self._ledger.forget_statement(batch_id))
+
+    def note_servers(self, in_use: Mapping[str, str]) -> None:
+        """Write them in place of those that were."""
+        self._wait(self._ledger.note_servers(in_use))

@@ -8,10 +8,14 @@ from typing import TYPE_CHECKING
 
 from backupd.core.errors import BackupdError
 from backupd.core.rows import Statement
+from backupd.warehouse.hive.errors import StatementEndedError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from backupd.core.ports import StatementLog
     from backupd.warehouse.hive.connection import Connection, Row
+    from backupd.warehouse.hive.earlier_statements import EarlierStatements
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,12 +23,17 @@ class BatchStatements:
     """Over one connection. Blocks. `patience` is how long a statement may take, in seconds."""
 
     connection: Connection
+    earlier: EarlierStatements
     log: StatementLog
     patience: float
 
     def run(self, batch_id: str, text: str) -> list[Row]:
-        """Run one that may come to its end whenever it likes: repeating it changes nothing."""
-        self.log.write(Statement(batch_id=batch_id, text=text, began_at=time.time()))
+        """Run one that may come to its end whenever it likes: repeating it changes nothing.
+
+        One that must run alone stays in the log until its end is known.
+        """
+        if not self._may_run(batch_id):
+            self.log.write(Statement(batch_id=batch_id, text=text, began_at=time.time()))
         return self.connection.run(text)
 
     def run_alone(self, batch_id: str, text: str) -> None:
@@ -35,38 +44,48 @@ class BatchStatements:
         """
         began_at = time.time()
 
-        def identify(session: str, operation: str) -> None:
+        def identify(server: str, session: str, operation: str) -> None:
             self.log.write(
                 Statement(
                     batch_id=batch_id,
                     text=text,
                     began_at=began_at,
+                    server=server,
                     session=session,
                     operation=operation,
                 )
             )
 
+        ended = Statement(batch_id=batch_id, text=text, began_at=began_at)
         try:
             self.connection.run(text, identify)
+        except StatementEndedError:
+            self.log.write(ended)
+            raise
         except BackupdError:
             self.connection.close()
             raise
-        self.log.write(Statement(batch_id=batch_id, text=text, began_at=began_at))
+        self.log.write(ended)
 
-    def settle(self) -> None:
+    def settle(self, batch_id: str | None = None) -> None:
         """Make sure that no earlier statement that must run alone is still running.
 
-        Raises DependencyDownError while that is unknown.
+        With `batch_id` only that batch's. Raises DependencyDownError while that is unknown.
         """
         for each in self.log.possibly_running():
-            left = each.began_at + self.patience - time.time()
-            within = min(max(left, 0.0), self.patience)  # the clock may have been set
-            self.connection.end(each.session, each.operation, within)
-            self.log.forget(each.batch_id)
+            if batch_id in (None, each.batch_id):
+                left = each.began_at + self.patience - time.time()
+                within = min(max(left, 0.0), self.patience)  # the clock may have been set
+                self.earlier.end(each, within)
+                self.log.forget(each.batch_id)
 
     def over(self, batch_id: str) -> None:
-        """Note that a load or merge came to its end."""
-        self.log.forget(batch_id)
+        """Note that a load or merge came to its end; what may still run stays known."""
+        if not self._may_run(batch_id):
+            self.log.forget(batch_id)
+
+    def _may_run(self, batch_id: str) -> bool:
+        return any(each.batch_id == batch_id for each in self.log.possibly_running())
 
 
 class StatementMemory:
@@ -86,3 +105,6 @@ class StatementMemory:
     def forget(self, batch_id: str) -> None:
         """Forget the batch's."""
         self._last.pop(batch_id, None)
+
+    def note_servers(self, in_use: Mapping[str, str]) -> None:
+        """Nobody asks for them."""

@@ -1,14 +1,12 @@
 """The seam to the drivers: one connection, one statement at a time, each with a deadline.
 
 A statement is run asynchronously and polled, so that it can be given up and cancelled. A connection
-is kept, tried before use when it has idled, and made anew after any transport error. All calls
-block: they belong into a thread.
+is kept, tried before use when it has idled, and made anew after any transport error: to the next
+server, where there are several. All calls block: they belong into a thread.
 """
 
 from __future__ import annotations
 
-import re
-import threading
 import time
 from contextlib import suppress
 from functools import partial
@@ -17,36 +15,34 @@ from typing import TYPE_CHECKING, Any, Protocol
 from pyhive import hive
 from pyhive.exc import Error as HiveError
 from pyhive.exc import OperationalError
-from pyhive.sasl_compat import PureSASLClient
-from TCLIService.ttypes import (
-    TCloseSessionReq,
-    TGetOperationStatusReq,
-    THandleIdentifier,
-    TOperationHandle,
-    TOperationState,
-    TOperationType,
-    TSessionHandle,
-    TStatusCode,
-)
+from TCLIService.ttypes import TCloseSessionReq, THandleIdentifier, TOperationState, TSessionHandle
 from thrift.Thrift import TException
-from thrift.transport.TSocket import TSocket
-from thrift.transport.TTransport import TBufferedTransport
-from thrift_sasl import TSaslClientTransport
 
 from backupd.core.dependencies import Dependency
 from backupd.core.errors import DependencyDownError, UnknownOutcomeError
-from backupd.warehouse.hive.errors import cut, hint, verb, words_of
+from backupd.warehouse.hive.errors import (
+    ServerLostError,
+    StatementEndedError,
+    cut,
+    hint,
+    verb,
+    words_of,
+)
+from backupd.warehouse.hive.servers import HiveServers, Servers, shown
+from backupd.warehouse.hive.transports import transport_to
 
 if TYPE_CHECKING:
+    import threading
     from collections.abc import Callable, Sequence
 
-    from backupd.config.sections import HiveSection
+    from backupd.config.sections import HiveSection, LoginSection
+    from backupd.config.urls import Address
+    from backupd.warehouse.hive.kerberos import Kerberos
+    from backupd.warehouse.hive.transports import Transport
 
     Row = Sequence[Any]
-    Identify = Callable[[str, str], None]  # gets session and operation; "" while there is none
-    from thrift.transport.TTransport import TTransportBase
-
-    from backupd.config.sections import ImpalaSection
+    # Gets server, session and operation; the last is "" while there is none.
+    Identify = Callable[[str, str, str], None]
 
 _ANSWER_WITHIN = 60.0  # seconds: for a call that only asks; a server that takes longer hangs
 _COMPILE_WITHIN = 300.0  # seconds: a statement is compiled before it is answered, one at a time
@@ -54,15 +50,14 @@ _CANCEL_WITHIN = 10.0  # seconds
 _TRY_AFTER_IDLE = 30.0  # seconds: a firewall or the server may have dropped the connection
 _POLL_FROM, _POLL_TO = 0.01, 0.5  # seconds between polls; the server itself holds a poll back
 _ROWS_AT_ONCE = 10_000
-_STILL = {
+STILL = {
     TOperationState.INITIALIZED_STATE,
     TOperationState.PENDING_STATE,
     TOperationState.RUNNING_STATE,
 }
-_BY_ITSELF = {TOperationState.FINISHED_STATE, TOperationState.ERROR_STATE}
-_FORGOTTEN = re.compile("Invalid SessionHandle|Session does not exist")  # before Hive 4, and since
-_DIES_WITHIN = 5.0  # seconds: what is cancelled may be moving a file yet
-_TRANSPORT = (TException, OSError, EOFError)  # what thrift raises is no DB-API error
+"""The states of what has not ended."""
+TRANSPORT_ERRORS = (TException, OSError, EOFError)
+"""What thrift, sockets, TLS, HTTP and Kerberos raise: none of them is a DB-API error."""
 
 
 class Connection(Protocol):
@@ -75,21 +70,10 @@ class Connection(Protocol):
         again once the server has taken it.
         Raises DependencyDownError with the server's words when it cannot be reached, refuses the
         statement or fails at it: statements contain no values of files, so no file is at fault.
+        It is a ServerLostError where the server broke off and another may go on.
         Raises UnknownOutcomeError when the statement did not end in time. Whatever is raised, the
         statement may have worked, or may still come to its end.
         """
-        ...
-
-    def end(self, session: str, operation: str, patience: float) -> None:
-        """Make sure that a statement of another session, maybe another process's, has ended.
-
-        It gets `patience` seconds to end by itself, where its operation is known; then its session
-        is closed, which ends it too. Raises DependencyDownError while that is unknown.
-        """
-        ...
-
-    def give_up(self) -> None:
-        """End what runs, from another thread; what comes later fails at once."""
         ...
 
     def close(self) -> None:
@@ -98,59 +82,62 @@ class Connection(Protocol):
 
 
 class HiveConnection:
-    """`Connection` to HiveServer2, by PyHive."""
+    """`Connection` to one of the HiveServer2s, by PyHive."""
 
-    def __init__(self, section: HiveSection) -> None:
+    def __init__(
+        self, section: HiveSection, kerberos: Kerberos | None, gave_up: threading.Event
+    ) -> None:
+        """`gave_up`, set from another thread, ends what runs; what comes later fails at once."""
         self._section = section
+        self._kerberos = kerberos
+        self._hives = HiveServers(section)
+        self.servers = Servers(self._hives.find)
+        self.gave_up = gave_up
         self._open: hive.Connection | None = None
-        self._socket: TSocket | None = None
+        self._transport: Transport | None = None
+        self._server: Address | None = None
         self._used_at = 0.0
-        self._gave_up = threading.Event()
+        self._left: list[tuple[Address, THandleIdentifier]] = []
 
     def run(self, statement: str, identify: Identify | None = None) -> list[Row]:
         """Run a statement: see `Connection`."""
-        connection = self._ready()
+        connection = self.ready()
         identified = None
-        if identify:
-            identified = partial(identify, _written(connection.sessionHandle.sessionId))
+        if identify and self._server:
+            session = written(connection.sessionHandle.sessionId)
+            identified = partial(identify, shown(self._server), session)
             identified("")
         try:
             rows = self._run(ImpatientCursor(connection), statement, identified)
         except HiveError as error:
-            if "SessionHandle" in words_of(error):  # the server has closed the session on us
-                self._drop()
-            raise self._down(f"{verb(statement)} failed", error) from error
+            failure = self.down(f"{verb(statement)} failed", error)
+            self._pass_over(words_of(error))
+            if isinstance(error, _EndedError):
+                raise StatementEndedError(str(failure), hint=failure.hint) from error
+            raise failure from error
         except UnknownOutcomeError:
-            self._drop()
+            self._leave(keep_session=identify is not None)
             raise
-        except _TRANSPORT as error:
-            self._drop()
-            raise self._down("the connection broke", error) from error
+        except TRANSPORT_ERRORS as error:
+            raise self.lost(error, keep_session=identify is not None) from error
         self._used_at = time.monotonic()
         return rows
 
-    def end(self, session: str, operation: str, patience: float) -> None:
-        """See that a statement of another session has ended: see `Connection`."""
-        connection = self._ready()
-        self._patience(_ANSWER_WITHIN)
-        try:
-            if not (operation and self._has_ended(connection, operation, patience)):
-                self._close(connection, session)
-        except _TRANSPORT as error:
-            self._drop()
-            raise self._down("the connection broke", error) from error
-
-    def give_up(self) -> None:
-        """End what runs within seconds: see `Connection`."""
-        self._gave_up.set()
-
     def close(self) -> None:
         """Close the session, without insisting."""
-        if self._open is not None:
-            self._patience(_CANCEL_WITHIN)
-            with suppress(HiveError, *_TRANSPORT):
+        if self._open is not None and self._server is not None:
+            self.wait_at_most(_CANCEL_WITHIN)
+            try:
                 self._open.close()
+            except TRANSPORT_ERRORS:
+                self._remember_left(self._server, self._open)
+            except HiveError:
+                pass  # the server has closed it on us
         self._drop()
+
+    def login(self, server: Address) -> LoginSection:
+        """Return how this server is logged in to."""
+        return self._hives.login(server)
 
     # ------------------------------------------------------------------ a statement
 
@@ -159,13 +146,14 @@ class HiveConnection:
         cursor: ImpatientCursor,
         statement: str,
         taken: Callable[[str], None] | None = None,
+        compile_within: float = _COMPILE_WITHIN,
     ) -> list[Row]:
         deadline = time.monotonic() + self._section.statement_timeout
-        self._patience(min(self._section.statement_timeout, _COMPILE_WITHIN))
+        self.wait_at_most(min(self._section.statement_timeout, compile_within))
         cursor.execute(statement, async_=True)
         if taken:
             taken(cursor.operation)
-        self._patience(_ANSWER_WITHIN)
+        self.wait_at_most(_ANSWER_WITHIN)
         self._wait(cursor, deadline)
         rows = cursor.fetchall() if cursor.description else []
         cursor.close()
@@ -177,108 +165,197 @@ class HiveConnection:
             status = cursor.poll(get_progress_update=False)
             if status.operationState == TOperationState.FINISHED_STATE:
                 return
-            if status.operationState not in _STILL:
+            if status.operationState not in STILL:
                 with suppress(HiveError):
                     cursor.close()
-                raise OperationalError(cut(status.errorMessage))
-            if time.monotonic() > deadline or self._gave_up.wait(pause):
+                has_ended = status.operationState == TOperationState.ERROR_STATE
+                kind = _EndedError if has_ended else OperationalError
+                raise kind(cut(status.errorMessage))
+            if time.monotonic() > deadline or self.gave_up.wait(pause):
                 self._cancel(cursor)
             pause = min(pause * 2, _POLL_TO)
 
     def _cancel(self, cursor: ImpatientCursor) -> None:
         """Ask the server to end the statement; nobody can know whether it does."""
-        self._patience(_CANCEL_WITHIN)
-        with suppress(HiveError, *_TRANSPORT):
+        self.wait_at_most(_CANCEL_WITHIN)
+        with suppress(HiveError, *TRANSPORT_ERRORS):
             cursor.cancel()
-        if self._gave_up.is_set():
+        if self.gave_up.is_set():
             raise UnknownOutcomeError("a statement was cancelled because backupd stops")
         raise UnknownOutcomeError(
             f"a statement did not end in {self._section.statement_timeout:.0f} s and was cancelled",
             hint="look at HiveServer2 and its queue, or raise warehouse.hive.statement_timeout",
         )
 
-    # ------------------------------------------------------------------ a statement of before
-
-    def _has_ended(self, connection: hive.Connection, operation: str, patience: float) -> bool:
-        """Wait for it to come to its end; False where it does not, or the server forgot it."""
-        handle = TOperationHandle(_identifier(operation), TOperationType.EXECUTE_STATEMENT, False)
-        deadline = time.monotonic() + patience
-        while True:
-            status = connection.client.GetOperationStatus(TGetOperationStatusReq(handle))
-            if status.status.statusCode != TStatusCode.SUCCESS_STATUS:
-                return False
-            if status.operationState not in _STILL:
-                return bool(status.operationState in _BY_ITSELF)
-            if self._gave_up.wait(_POLL_TO):
-                raise UnknownOutcomeError("backupd stops")
-            if time.monotonic() > deadline:
-                return False
-
-    def _close(self, connection: hive.Connection, session: str) -> None:
-        """End a session and what runs in it, and give that the time to die."""
-        handle = TSessionHandle(_identifier(session))
-        status = connection.client.CloseSession(TCloseSessionReq(handle)).status
-        words = status.errorMessage or ""
-        if status.statusCode != TStatusCode.SUCCESS_STATUS and not _FORGOTTEN.search(words):
-            raise self._down("an earlier session cannot be ended", OperationalError(cut(words)))
-        if self._gave_up.wait(_DIES_WITHIN):
-            raise UnknownOutcomeError("backupd stops")
-
     # ------------------------------------------------------------------ the connection
 
-    def _ready(self) -> hive.Connection:
-        if self._gave_up.is_set():
-            raise UnknownOutcomeError("backupd stops")
-        if self._open is not None and time.monotonic() - self._used_at > _TRY_AFTER_IDLE:
-            self._test()
+    def ready(self) -> hive.Connection:
+        """Return the connection, to the next server where the last one is lost. Raises as `run`."""
+        self._refuse_when_stopping()
+        self._test()
         if self._open is None:
             self._connect()
         return self._open
 
+    def ready_at(self, server: Address) -> hive.Connection:
+        """Return a connection to this server and no other. Raises DependencyDownError."""
+        self._refuse_when_stopping()
+        self._test()
+        if self._open is None or self._server != server:
+            self.close()
+            self._connect_to(server)
+        self.wait_at_most(_ANSWER_WITHIN)
+        return self._open
+
+    def _refuse_when_stopping(self) -> None:
+        if self.gave_up.is_set():
+            raise UnknownOutcomeError("backupd stops")
+
     def _test(self) -> None:
-        """Drop a connection that does not answer any more."""
-        self._patience(_ANSWER_WITHIN)
+        """Drop a connection that has idled and does not answer any more."""
+        if self._open is None or time.monotonic() - self._used_at < _TRY_AFTER_IDLE:
+            return
         try:
-            self._run(ImpatientCursor(self._open), "SELECT 1")
-        except (HiveError, UnknownOutcomeError, *_TRANSPORT):
-            self._drop()
+            cursor = ImpatientCursor(self._open)
+            self._run(cursor, "SELECT 1", compile_within=_ANSWER_WITHIN)
+            self._used_at = time.monotonic()
+        except (HiveError, UnknownOutcomeError, *TRANSPORT_ERRORS):
+            self._leave()
 
     def _connect(self) -> None:
-        section = self._section
-        self._socket = TSocket(section.host, section.port, socket_keepalive=True)
-        self._patience(_ANSWER_WITHIN)
+        """Connect to the first server that takes us. Raises DependencyDownError if none does."""
+        failures = []
         try:
-            self._open = hive.Connection(
-                username=section.username,
-                database=section.database,
-                configuration=session_settings(section),
-                thrift_transport=transport_over(self._socket, section),
-            )
-        except HiveError as error:
-            self._drop()
-            raise self._down("refused the session", error) from error
-        except _TRANSPORT as error:
-            self._drop()
-            raise self._down("cannot be reached", error) from error
+            for server in self.servers.in_turn():
+                self._refuse_when_stopping()
+                try:
+                    return self._connect_to(server)
+                except DependencyDownError as error:
+                    self.servers.leave(server)
+                    failures.append(error)
+        except OSError as error:  # ZooKeeper's
+            raise self._unreachable(str(error)) from error
+        if not failures:
+            raise self._unreachable("no HiveServer2 is registered in ZooKeeper")
+        raise _together(failures)
 
-    def _patience(self, seconds: float) -> None:
-        if self._socket is not None:
-            self._socket.setTimeout(seconds * 1000)
+    def another_at(self, server: Address) -> hive.Connection:
+        """Return a connection of its own to a server. Raises HiveError and TRANSPORT_ERRORS."""
+        return self._log_in(server, self._transport_to(server))
+
+    def _transport_to(self, server: Address) -> Transport:
+        login = self._hives.login(server)
+        transport = transport_to(server, login, self._kerberos if login.kerberos else None)
+        transport.wait_at_most(_ANSWER_WITHIN)
+        return transport
+
+    def _log_in(self, server: Address, transport: Transport) -> hive.Connection:
+        return _TellingConnection(
+            partial(self._leave_session, server),
+            username=self._hives.login(server).username,
+            database=self._section.database,
+            configuration=session_settings(self._section),
+            thrift_transport=transport.thrift,
+        )
+
+    def _connect_to(self, server: Address) -> None:
+        """Connect. Raises DependencyDownError."""
+        try:
+            self._server, self._transport = server, self._transport_to(server)
+            self._open = self._log_in(server, self._transport)
+            self._close_left(server, self._open)
+        except HiveError as error:
+            failure = self.down("refused the session", error)
+            self._drop()
+            raise failure from error
+        except TRANSPORT_ERRORS as error:
+            failure = self.down("cannot be reached", error)
+            if self._open is not None:
+                self._remember_left(server, self._open)
+            self._drop()
+            raise failure from error
+        self._used_at = time.monotonic()
+        self.servers.use(server)
+
+    def wait_at_most(self, seconds: float) -> None:
+        """Set how long the server may take to answer."""
+        if self._transport is not None:
+            self._transport.wait_at_most(seconds)
+
+    # ------------------------------------------------------------------ what breaks
+
+    def lost(self, error: BaseException, *, keep_session: bool = False) -> ServerLostError:
+        """Drop the connection, which has broken, and return what there is to say."""
+        failure = self.down("the connection broke", error)
+        self._leave(keep_session=keep_session)
+        return ServerLostError(str(failure), hint=failure.hint)
+
+    def _pass_over(self, words: str) -> None:
+        """Try other servers before this one, and forget a session that the server has forgotten.
+
+        Whether a refused statement is the server's fault shows in what the others say of it.
+        """
+        server = self._server
+        if "SessionHandle" in words or "OperationHandle" in words or self.servers.others():
+            self.close()
+            if server is not None:
+                self.servers.leave(server)
+
+    def _leave(self, *, keep_session: bool = False) -> None:
+        """Drop a connection that failed, and try other servers before this one."""
+        if self._server is None:
+            return
+        if self._open is not None and not keep_session:
+            self._remember_left(self._server, self._open)
+        self.servers.leave(self._server)
+        self._drop()
+
+    def _leave_session(
+        self, server: Address, connection: hive.Connection, error: BaseException
+    ) -> None:
+        """Close a session that cannot be used: at once if the server answers, else later."""
+        if isinstance(error, HiveError):
+            with suppress(*TRANSPORT_ERRORS):
+                connection.client.CloseSession(TCloseSessionReq(connection.sessionHandle))
+                return
+        self._remember_left(server, connection)
+
+    def _remember_left(self, server: Address, connection: hive.Connection) -> None:
+        self._left = [*self._left[-9:], (server, connection.sessionHandle.sessionId)]
+
+    def _close_left(self, server: Address, connection: hive.Connection) -> None:
+        """Close the sessions that broke off here: over HTTP the server does not notice that.
+
+        One with a statement whose end must be known is closed by who asks for that.
+        """
+        for at, session in list(self._left):
+            if at == server:
+                connection.client.CloseSession(TCloseSessionReq(TSessionHandle(session)))
+                self._left.remove((at, session))
 
     def _drop(self) -> None:
         """Forget the connection: after a transport error even `close` raises."""
-        if self._socket is not None:
-            self._socket.close()
-        self._open = self._socket = None
+        if self._transport is not None:
+            self._transport.drop()
+        self._open = self._transport = self._server = None
 
-    def _down(self, what: str, error: Exception) -> DependencyDownError:
-        section = self._section
+    def down(self, what: str, error: BaseException) -> DependencyDownError:
+        """Return what there is to say of a failure at the server in use."""
+        server = shown(self._server) if self._server else "no server"
+        kerberos = self._section.login.kerberos
+        by = f" as {kerberos.principal}" if kerberos else ""
         words = words_of(error)
-        return DependencyDownError(
-            Dependency.WAREHOUSE,
-            f"Hive at {section.host}:{section.port}: {what}: {words}",
-            hint=hint(words, section),
-        )
+        message = f"Hive at {server}{by}: {what}: {words}"
+        return DependencyDownError(Dependency.WAREHOUSE, message, hint=hint(words))
+
+    def _unreachable(self, words: str) -> DependencyDownError:
+        return DependencyDownError(Dependency.WAREHOUSE, words, hint=hint(words))
+
+
+def _together(failures: Sequence[Exception]) -> DependencyDownError:
+    """Return one error for the failures of all servers."""
+    message = "; ".join(str(each) for each in failures)
+    return DependencyDownError(Dependency.WAREHOUSE, message, hint=getattr(failures[0], "hint", ""))
 
 
 # Reading a few columns of a partition needs no job, however large the partition is.
@@ -298,6 +375,24 @@ def session_settings(section: HiveSection) -> dict[str, str]:
     return ours | section.settings
 
 
+class _EndedError(OperationalError):  # type: ignore[misc]  # PyHive has no types
+    """A statement that has come to its end, by an error."""
+
+
+class _TellingConnection(hive.Connection):  # type: ignore[misc]  # PyHive has no types
+    """PyHive's, which forgets its session where the first statement in it fails."""
+
+    def __init__(
+        self, leave: Callable[[hive.Connection, BaseException], None], **options: object
+    ) -> None:
+        try:
+            super().__init__(**options)
+        except (HiveError, *TRANSPORT_ERRORS) as error:
+            if hasattr(self, "_sessionHandle"):
+                leave(self, error)
+            raise
+
+
 class ImpatientCursor(hive.Cursor):  # type: ignore[misc]  # PyHive has no types
     """PyHive's, without its pause of a second between fetches."""
 
@@ -308,25 +403,14 @@ class ImpatientCursor(hive.Cursor):  # type: ignore[misc]  # PyHive has no types
     @property
     def operation(self) -> str:
         """What the server knows the statement by."""
-        return _written(self._operationHandle.operationId)
+        return written(self._operationHandle.operationId)
 
 
-def _written(identifier: THandleIdentifier) -> str:
+def written(identifier: THandleIdentifier) -> str:
+    """Return what a server knows a session or an operation by, as text."""
     return f"{identifier.guid.hex()}:{identifier.secret.hex()}"
 
 
-def _identifier(text: str) -> THandleIdentifier:
+def identifier(text: str) -> THandleIdentifier:
+    """Return what `written` has made text of."""
     return THandleIdentifier(*map(bytes.fromhex, text.split(":")))
-
-
-def transport_over(socket: TSocket, section: HiveSection | ImpalaSection) -> TTransportBase:
-    """Return the transport that speaks as `auth` says. The socket stays the caller's to close."""
-    if section.auth == "NOSASL":
-        return TBufferedTransport(socket)
-    # With NONE the server believes any password, as long as there is one.
-    password = section.password or "x"
-
-    def client() -> PureSASLClient:
-        return PureSASLClient(section.host, username=section.username, password=password)
-
-    return TSaslClientTransport(client, "PLAIN", socket)

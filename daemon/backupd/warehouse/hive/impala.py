@@ -10,7 +10,7 @@ import asyncio
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, suppress
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from impala._thrift_api import ThriftClient
@@ -18,13 +18,14 @@ from impala.error import Error as ImpalaError
 from impala.hiveserver2 import HiveServer2Connection, HS2Service
 from thrift.protocol.TBinaryProtocol import TBinaryProtocol
 from thrift.Thrift import TException
-from thrift.transport.TSocket import TSocket
 
 from backupd.core.dependencies import Dependency
 from backupd.core.errors import DependencyDownError
-from backupd.warehouse.hive.connection import transport_over
-from backupd.warehouse.hive.errors import cut
+from backupd.warehouse.hive.errors import cut, hint, words_of
+from backupd.warehouse.hive.kerberos import Kerberos
+from backupd.warehouse.hive.servers import shown
 from backupd.warehouse.hive.sql import refresh
+from backupd.warehouse.hive.transports import transport_to
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,8 +34,10 @@ if TYPE_CHECKING:
 
     from backupd.config.sections import ImpalaSection
     from backupd.warehouse.hive.sql import TableSql
+    from backupd.warehouse.hive.transports import Transport
 
 _ANSWER_WITHIN = 60.0  # seconds for a call; Impala holds back the answer to a poll for some
+_LOG_OUT_WITHIN = 10.0  # seconds
 _REFRESH_WITHIN = 600.0  # seconds
 _POLL_EVERY = 0.2  # seconds
 _PARTITIONS = 10  # more than these are refreshed by one statement for the whole table
@@ -49,6 +52,8 @@ class Impala:
         self._section = section
         self._sql = sql
         self._gave_up = threading.Event()
+        kerberos = section.login.kerberos
+        self._kerberos = Kerberos(kerberos, self._gave_up) if kerberos else None
         self._thread = ThreadPoolExecutor(1, "impala")
 
     @property
@@ -82,27 +87,38 @@ class Impala:
             except ImpalaError:
                 self._run([refresh(table)])
         except _FAULTS as error:
-            raise self._down(str(error) or type(error).__name__) from error
+            raise self._down(words_of(error)) from error
 
     def _run(self, statements: Sequence[str]) -> None:
-        with closing(TSocket(self._section.host, self._section.port)) as socket:
-            socket.setTimeout(_ANSWER_WITHIN * 1000)
-            cursor = self._log_in(socket)
+        section = self._section
+        transport = transport_to(section.address, section.login, self._kerberos)
+        transport.wait_at_most(_ANSWER_WITHIN)
+        try:
+            cursor = self._log_in(transport)
             try:
                 for statement in statements:
                     cursor.execute_async(statement)
                     self._wait(cursor, statement)
                 cursor.close()
             finally:
-                # Otherwise impyla connects anew, to log out, whenever it is collected.
-                cursor._closed = True  # noqa: SLF001
+                self._log_out(cursor, transport)
+        finally:
+            transport.drop()
 
-    def _log_in(self, socket: TSocket) -> HiveServer2Cursor:
+    def _log_in(self, transport: Transport) -> HiveServer2Cursor:
         """Do as impyla's `connect`, which leaves its socket open when the login is refused."""
-        transport = transport_over(socket, self._section)
-        transport.open()
-        service = HS2Service(ThriftClient(TBinaryProtocol(transport)), retries=1)
-        return HiveServer2Connection(service).cursor(user=self._section.username)
+        transport.thrift.open()
+        service = HS2Service(ThriftClient(TBinaryProtocol(transport.thrift)), retries=1)
+        return HiveServer2Connection(service).cursor(user=self._section.login.username)
+
+    def _log_out(self, cursor: HiveServer2Cursor, transport: Transport) -> None:
+        """End the session where it has not ended: over HTTP it outlives its connection."""
+        if self._section.login.transport == "http":
+            transport.wait_at_most(_LOG_OUT_WITHIN)
+            with suppress(*_FAULTS):
+                cursor.close()
+        # Otherwise impyla connects anew, to log out, whenever it is collected.
+        cursor._closed = True  # noqa: SLF001
 
     def _wait(self, cursor: HiveServer2Cursor, statement: str) -> None:
         deadline = time.monotonic() + _REFRESH_WITHIN
@@ -115,9 +131,10 @@ class Impala:
         cursor._wait_to_finish()  # noqa: SLF001
 
     def _down(self, words: str) -> DependencyDownError:
-        section = self._section
+        meaning = hint(words, "")
+        on = "files go on without it; until it answers it does not see the newest rows"
         return DependencyDownError(
             Dependency.IMPALA,
-            f"Impala at {section.host}:{section.port}: {cut(words)}",
-            hint="files go on without it; until it answers it does not see the newest rows",
+            f"Impala at {shown(self._section.address)}: {cut(words)}",
+            hint=f"{meaning}; {on}" if meaning else on,
         )

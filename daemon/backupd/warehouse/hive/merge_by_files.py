@@ -12,7 +12,7 @@ however many are at it, and however late a statement that was given up comes to 
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from io import BytesIO
 from typing import TYPE_CHECKING
 
@@ -43,6 +43,7 @@ class FilesMerge:
     folders: BatchFolders
     production: HiveRows
     columns: Mapping[str, str]
+    located: dict[str, dict[str, str]] = field(default_factory=dict)  # by load, for the next merge
 
     def load(self, batch_id: str, rows: Sequence[ProductionRow]) -> str:
         """Put the batch's files into the staging folder, those that are not in production."""
@@ -51,6 +52,7 @@ class FilesMerge:
             for date, those in by_date(rows).items()
         }
         self.check()
+        self._add_partitions(batch_id, contents)
         targets = self._targets(batch_id, contents)
         folder = self.folders.of(batch_id)
         with self._staging.files() as files:
@@ -60,12 +62,17 @@ class FilesMerge:
                 if lacking:
                     staged = {date: contents[date] for date in lacking}
                     self._stage(files, batch_id, staged, targets)
+        self.located[batch_id] = targets
         return folder
 
     def merge(self, batch_id: str, rows: Sequence[ProductionRow]) -> Counter[str]:
         """Have what is staged moved into production, read it back, clear the staging folder."""
+        self.execution.settle()  # an INSERT, from when the config had the other merge
         dates = by_date(rows)
-        targets = self._targets(batch_id, dates)
+        self._add_partitions(batch_id, dates)
+        targets = self.located.pop(batch_id, None)
+        if targets is None or targets.keys() != dates.keys():
+            targets = self._targets(batch_id, dates)
         with self._staging.files() as files:
             failure = self._move(files, batch_id, targets)
             missing = [date for date in targets if not files.exists(targets[date])]
@@ -85,6 +92,7 @@ class FilesMerge:
 
     def discard(self, batch_id: str) -> None:
         """Remove what is staged."""
+        self.located.pop(batch_id, None)
         self.folders.discard(batch_id)
 
     def sweep(self, live: Collection[str]) -> list[str]:
@@ -130,15 +138,18 @@ class FilesMerge:
     def _source(self, batch_id: str, date: str) -> str:
         return f"{self.folders.of(batch_id)}/{date}/{batch_id}.parquet"
 
-    def _targets(self, batch_id: str, dates: Collection[str]) -> dict[str, str]:
-        """Return where each date's file belongs. Makes the partitions that are missing.
+    def _add_partitions(self, batch_id: str, dates: Collection[str]) -> None:
+        """Make the partitions that are missing.
 
         They are made first because LOAD DATA moves the file before it makes one: a server that
-        dies between the two would leave rows that nobody can see.
+        dies between the two would leave rows that nobody can see, and a second LOAD DATA at the
+        same time would remove what the first has moved.
         """
-        if not dates:
-            return {}
-        self.execution.run(batch_id, self._sql.add_partitions(dates))
+        if dates:
+            self.execution.run(batch_id, self._sql.add_partitions(dates))
+
+    def _targets(self, batch_id: str, dates: Collection[str]) -> dict[str, str]:
+        """Return where each date's file belongs."""
         return {
             date: f"{describe(self.connection.run(self._sql.describe_partition(date))).path}"
             f"/{batch_id}.parquet"

@@ -63,6 +63,7 @@ class InsertMerge:
         self.check()
         self._upload(batch_id, content)
         try:
+            self._run(batch_id, self.staging_sql.add_partition(batch_id))
             self._run(batch_id, self._load_sql(batch_id))
         except DependencyDownError:
             # It may have worked all the same; what lies there is this batch's, whichever try's.
@@ -75,8 +76,10 @@ class InsertMerge:
         """Insert the rows that are not in production, count them all, clear the partition."""
         keys = keys_of(rows)
         seen = self.production.count(keys)
-        missing = {row.file_id for row in rows} - seen.keys()
-        if missing:
+        if {row.file_id for row in rows} - seen.keys():
+            self.execution.settle()
+            seen = self.production.count(keys)
+        if missing := {row.file_id for row in rows} - seen.keys():
             staged = self._staged(batch_id)
             if lacking := [file_id for file_id in missing if staged[file_id] != 1]:
                 message = f"batch {batch_id} is neither staged nor merged: {len(lacking)} rows lack"
@@ -107,8 +110,9 @@ class InsertMerge:
         if not rows:
             return []
         settings = [f"SET {name}={value}" for name, value in self.settings.items()]
-        load, drop = self._load_sql(batch_id), self.staging_sql.drop(batch_id)
-        return [*settings, load, self._insert_sql(batch_id, rows), drop]
+        add, load = self.staging_sql.add_partition(batch_id), self._load_sql(batch_id)
+        drop = self.staging_sql.drop(batch_id)
+        return [*settings, add, load, self._insert_sql(batch_id, rows), drop]
 
     def check(self) -> None:
         """Raise DependencyDownError unless both tables can take our rows."""

@@ -77,6 +77,10 @@ class StagingSql:
         """Columns, place and format of the table."""
         return f"DESCRIBE FORMATTED {self.name}"
 
+    def add_partition(self, batch_id: str) -> str:
+        """Make the batch's partition, if it is missing: LOAD DATA can lose a file that makes it."""
+        return f"ALTER TABLE {self.name} ADD IF NOT EXISTS {self._spec(batch_id)}"
+
     def load(self, path: str, batch_id: str) -> str:
         """Move a file into the batch's partition, in place of what is there."""
         into = f"INTO TABLE {self.name} {self._spec(batch_id)}"
@@ -162,6 +166,11 @@ def insert_probe(table: str, staging: StagingSql, column: str, batch_id: str) ->
 def now_probe() -> str:
     """Return the statement for the server's time, in seconds since the epoch; it needs no job."""
     return "SELECT unix_timestamp(current_timestamp())"
+
+
+def who_probe() -> str:
+    """Return the statement for whom the server takes us for; it needs no job."""
+    return "SELECT current_user()"
 
 
 def select_probe(table: str, column: str) -> str:

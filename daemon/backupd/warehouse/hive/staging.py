@@ -12,28 +12,28 @@ from __future__ import annotations
 import secrets
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Protocol
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
-from fsspec.implementations.webhdfs import WebHDFS
 
 from backupd.core.dependencies import Dependency
 from backupd.core.errors import DependencyDownError
+from backupd.warehouse.hive.errors import ServerLostError, cut, hint
 from backupd.warehouse.hive.sql import is_id
+from backupd.warehouse.hive.webhdfs import NameNodeLostError, WebHdfs
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
 
     from fsspec import AbstractFileSystem
 
-_DEADLINES = (10.0, 30.0)  # seconds: to connect, and between two bytes of an answer
-_EVERYONE = 777  # decimal digits, as WebHDFS wants them
-_WEBHDFS_PORT = 9870
-_SHOWN = 500
-_SAME_AS = {"webhdfs": {"hdfs", "viewfs", "webhdfs"}}  # what a table's location says for it
+    from backupd.config.sections import StagingSection
+    from backupd.warehouse.hive.kerberos import Kerberos
+
+_HDFS = {"hdfs", "viewfs", "webhdfs", "swebhdfs"}  # what a table's location may say for it
+_SAME_AS = {"webhdfs": _HDFS, "swebhdfs": _HDFS}
 
 
 class Files(Protocol):
@@ -72,18 +72,21 @@ class Files(Protocol):
 
 
 class Staging:
-    """The staging folder that the config names, and the files of the tables beside it."""
+    """The staging folder that the config names, and the files of the tables beside it.
 
-    def __init__(self, url: str, username: str) -> None:
-        """`username` goes for a URL that names no user."""
-        parts = urlsplit(url)
-        self.root = unquote(parts.path).rstrip("/")
-        self.user = parts.username or username
+    `hdfs` is how it is reached, None for another file system.
+    """
+
+    def __init__(self, section: StagingSection, kerberos: Kerberos | None = None) -> None:
+        url = section.url
+        self.root = url.path
+        self.user = kerberos.user if kerberos and url.is_webhdfs else section.username
+        self._who = f"{self.user} ({kerberos.principal})" if kerberos else self.user
         self._url = url
-        self._scheme = parts.scheme
         # Hive resolves a bare path on its own file system: its NameNode has another scheme and
         # port than WebHDFS.
-        self._prefix = "" if parts.scheme == "webhdfs" else f"{parts.scheme}://{parts.netloc}"
+        self._prefix = "" if url.is_webhdfs else url.text.removesuffix("/").removesuffix(url.path)
+        self.hdfs = WebHdfs(section, kerberos) if url.is_webhdfs else None
         self._opened: Files | None = None
 
     def place(self, name: str) -> str:
@@ -97,25 +100,34 @@ class Staging:
     def shares_files_with(self, location: str) -> bool:
         """Return whether Hive can rename from here to there; it would copy, which is not atomic."""
         theirs = urlsplit(location).scheme or "hdfs"
-        return theirs in _SAME_AS.get(self._scheme, {self._scheme})
+        scheme = self._url.scheme
+        return theirs in _SAME_AS.get(scheme, {scheme})
 
     @contextmanager
     def files(self) -> Iterator[Files]:
         """Give access; what goes wrong inside is raised as the warehouse's fault."""
         try:
             if self._opened is None:
-                self._opened = _open(self._url, self.user)
+                self._opened = self._open()
             yield self._opened
+        except NameNodeLostError as error:
+            down = self._down(error)
+            raise ServerLostError(str(down), hint=down.hint) from error
         except PermissionError as error:
             raise self._down(error, _permission_hint(self)) from error
         except (OSError, ValueError, RuntimeError) as error:  # requests' derive from OSError
-            hint = "look whether it runs and can be reached from this host"
-            raise self._down(error, hint) from error
+            raise self._down(error) from error
 
-    def _down(self, error: Exception, hint: str) -> DependencyDownError:
-        words = str(error).strip().partition("\n")[0][:_SHOWN] or type(error).__name__
-        message = f"the staging folder {self._url}, as user {self.user}: {words}"
-        return DependencyDownError(Dependency.WAREHOUSE, message, hint=hint)
+    def _open(self) -> Files:
+        if self.hdfs:
+            return _HdfsFiles(self.hdfs)
+        filesystem, _ = fsspec.url_to_fs(self._url.text)
+        return _OtherFiles(filesystem)
+
+    def _down(self, error: Exception, *otherwise: str) -> DependencyDownError:
+        words = cut(str(error)) if str(error) else type(error).__name__
+        message = f"the staging folder {self._url.text}, as user {self._who}: {words}"
+        return DependencyDownError(Dependency.WAREHOUSE, message, hint=hint(words, *otherwise))
 
 
 def _permission_hint(staging: Staging) -> str:
@@ -125,45 +137,10 @@ def _permission_hint(staging: Staging) -> str:
     )
 
 
-def _open(url: str, user: str) -> Files:
-    parts = urlsplit(url)
-    if parts.scheme == "webhdfs":
-        port = parts.port or _WEBHDFS_PORT
-        return _HdfsFiles(_WebHdfs(parts.hostname, port, user=user, skip_instance_cache=True))
-    filesystem, _ = fsspec.url_to_fs(url)
-    return _OtherFiles(filesystem)
-
-
-class _WebHdfs(WebHDFS):  # type: ignore[misc]  # fsspec has no types
-    """fsspec's, with answers that are looked at."""
-
-    def _connect(self) -> None:
-        super()._connect()
-        # fsspec gives no deadline, and a frozen server would hang for ever.
-        self.session.request = partial(self.session.request, timeout=_DEADLINES)
-
-    def create(self, path: str, content: bytes) -> None:
-        """Make a new file in one request: fsspec makes an empty one and appends."""
-        answer = self._call("CREATE", "put", path, redirect=False, overwrite="false")
-        place = self._apply_proxy(answer.headers["Location"])
-        sent = self.session.put(
-            place, data=content, headers={"Content-Type": "application/octet-stream"}
-        )
-        sent.raise_for_status()
-
-    def contents(self, path: str) -> bytes:
-        """Return a file's content; fsspec takes an error's text for it."""
-        return bytes(self._call("OPEN", path=path).content)
-
-    def asked(self, operation: str, method: str, path: str, **options: str) -> bool:
-        """Do something, and return whether it was done."""
-        return bool(self._call(operation, method, path, **options).json()["boolean"])
-
-
 class _HdfsFiles:
     """`Files` on HDFS."""
 
-    def __init__(self, hdfs: _WebHdfs) -> None:
+    def __init__(self, hdfs: WebHdfs) -> None:
         self._hdfs = hdfs
 
     def read(self, path: str) -> bytes:
@@ -173,8 +150,7 @@ class _HdfsFiles:
         self._hdfs.create(path, content)
 
     def make_directory(self, path: str) -> None:
-        self._hdfs.mkdir(path)
-        self._hdfs.chmod(path, _EVERYONE)  # a mode given to MKDIRS goes through the server's umask
+        self._hdfs.make_directory(path)
 
     def rename(self, source: str, target: str) -> None:
         if not self._hdfs.asked("RENAME", "put", source, destination=target):
@@ -192,7 +168,7 @@ class _HdfsFiles:
 
     def names(self, path: str) -> list[str]:
         try:
-            return [found.rpartition("/")[2] for found in self._hdfs.ls(path, detail=False)]
+            return self._hdfs.names(path)
         except FileNotFoundError:
             return []
 
