@@ -4,6 +4,7 @@ PYTHON ?=
 ARGS ?=
 FAULTS ?=
 FAULTS_SEED ?= 1
+SOAK ?= 900
 PARALLEL ?= $(shell echo $$(($$(nproc) + 1)))
 export VENV PYTHON
 
@@ -12,7 +13,7 @@ PYTEST = $(VENV)/bin/python -m pytest
 AT_ONCE = -n $(PARALLEL) --dist worksteal
 AS_ROOT = $(if $(filter 0,$(shell id -u)),,sudo)
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow test-hadoop test-system test-faults check config bench bench-hive deb lock clean
+.PHONY: help demo test test-slow test-hadoop test-soak test-system test-faults check config bench bench-hive deb lock clean
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
@@ -27,7 +28,7 @@ demo:  ## Watch realistic backup files go through every stage
 
 test:  ## Run the tests (ARGS='-k ship -x'), without the slow ones
 	$(SETUP) test
-	@$(PYTEST) $(AT_ONCE) -m 'not slow and not hadoop and not system and not faults' $(ARGS)
+	@$(PYTEST) $(AT_ONCE) -m 'not slow and not hadoop and not system and not faults and not soak' $(ARGS)
 
 test-slow:  ## Run the tests that take minutes: hundreds of kills
 	$(SETUP) test
@@ -36,6 +37,10 @@ test-slow:  ## Run the tests that take minutes: hundreds of kills
 test-hadoop:  ## Run the tests against a real HDFS and Hive (Java 17, Maven; 280 MiB of jars, once)
 	$(SETUP) hadoop
 	@$(PYTEST) -m hadoop $(ARGS)
+
+test-soak:  ## Let two daemons run while a secured Hive's servers die (SOAK=900 seconds)
+	$(SETUP) hadoop
+	@SOAK=$(SOAK) $(PYTEST) -m soak -s $(ARGS)
 
 test-system:  ## Try service and package under a real systemd, as root, and the alerting rules
 	$(SETUP) system

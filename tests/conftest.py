@@ -24,7 +24,7 @@ settings.load_profile("backupd")
 
 
 @pytest.fixture(scope="session")
-def hadoop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hadoop]:
+def plain_hadoop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hadoop]:
     """A real HDFS and HiveServer2 for all tests that want one."""
     with running_hadoop(tmp_path_factory.mktemp("hadoop")) as started:
         yield started

@@ -25,9 +25,16 @@ if TYPE_CHECKING:
 
     from backupd.core.ports import Warehouse
     from backupd.core.rows import ProductionRow
+    from support.hadoop import Transport
 
 
-HADOOP = [pytest.param(name, marks=pytest.mark.hadoop) for name in ("hadoop", "hadoop insert")]
+HADOOP = [
+    pytest.param(name, marks=pytest.mark.hadoop)
+    for name in (
+        *("plain_hadoop", "plain_hadoop insert"),
+        *("secure_hadoop", "secure_hadoop insert", "secure_hadoop http"),
+    )
+]
 
 
 @pytest.fixture(params=["fake", "embedded", "hive", "hive insert", *HADOOP])
@@ -49,8 +56,10 @@ def open_one(request: pytest.FixtureRequest, directory: Path, stack: ExitStack) 
             server = stack.enter_context(running_hive(directory / "hive"))
             section = hive_section(server, merge=_merge_of(request.param))
         case _:
-            hadoop = request.getfixturevalue("hadoop")
-            section = new_table(hadoop, merge=_merge_of(request.param))
+            name, *words = request.param.split()
+            hadoop = request.getfixturevalue(name)
+            transport: Transport = "http" if "http" in words else "binary"
+            section = new_table(hadoop, transport=transport, merge=_merge_of(request.param))
     return open_warehouse(section)
 
 

@@ -16,7 +16,7 @@ from backupd.core.errors import BackupdError, DependencyDownError
 from backupd.core.records import new_id
 from backupd.core.rows import RowKey
 from backupd.warehouse import open_warehouse
-from backupd.warehouse.hive import staging
+from backupd.warehouse.hive import webhdfs
 from support.hadoop_tables import PARQUET, new_table, run
 from support.hives import DATABASE
 from support.ldap import PEOPLE, running_directory
@@ -44,7 +44,7 @@ async def opened(hadoop: Hadoop) -> AsyncIterator[Opened]:
     warehouses: list[Warehouse] = []
 
     def open_one(**changes: object) -> tuple[Warehouse, str]:
-        section = new_table(hadoop, PARQUET, **changes)
+        section = new_table(hadoop, PARQUET, **changes)  # type: ignore[arg-type]  # any field
         assert section.hive
         warehouses.append(open_warehouse(section))
         return warehouses[-1], f"{DATABASE}.{section.hive.production_table}"
@@ -114,7 +114,7 @@ async def test_a_table_of_another_format_is_refused_with_the_way_out(
         f"DROP TABLE {table}",
         f"CREATE EXTERNAL TABLE {table} (file_id string) STORED AS ORC",
     )
-    first = (await warehouse.probe())[0]
+    (first, *_) = [each for each in await warehouse.probe() if not each.ok]
     assert "not stored as Parquet" in first.detail
     assert "column 2 is missing, the config wants file_type string" in first.detail
 
@@ -168,7 +168,7 @@ async def test_a_connection_that_is_cut_makes_each_row_once(
 async def test_a_frozen_hdfs_is_given_up_and_gone_on_with(
     hadoop: Hadoop, opened: Opened, monkeypatch: pytest.MonkeyPatch, server: Server
 ) -> None:
-    monkeypatch.setattr(staging, "_DEADLINES", (2.0, 2.0))
+    monkeypatch.setattr(webhdfs, "_DEADLINES", (2.0, 2.0))
     warehouse, _ = opened()
     batch, rows = new_batch()
     await warehouse.probe()
@@ -194,21 +194,24 @@ async def test_a_folder_that_may_not_be_written_is_named_with_its_user(
     assert "let user backupd write /user/hive/" in caught.value.hint
 
 
-async def test_nosasl_logs_in(hadoop: Hadoop) -> None:
-    section = new_table(hadoop, auth="NOSASL")
-    with hadoop.other_hive({"hive.server2.authentication": "NOSASL"}):
+async def test_nosasl_logs_in(plain_hadoop: Hadoop) -> None:
+    section = new_table(plain_hadoop, auth="NOSASL")
+    with plain_hadoop.other_hive({"hive.server2.authentication": "NOSASL"}):
         warehouse = open_warehouse(section)
         assert all(probe.ok for probe in await warehouse.probe())
         await warehouse.aclose()
 
 
-async def test_ldap_logs_in_and_refuses_a_wrong_password(hadoop: Hadoop, tmp_path: Path) -> None:
-    section = new_table(hadoop, auth="LDAP", password="sesame")
+async def test_ldap_logs_in_and_refuses_a_wrong_password(
+    plain_hadoop: Hadoop, tmp_path: Path
+) -> None:
+    section = new_table(plain_hadoop, auth="LDAP", password="sesame")
     assert section.hive
-    wrong = replace(section, hive=replace(section.hive, password="open"))
+    refused_login = replace(section.hive.login, password="open")
+    wrong = replace(section, hive=replace(section.hive, login=refused_login))
     with (
         running_directory(tmp_path / "ldap", {"backupd": "sesame"}) as port,
-        hadoop.other_hive(
+        plain_hadoop.other_hive(
             {
                 "hive.server2.authentication": "LDAP",
                 "hive.server2.authentication.ldap.url": f"ldap://127.0.0.1:{port}",
@@ -257,7 +260,7 @@ async def test_a_folder_that_hive_may_not_enter_fails_the_probe(
     hadoop.hdfs("SETPERMISSION", "/user/backupd/closed", user="backupd", permission="700")
     url = hadoop.staging_url.replace("/staging", "/closed")
     warehouse, _ = opened(staging_url=url)
-    table, stage, move, clock = await warehouse.probe()
+    *_, table, stage, move, clock = await warehouse.probe()
     assert table.ok
     assert stage.ok
     assert clock.ok

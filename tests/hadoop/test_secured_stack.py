@@ -71,7 +71,7 @@ def test_who_has_a_principal_logs_in(
 
 
 def test_who_has_no_ticket_is_sent_away(secure_hadoop: SecureHadoop) -> None:
-    ca_file = str(secure_hadoop.certificates.ca_file)
+    ca_file = str(secure_hadoop.tls.ca)
     answer = requests.get(f"{web(secure_hadoop)}/?op=LISTSTATUS", verify=ca_file, timeout=30)
     assert answer.status_code == 401
     url = f"https://localhost:{secure_hadoop.ports['hive_http']}/cliservice"
@@ -127,7 +127,7 @@ def test_a_server_may_want_every_frame_protected(
 
 
 def test_a_certificate_of_another_host_shows(secure_hadoop: SecureHadoop) -> None:
-    wrong = secure_hadoop.certificates.keystore("wrong")
+    wrong = secure_hadoop.stores.wrong_key
     with (
         secure_hadoop.other_hive({"hive.server2.keystore.path": str(wrong)}),
         pytest.raises(ssl.SSLCertVerificationError, match="not valid for 'localhost'"),

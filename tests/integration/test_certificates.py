@@ -1,67 +1,68 @@
-"""The certificates that secured servers are tested with."""
+"""The certificates that servers and clients are tested with."""
 
 from __future__ import annotations
 
+import contextlib
 import ssl
+from dataclasses import astuple
+from typing import TYPE_CHECKING
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import pkcs12
 
-from support.certificates import Certificates
+from support.tls import STORE_PASSWORD, java_stores, tls_files
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from support.tls import TlsFiles
 
 
 @pytest.fixture(scope="module")
-def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
-    return Certificates(tmp_path_factory.mktemp("tls") / "made")
+def files(tmp_path_factory: pytest.TempPathFactory) -> TlsFiles:
+    return tls_files(tmp_path_factory.mktemp("tls") / "made")
 
 
-def context(certificates: Certificates, purpose: ssl.Purpose, name: str) -> ssl.SSLContext:
-    """One side, with a certificate of its own, which wants to see the other's."""
-    made = ssl.create_default_context(purpose, cafile=certificates.ca_file)
-    made.verify_mode = ssl.CERT_REQUIRED
-    made.verify_flags |= ssl.VERIFY_X509_STRICT
-    made.load_cert_chain(certificates.chain(name), certificates.key(name))
-    return made
+def read(path: Path) -> x509.Certificate:
+    return x509.load_pem_x509_certificate(path.read_bytes())
 
 
-def shake_hands(certificates: Certificates, name: str, host: str) -> None:
-    """A server with that certificate meets a client with one, in memory."""
+def shake_hands(server: ssl.SSLContext, client: ssl.SSLContext, host: str) -> None:
+    """A server meets a client, in memory."""
     to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
-    served = context(certificates, ssl.Purpose.CLIENT_AUTH, name)
-    asking = context(certificates, ssl.Purpose.SERVER_AUTH, "client")
-    server = served.wrap_bio(to_server, to_client, server_side=True)
-    client = asking.wrap_bio(to_client, to_server, server_hostname=host)
-    for side in (client, server, client, server):
-        try:
+    served = server.wrap_bio(to_server, to_client, server_side=True)
+    asking = client.wrap_bio(to_client, to_server, server_hostname=host)
+    for side in (asking, served, asking, served):
+        with contextlib.suppress(ssl.SSLWantReadError):
             side.do_handshake()
-        except ssl.SSLWantReadError:
-            continue
+    assert served.cipher()
+    assert asking.cipher()
 
 
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1"])
-def test_server_and_client_believe_each_other(certificates: Certificates, host: str) -> None:
-    shake_hands(certificates, "server", host)
+def test_the_strictest_server_and_client_believe_each_other(files: TlsFiles, host: str) -> None:
+    server = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=files.ca)
+    client = ssl.create_default_context(cafile=files.ca)
+    server.load_cert_chain(files.cert, files.key)
+    client.load_cert_chain(files.client_cert, files.client_key)
+    for side in (server, client):
+        side.verify_mode = ssl.CERT_REQUIRED
+        side.verify_flags |= ssl.VERIFY_X509_STRICT
+    shake_hands(server, client, host)
 
 
-def test_the_certificate_of_another_host_is_not_believed(certificates: Certificates) -> None:
-    with pytest.raises(ssl.SSLCertVerificationError, match="not valid for 'localhost'"):
-        shake_hands(certificates, "wrong", "localhost")
-
-
-def test_who_has_no_ca_believes_nobody(certificates: Certificates) -> None:
-    to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
-    served = context(certificates, ssl.Purpose.CLIENT_AUTH, "server")
-    asking = ssl.create_default_context()
-    server = served.wrap_bio(to_server, to_client, server_side=True)
-    client = asking.wrap_bio(to_client, to_server, server_hostname="localhost")
-    with pytest.raises(ssl.SSLWantReadError):
-        client.do_handshake()
-    with pytest.raises(ssl.SSLWantReadError):
-        server.do_handshake()
-    with pytest.raises(ssl.SSLCertVerificationError, match="self-signed certificate in"):
-        client.do_handshake()
-
-
-@pytest.mark.parametrize("name", ["server", "wrong", "client"])
-def test_nobody_else_reads_keys(certificates: Certificates, name: str) -> None:
-    for path in (certificates.key(name), certificates.keystore(name)):
+def test_nobody_else_reads_keys(files: TlsFiles) -> None:
+    keys = (files.key, files.wrong_key, files.expired_key, files.client_key)
+    for path in (*keys, *astuple(java_stores(files))):
         assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_java_finds_each_key_with_its_chain(files: TlsFiles) -> None:
+    stores = java_stores(files)
+    for store, cert in ((stores.key, files.cert), (stores.wrong_key, files.wrong_cert)):
+        held = pkcs12.load_pkcs12(store.read_bytes(), STORE_PASSWORD.encode())
+        assert held.key
+        assert held.cert
+        chain = [held.cert, *held.additional_certs]
+        assert [each.certificate for each in chain] == [read(cert), read(files.ca)]

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from support.certificates import STORE_PASSWORD
+from support.tls import STORE_PASSWORD
 
 if TYPE_CHECKING:
-    from support.certificates import Certificates
     from support.hadoop_config import Layout, Settings
     from support.kdc import Kdc
+    from support.tls import JavaStores
 
 CLUSTER = "cluster"  # what the two NameNodes are called together
 
@@ -37,15 +37,15 @@ def two_namenodes(layout: Layout) -> Settings:
     return {"core-site": {"fs.defaultFS": f"hdfs://{CLUSTER}"}, "hdfs-site": hdfs}
 
 
-def secured(layout: Layout, kdc: Kdc, certificates: Certificates) -> Settings:
+def secured(layout: Layout, kdc: Kdc, stores: JavaStores) -> Settings:
     """Return what Kerberos and TLS everywhere need."""
     return {
         "core-site": _core(kdc),
         "hdfs-site": _hdfs(layout, kdc),
         "hadoop-policy": {},
-        "ssl-server": {f"ssl.server.{key}": value for key, value in _stores(certificates).items()},
-        "ssl-client": {f"ssl.client.{key}": value for key, value in _stores(certificates).items()},
-        "hive-site": _hive(kdc, certificates),
+        "ssl-server": {f"ssl.server.{key}": value for key, value in _ssl(stores).items()},
+        "ssl-client": {f"ssl.client.{key}": value for key, value in _ssl(stores).items()},
+        "hive-site": _hive(kdc, stores),
         "httpfs-site": _httpfs(layout, kdc),
     }
 
@@ -85,23 +85,23 @@ def _hdfs(layout: Layout, kdc: Kdc) -> dict[str, object]:
     }
 
 
-def _stores(certificates: Certificates) -> dict[str, object]:
+def _ssl(stores: JavaStores) -> dict[str, object]:
     return {
-        "keystore.location": certificates.keystore("server"),
+        "keystore.location": stores.key,
         "keystore.type": "PKCS12",
         "keystore.password": STORE_PASSWORD,
         "keystore.keypassword": STORE_PASSWORD,
-        "truststore.location": certificates.truststore,
+        "truststore.location": stores.trust,
         "truststore.type": "PKCS12",
         "truststore.password": STORE_PASSWORD,
     }
 
 
-def _hive(kdc: Kdc, certificates: Certificates) -> dict[str, object]:
+def _hive(kdc: Kdc, stores: JavaStores) -> dict[str, object]:
     return {
         "hive.server2.transport.mode": "all",
         "hive.server2.use.SSL": "true",
-        "hive.server2.keystore.path": certificates.keystore("server"),
+        "hive.server2.keystore.path": stores.key,
         "hive.server2.keystore.type": "PKCS12",
         "hive.server2.keystore.password": STORE_PASSWORD,
         "hive.server2.authentication": "KERBEROS",

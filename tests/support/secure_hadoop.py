@@ -6,7 +6,6 @@ import shutil
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from support.certificates import Certificates
 from support.gss import Identity
 from support.hadoop import Hadoop
 from support.hadoop_config import over
@@ -14,6 +13,7 @@ from support.hadoop_programs import Program, environment, java
 from support.processes import accepts
 from support.secure_clients import binary_connection, http_connection, web_session
 from support.secure_config import secured, two_namenodes
+from support.tls import java_stores, tls_files
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -47,7 +47,8 @@ class SecureHadoop(Hadoop):
         httpfs: bool = False,
     ) -> None:
         self.kdc = kdc
-        self.certificates = Certificates(directory / "tls")
+        self.tls = tls_files(directory / "tls")
+        self.stores = java_stores(self.tls)
         self.namenodes = ("namenode", "namenode2") if ha else ("namenode",)
         self._httpfs = httpfs
         (directory / "httpfs-secret").write_text("what HttpFS signs its cookies with")
@@ -74,7 +75,7 @@ class SecureHadoop(Hadoop):
         return keys | {
             "auth": "KERBEROS",
             "tls": True,
-            "tls_ca_file": str(self.certificates.ca_file),
+            "tls_ca_file": str(self.tls.ca),
         }
 
     def kerberos_keys(self) -> dict[str, object]:
@@ -90,14 +91,14 @@ class SecureHadoop(Hadoop):
         self, server: Server = "hive", user: str = "other", transport: Transport = "binary"
     ) -> hive.Connection:
         """Connect as anybody would who has a principal."""
-        ca_file, identity = self.certificates.ca_file, self.identity(user)
+        ca_file, identity = self.tls.ca, self.identity(user)
         if transport == "http":
             return http_connection(self.ports[f"{server}_http"], ca_file, identity)
         return binary_connection(self.ports[server], ca_file, identity)
 
     def session(self, user: str) -> requests.Session:
         """Return who asks HDFS over HTTP."""
-        return web_session(self.certificates.ca_file, self.identity(user))
+        return web_session(self.tls.ca, self.identity(user))
 
     # -- two NameNodes ---------------------------------------------------------------------------
 
@@ -138,7 +139,7 @@ class SecureHadoop(Hadoop):
         return self.kdc.server if name == "kdc" else super()._process(name)
 
     def _all_settings(self) -> Settings:
-        settings = over(super()._all_settings(), secured(self._layout, self.kdc, self.certificates))
+        settings = over(super()._all_settings(), secured(self._layout, self.kdc, self.stores))
         return over(settings, two_namenodes(self._layout)) if len(self.namenodes) > 1 else settings
 
     def _java(self, name: str, program: Program) -> list[str]:
