@@ -6,7 +6,7 @@ import os
 import signal
 from typing import TYPE_CHECKING, Any, Literal
 
-from backupd.warehouse.hive.connection import ImpatientCursor
+from backupd.warehouse.hive.driver import ImpatientCursor
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -12,14 +12,20 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
-from pyhive import hive
 from pyhive.exc import Error as HiveError
 from pyhive.exc import OperationalError
-from TCLIService.ttypes import TCloseSessionReq, THandleIdentifier, TOperationState, TSessionHandle
-from thrift.Thrift import TException
+from TCLIService.ttypes import TCloseSessionReq, TOperationState, TSessionHandle
 
 from backupd.core.dependencies import Dependency
 from backupd.core.errors import DependencyDownError, UnknownOutcomeError
+from backupd.warehouse.hive.driver import (
+    STILL,
+    TRANSPORT_ERRORS,
+    EndedError,
+    ImpatientCursor,
+    TellingConnection,
+    written,
+)
 from backupd.warehouse.hive.errors import (
     ServerLostError,
     StatementEndedError,
@@ -35,6 +41,9 @@ if TYPE_CHECKING:
     import threading
     from collections.abc import Callable, Sequence
 
+    from pyhive import hive
+    from TCLIService.ttypes import THandleIdentifier
+
     from backupd.config.sections import HiveSection, LoginSection
     from backupd.config.urls import Address
     from backupd.warehouse.hive.kerberos import Kerberos
@@ -49,15 +58,6 @@ _COMPILE_WITHIN = 300.0  # seconds: a statement is compiled before it is answere
 _CANCEL_WITHIN = 10.0  # seconds
 _TRY_AFTER_IDLE = 30.0  # seconds: a firewall or the server may have dropped the connection
 _POLL_FROM, _POLL_TO = 0.01, 0.5  # seconds between polls; the server itself holds a poll back
-_ROWS_AT_ONCE = 10_000
-STILL = {
-    TOperationState.INITIALIZED_STATE,
-    TOperationState.PENDING_STATE,
-    TOperationState.RUNNING_STATE,
-}
-"""The states of what has not ended."""
-TRANSPORT_ERRORS = (TException, OSError, EOFError)
-"""What thrift, sockets, TLS, HTTP and Kerberos raise: none of them is a DB-API error."""
 
 
 class Connection(Protocol):
@@ -112,7 +112,7 @@ class HiveConnection:
         except HiveError as error:
             failure = self.down(f"{verb(statement)} failed", error)
             self._pass_over(words_of(error))
-            if isinstance(error, _EndedError):
+            if isinstance(error, EndedError):
                 raise StatementEndedError(str(failure), hint=failure.hint) from error
             raise failure from error
         except UnknownOutcomeError:
@@ -169,7 +169,7 @@ class HiveConnection:
                 with suppress(HiveError):
                     cursor.close()
                 has_ended = status.operationState == TOperationState.ERROR_STATE
-                kind = _EndedError if has_ended else OperationalError
+                kind = EndedError if has_ended else OperationalError
                 raise kind(cut(status.errorMessage))
             if time.monotonic() > deadline or self.gave_up.wait(pause):
                 self._cancel(cursor)
@@ -250,7 +250,7 @@ class HiveConnection:
         return transport
 
     def _log_in(self, server: Address, transport: Transport) -> hive.Connection:
-        return _TellingConnection(
+        return TellingConnection(
             partial(self._leave_session, server),
             username=self._hives.login(server).username,
             database=self._section.database,
@@ -373,44 +373,3 @@ def session_settings(section: HiveSection) -> dict[str, str]:
     """Return the Hive settings of our sessions; those of the config go over ours."""
     ours = _READING | _INSERTING if section.merge == "insert" else _READING
     return ours | section.settings
-
-
-class _EndedError(OperationalError):  # type: ignore[misc]  # PyHive has no types
-    """A statement that has come to its end, by an error."""
-
-
-class _TellingConnection(hive.Connection):  # type: ignore[misc]  # PyHive has no types
-    """PyHive's, which forgets its session where the first statement in it fails."""
-
-    def __init__(
-        self, leave: Callable[[hive.Connection, BaseException], None], **options: object
-    ) -> None:
-        try:
-            super().__init__(**options)
-        except (HiveError, *TRANSPORT_ERRORS) as error:
-            if hasattr(self, "_sessionHandle"):
-                leave(self, error)
-            raise
-
-
-class ImpatientCursor(hive.Cursor):  # type: ignore[misc]  # PyHive has no types
-    """PyHive's, without its pause of a second between fetches."""
-
-    def __init__(self, connection: hive.Connection | None) -> None:
-        super().__init__(connection, arraysize=_ROWS_AT_ONCE)
-        self._poll_interval = 0
-
-    @property
-    def operation(self) -> str:
-        """What the server knows the statement by."""
-        return written(self._operationHandle.operationId)
-
-
-def written(identifier: THandleIdentifier) -> str:
-    """Return what a server knows a session or an operation by, as text."""
-    return f"{identifier.guid.hex()}:{identifier.secret.hex()}"
-
-
-def identifier(text: str) -> THandleIdentifier:
-    """Return what `written` has made text of."""
-    return THandleIdentifier(*map(bytes.fromhex, text.split(":")))

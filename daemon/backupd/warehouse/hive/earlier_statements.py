@@ -30,12 +30,7 @@ from TCLIService.ttypes import (
 from backupd.core.dependencies import Dependency
 from backupd.core.errors import DependencyDownError, UnknownOutcomeError
 from backupd.core.times import moment
-from backupd.warehouse.hive.connection import (
-    STILL,
-    TRANSPORT_ERRORS,
-    HiveConnection,
-    identifier,
-)
+from backupd.warehouse.hive.driver import STILL, TRANSPORT_ERRORS, identifier
 from backupd.warehouse.hive.errors import cut
 from backupd.warehouse.hive.servers import address_of, shown
 
@@ -45,6 +40,7 @@ if TYPE_CHECKING:
     from backupd.config.sections import HiveSection
     from backupd.config.urls import Address
     from backupd.core.rows import Statement
+    from backupd.warehouse.hive.connection import HiveConnection
 
 _ASK_EVERY = 0.5  # seconds
 _CONNECT_WITHIN = 10.0  # seconds
