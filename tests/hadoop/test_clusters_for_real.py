@@ -220,7 +220,6 @@ async def test_tickets_that_run_out_are_renewed(
             await warehouse.find([RowKey("0" * 20, "2026-11-23")])
             warehouse._connection.close()  # type: ignore[attr-defined]
             await asyncio.sleep(11)
-        await merge_once(warehouse)
 
 
 @pytest.fixture
