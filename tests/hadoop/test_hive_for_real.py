@@ -151,7 +151,7 @@ async def test_a_server_that_is_killed_during_a_merge_makes_each_row_once(
     await assert_once(warehouse, rows)
 
 
-@pytest.mark.parametrize("after", [2000, 2600, 3200, 3800, 4400])
+@pytest.mark.parametrize("after", [1600, 2200, 2800, 3400, 4000])
 async def test_a_connection_that_is_cut_makes_each_row_once(
     hadoop: Hadoop, opened: Opened, after: int
 ) -> None:
@@ -172,11 +172,12 @@ async def test_a_frozen_hdfs_is_given_up_and_gone_on_with(
     warehouse, _ = opened()
     batch, rows = new_batch()
     await warehouse.probe()
+    server = hadoop.active() if server == "namenode" else server  # a standby would not be missed
     hadoop.signal(server, signal.SIGSTOP)
     try:
         with pytest.raises(DependencyDownError, match="staging folder"):
-            await warehouse.discard(batch.id) if server == "namenode" else await warehouse.load(
-                batch, rows
+            await warehouse.load(batch, rows) if server == "datanode" else await warehouse.discard(
+                batch.id
             )
     finally:
         hadoop.signal(server, signal.SIGCONT)
