@@ -56,8 +56,8 @@ recursive = true
 archive_directory = "{{customer}}/cdr"
 """
 # Seconds after which a file is tried again that was being written to, or that was too large: the
-# longest pause of the config, and its jitter.
-AGAIN = {"writer": 61.0, "room": 2.0}
+# longest pause of the config, and its jitter. "stopped": a run ended while it tried such a file.
+AGAIN = {"writer": 61.0, "room": 2.0, "stopped": 2.0}
 PATIENCE = 60.0  # seconds for anything that must come about by itself
 
 
@@ -169,7 +169,7 @@ class Site:
         the archive had no room for them just then.
         """
         self.stop()
-        for _ in range(2):
+        for _ in range(3):
             self._process = self._run("--once")
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(within)
@@ -185,7 +185,10 @@ class Site:
             return set()  # it refused its config: it has never begun
         url = f"file:{self.places.ledger}?mode=ro&immutable=1"  # nothing is left beside it
         with contextlib.closing(sqlite3.connect(url, uri=True)) as ledger:
-            query = "SELECT DISTINCT awaits FROM files WHERE status = 'waiting'"
+            query = (
+                "SELECT DISTINCT iif(reason LIKE 'stopped before%', 'stopped', awaits)"
+                " FROM files WHERE status = 'waiting'"
+            )
             return {str(awaits) for (awaits,) in ledger.execute(query)}
 
     def _run(self, *arguments: str) -> subprocess.Popen[bytes]:
