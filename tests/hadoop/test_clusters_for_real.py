@@ -10,6 +10,7 @@ import time
 from collections import Counter
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
@@ -19,6 +20,7 @@ from backupd.core.rows import RowKey
 from backupd.warehouse import open_warehouse
 from backupd.warehouse.hive import connection as hive_connection
 from backupd.warehouse.hive import kerberos as kerberos_room
+from support import merging
 from support.hadoop_hosts import secured_host
 from support.hadoop_tables import new_table, run
 from support.hives import DATABASE
@@ -30,13 +32,14 @@ if TYPE_CHECKING:
 
     from backupd.config.sections import WarehouseSection
     from backupd.core.ports import Warehouse
-    from backupd.core.records import Batch
     from backupd.core.rows import ProductionRow
     from support.hadoop import Hadoop, Server, Transport
     from support.kdc import Kdc
     from support.secure_hadoop import SecureHadoop
 
 pytestmark = pytest.mark.hadoop
+
+until_merged = partial(merging.until_merged, tries=60, pause=0.3)
 
 ROUNDS = 100
 FREEZES, KILLS = 8, 3  # of a server, in some of the rounds
@@ -58,17 +61,6 @@ def by(section: WarehouseSection, **changes: object) -> WarehouseSection:
     assert section.hive
     hive = replace(section.hive, **changes)  # type: ignore[arg-type]  # any field
     return replace(section, hive=hive)
-
-
-async def until_merged(warehouse: Warehouse, batch: Batch, rows: Sequence[ProductionRow]) -> None:
-    """Load and merge as the worker would, again after each failure."""
-    for _ in range(60):
-        with suppress(BackupdError):
-            await warehouse.load(batch, rows)
-            assert await warehouse.merge(batch, rows) == Counter(row.file_id for row in rows)
-            return
-        await asyncio.sleep(0.3)
-    raise AssertionError("sixty tries failed")
 
 
 async def merge_once(warehouse: Warehouse) -> None:

@@ -5,21 +5,23 @@ from __future__ import annotations
 import asyncio
 import multiprocessing
 import signal
-from collections import Counter
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
 
-from backupd.core.errors import BackupdError, DependencyDownError
+from backupd.core.errors import DependencyDownError
 from backupd.core.records import new_id
 from backupd.core.rows import RowKey
 from backupd.warehouse import open_warehouse
 from backupd.warehouse.hive import webhdfs
+from support import merging
 from support.hadoop_tables import PARQUET, new_table, run
 from support.hives import DATABASE
 from support.ldap import PEOPLE, running_directory
+from support.merging import assert_once
 from support.proxy import running_proxy
 from support.rows import EVIL, NOON, batch_of, new_batch, production_row
 
@@ -37,6 +39,8 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.hadoop
 
+until_merged = partial(merging.until_merged, tries=20, pause=0.2)
+
 
 @pytest.fixture
 async def opened(hadoop: Hadoop) -> AsyncIterator[Opened]:
@@ -52,24 +56,6 @@ async def opened(hadoop: Hadoop) -> AsyncIterator[Opened]:
     yield open_one
     for each in warehouses:
         await each.aclose()
-
-
-async def until_merged(warehouse: Warehouse, batch: Batch, rows: Sequence[ProductionRow]) -> None:
-    """Load and merge as the worker would, again after each failure."""
-    for _ in range(20):
-        try:
-            await warehouse.load(batch, rows)
-            assert await warehouse.merge(batch, rows) == Counter(row.file_id for row in rows)
-        except BackupdError:
-            await asyncio.sleep(0.2)
-        else:
-            return
-    raise AssertionError("twenty tries failed")
-
-
-async def assert_once(warehouse: Warehouse, rows: Sequence[ProductionRow]) -> None:
-    found = Counter([key async for key in warehouse.rows({row.file_date for row in rows})])
-    assert found == Counter(RowKey(row.file_id, row.file_date) for row in rows)
 
 
 async def test_every_value_comes_back_from_hive_as_it_is(hadoop: Hadoop, opened: Opened) -> None:

@@ -6,22 +6,22 @@ import asyncio
 import multiprocessing
 import signal
 from collections import Counter
-from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
 
-from backupd.core.errors import BackupdError
 from backupd.core.records import new_id
-from backupd.core.rows import RowKey
 from backupd.ledger import Ledger
 from backupd.warehouse import open_warehouse
 from backupd.worker import LedgerStatements
+from support import merging
 from support.hadoop_tables import make_tables, new_table, run
 from support.hives import DATABASE
 from support.killed_client import die_at
+from support.merging import assert_once
 from support.proxy import running_proxy
 from support.rows import COLUMNS, EVIL, NOON, batch_of, new_batch, production_row
 
@@ -30,13 +30,14 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from backupd.config.sections import WarehouseSection
-    from backupd.core.ports import Warehouse
     from backupd.core.records import Batch
     from backupd.core.rows import ProductionRow
     from support.hadoop import Hadoop
     from support.killed_client import Moment
 
 pytestmark = pytest.mark.hadoop
+
+until_merged = partial(merging.until_merged, tries=30, pause=0.3)
 
 FORMATS = {
     "Parquet": "STORED AS PARQUET TBLPROPERTIES ('transactional' = 'false')",
@@ -55,22 +56,6 @@ TRANSACTIONAL = {
 def table_of(section: WarehouseSection) -> str:
     assert section.hive
     return f"{DATABASE}.{section.hive.production_table}"
-
-
-async def until_merged(warehouse: Warehouse, batch: Batch, rows: Sequence[ProductionRow]) -> None:
-    """Load and merge as the worker would, again after each failure."""
-    for _ in range(30):
-        with suppress(BackupdError):
-            await warehouse.load(batch, rows)
-            assert await warehouse.merge(batch, rows) == Counter(row.file_id for row in rows)
-            return
-        await asyncio.sleep(0.3)
-    raise AssertionError("thirty tries failed")
-
-
-async def assert_once(warehouse: Warehouse, rows: Sequence[ProductionRow]) -> None:
-    found = Counter([key async for key in warehouse.rows({row.file_date for row in rows})])
-    assert found == Counter(RowKey(row.file_id, row.file_date) for row in rows)
 
 
 @pytest.mark.parametrize("kind", FORMATS)

@@ -17,15 +17,14 @@ from backupd.core.rows import RowKey
 from backupd.warehouse import open_warehouse
 from backupd.warehouse.hive import connection as hive_connection
 from backupd.warehouse.hive import earlier_statements
-from backupd.warehouse.hive.batch_statements import StatementMemory
 from backupd.warehouse.hive.servers import Servers, address_of, shown
 from support.balancer import Balancer
-from support.hives import hive_section, running_hives
+from support.hives import ServerMemory, hive_section, running_hives
 from support.merging import assert_once, until_merged
 from support.rows import new_batch
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+    from collections.abc import AsyncIterator, Callable, Iterator
     from pathlib import Path
 
     from backupd.core.ports import Warehouse
@@ -35,17 +34,6 @@ if TYPE_CHECKING:
     Opened = Callable[..., Warehouse]
 
 KEYS = [RowKey("0" * 20, "2026-11-23")]
-
-
-class ServerMemory(StatementMemory):
-    """The log of statements, and which servers were in use."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.in_use: list[Mapping[str, str]] = []
-
-    def note_servers(self, in_use: Mapping[str, str]) -> None:
-        self.in_use.append(in_use)
 
 
 @pytest.fixture

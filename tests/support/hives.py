@@ -16,12 +16,13 @@ from backupd.config.sections import (
     WarehouseSection,
 )
 from backupd.warehouse.columns import KINDS, PARTITION, STAGING_PARTITION
+from backupd.warehouse.hive.batch_statements import StatementMemory
 from support.hive_server import HiveServer
 from support.hive_tables import HiveTables
 from support.rows import COLUMNS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
 DATABASE, TABLE = "mnaas", "customers_files_records_count"
 STAGING = "file:///staging"
@@ -52,6 +53,18 @@ def running_hives(directory: Path, count: int) -> Iterator[list[HiveServer]]:
 
 
 NO_TLS = TlsSection(ca_file=None, cert_file=None, key_file=None)
+
+
+class ServerMemory(StatementMemory):
+    """The log of statements, and which servers were in use."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.in_use: list[Mapping[str, str]] = []
+
+    def note_servers(self, in_use: Mapping[str, str]) -> None:
+        """Keep them all, in order."""
+        self.in_use.append(in_use)
 
 
 def hive_options(**changes: object) -> HiveSection:

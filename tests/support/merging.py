@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -20,16 +21,25 @@ if TYPE_CHECKING:
 
 
 async def until_merged(
-    warehouse: Warehouse, batch: Batch, rows: Sequence[ProductionRow]
+    warehouse: Warehouse,
+    batch: Batch,
+    rows: Sequence[ProductionRow],
+    *,
+    tries: int = 10,
+    pause: float = 0.0,
 ) -> list[BackupdError]:
-    """Load and merge as the worker would, again after each failure; return the failures."""
+    """Load and merge as the worker would, again after each failure; return the failures.
+
+    A real server takes `pause` seconds between tries to come back.
+    """
     failures: list[BackupdError] = []
-    while len(failures) < 10:
+    while len(failures) < tries:
         try:
             await warehouse.load(batch, rows)
             seen = await warehouse.merge(batch, rows)
         except BackupdError as error:
             failures.append(error)
+            await asyncio.sleep(pause)
         else:
             assert seen == Counter(row.file_id for row in rows)
             return failures

@@ -352,10 +352,10 @@ class HiveConnection:
         return DependencyDownError(Dependency.WAREHOUSE, words, hint=hint(words))
 
 
-def _together(failures: Sequence[Exception]) -> DependencyDownError:
+def _together(failures: Sequence[DependencyDownError]) -> DependencyDownError:
     """Return one error for the failures of all servers."""
     message = "; ".join(str(each) for each in failures)
-    return DependencyDownError(Dependency.WAREHOUSE, message, hint=getattr(failures[0], "hint", ""))
+    return DependencyDownError(Dependency.WAREHOUSE, message, hint=failures[0].hint)
 
 
 # Reading a few columns of a partition needs no job, however large the partition is.

@@ -45,9 +45,7 @@ if TYPE_CHECKING:
 _ASK_EVERY = 0.5  # seconds
 _CONNECT_WITHIN = 10.0  # seconds
 _DIES_WITHIN = 5.0  # seconds: what is cancelled may be moving a file yet
-_STOPS_WITHIN = (
-    15.0  # seconds: a server that stops closes its port before its statements have ended
-)
+_STOPS_WITHIN = 15.0  # seconds: a server that stops closes its port, then ends its statements
 _LOOKS = 3  # connections that ask each other's server for their sessions
 _BY_ITSELF = {TOperationState.FINISHED_STATE, TOperationState.ERROR_STATE}
 _FORGOTTEN = re.compile("Invalid SessionHandle|Session does not exist")  # before Hive 4, and since

@@ -16,6 +16,7 @@ from concurrent.futures import Future, wait
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
+from requests import codes
 from requests.auth import AuthBase
 
 from backupd.core.calls import outcome_of
@@ -168,7 +169,8 @@ class Negotiate(AuthBase):
 
     def _again(self, answer: Response, **options: Any) -> Response:  # noqa: ANN401 - requests' own
         """Log in again where a cookie has run out."""
-        if answer.status_code != 401 or "Authorization" in answer.request.headers:  # noqa: PLR2004
+        is_refused = answer.status_code == codes.unauthorized
+        if not is_refused or "Authorization" in answer.request.headers:
             return answer
         _ = answer.content  # read to its end, the connection can be used again
         answer.close()
