@@ -77,7 +77,7 @@ def test_says_which_sections_are_not_acted_on(tmp_path: Path) -> None:
     check = Host(tmp_path, {"warehouse.impala.host": '"impala"'}).backupd("check")
 
     assert check.returncode == 0
-    assert check.stderr == "warning: [warehouse.impala] is not acted on\n"
+    assert check.stderr == "warning: warehouse.impala is not acted on\n"
 
 
 def test_says_where_it_looked_for_a_config(tmp_path: Path) -> None:

@@ -101,6 +101,26 @@ def test_servers_are_named_in_one_way(
     assert problem in found
 
 
+@pytest.mark.parametrize(
+    ("given", "idle"),
+    [
+        ({"port": "10000"}, ()),
+        ({"host": None, "hosts": HOSTS, "port": "10000"}, ("port",)),
+        ({"host": None, "zookeeper": HOSTS, "port": "1"}, ("port",)),
+        ({"zookeeper_namespace": '"hs2"'}, ("zookeeper_namespace",)),
+        ({"host": None, "zookeeper": HOSTS, "zookeeper_namespace": '"hs2"'}, ()),
+        ({"host": None, "zookeeper": HOSTS, "load_balanced": "true"}, ("load_balanced",)),
+        ({"load_balanced": "true"}, ()),
+    ],
+)
+def test_keys_that_nobody_reads_are_told(
+    tmp_path: Path, given: dict[str, str | None], idle: tuple[str, ...]
+) -> None:
+    changes = {f"warehouse.hive.{name}": value for name, value in given.items()}
+    config = loaded(tmp_path, HIVE | changes)
+    assert config.inactive == tuple(f"warehouse.hive.{name}" for name in idle)
+
+
 def test_several_servers_are_read_in_their_order(tmp_path: Path) -> None:
     changes: Changes = {"warehouse.hive.host": None, "warehouse.hive.hosts": HOSTS}
     hive = hive_of(loaded(tmp_path, HIVE | changes))

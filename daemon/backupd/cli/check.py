@@ -90,8 +90,8 @@ def _tell_valid(config: Config) -> None:
             click.echo(f"warning: the directory of feed {feed.name} is unavailable", err=True)
     for warning in (*open_file_warnings(config), *limit_warnings(config)):
         click.echo(f"warning: {warning}", err=True)
-    for section in config.inactive:
-        click.echo(f"warning: [{section}] is not acted on", err=True)
+    for name in config.inactive:
+        click.echo(f"warning: {name} is not acted on", err=True)
 
 
 def _probe(config: Config) -> int:

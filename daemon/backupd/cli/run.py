@@ -63,8 +63,8 @@ def run(config_path: Path | None, once: bool) -> None:
     raise_limit()
     faulthandler.enable()  # an abort (systemd's watchdog) leaves every thread's stack on stderr
     logs.set_up(logging.WARNING if bars else logging.INFO)  # bars take the place of the lines
-    for section in config.inactive:
-        log.warning("section not acted on", section=section)
+    for name in config.inactive:
+        log.warning("not acted on", key=name)
     for warning in limit_warnings(config):
         log.warning("too few files may be open at once", why=warning)
     all_done = finished(_run(config, partial(read_config, path), once=once, bars=bars))

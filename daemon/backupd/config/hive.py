@@ -262,6 +262,16 @@ def check_hive(hive: Mapping[str, Any] | None) -> Iterator[Mistake]:
     yield from check_way_in("warehouse.hive", hive)
 
 
+def idle_keys(given: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the keys of `[warehouse.hive]` that nobody reads, because of how servers are named."""
+    if "port" in given and "host" not in given:
+        yield "port"
+    if "zookeeper_namespace" in given and "zookeeper" not in given:
+        yield "zookeeper_namespace"
+    if "load_balanced" in given and "zookeeper" in given:
+        yield "load_balanced"
+
+
 def check_way_in(key: str, section: Mapping[str, Any]) -> Iterator[Mistake]:
     """Yield how the keys that a server is spoken to by contradict each other."""
     if section.get("transport") == "http" and section.get("auth") == "NOSASL":

@@ -18,7 +18,7 @@ from backupd.config.directories import (
     directories_to_look_at,
 )
 from backupd.config.feeds import check_feed
-from backupd.config.hive import check_hive, check_way_in
+from backupd.config.hive import check_hive, check_way_in, idle_keys
 from backupd.config.hive_files import read_hive_files
 from backupd.config.mistakes import ConfigMistakes, Mistake
 from backupd.config.overlap import check_archive_names, check_overlaps, claims
@@ -108,12 +108,14 @@ def _parse(path: Path) -> Values:
 
 
 def _inactive(document: Values, values: Values) -> Iterator[str]:
-    """Yield the sections that are there and not acted on."""
-    if values["warehouse"]["kind"] != "hive":
-        given = document.get("warehouse", {})
-        yield from (f"warehouse.{name}" for name in ("hive", "impala") if name in given)
-        if "kerberos" in document:
-            yield "kerberos"
+    """Yield the sections and keys that are there and not acted on."""
+    given = document.get("warehouse", {})
+    if values["warehouse"]["kind"] == "hive":
+        yield from (f"warehouse.hive.{name}" for name in idle_keys(given["hive"]))
+        return
+    yield from (f"warehouse.{name}" for name in ("hive", "impala") if name in given)
+    if "kerberos" in document:
+        yield "kerberos"
 
 
 def _environment(environ: Mapping[str, str], mistakes: list[Mistake]) -> Values:
@@ -138,8 +140,8 @@ def _check(
     if "url" in ledger:
         yield from check_ledger(ledger["url"])
     yield from check_login(archive)
-    if warehouse.get("kind") == "hive":
-        yield from check_hive(warehouse.get("hive", {}))
+    if warehouse.get("kind") == "hive" and "hive" in warehouse:
+        yield from check_hive(warehouse["hive"])
         yield from check_way_in("warehouse.impala", warehouse.get("impala") or {})
     yield from check_alerts(values.get("alerts") or {})
     feeds = values.get("feeds", {})

@@ -256,5 +256,5 @@ class Config:
     alerts: AlertsSection | None = None
     status_file: Path | None = None
     metrics: MetricsSection | None = None
-    inactive: tuple[str, ...] = ()  # sections that are there and not acted on by this version
+    inactive: tuple[str, ...] = ()  # sections and keys that are there and not acted on
     silent: tuple[str, ...] = ()  # directories that did not answer, and were not looked at
