@@ -261,3 +261,23 @@ def test_status_shows_which_of_several_servers_is_in_use(
     host.configure({})  # no Hive any more
     host.once()
     assert json.loads(host.admin("status", "--json").stdout)["servers_in_use"] == {}
+
+
+def test_two_daemons_that_are_handed_the_same_file_make_one_row(
+    tmp_path: Path, server: HiveServer, merge: dict[str, str]
+) -> None:
+    hosts = []
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        hosts.append(Host(tmp_path / name))
+        in_hive(hosts[-1], server, **merge)
+        hosts[-1].deliver("same.csv")
+        hosts[-1].deliver(f"of-{name}.csv")
+    for host in hosts:
+        run = host.once()
+        assert run.returncode == 0, run.stderr
+        assert not host.local()
+    assert registered(server) == ["of-one.csv", "of-two.csv", "same.csv"]
+    shown = [json.loads(host.admin("show", "same.csv", "--json").stdout) for host in hosts]
+    assert shown[0]["file_id"] == shown[1]["file_id"]
+    assert shown[0]["id"] != shown[1]["id"]

@@ -169,6 +169,15 @@ async def test_find_returns_only_what_was_asked_for(warehouse: Warehouse) -> Non
     assert await warehouse.find([]) == frozenset()
 
 
+async def test_rows_that_no_ledger_tells_of_are_found(warehouse: Warehouse) -> None:
+    batch, rows = new_batch(3, days=2)
+    await warehouse.load(batch, rows)
+    await warehouse.merge(batch, rows)
+    stranger = production_row(batch.id)
+    found = await warehouse.find(keys([*rows, stranger]), by_others=True)
+    assert found == ids(rows)
+
+
 async def test_a_row_that_two_batches_bring_is_told_as_often_as_it_is_there(
     warehouse: Warehouse, request: pytest.FixtureRequest
 ) -> None:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 KEYS = [
     "id",
+    "file_id",
     "path",
     "file_name",
     "feed",

@@ -241,3 +241,16 @@ async def test_a_batch_larger_than_a_query_takes_moves_whole(ledger: Ledger) -> 
     assert len(await ledger.members(batch)) == 1_201
     assert await ledger.move_batch(moves.batch_advanced(batch, "memory", NOW))
     assert await standing(ledger) == {(Stage.MERGE, Status.WAITING)}
+
+
+async def test_a_batch_may_have_made_the_row_of_another_file_with_the_same_name_and_content(
+    ledger: Ledger,
+) -> None:
+    batch = await a_loading_batch(ledger)
+    first = batch.members[0]
+    again = a_file(Stage.LOAD, id="again", row_id=first, path="/again")
+    other = a_file(Stage.LOAD, id="other", path="/other")
+    await plant(ledger, again, other)
+    asked = ["again", "other", first]
+    assert await ledger.ask(batches.previously_batched, asked, "new") == {"again", first}
+    assert await ledger.ask(batches.previously_batched, asked, batch.id) == set()

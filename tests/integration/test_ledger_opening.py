@@ -17,9 +17,11 @@ import pytest
 import sqlalchemy as sa
 
 from backupd.core.errors import LedgerError
+from backupd.core.stages import Stage
 from backupd.ledger import Ledger, LedgerLockedError, LedgerReader, lock, reports, schema
+from support.files import COUNTED, a_file
 from support.holders import another_holder
-from support.ledgers import digests, files_of, filled, opened
+from support.ledgers import digests, files_of, filled, opened, plant
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -191,6 +193,26 @@ async def test_an_older_ledger_is_brought_to_this_programs_version(
         assert connection.execute("PRAGMA user_version").fetchone() == (schema.VERSION,)
         assert connection.execute("SELECT id FROM novelties").fetchall() == [("a",)]
     connection.close()
+
+
+async def test_a_file_that_an_older_version_has_read_keeps_its_own_id_as_its_rows(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "ledger.db"
+    async with opened(path) as ledger:
+        await plant(
+            ledger,
+            a_file(Stage.SETTLE, id="new", path="/new"),
+            a_file(Stage.MERGE, id="read", path="/read", **COUNTED),
+        )
+    with sqlite3.connect(path) as connection:
+        connection.execute("DROP INDEX files_row_id")
+        connection.execute("ALTER TABLE files DROP COLUMN row_id")
+        connection.execute("PRAGMA user_version = 5")
+    connection.close()
+    async with opened(path) as ledger:
+        found = {file.id: file.row_id for file in await files_of(ledger)}
+    assert found == {"new": None, "read": "read"}
 
 
 def test_the_steps_make_the_tables_that_the_program_speaks_of() -> None:

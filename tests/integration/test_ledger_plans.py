@@ -63,6 +63,12 @@ ASKED: dict[str, tuple[Callable[..., Any], tuple[Any, ...], set[str]]] = {
         {"batches_open", "sqlite_autoindex_batches_1"},
     ),
     "next_due_batch": (batches.next_due_batch, (Stage.LOAD,), {"batches_open"}),
+    "previously_batched": (
+        batches.previously_batched,
+        (["f1", "f2"], "b1"),
+        {"sqlite_autoindex_files_1", "files_row_id", "batch_members_file"},
+    ),
+    "known_row_ids": (files.known_row_ids, (["f1", "f2"],), {"files_row_id"}),
     "known": (intake.known, (["/a", "/b"],), {"files_local", "files_path"}),
     "late_companions": (intake.late_companions, ({"/a.cksum": "/a"},), {"files_path"}),
     "by_identity": (renames.by_identity, ([FILE.identity],), {"files_identity"}),

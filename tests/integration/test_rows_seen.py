@@ -32,7 +32,8 @@ class Counting(FakeWarehouse):
         self.looks = 0
         self.down = False
 
-    async def find(self, keys: Collection[RowKey]) -> frozenset[str]:
+    async def find(self, keys: Collection[RowKey], *, by_others: bool = False) -> frozenset[str]:
+        assert not by_others
         self.looks += 1
         if self.down:
             raise DependencyDownError("warehouse", "refused")
@@ -72,7 +73,7 @@ async def test_without_its_row_nothing_is_removed(tmp_path: Path) -> None:
 
 async def test_a_duplicate_needs_the_row_of_the_first_file(tmp_path: Path) -> None:
     task = a_task(tmp_path)
-    original = replace(task.file, id="f0", status=Status.DONE)
+    original = replace(task.file, id="f0", row_id="f0", status=Status.DONE)
     task = replace(task, original=original, file=replace(task.file, row_seen_at=None))
     assert (await RowsSeen(Counting("f0")).seen_before(cleaned)(task)).detail == "cleaned"
     with pytest.raises(PermanentError, match="the row of f0 is not"):

@@ -19,7 +19,7 @@ from backupd.warehouse import open_warehouse
 from support.rows import COLUMNS, new_batch
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+    from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
     from pathlib import Path
 
     from backupd.core.ports import Warehouse
@@ -33,6 +33,7 @@ class Memory:
     def __init__(self, mark: str | None = None, rows: Sequence[ProductionRow] = ()) -> None:
         self.mark = mark
         self.rows = [RowKey(row.file_id, row.file_date) for row in rows]
+        self.files: set[str] = set()
 
     def expected(self) -> str | None:
         return self.mark
@@ -41,7 +42,10 @@ class Memory:
         self.mark = mark
 
     def remember_files(self, sums: Mapping[str, str]) -> None:
-        del sums
+        self.files |= sums.keys()
+
+    def known_files(self, names: Collection[str]) -> Collection[str]:
+        return self.files.intersection(names)
 
     def row_witnesses(self) -> list[RowKey]:
         return self.rows
@@ -246,6 +250,34 @@ async def test_the_claim_of_a_killed_daemon_is_gone(
         other.kill()
         await other.wait()
     await merged(begin(Memory()))
+
+
+async def test_rows_of_others_are_looked_for_in_files_that_the_ledger_does_not_know(
+    begin: Callable[[Memory], Warehouse],
+) -> None:
+    lost = begin(Memory())
+    _, theirs = await merged(lost)
+    await lost.aclose()
+    warehouse = begin(Memory())
+    _, ours = await merged(warehouse)
+    keys = [RowKey(row.file_id, row.file_date) for row in (*theirs, *ours)]
+    assert await warehouse.find(keys, by_others=True) == {row.file_id for row in theirs}
+    assert await warehouse.find(keys) == {row.file_id for row in (*theirs, *ours)}
+
+
+async def test_a_strange_file_that_cannot_be_read_holds_up_and_costs_no_attempt(
+    begin: Callable[[Memory], Warehouse], root: Path
+) -> None:
+    warehouse = begin(Memory())
+    _, rows = await merged(warehouse)
+    strange = root / "production" / f"file_date={rows[0].file_date}" / "strange.parquet"
+    strange.write_bytes(b"PAR1")
+    keys = [RowKey("x", rows[0].file_date)]
+    with pytest.raises(DependencyDownError, match=str(strange)) as caught:
+        await warehouse.find(keys, by_others=True)
+    assert "move it out" in caught.value.hint
+    strange.unlink()
+    assert await warehouse.find(keys, by_others=True) == frozenset()
 
 
 async def test_a_visitor_looks_for_the_mark_and_claims_nothing(

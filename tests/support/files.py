@@ -32,8 +32,9 @@ COUNTED: dict[str, Any] = {  # of a file that was through manifest
 
 def a_file(stage: Stage, status: Status = Status.WAITING, **changes: object) -> FileRecord:
     """A file anywhere on its way."""
-    values: dict[str, Any] = {"stage": stage, "status": status, "reason": "", **changes}
-    return replace(a_settling_file(), **values)
+    row_id = changes.get("id", a_settling_file().id)
+    values = {"stage": stage, "status": status, "reason": "", "row_id": row_id, **changes}
+    return replace(a_settling_file(), **values)  # type: ignore[arg-type]  # any field
 
 
 def a_running_file(stage: Stage, attempts: int = 1, **changes: object) -> FileRecord:

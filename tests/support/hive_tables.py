@@ -30,6 +30,7 @@ _DATE = r"PARTITION \(`\w+` = '(?P<date>[\d-]+)'\)"
 _PARQUET = "org.apache.hadoop.hive.ql.io.parquet.MapredParquetInputFormat"
 _ONLY_DATE = r"`\w+` = '(?P<date>[\d-]+)'"
 _BATCH = r"`\w+` = '(?P<batch>[0-9a-f]{20})'"
+_DATES = r"`(?P<partition>\w+)` (?:=|IN) \(?(?P<dates>[\d', -]+)\)?"
 _AMONG = r"`\w+` IN \((?P<among>.+)\)"
 _INSERT = (
     rf"INSERT INTO TABLE {_NAME} PARTITION \(`\w+`\) SELECT .+ FROM (?P<source>\S+) staged"
@@ -85,8 +86,9 @@ class HiveTables:
             rf" WHERE {_BATCH}": self._insert_ids,
             # Impala alone knows it; Hive's is a ParseException.
             rf"REFRESH {_NAME}(?: {_DATE})?": self._refresh,
-            rf"SELECT `(?P<column>\w+)` FROM {_NAME}"
-            rf"(?: WHERE {_ONLY_DATE}(?: AND {_AMONG})?)?": self._select,
+            rf"SELECT `(?P<column>\w+)` FROM {_NAME}(?: WHERE {_ONLY_DATE})?": self._select,
+            rf"SELECT `(?P<column>\w+)`, `\w+` FROM {_NAME}"
+            rf" WHERE {_DATES} AND {_AMONG}": self._keys,
         }
 
     def create(self, name: str, columns: Mapping[str, str], partition: str | None) -> HiveTable:
@@ -207,7 +209,7 @@ class HiveTables:
         for path in self._place_of(source, batch).glob("*"):
             for row in pq.read_table(path, partitioning=None).to_pylist():
                 date = str(row[found.partition])
-                if (row[column],) not in self._select(table, column, date, None):
+                if (row[column],) not in self._select(table, column, date):
                     whole = row | {staging.partition: batch}
                     ordered = {name: whole[name] for name in found.columns}
                     missing.setdefault(date, []).append(ordered)
@@ -238,15 +240,21 @@ class HiveTables:
         found = self._table(table)
         return found.place / f"{found.partition}={batch}"
 
-    def _select(self, table: str, column: str, date: str | None, among: str | None) -> Rows:
+    def _select(self, table: str, column: str, date: str | None) -> Rows:
         found = self._table(table)
         place = found.place if date is None else found.place / f"{found.partition}={date}"
-        wanted = among and set(re.findall(r"'(\w+)'", among))
         return [
-            (value,)
-            for path in sorted(place.glob("*.parquet"))
-            for value in _values(path, column)
-            if not wanted or value in wanted
+            (value,) for path in sorted(place.glob("*.parquet")) for value in _values(path, column)
+        ]
+
+    def _keys(self, table: str, column: str, partition: str, dates: str, among: str) -> Rows:
+        assert partition == self._table(table).partition
+        wanted = set(re.findall(r"'(\w+)'", among))
+        return [
+            (*row, date)
+            for date in re.findall(r"'([\d-]+)'", dates)
+            for row in self._select(table, column, date)
+            if row[0] in wanted
         ]
 
     def _table(self, name: str) -> HiveTable:

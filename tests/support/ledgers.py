@@ -56,6 +56,7 @@ def numbered(file: FileRecord, count: int) -> list[FileRecord]:
         replace(
             file,
             id=f"{number:020x}",
+            row_id=f"{number:020x}",
             path=f"{file.path}{number:05d}",
             relative_path=f"{file.relative_path}{number:05d}",
         )

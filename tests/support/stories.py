@@ -176,6 +176,7 @@ class Maker:
             "size_bytes": len(content),
             "record_count": max(content.count(b"\n") - 1, 0),
             "sha256": hashlib.sha256(content).hexdigest(),
+            "row_id": file.id,
             "file_timestamp": NOON,
             "archive_name": f"{file.feed}/{file.relative_path}.gz",
         }

@@ -18,15 +18,16 @@ IDS = [f"{number:020x}" for number in range(1_700)]
 
 
 class Partitions:
-    """Answers for partitions that hold one row of each id, of the first one two."""
+    """Answers for partitions that each hold one row of each id; the first one has one more."""
 
     def __init__(self) -> None:
         self.asked: list[list[str]] = []
 
-    def run(self, statement: str) -> list[tuple[str]]:
+    def run(self, statement: str) -> list[tuple[str, str]]:
         ids = re.findall(r"'([0-9a-f]{20})'", statement)
         self.asked.append(ids)
-        return [(each,) for each in [*ids, *(each for each in ids if each == IDS[0])]]
+        there = [*ids, *(each for each in ids if each == IDS[0])]
+        return [(each, date) for date in DATES if date in statement for each in there]
 
 
 def rows_of(connection: object) -> HiveRows:

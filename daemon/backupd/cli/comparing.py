@@ -80,16 +80,16 @@ class Comparison:
         if date in self._unread_dates:
             return
         rows = self._rows[date]
-        missing = [file for file in files if not rows[file.id]]
+        missing = [file for file in files if not rows[file.row_id]]
         # Looked for anew: the rows of this date may have been read before the file was merged.
-        there = await self._warehouse.find([RowKey(file.id, date) for file in missing])
+        there = await self._warehouse.find([RowKey(file.row_id or "", date) for file in missing])
         for file in missing:
-            if file.id not in there:
+            if file.row_id not in there:
                 detail = f"no row in production under {date}"
                 yield Difference(kind="row-missing", id=file.id, file=file, detail=detail)
         for file in files:
-            if rows[file.id] > 1:
-                detail = f"{rows[file.id]} rows in production under {date}"
+            if rows[file.row_id] > 1:
+                detail = f"{rows[file.row_id]} rows in production under {date}"
                 yield Difference(kind="row-doubled", id=file.id, file=file, detail=detail)
 
     async def _first_look(self, date: str) -> AsyncIterator[Difference]:
@@ -129,7 +129,7 @@ class Comparison:
         self._rows[date] = rows
 
     def _unknown(self, date: str, ids: Sequence[str]) -> Iterator[Difference]:
-        known = self._reader.ask(ledger_files.known_ids, ids)
+        known = self._reader.ask(ledger_files.known_row_ids, ids)
         for file_id in ids:
             if file_id not in known:
                 detail = f"a row in production under {date} of a file that the ledger does not know"
@@ -220,7 +220,7 @@ class Tally:
         for place, part in enumerate(self._parts):
             self._parts[place] = array("q", sorted(part))
 
-    def __getitem__(self, id_: str) -> int:
+    def __getitem__(self, id_: str | None) -> int:
         """Return how often this id came."""
         hashed = hash(id_)
         part = self._parts[hashed % _TALLY_PARTS]

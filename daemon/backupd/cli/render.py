@@ -83,6 +83,7 @@ def file_json(file: FileRecord) -> dict[str, Any]:
     """Return a file under the keys that scripts rely on."""
     return {
         "id": file.id,
+        "file_id": file.row_id,
         "path": name_json(file.path),
         "file_name": name_json(file.file_name),
         "feed": file.feed,

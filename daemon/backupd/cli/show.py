@@ -161,6 +161,7 @@ def _facts(case: Case) -> list[tuple[str, RenderableType]]:
         ("first seen", moment(file.first_seen_at)),
         ("done", moment(file.done_at)),
         ("batch", file.batch_id or "-"),
+        ("row", file.row_id or "-"),
     ]
     if case.statement:
         pairs.append(("statement", case.statement.text))

@@ -85,8 +85,11 @@ class Warehouse(Protocol):
         """
         ...
 
-    async def find(self, keys: Collection[RowKey]) -> frozenset[str]:
-        """Return the ids among `keys` that have a row in production (whatever batch made it)."""
+    async def find(self, keys: Collection[RowKey], *, by_others: bool = False) -> frozenset[str]:
+        """Return the ids among `keys` that have a row in production (whatever batch made it).
+
+        With `by_others` rows that this ledger's batches made may be left out.
+        """
         ...
 
     def rows(self, dates: Collection[str]) -> AsyncIterator[RowKey]:
@@ -167,6 +170,10 @@ class PlaceMemory(Protocol):
 
     def remember_files(self, sums: Mapping[str, str]) -> None:
         """Have the SHA-256 of files durable, by their names in the table."""
+        ...
+
+    def known_files(self, names: Collection[str]) -> Collection[str]:
+        """Return which of these names `remember_files` was given."""
         ...
 
     def row_witnesses(self) -> list[RowKey]:

@@ -127,6 +127,7 @@ class FileRecord:
     archive_name: str | None  # relative to the archive's root
     trouble: str = ""  # why it was parked, without what is its own, until it goes on: its incident
     proven_at: float | None = None  # when row and copy were last seen, and nothing came in between
+    row_id: str | None = None  # its row's `file_id` in production; known after manifest
 
     @property
     def file_name(self) -> str:

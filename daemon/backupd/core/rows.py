@@ -2,7 +2,31 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
+import re
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from backupd.core.records import FileRecord
+
+# Of what `row_id` returns. Rows of older versions bear the id that their file had in the ledger.
+ROW_ID_FORM = re.compile(r"[0-9a-f]{32}|[0-9a-f]{20}")
+_ROW_ID_LENGTH = 32  # hex digits: two of 10 billion files share one once in 10**19 times
+
+
+def row_id(file: FileRecord, sha256: str) -> str:
+    """Return the id of a file's row: the same by any daemon, on any host, with any ledger.
+
+    It is made from the file type, the customer, the name below the feed's directory and the
+    content, and from nothing else. What a file got once it keeps.
+    """
+    if file.row_id is not None and file.sha256 == sha256:
+        return file.row_id
+    name = os.fsencode(file.relative_path)
+    parts = (file.file_type.encode(), file.customer.encode(), name, sha256.encode())
+    return hashlib.sha256(b"\0".join(parts)).hexdigest()[:_ROW_ID_LENGTH]  # no part holds a NUL
 
 
 @dataclass(frozen=True, kw_only=True)

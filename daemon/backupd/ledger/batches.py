@@ -223,11 +223,18 @@ def running_batches(connection: sa.Connection) -> list[Batch]:
 
 
 def previously_batched(connection: sa.Connection, file_ids: Sequence[str], but: str) -> set[str]:
-    """Return which of these files were a member of another batch than `but` before."""
+    """Return which of these files may have got their row from another batch than `but`.
+
+    They were a member of it, or another file was that has the same row.
+    """
+    alike = files.alias("alike")
     found: set[str] = set()
     for some in in_chunks(file_ids):
-        query = sa.select(batch_members.c.file_id).where(
-            batch_members.c.file_id.in_(some), batch_members.c.batch_id != but
+        query = (
+            sa.select(files.c.id)
+            .join(alike, alike.c.row_id == files.c.row_id)
+            .join(batch_members, batch_members.c.file_id == alike.c.id)
+            .where(files.c.id.in_(some), batch_members.c.batch_id != but)
         )
         found.update(connection.execute(query).scalars())
     return found

@@ -6,7 +6,7 @@ import os
 from collections import defaultdict
 from dataclasses import replace
 from itertools import compress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
@@ -99,7 +99,7 @@ def _with_twins(item: Move, twins: Sequence[FileRecord], unproven: Collection[st
     same = [twin for twin in twins if twin.sha256 == sha256 and twin.duplicate_of is None]
     if same:
         is_proven = same[0].status is Status.DONE and same[0].id not in unproven
-        return _as_duplicate(item, same[0].id, waits=not is_proven)
+        return _as_duplicate(item, same[0], waits=not is_proven)
     others = [twin for twin in twins if twin.sha256 != sha256]
     return _under_another_name(item, others[0]) if others else item
 
@@ -164,14 +164,15 @@ def _replaced(lost: FileRecord, item: Move) -> Move:
     return closed(lost, reason, item.at)
 
 
-def _as_duplicate(item: Move, origin: str, *, waits: bool) -> Move:
-    changes: dict[str, Any] = {**item.changes, "duplicate_of": origin}
+def _as_duplicate(item: Move, origin: FileRecord, *, waits: bool) -> Move:
+    changes = {**item.changes, "duplicate_of": origin.id, "row_id": origin.row_id}
     if waits:
-        reason = f"duplicate of {origin}: waits until that one is done"
+        reason = f"duplicate of {origin.id}: waits until that one is done"
         changes |= {"awaits": Awaits.ORIGINAL, "next_attempt_at": NEVER, "reason": reason}
     return replace(
         item,
         stage=Stage.CLEANUP,
         changes=changes,
-        detail=f"same name and content as {origin}: a duplicate, not registered or shipped again",
+        detail=f"same name and content as {origin.id}: "
+        "a duplicate, not registered or shipped again",
     )

@@ -276,13 +276,12 @@ def by_ids(connection: sa.Connection, ids: Iterable[str]) -> list[FileRecord]:
     return [found[id_] for id_ in wanted if id_ in found]
 
 
-def known_ids(connection: sa.Connection, ids: Iterable[str]) -> set[str]:
-    """Return which of these ids the ledger has files for."""
+def known_row_ids(connection: sa.Connection, ids: Iterable[str]) -> set[str]:
+    """Return which of these ids of rows the ledger has files for."""
     found: set[str] = set()
     for some in in_chunks(ids):
-        found.update(
-            connection.execute(sa.select(files.c.id).where(files.c.id.in_(some))).scalars()
-        )
+        query = sa.select(files.c.row_id).where(files.c.row_id.in_(some))
+        found.update(connection.execute(query).scalars())
     return found
 
 

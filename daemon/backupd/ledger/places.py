@@ -106,9 +106,13 @@ def row_witnesses(connection: sa.Connection, limit: int) -> list[RowKey]:
     """Return the newest rows that must be in production, newest first."""
     query = (
         sa.select(files)
-        .where(files.c.row_seen_at.is_not(None), files.c.file_timestamp.is_not(None))
+        .where(
+            files.c.row_seen_at.is_not(None),
+            files.c.row_id.is_not(None),
+            files.c.file_timestamp.is_not(None),
+        )
         .order_by(files.c.id.desc())
         .limit(limit)
     )
     found = [file_of(row) for row in connection.execute(query)]
-    return [RowKey(file.id, file.file_date) for file in found if file.file_date is not None]
+    return [RowKey(file.row_id, file.file_date) for file in found if file.row_id and file.file_date]

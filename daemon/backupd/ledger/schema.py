@@ -58,6 +58,7 @@ files = sa.Table(
     sa.Column("archive_name", sa.Text),
     sa.Column("trouble", sa.Text, nullable=False),
     sa.Column("proven_at", sa.Float),
+    sa.Column("row_id", sa.Text),
 )
 sa.Index("files_path", files.c.path)
 sa.Index("files_local", files.c.path, unique=True, sqlite_where=files.c.local)
@@ -118,6 +119,7 @@ sa.Index(
 _SLASH: sa.ColumnElement[str] = sa.literal_column("'/'")
 IS_BELOW = sa.func.instr(files.c.relative_path, _SLASH) > sa.literal_column("0")
 sa.Index("files_identity", files.c.identity, sqlite_where=IS_BELOW)
+sa.Index("files_row_id", files.c.row_id, sqlite_where=files.c.row_id.is_not(None))
 sa.Index("files_duplicate_of", files.c.duplicate_of, sqlite_where=files.c.duplicate_of.is_not(None))
 
 events = sa.Table(

@@ -17,14 +17,17 @@ if TYPE_CHECKING:
 async def rows_to_make(
     warehouse: Warehouse, batch: Batch, files: Sequence[FileRecord], before: Collection[str]
 ) -> list[ProductionRow]:
-    """Return the rows that production still lacks.
+    """Return the rows that production still lacks, one an id.
 
     `before` are the ids of members that were in another batch before this one: that batch may have
-    made their rows, so production is asked for them.
+    made their rows. Any row may have been made by another daemon, or with a ledger that was lost.
     """
-    keys = [key_of(file) for file in files if file.id in before]
-    there = await warehouse.find(keys) if keys else frozenset()
-    return [row_of(file, batch) for file in files if file.id not in there]
+    ours = [key_of(file) for file in files if file.id in before]
+    theirs = [key_of(file) for file in files if file.id not in before]
+    there = await warehouse.find(ours) if ours else frozenset()
+    there |= await warehouse.find(theirs, by_others=True) if theirs else frozenset()
+    rows = {file.row_id: row_of(file, batch) for file in files if file.row_id not in there}
+    return list(rows.values())
 
 
 async def load(warehouse: Warehouse, batch: Batch, rows: Sequence[ProductionRow]) -> str:

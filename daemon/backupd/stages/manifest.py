@@ -18,6 +18,7 @@ from backupd.core.errors import PermanentError, RewindError
 from backupd.core.host import host_fault
 from backupd.core.names import escaped
 from backupd.core.records import Result
+from backupd.core.rows import row_id
 from backupd.core.stages import Stage
 from backupd.core.threads import STEP
 from backupd.core.times import has_date
@@ -92,11 +93,13 @@ class Manifest:
         if file.row_seen_at is not None:
             refuse_other_content(file, sums.sha256.hexdigest())
         records = max(sums.lines() - feed.header_lines, 0)
+        sha256 = sums.sha256.hexdigest()
         changes: dict[str, Any] = {
             "identity": opened.identity,
             "size_bytes": opened.identity.size,
             "record_count": records,
-            "sha256": sums.sha256.hexdigest(),
+            "sha256": sha256,
+            "row_id": row_id(file, sha256),
             "file_timestamp": timestamp_of(file, feed, opened.identity),
             "companion_text": companion.text if companion else None,
             "archive_name": file.archive_name if file.row_seen_at else name,

@@ -27,12 +27,13 @@ async def merge(
     Raises UnknownOutcomeError when one is missing.
     """
     seen = await warehouse.merge(batch, rows) if rows else Counter[str]()
-    others = [key_of(file) for file in files if file.id not in seen]
-    found = await warehouse.find(others) if others else frozenset()
-    missing = [file for file in files if file.id not in seen and file.id not in found]
+    others = [file for file in files if file.row_id not in seen]
+    found = await warehouse.find([key_of(file) for file in others]) if others else frozenset()
+    missing = [file for file in others if file.row_id not in found]
     if missing:
         raise UnknownOutcomeError(
             f"{len(missing)} of {len(files)} rows of batch {batch.id} are not in production, "
             f"that of {missing[0].file_name} among them"
         )
-    return [key_of(file) for file in files if seen[file.id] > 1]
+    keys = map(key_of, files)
+    return [key for key in keys if seen[key.file_id] > 1]

@@ -13,13 +13,14 @@ if TYPE_CHECKING:
 
 def key_of(file: FileRecord) -> RowKey:
     """Return where the file's row is to be found."""
-    return RowKey(file.id, file.file_date or "", file.batch_id)
+    return RowKey(file.row_id or "", file.file_date or "", file.batch_id)
 
 
 def row_of(file: FileRecord, batch: Batch) -> ProductionRow:
     """Return the file's row. Raises PermanentError when manifest has not been through."""
     if (
-        file.sha256 is None
+        file.row_id is None
+        or file.sha256 is None
         or file.size_bytes is None
         or file.record_count is None
         or file.file_timestamp is None
@@ -27,7 +28,7 @@ def row_of(file: FileRecord, batch: Batch) -> ProductionRow:
     ):
         raise PermanentError("it was never counted and hashed", hint="requeue it from manifest")
     return ProductionRow(
-        file_id=file.id,
+        file_id=file.row_id,
         file_type=file.file_type,
         customer=file.customer,
         file_name=file.file_name,

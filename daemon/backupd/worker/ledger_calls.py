@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from backupd.ledger import places
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Mapping
+    from collections.abc import Collection, Coroutine, Mapping
 
     from backupd.core.rows import RowKey, Statement
     from backupd.ledger import Ledger
@@ -52,6 +52,10 @@ class LedgerPlace(_LedgerCalls):
     def remember_files(self, sums: Mapping[str, str]) -> None:
         """Write them into the ledger."""
         self._wait(self._ledger.remember_files(sums))
+
+    def known_files(self, names: Collection[str]) -> Collection[str]:
+        """Ask the ledger."""
+        return self._wait(self._ledger.ask(places.warehouse_sums, names))
 
     def row_witnesses(self) -> list[RowKey]:
         """Return the last rows that the ledger knows to be in the table."""

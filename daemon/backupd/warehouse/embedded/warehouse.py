@@ -118,9 +118,12 @@ class EmbeddedWarehouse:
         """Rename what is staged into production, read it back, clear the staging directory."""
         return await self._run(self._merge, batch.id, rows)
 
-    async def find(self, keys: Collection[RowKey]) -> frozenset[str]:
-        """Look through the partitions that `keys` name, and no others."""
-        return await self._run(self._find, keys)
+    async def find(self, keys: Collection[RowKey], *, by_others: bool = False) -> frozenset[str]:
+        """Look through the partitions that `keys` name, and no others.
+
+        With `by_others` through those files alone that the ledger does not know.
+        """
+        return await self._run(self._find, keys, by_others)
 
     async def rows(self, dates: Collection[str]) -> AsyncIterator[RowKey]:
         """Yield every row of these partitions, a part of a file at a time."""
@@ -233,24 +236,44 @@ class EmbeddedWarehouse:
             production.flush()
         return f"{published}/{name}"
 
-    def _find(self, keys: Collection[RowKey]) -> frozenset[str]:
+    def _find(self, keys: Collection[RowKey], by_others: bool) -> frozenset[str]:
         with self._opened() as root:
-            return self._found_in(root, keys)
+            try:
+                return self._found_in(root, keys, by_others=by_others)
+            except TransientError as error:
+                if not by_others:
+                    raise
+                # It may hold any row: none can be made until that is known.
+                hint = "look who wrote it: repair it, or move it out of the table"
+                raise DependencyDownError(Dependency.WAREHOUSE, str(error), hint=hint) from error
 
-    def _found_in(self, root: Directory, keys: Iterable[RowKey]) -> frozenset[str]:
+    def _found_in(
+        self, root: Directory, keys: Iterable[RowKey], *, by_others: bool = False
+    ) -> frozenset[str]:
         wanted: dict[str, list[RowKey]] = defaultdict(list)
         for key in keys:
             wanted[key.file_date].append(key)
         found: set[str] = set()
         for date, of_date in wanted.items():
             missing = {key.file_id for key in of_date}
-            for name in _likely_first(self._files_in(root, date), of_date):
+            names = self._files_in(root, date)
+            if by_others:
+                names = self._unknown(names)
+            for name in _likely_first(names, of_date):
                 if not missing:
                     break
                 there = missing.intersection(self._ids(root, name))
                 missing -= there
                 found |= there
         return frozenset(found)
+
+    def _unknown(self, names: list[str]) -> list[str]:
+        """Return those that the ledger does not know, if there is one."""
+        if self._memory is None:
+            return names
+        inside = {name: name.removeprefix(f"{_PRODUCTION}/") for name in names}
+        known = self._memory.known_files(inside.values())
+        return [name for name in names if inside[name] not in known]
 
     def _has_one_of(self, root: Directory, keys: Sequence[RowKey]) -> bool:
         try:

@@ -11,9 +11,7 @@ however many are at it, and however late a statement that was given up comes to 
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass, field
-from io import BytesIO
 from typing import TYPE_CHECKING
 
 from backupd.core.dependencies import Dependency
@@ -22,10 +20,11 @@ from backupd.core.stages import Stage
 from backupd.warehouse.columns import by_date
 from backupd.warehouse.hive.rows import keys_of
 from backupd.warehouse.hive.table import describe, not_shared, unfit_for_files, unlike
-from backupd.warehouse.parquet import encode, file_ids
+from backupd.warehouse.parquet import encode
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping, Sequence
+    from collections import Counter
+    from collections.abc import Collection, Mapping, Sequence
 
     from backupd.core.rows import ProductionRow
     from backupd.warehouse.hive.batch_statements import BatchStatements
@@ -66,7 +65,7 @@ class FilesMerge:
         return folder
 
     def merge(self, batch_id: str, rows: Sequence[ProductionRow]) -> Counter[str]:
-        """Have what is staged moved into production, read it back, clear the staging folder."""
+        """Have what is staged moved into production, count the rows, clear the staging folder."""
         self.execution.settle()  # an INSERT, from when the config had the other merge
         dates = by_date(rows)
         self._add_partitions(batch_id, dates)
@@ -75,18 +74,9 @@ class FilesMerge:
             targets = self._targets(batch_id, dates)
         with self._staging.files() as files:
             failure = self._move(files, batch_id, targets)
-            missing = [date for date in targets if not files.exists(targets[date])]
-            if lacking := self._lacking(row for date in missing for row in dates[date]):
+            seen = self.production.count(keys_of(rows))
+            if lacking := sorted({row.file_date for row in rows if row.file_id not in seen}):
                 raise failure or _nowhere(batch_id, lacking)
-            column, found = (
-                self.columns["file_id"],
-                [targets[date] for date in targets.keys() - missing],
-            )
-            seen = Counter(
-                file_id
-                for path in found
-                for file_id in file_ids(BytesIO(files.read(path)), column, path)
-            )
             files.remove(self.folders.of(batch_id))
         return seen
 
@@ -195,12 +185,6 @@ class FilesMerge:
         inside = f"{folder}/{part.rpartition('/')[2]}"
         if files.exists(inside):  # another was first: what it staged is as good
             files.remove(inside)
-
-    def _lacking(self, rows: Iterable[ProductionRow]) -> list[str]:
-        """Return the dates of those that are not in production in some other file either."""
-        keys = keys_of(rows)
-        there = self.production.count(keys)
-        return sorted({key.file_date for key in keys if key.file_id not in there})
 
     def _move(self, files: Files, batch_id: str, targets: Mapping[str, str]) -> BackupdError | None:
         """Have each date moved that is not there; return what went wrong, for what is missing."""

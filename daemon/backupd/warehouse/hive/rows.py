@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from backupd.core.rows import RowKey
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Collection, Iterable, Iterator
 
     from backupd.core.rows import ProductionRow
     from backupd.warehouse.hive.connection import Connection
@@ -28,19 +29,20 @@ class HiveRows:
 
     def count(self, keys: Collection[RowKey]) -> Counter[str]:
         """Return how many rows each id has in the partition where it belongs."""
-        wanted: dict[str, set[str]] = defaultdict(set)
-        for key in keys:
-            wanted[key.file_date].add(key.file_id)
+        rest = iter(sorted(keys, key=lambda key: key.file_date))
         found: Counter[str] = Counter()
-        for date, ids in wanted.items():
-            named = sorted(ids)
-            for at in range(0, len(named), _NAMED):
-                found.update(self.ids(date, named[at : at + _NAMED]))
+        while wanted := set(islice(rest, _NAMED)):
+            found.update(key.file_id for key in self._those(wanted) if key in wanted)
         return found
 
-    def ids(self, date: str, among: Collection[str] = ()) -> list[str]:
-        """Return the ids of a partition, each as often as it is there; with `among` only those."""
-        rows = self.connection.run(self.sql.select_ids(self.id_column, date, among))
+    def _those(self, wanted: Collection[RowKey]) -> Iterator[RowKey]:
+        dates, ids = {key.file_date for key in wanted}, {key.file_id for key in wanted}
+        query = self.sql.select_keys(self.id_column, dates, ids)
+        return (RowKey(str(row[0]), str(row[1])) for row in self.connection.run(query))
+
+    def ids(self, date: str) -> list[str]:
+        """Return the ids of a partition, each as often as it is there."""
+        rows = self.connection.run(self.sql.select_ids(self.id_column, date))
         return [str(row[0]) for row in rows]
 
 

@@ -11,6 +11,7 @@ import re
 from typing import TYPE_CHECKING
 
 from backupd.core.records import ID_FORM
+from backupd.core.rows import ROW_ID_FORM
 from backupd.core.times import DATE_FORM
 from backupd.warehouse.columns import in_file
 
@@ -45,13 +46,18 @@ class TableSql:
         """Move a file into a partition."""
         return f"LOAD DATA INPATH {_literal(path, _PATH)} INTO TABLE {self.name} {self.spec(date)}"
 
-    def select_ids(self, id_column: str, date: str, among: Collection[str] = ()) -> str:
-        """Return the ids of a partition, each as often as it is there; with `among` only those."""
-        statement = f"SELECT {identifier(id_column)} FROM {self.name} WHERE {self.among([date])}"
-        if not among:
-            return statement
-        ids = ", ".join(_literal(file_id, ID_FORM) for file_id in sorted(among))
-        return f"{statement} AND {identifier(id_column)} IN ({ids})"
+    def select_ids(self, id_column: str, date: str) -> str:
+        """Return the ids of a partition, each as often as it is there."""
+        return f"SELECT {identifier(id_column)} FROM {self.name} WHERE {self.among([date])}"
+
+    def select_keys(self, id_column: str, dates: Collection[str], ids: Collection[str]) -> str:
+        """Return id and date of the rows with these ids in these partitions."""
+        literals = ", ".join(_literal(file_id, ROW_ID_FORM) for file_id in sorted(ids))
+        column = identifier(id_column)
+        return (
+            f"SELECT {column}, {self.partition} FROM {self.name}"
+            f" WHERE {self.among(dates)} AND {column} IN ({literals})"
+        )
 
     def among(self, dates: Collection[str]) -> str:
         """Return the condition for rows to be in these partitions."""

@@ -86,7 +86,13 @@ class HiveWarehouse:
         """Have Hive bring them into the table's partitions, and read them there."""
         return await self._run(self._merge_batch, batch.id, rows)
 
-    async def find(self, keys: Collection[RowKey]) -> frozenset[str]:
+    # The port's argument: Hive does not tell the rows of others apart.
+    async def find(
+        self,
+        keys: Collection[RowKey],
+        *,
+        by_others: bool = False,  # noqa: ARG002
+    ) -> frozenset[str]:
         """Ask Hive, for each date that `keys` name."""
         return frozenset(await self._run(self._rows.count, keys))
 
