@@ -143,7 +143,7 @@ _TOLD = ("archive_name", "detail")
 
 def _copied(column: str, key: str) -> str:
     """Return the expression for a column of a copy."""
-    if column == key:
+    if column in (key, "row_id"):
         return _FILE_ID
     if column == "batch_id":
         return _BATCH_ID.format(f"n / {_BATCH}")

@@ -30,7 +30,7 @@ directory = "{{directory}}/{{{{customer}}}}/cdr"
 pattern = "*.csv*"
 archive_directory = "{{{{customer}}}}/cdr"
 """
-_MIB_OF_ARCHIVE = 24
+_MIB_OF_ARCHIVE = 96  # all that is shipped stays there, and a large file is to fit beside it
 _PAUSE = 0.04  # seconds from one file to the next: about a tenth of what the daemon can do
 _SETTLED = 60.0  # seconds
 
