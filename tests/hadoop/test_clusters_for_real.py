@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import random
 import signal
 import time
@@ -21,14 +20,11 @@ from backupd.warehouse import open_warehouse
 from backupd.warehouse.hive import connection as hive_connection
 from backupd.warehouse.hive import kerberos as kerberos_room
 from support import merging
-from support.hadoop_hosts import secured_host
-from support.hadoop_tables import new_table, run
-from support.hives import DATABASE
+from support.hadoop_tables import new_table
 from support.rows import new_batch
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Sequence
-    from pathlib import Path
 
     from backupd.config.sections import WarehouseSection
     from backupd.core.ports import Warehouse
@@ -44,7 +40,6 @@ until_merged = partial(merging.until_merged, tries=60, pause=0.3)
 ROUNDS = 100
 FREEZES, KILLS = 8, 3  # of a server, in some of the rounds
 MERGES = ["files", "insert"]
-NAMES = {"one.csv", "it's; two.csv", "${env:HOME}.csv"}
 
 
 @asynccontextmanager
@@ -325,35 +320,3 @@ async def test_httpfs_takes_what_is_staged(secure_hadoop: SecureHadoop) -> None:
     async with opened(section) as warehouse:
         await merge_once(warehouse)
         assert all(each.ok for each in await warehouse.probe())
-
-
-# ------------------------------------------------------------------ a daemon
-
-
-@pytest.mark.parametrize("transport", ["binary", "http"])
-@pytest.mark.parametrize("merge", MERGES)
-def test_a_daemon_does_its_work_on_a_secured_cluster(
-    tmp_path: Path, secure_hadoop: SecureHadoop, merge: str, transport: Transport
-) -> None:
-    way = secure_hadoop.config_keys(transport)
-    host, table = secured_host(tmp_path / "host", secure_hadoop, way, merge=merge)
-    for name in NAMES:
-        host.deliver(name)
-    checked = host.backupd("check", "--probe")
-    assert checked.returncode == 0, checked.stdout + checked.stderr
-    for step in ("Kerberos backupd@", "TLSv1.3 verified", "active", "standby"):
-        assert step in checked.stdout
-
-    run_once = host.once()
-    assert run_once.returncode == 0, run_once.stderr
-    found = run(secure_hadoop, f"SELECT file_name FROM {DATABASE}.{table}")
-    assert sorted(name for (name,) in found) == sorted(NAMES)
-    assert not host.local()
-    assert "HiveServer2 in use: localhost:" in host.admin("status").stdout
-    assert set(json.loads(host.admin("status", "--json").stdout)["servers_in_use"]) == {
-        "HiveServer2",
-        "NameNode",
-    }
-    said = run_once.stderr + "".join(host.admin("show", name).stdout for name in NAMES)
-    for secret in ("delegation=", "Negotiate ", "hadoop.auth", "hive.server2.auth"):
-        assert secret not in said

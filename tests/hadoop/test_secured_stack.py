@@ -117,15 +117,6 @@ def test_tables_are_made_and_filled(secure_hadoop: SecureHadoop) -> None:
     assert run(secure_hadoop, f"SELECT count(*) FROM {table}") == [(0,)]
 
 
-@pytest.mark.parametrize("protection", ["auth-int", "auth-conf"])
-def test_a_server_may_want_every_frame_protected(
-    secure_hadoop: SecureHadoop, protection: str
-) -> None:
-    long = "x" * 100_000
-    with secure_hadoop.other_hive({"hive.server2.thrift.sasl.qop": protection}):
-        assert ask(secure_hadoop, f"SELECT '{long}'") == [(long,)]
-
-
 def test_a_certificate_of_another_host_shows(secure_hadoop: SecureHadoop) -> None:
     wrong = secure_hadoop.stores.wrong_key
     with (
@@ -171,7 +162,7 @@ def test_the_other_namenode_takes_over_from_a_dead_one(secure_hadoop: SecureHado
     assert secure_hadoop.active() == first
 
 
-@pytest.mark.parametrize("server", ["kdc", "datanode", "hive", "httpfs"])
+@pytest.mark.parametrize("server", ["kdc", "datanode", "httpfs"])
 def test_a_killed_server_comes_back(secure_hadoop: SecureHadoop, server: Server) -> None:
     secure_hadoop.kill(server)
     secure_hadoop.start(server)
