@@ -169,13 +169,29 @@ async def test_find_returns_only_what_was_asked_for(warehouse: Warehouse) -> Non
     assert await warehouse.find([]) == frozenset()
 
 
-async def test_rows_that_no_ledger_tells_of_are_found(warehouse: Warehouse) -> None:
-    batch, rows = new_batch(3, days=2)
+async def test_rows_that_were_left_out_of_a_load_may_be_merged_with_it(
+    warehouse: Warehouse,
+) -> None:
+    first, rows = new_batch(2, days=2)
+    await warehouse.load(first, rows)
+    await warehouse.merge(first, rows)
+    old, fresh = rows[0], [production_row(first.id, at=row.file_timestamp) for row in rows]
+    batch = batch_of([old, *fresh], new_id(NOON))
+    await warehouse.load(batch, fresh)
+    for _ in range(2):
+        seen = await warehouse.merge(batch, [old, *fresh])
+        assert {row.file_id: seen[row.file_id] for row in fresh} == once(fresh)
+    assert await in_production(warehouse, rows) == Counter(keys([*rows, *fresh]))
+
+
+async def test_a_batch_of_rows_that_are_all_there_is_merged_without_a_load(
+    warehouse: Warehouse,
+) -> None:
+    batch, rows = new_batch(2, days=2)
     await warehouse.load(batch, rows)
     await warehouse.merge(batch, rows)
-    stranger = production_row(batch.id)
-    found = await warehouse.find(keys([*rows, stranger]), by_others=True)
-    assert found == ids(rows)
+    await warehouse.merge(batch_of(rows, new_id(NOON)), rows)
+    assert await in_production(warehouse, rows) == Counter(keys(rows))
 
 
 async def test_a_row_that_two_batches_bring_is_told_as_often_as_it_is_there(

@@ -215,6 +215,20 @@ async def test_rows_that_come_a_second_time_all_the_same_are_counted(
     assert repair.startswith(f"INSERT OVERWRITE TABLE `{DATABASE}`.`{TABLE}`")
 
 
+async def test_an_insert_that_came_half_way_is_finished(
+    server: HiveServer, warehouse: Warehouse
+) -> None:
+    """It brings one date in after the other: killed between two, it leaves the first."""
+    batch, rows = new_batch(6, days=3)
+    first, rest = rows[0].file_date, [row for row in rows if row.file_date != rows[0].file_date]
+    early = batch_of([row for row in rows if row not in rest], new_id(NOON))
+    await until_merged(warehouse, early, [row for row in rows if row.file_date == first])
+    await warehouse.load(batch, rows)
+    assert await warehouse.merge(batch, rows) == Counter(row.file_id for row in rows)
+    await assert_once(warehouse, rows)
+    assert len(inserts(server)) == 2
+
+
 async def test_rows_of_a_requeued_file_are_not_made_again(warehouse: Warehouse) -> None:
     batch, rows = new_batch()
     await until_merged(warehouse, batch, rows)

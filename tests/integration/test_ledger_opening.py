@@ -204,6 +204,7 @@ async def test_a_file_that_an_older_version_has_read_keeps_its_own_id_as_its_row
             ledger,
             a_file(Stage.SETTLE, id="new", path="/new"),
             a_file(Stage.MERGE, id="read", path="/read", **COUNTED),
+            a_file(Stage.CLEANUP, id="again", path="/again", duplicate_of="read", **COUNTED),
         )
     with sqlite3.connect(path) as connection:
         connection.execute("DROP INDEX files_row_id")
@@ -212,7 +213,7 @@ async def test_a_file_that_an_older_version_has_read_keeps_its_own_id_as_its_row
     connection.close()
     async with opened(path) as ledger:
         found = {file.id: file.row_id for file in await files_of(ledger)}
-    assert found == {"new": None, "read": "read"}
+    assert found == {"new": None, "read": "read", "again": "read"}
 
 
 def test_the_steps_make_the_tables_that_the_program_speaks_of() -> None:

@@ -9,6 +9,7 @@ import pytest
 import sqlalchemy as sa
 
 from backupd.core.incidents import Incident, Kind
+from backupd.core.records import Move
 from backupd.core.stages import Stage, Status
 from backupd.ledger import (
     batches,
@@ -32,6 +33,14 @@ CLAIM = files.Claim(stage=Stage.SHIP, limit=10, now=NOW, feeds=tuple(FEEDS), eac
 FORM = batches.FormBatch(max_files=10, now=NOW, feeds=tuple(FEEDS))
 PARKED = reports.Wanted(status=Status.PARKED, limit=10)
 FILE = a_file(Stage.MANIFEST)
+READ = Move(
+    file=FILE,
+    stage=Stage.LOAD,
+    status=Status.WAITING,
+    changes={"row_id": "f1"},
+    at=NOW,
+    detail="read",
+)
 INCIDENT = Incident(
     id="1",
     kind=Kind.PARKED,
@@ -72,7 +81,7 @@ ASKED: dict[str, tuple[Callable[..., Any], tuple[Any, ...], set[str]]] = {
     "known": (intake.known, (["/a", "/b"],), {"files_local", "files_path"}),
     "late_companions": (intake.late_companions, ({"/a.cksum": "/a"},), {"files_path"}),
     "by_identity": (renames.by_identity, ([FILE.identity],), {"files_identity"}),
-    "twins": (duplicates._twins, ([FILE],), {"files_twins"}),
+    "twins": (duplicates._twins, ([READ],), {"files_twins", "files_row_id"}),
     "wake_companions": (intake.wake_companions, ([("/a", NOW)],), {"files_companion"}),
     "oldest_open": (reports.oldest_open, (), {"files_open"}),
     "running": (files.running, (), {"files_open"}),

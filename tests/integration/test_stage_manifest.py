@@ -341,8 +341,13 @@ def test_a_registered_file_that_holds_other_content_now_is_another_file(tmp_path
         read(task_of(path, file))
 
 
-def test_a_registered_file_keeps_its_archive_name(tmp_path: Path) -> None:
+def test_a_registered_file_keeps_its_archive_name_and_the_date_of_its_row(tmp_path: Path) -> None:
     path = a_real_file(tmp_path)
-    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
-    file = seen(path, sha256=sha256, row_seen_at=NOW, archive_name="eLUX/other.gz")
-    assert read(task_of(path, file)).changes["archive_name"] == "eLUX/other.gz"
+    known = {
+        "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+        "row_id": "1a2084721286fa072e47",
+        "file_timestamp": NOW - 86_400,
+        "archive_name": "eLUX/other.gz",
+    }
+    changes = read(task_of(path, seen(path, row_seen_at=NOW, **known))).changes
+    assert {name: changes[name] for name in known} == known

@@ -14,9 +14,10 @@ import pytest
 from backupd.config.sections import WarehouseSection
 from backupd.core.errors import DependencyDownError, RewindError
 from backupd.core.places import MARK_FILE, mark_text, new_mark
+from backupd.core.records import new_id
 from backupd.core.rows import RowKey
 from backupd.warehouse import open_warehouse
-from support.rows import COLUMNS, new_batch
+from support.rows import COLUMNS, NOON, new_batch
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
@@ -265,19 +266,30 @@ async def test_rows_of_others_are_looked_for_in_files_that_the_ledger_does_not_k
     assert await warehouse.find(keys) == {row.file_id for row in (*theirs, *ours)}
 
 
-async def test_a_strange_file_that_cannot_be_read_holds_up_and_costs_no_attempt(
+async def test_a_file_of_another_ledger_that_cannot_be_read_holds_up_and_costs_no_attempt(
     begin: Callable[[Memory], Warehouse], root: Path
 ) -> None:
     warehouse = begin(Memory())
     _, rows = await merged(warehouse)
-    strange = root / "production" / f"file_date={rows[0].file_date}" / "strange.parquet"
-    strange.write_bytes(b"PAR1")
+    theirs = root / "production" / f"file_date={rows[0].file_date}" / f"{new_id(NOON)}.parquet"
+    theirs.write_bytes(b"PAR1")
     keys = [RowKey("x", rows[0].file_date)]
-    with pytest.raises(DependencyDownError, match=str(strange)) as caught:
+    with pytest.raises(DependencyDownError, match=str(theirs)) as caught:
         await warehouse.find(keys, by_others=True)
     assert "move it out" in caught.value.hint
-    strange.unlink()
+    theirs.unlink()
     assert await warehouse.find(keys, by_others=True) == frozenset()
+
+
+@pytest.mark.parametrize("content", [b"", b"PAR1", b"not a table"])
+async def test_what_is_no_file_of_a_batch_and_no_table_holds_nothing_up(
+    begin: Callable[[Memory], Warehouse], root: Path, content: bytes
+) -> None:
+    warehouse = begin(Memory())
+    _, rows = await merged(warehouse)
+    strange = root / "production" / f"file_date={rows[0].file_date}" / "strange.parquet"
+    strange.write_bytes(content)
+    assert await warehouse.find([RowKey("x", rows[0].file_date)], by_others=True) == frozenset()
 
 
 async def test_a_visitor_looks_for_the_mark_and_claims_nothing(

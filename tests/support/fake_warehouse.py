@@ -50,7 +50,7 @@ class FakeWarehouse:
         self._commit(batch.id, rows)
         if lost == "after commit":
             raise UnknownOutcomeError("the answer to the merge was lost")
-        wanted = {row.file_id for row in self.production.get(batch.id, [])}
+        wanted = {row.file_id for row in rows}
         return Counter(key.file_id for key in self._keys() if key.file_id in wanted)
 
     async def find(self, keys: Collection[RowKey], *, by_others: bool = False) -> frozenset[str]:
@@ -101,9 +101,11 @@ class FakeWarehouse:
         staged = self.staged.pop(batch_id, None)
         if batch_id in self.production or not rows:
             return
-        if staged is None:
+        there = {key.file_id for key in self._keys()}
+        if any(row.file_id not in there for row in rows if row not in (staged or [])):
             raise RewindError(Stage.LOAD, f"batch {batch_id} is neither staged nor merged")
-        self.production[batch_id] = staged
+        if staged is not None:
+            self.production[batch_id] = staged
 
     def _keys(self) -> list[RowKey]:
         return [

@@ -30,11 +30,12 @@ _DATE = r"PARTITION \(`\w+` = '(?P<date>[\d-]+)'\)"
 _PARQUET = "org.apache.hadoop.hive.ql.io.parquet.MapredParquetInputFormat"
 _ONLY_DATE = r"`\w+` = '(?P<date>[\d-]+)'"
 _BATCH = r"`\w+` = '(?P<batch>[0-9a-f]{20})'"
-_DATES = r"`(?P<partition>\w+)` (?:=|IN) \(?(?P<dates>[\d', -]+)\)?"
+_DATES = r"`\w+` (?:=|IN) \(?(?P<dates>[\d', -]+)\)?"
 _AMONG = r"`\w+` IN \((?P<among>.+)\)"
 _INSERT = (
     rf"INSERT INTO TABLE {_NAME} PARTITION \(`\w+`\) SELECT .+ FROM (?P<source>\S+) staged"
-    rf" LEFT JOIN .+ ON staged\.`(?P<column>\w+)` = .+ WHERE staged\.{_BATCH} AND .+ IS NULL"
+    rf" LEFT JOIN \(SELECT `\w+` FROM \S+ WHERE {_DATES}\) present"
+    rf" ON staged\.`(?P<column>\w+)` = .+ WHERE staged\.{_BATCH} AND .+ IS NULL"
 )
 
 
@@ -200,16 +201,23 @@ class HiveTables:
         place = self._place_of(table, batch)
         return [(value,) for path in sorted(place.glob("*")) for value in _values(path, column)]
 
-    def _looked(self, table: str, source: str, column: str, batch: str) -> Callable[[], Rows]:
-        """Find what is missing; return what makes it visible."""
+    def _looked(
+        self, table: str, source: str, dates: str, column: str, batch: str
+    ) -> Callable[[], Rows]:
+        """Find what is missing in these dates; return what makes it visible."""
         found, staging = self._table(table), self._table(source)
         assert found.partition
+        present = [
+            row
+            for date in re.findall(r"'([\d-]+)'", dates)
+            for row in self._select(table, column, date)
+        ]
         assert staging.partition
         missing: dict[str, list[dict[str, object]]] = {}
         for path in self._place_of(source, batch).glob("*"):
             for row in pq.read_table(path, partitioning=None).to_pylist():
                 date = str(row[found.partition])
-                if (row[column],) not in self._select(table, column, date):
+                if (row[column],) not in present:
                     whole = row | {staging.partition: batch}
                     ordered = {name: whole[name] for name in found.columns}
                     missing.setdefault(date, []).append(ordered)
@@ -247,8 +255,7 @@ class HiveTables:
             (value,) for path in sorted(place.glob("*.parquet")) for value in _values(path, column)
         ]
 
-    def _keys(self, table: str, column: str, partition: str, dates: str, among: str) -> Rows:
-        assert partition == self._table(table).partition
+    def _keys(self, table: str, column: str, dates: str, among: str) -> Rows:
         wanted = set(re.findall(r"'(\w+)'", among))
         return [
             (*row, date)

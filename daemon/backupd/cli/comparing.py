@@ -13,16 +13,17 @@ from typing import TYPE_CHECKING
 from backupd.core.errors import PermanentError, TransientError
 from backupd.core.names import escaped
 from backupd.core.records import Identity
-from backupd.core.rows import RowKey
 from backupd.core.stages import Status
 from backupd.ledger import files as ledger_files
 from backupd.ledger import places
+from backupd.stages import key_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 
     from backupd.core.ports import Archive, Warehouse
     from backupd.core.records import FileRecord, Receipt
+    from backupd.core.rows import RowKey
     from backupd.ledger import LedgerReader
 
 _CHECKSUMS = 32  # at once: an archive answers many together faster than one by one
@@ -82,7 +83,7 @@ class Comparison:
         rows = self._rows[date]
         missing = [file for file in files if not rows[file.row_id]]
         # Looked for anew: the rows of this date may have been read before the file was merged.
-        there = await self._warehouse.find([RowKey(file.row_id or "", date) for file in missing])
+        there = await self._warehouse.find([key_of(file) for file in missing])
         for file in missing:
             if file.row_id not in there:
                 detail = f"no row in production under {date}"

@@ -171,7 +171,7 @@ HIVE = Table(
             choice(Merge),
             """
             "files": Parquet is written here and moved into the partition by LOAD DATA; starts no
-            job, cannot double rows. "insert": through the staging table and INSERT ... SELECT; any
+            job, repeats none. "insert": through the staging table and INSERT ... SELECT; any
             table format.
             """,
             default="files",

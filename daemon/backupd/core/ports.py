@@ -15,7 +15,14 @@ from backupd.core.records import Result, Task, VerifiedBy
 
 if TYPE_CHECKING:
     from collections import Counter
-    from collections.abc import AsyncGenerator, AsyncIterator, Collection, Mapping, Sequence
+    from collections.abc import (
+        AsyncGenerator,
+        AsyncIterator,
+        Collection,
+        Iterable,
+        Mapping,
+        Sequence,
+    )
     from contextlib import AbstractAsyncContextManager
 
     from backupd.core.places import Witness
@@ -78,17 +85,19 @@ class Warehouse(Protocol):
     async def merge(self, batch: Batch, rows: Sequence[ProductionRow]) -> Counter[str]:
         """Bring what `load` staged into production; return how many rows each file id has there.
 
-        `rows` are those given to `load`. A file id with more than one row is a fault to report.
-        Merging a merged batch changes nothing. Raises RewindError to `load` when the batch is
-        neither staged nor merged. A PermanentError promises that nothing of the batch is in
-        production.
+        `rows` are those of the whole batch, also those that `load` was not given because they were
+        in production: these may be missing in the answer. A file id with more than one row is a
+        fault to report. Merging a merged batch changes nothing. Raises RewindError to `load` when a
+        row is neither staged nor in production. A PermanentError promises that nothing of the batch
+        is in production.
         """
         ...
 
     async def find(self, keys: Collection[RowKey], *, by_others: bool = False) -> frozenset[str]:
         """Return the ids among `keys` that have a row in production (whatever batch made it).
 
-        With `by_others` rows that this ledger's batches made may be left out.
+        With `by_others`, before a load, those may be left out that batches of this ledger made, or
+        that `merge` will notice by itself.
         """
         ...
 
@@ -143,6 +152,10 @@ class StatementLog(Protocol):
 
     def possibly_running(self) -> list[Statement]:
         """Return those of all batches that may still run: they have a session."""
+        ...
+
+    def known_batches(self, batch_ids: Iterable[str]) -> set[str]:
+        """Return those that are batches of this ledger."""
         ...
 
     def forget(self, batch_id: str) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from backupd.core.records import FileRecord
 
-# Of what `row_id` returns. Rows of older versions bear the id that their file had in the ledger.
+# Matches ids from `row_id`, and the 20-digit ids of older versions, which were the ledger's.
 ROW_ID_FORM = re.compile(r"[0-9a-f]{32}|[0-9a-f]{20}")
 _ROW_ID_LENGTH = 32  # hex digits: two of 10 billion files share one once in 10**19 times
 

@@ -15,7 +15,7 @@ from backupd.ledger.rows import batch_of, in_chunks, time_or_none
 from backupd.ledger.schema import WAITING, batch_members, batches, events, files
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
 
 # So that SQLite does not go through all the batches that there ever were.
@@ -205,6 +205,15 @@ def batch(connection: sa.Connection, batch_id: str) -> Batch | None:
     """Return a batch; None where there is none of this id."""
     row = connection.execute(sa.select(batches).where(batches.c.id == batch_id)).one_or_none()
     return batch_of(row, members_of(connection, batch_id)) if row else None
+
+
+def known(connection: sa.Connection, batch_ids: Iterable[str]) -> set[str]:
+    """Return which of these ids are batches'."""
+    found: set[str] = set()
+    for some in in_chunks(batch_ids):
+        query = sa.select(batches.c.id).where(batches.c.id.in_(some))
+        found.update(connection.execute(query).scalars())
+    return found
 
 
 def open_batches(connection: sa.Connection) -> list[str]:

@@ -35,7 +35,7 @@ def manifest_done(connection: sa.Connection, moves: Sequence[Move]) -> list[bool
 
 
 def _manifest_done(connection: sa.Connection, moves: Sequence[Move]) -> list[bool]:
-    twins = _twins(connection, [item.file for item in moves])
+    twins = _twins(connection, moves)
     unproven = _unproven(connection, twins.values())
     placed = [_with_twins(item, twins[item.file.id], unproven) for item in moves]
     applied = move(connection, placed)
@@ -45,19 +45,30 @@ def _manifest_done(connection: sa.Connection, moves: Sequence[Move]) -> list[boo
     return applied
 
 
-def _twins(
-    connection: sa.Connection, candidates: Sequence[FileRecord]
-) -> dict[str, list[FileRecord]]:
-    """Return for each file the other ones of its name whose content is known, oldest first."""
-    by_name: defaultdict[tuple[str, str], list[FileRecord]] = defaultdict(list)
-    for file in candidates:
-        by_name[file.feed, file.relative_path].append(file)
-    twins: dict[str, list[FileRecord]] = {file.id: [] for file in candidates}
-    for other in _named(connection, by_name):
-        for file in by_name[other.feed, other.relative_path]:
-            if file.id not in {other.id, other.duplicate_of} and not _is_no_original(other):
-                twins[file.id].append(other)
+def _twins(connection: sa.Connection, moves: Sequence[Move]) -> dict[str, list[FileRecord]]:
+    """Return for each file the other ones of its name whose content is known, oldest first.
+
+    And those of its row: such a one was renamed since with its directory.
+    """
+    by_name: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
+    by_row: defaultdict[str | None, list[str]] = defaultdict(list)
+    for item in moves:
+        by_name[item.file.feed, item.file.relative_path].append(item.file.id)
+        if row_id := item.changes.get("row_id"):
+            by_row[row_id].append(item.file.id)
+    found = [*_named(connection, by_name), *_with_rows(connection, filter(None, by_row))]
+    twins: dict[str, list[FileRecord]] = {item.file.id: [] for item in moves}
+    for other in {other.id: other for other in found if not _is_no_original(other)}.values():
+        alike = {*by_name[other.feed, other.relative_path], *by_row[other.row_id]}
+        for file_id in alike - {other.id, other.duplicate_of}:
+            twins[file_id].append(other)
     return {id_: sorted(others, key=lambda other: other.id) for id_, others in twins.items()}
+
+
+def _with_rows(connection: sa.Connection, row_ids: Iterable[str]) -> Iterator[FileRecord]:
+    for some in in_chunks(row_ids):
+        query = sa.select(files).where(files.c.row_id.in_(some))
+        yield from map(file_of, connection.execute(query))
 
 
 def _named(connection: sa.Connection, names: Iterable[tuple[str, str]]) -> Iterator[FileRecord]:

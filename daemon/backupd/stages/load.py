@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from backupd.stages.rows import key_of, row_of
+from backupd.stages.rows import key_of, rows_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 async def rows_to_make(
     warehouse: Warehouse, batch: Batch, files: Sequence[FileRecord], before: Collection[str]
 ) -> list[ProductionRow]:
-    """Return the rows that production still lacks, one an id.
+    """Return the rows that production still lacks, each id once.
 
     `before` are the ids of members that were in another batch before this one: that batch may have
     made their rows. Any row may have been made by another daemon, or with a ledger that was lost.
@@ -26,8 +26,7 @@ async def rows_to_make(
     theirs = [key_of(file) for file in files if file.id not in before]
     there = await warehouse.find(ours) if ours else frozenset()
     there |= await warehouse.find(theirs, by_others=True) if theirs else frozenset()
-    rows = {file.row_id: row_of(file, batch) for file in files if file.row_id not in there}
-    return list(rows.values())
+    return rows_of([file for file in files if file.row_id not in there], batch)
 
 
 async def load(warehouse: Warehouse, batch: Batch, rows: Sequence[ProductionRow]) -> str:

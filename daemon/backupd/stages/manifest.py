@@ -100,7 +100,9 @@ class Manifest:
             "record_count": records,
             "sha256": sha256,
             "row_id": row_id(file, sha256),
-            "file_timestamp": timestamp_of(file, feed, opened.identity),
+            "file_timestamp": file.file_timestamp
+            if file.row_seen_at is not None
+            else timestamp_of(file, feed, opened.identity),
             "companion_text": companion.text if companion else None,
             "archive_name": file.archive_name if file.row_seen_at else name,
         }

@@ -2,31 +2,25 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import TYPE_CHECKING
 
 from backupd.core.errors import UnknownOutcomeError
-from backupd.stages.rows import key_of
+from backupd.stages.rows import key_of, rows_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from backupd.core.ports import Warehouse
     from backupd.core.records import Batch, FileRecord
-    from backupd.core.rows import ProductionRow, RowKey
+    from backupd.core.rows import RowKey
 
 
-async def merge(
-    warehouse: Warehouse,
-    batch: Batch,
-    files: Sequence[FileRecord],
-    rows: Sequence[ProductionRow],
-) -> list[RowKey]:
-    """Merge the rows, then see every file's row; return those that are there more than once.
+async def merge(warehouse: Warehouse, batch: Batch, files: Sequence[FileRecord]) -> list[RowKey]:
+    """Merge what is staged, then see every file's row; return those that are there more than once.
 
     Raises UnknownOutcomeError when one is missing.
     """
-    seen = await warehouse.merge(batch, rows) if rows else Counter[str]()
+    seen = await warehouse.merge(batch, rows_of(files, batch))
     others = [file for file in files if file.row_id not in seen]
     found = await warehouse.find([key_of(file) for file in others]) if others else frozenset()
     missing = [file for file in others if file.row_id not in found]

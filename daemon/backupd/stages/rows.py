@@ -8,12 +8,22 @@ from backupd.core.errors import PermanentError
 from backupd.core.rows import ProductionRow, RowKey
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from backupd.core.records import Batch, FileRecord
 
 
 def key_of(file: FileRecord) -> RowKey:
-    """Return where the file's row is to be found."""
-    return RowKey(file.row_id or "", file.file_date or "", file.batch_id)
+    """Return where the file's row is to be found. Raises as `row_of`."""
+    if file.row_id is None or file.file_date is None:
+        raise _never_read()
+    return RowKey(file.row_id, file.file_date, file.batch_id)
+
+
+def rows_of(files: Iterable[FileRecord], batch: Batch) -> list[ProductionRow]:
+    """Return the files' rows, each id once. Raises as `row_of`."""
+    rows = {file.row_id: row_of(file, batch) for file in files}
+    return list(rows.values())
 
 
 def row_of(file: FileRecord, batch: Batch) -> ProductionRow:
@@ -26,7 +36,7 @@ def row_of(file: FileRecord, batch: Batch) -> ProductionRow:
         or file.file_timestamp is None
         or file.file_date is None
     ):
-        raise PermanentError("it was never counted and hashed", hint="requeue it from manifest")
+        raise _never_read()
     return ProductionRow(
         file_id=file.row_id,
         file_type=file.file_type,
@@ -41,6 +51,10 @@ def row_of(file: FileRecord, batch: Batch) -> ProductionRow:
         batch_id=batch.id,
         file_date=file.file_date,
     )
+
+
+def _never_read() -> PermanentError:
+    return PermanentError("it was never counted and hashed", hint="requeue it from manifest")
 
 
 def _companion_name(file: FileRecord) -> str | None:

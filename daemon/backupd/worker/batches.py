@@ -15,10 +15,10 @@ from backupd.core import moves
 from backupd.core.dependencies import Dependency
 from backupd.core.errors import BackupdError, DependencyDownError, LedgerError
 from backupd.core.host import host_fault
-from backupd.core.rows import RowCount, RowKey, TouchedTable
+from backupd.core.rows import RowCount, TouchedTable
 from backupd.core.stages import Stage, Status
 from backupd.ledger import batches
-from backupd.stages import load, merge, rows_to_make
+from backupd.stages import key_of, load, merge, rows_to_make
 from backupd.worker.context import AT_ONCE
 
 if TYPE_CHECKING:
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
     from backupd.config.sections import BatchSection
     from backupd.core.ports import Warehouse
-    from backupd.core.records import Batch, BatchMove
-    from backupd.core.rows import ProductionRow
+    from backupd.core.records import Batch, BatchMove, FileRecord
+    from backupd.core.rows import RowKey
     from backupd.worker.context import WorkerContext
 
 log = structlog.get_logger()
@@ -146,21 +146,23 @@ class BatchLane:
         return move
 
     async def _work(self, batch: Batch) -> BatchMove:
-        ledger = self._context.ledger
-        files = await ledger.members(batch)
-        before = await ledger.ask(batches.previously_batched, batch.members, batch.id)
-        rows = await rows_to_make(self._warehouse, batch, files, before)
+        files = await self._context.ledger.members(batch)
         if self._stage is Stage.LOAD:
-            staged_at = await load(self._warehouse, batch, rows)
-            return moves.batch_advanced(batch, staged_at, self._context.now())
-        doubled = await merge(self._warehouse, batch, files, rows)
+            return await self._loaded(batch, files)
+        doubled = await merge(self._warehouse, batch, files)
         dates = tuple(sorted({file.file_date for file in files if file.file_date}))
         touched = TouchedTable(name=self._refreshes, dates=dates) if self._refreshes else None
         merged = moves.batch_merged(batch, self._context.now())
-        return replace(merged, refresh=touched, row_counts=self._row_counts(batch, rows, doubled))
+        return replace(merged, refresh=touched, row_counts=self._row_counts(batch, files, doubled))
+
+    async def _loaded(self, batch: Batch, files: Sequence[FileRecord]) -> BatchMove:
+        before = await self._context.ledger.ask(batches.previously_batched, batch.members, batch.id)
+        rows = await rows_to_make(self._warehouse, batch, files, before)
+        staged_at = await load(self._warehouse, batch, rows)
+        return moves.batch_advanced(batch, staged_at, self._context.now())
 
     def _row_counts(
-        self, batch: Batch, rows: Sequence[ProductionRow], doubled: Sequence[RowKey]
+        self, batch: Batch, files: Sequence[FileRecord], doubled: Sequence[RowKey]
     ) -> tuple[RowCount, ...]:
         """Return whose rows are to be counted again.
 
@@ -169,7 +171,7 @@ class BatchLane:
         """
         now = self._context.now()
         later = now + LATE if batch.claims > _CLAIMS else None
-        keys = [RowKey(row.file_id, row.file_date) for row in rows]
+        keys = dict.fromkeys(map(key_of, files))
         counts = [
             RowCount(key=key, doubled=key in doubled, due_at=now if key in doubled else later)
             for key in keys

@@ -6,10 +6,10 @@ import asyncio
 import time
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from backupd.ledger import places
+from backupd.ledger import batches, places
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Coroutine, Mapping
+    from collections.abc import Collection, Coroutine, Iterable, Mapping
 
     from backupd.core.rows import RowKey, Statement
     from backupd.ledger import Ledger
@@ -72,6 +72,10 @@ class LedgerStatements(_LedgerCalls):
     def possibly_running(self) -> list[Statement]:
         """Return those of all batches that may still run."""
         return self._wait(self._ledger.possibly_running_statements())
+
+    def known_batches(self, batch_ids: Iterable[str]) -> set[str]:
+        """Ask the ledger."""
+        return self._wait(self._ledger.ask(batches.known, batch_ids))
 
     def forget(self, batch_id: str) -> None:
         """Forget the batch's."""

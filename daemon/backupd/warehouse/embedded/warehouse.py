@@ -23,6 +23,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from itertools import islice
+from pathlib import PurePath
 from typing import TYPE_CHECKING, TypeVar
 
 from backupd.core.dependencies import Dependency
@@ -215,19 +216,32 @@ class EmbeddedWarehouse:
 
     def _merge(self, batch_id: str, rows: Sequence[ProductionRow]) -> Counter[str]:
         with self._opened() as root:
-            published = [self._publish(root, batch_id, date) for date in by_date(rows)]
-            seen = Counter(file_id for name in published for file_id in self._ids(root, name))
+            dates = by_date(rows)
+            published = {date: self._publish(root, batch_id, date) for date in dates}
+            lacking = [row for date, name in published.items() if not name for row in dates[date]]
+            self._demand(root, batch_id, lacking)
+            names = filter(None, published.values())
+            seen = Counter(file_id for name in names for file_id in self._ids(root, name))
             self._discard_in(root, batch_id)
         return seen
 
+    def _demand(self, root: Directory, batch_id: str, rows: Sequence[ProductionRow]) -> None:
+        """Make sure that these rows are in production, whoever made them."""
+        found = self._found_in(root, [RowKey(row.file_id, row.file_date) for row in rows])
+        if any(row.file_id not in found for row in rows):
+            raise RewindError(Stage.LOAD, f"batch {batch_id} is neither staged nor merged")
+
     def _publish(self, root: Directory, batch_id: str, date: str) -> str:
-        """Bring one date of a batch into production, unless it is there; return its name."""
+        """Bring one date of a batch into production, unless it is there.
+
+        Returns its name; "" where nothing of this date is staged or merged.
+        """
         partition, name = self._partition(date), f"{batch_id}.parquet"
         staged, published = f"{_STAGING}/{batch_id}/{partition}", f"{_PRODUCTION}/{partition}"
         with root.directory(_PRODUCTION) as production:
             if root.find(f"{published}/{name}") is None:
                 if root.find(f"{staged}/{name}") is None:
-                    raise RewindError(Stage.LOAD, f"batch {batch_id} is neither staged nor merged")
+                    return ""
                 with root.directory(staged) as source, production.make(partition) as target:
                     move(source, target, name)
             # Even when it was there: the try that moved it may have ended before it came to this.
@@ -262,10 +276,23 @@ class EmbeddedWarehouse:
             for name in _likely_first(names, of_date):
                 if not missing:
                     break
+                if by_others and self._is_strange(root, name):
+                    continue
                 there = missing.intersection(self._ids(root, name))
                 missing -= there
                 found |= there
         return frozenset(found)
+
+    def _is_strange(self, root: Directory, name: str) -> bool:
+        """Return whether a file is neither named as a batch's nor can be read: no row is in it."""
+        if ID_FORM.fullmatch(PurePath(name).stem):
+            return False
+        try:
+            for _ in self._ids(root, name):
+                return False
+        except TransientError:
+            return True
+        return False
 
     def _unknown(self, names: list[str]) -> list[str]:
         """Return those that the ledger does not know, if there is one."""

@@ -11,7 +11,7 @@ from backupd.core.rows import Statement
 from backupd.warehouse.hive.errors import StatementEndedError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from backupd.core.ports import StatementLog
     from backupd.warehouse.hive.connection import Connection, Row
@@ -93,14 +93,20 @@ class StatementMemory:
 
     def __init__(self) -> None:
         self._last: dict[str, Statement] = {}
+        self._batches: set[str] = set()
 
     def write(self, statement: Statement) -> None:
         """Remember it in place of the batch's last one."""
         self._last[statement.batch_id] = statement
+        self._batches.add(statement.batch_id)
 
     def possibly_running(self) -> list[Statement]:
         """Return those that may still run."""
         return [statement for statement in self._last.values() if statement.session]
+
+    def known_batches(self, batch_ids: Iterable[str]) -> set[str]:
+        """Return those of which it was given a statement."""
+        return self._batches.intersection(batch_ids)
 
     def forget(self, batch_id: str) -> None:
         """Forget the batch's."""

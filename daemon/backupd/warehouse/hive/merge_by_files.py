@@ -7,11 +7,17 @@ LOAD DATA is a rename: whoever comes second finds no source any more. A batch's 
 staging folder together, by one rename that cannot be done twice, and only while none of them is
 seen in its partition: target, then source, then upload. So each file comes into its partition once,
 however many are at it, and however late a statement that was given up comes to its end.
+
+Another daemon may have registered the same backup file. Where a partition has files that no batch
+of this ledger made, its rows are looked for before a file is moved there, and counted afterwards if
+others came meanwhile.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
+from io import BytesIO
 from typing import TYPE_CHECKING
 
 from backupd.core.dependencies import Dependency
@@ -19,12 +25,12 @@ from backupd.core.errors import BackupdError, DependencyDownError, RewindError
 from backupd.core.stages import Stage
 from backupd.warehouse.columns import by_date
 from backupd.warehouse.hive.rows import keys_of
+from backupd.warehouse.hive.sql import is_id
 from backupd.warehouse.hive.table import describe, not_shared, unfit_for_files, unlike
-from backupd.warehouse.parquet import encode
+from backupd.warehouse.parquet import encode, file_ids
 
 if TYPE_CHECKING:
-    from collections import Counter
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
     from backupd.core.rows import ProductionRow
     from backupd.warehouse.hive.batch_statements import BatchStatements
@@ -65,7 +71,7 @@ class FilesMerge:
         return folder
 
     def merge(self, batch_id: str, rows: Sequence[ProductionRow]) -> Counter[str]:
-        """Have what is staged moved into production, count the rows, clear the staging folder."""
+        """Have what is staged moved into production, read it back, clear the staging folder."""
         self.execution.settle()  # an INSERT, from when the config had the other merge
         dates = by_date(rows)
         self._add_partitions(batch_id, dates)
@@ -73,9 +79,14 @@ class FilesMerge:
         if targets is None or targets.keys() != dates.keys():
             targets = self._targets(batch_id, dates)
         with self._staging.files() as files:
+            others = self._of_others(files, targets)
+            if others:
+                self._refuse_registered(files, batch_id, targets, rows)
             failure = self._move(files, batch_id, targets)
-            seen = self.production.count(keys_of(rows))
-            if lacking := sorted({row.file_date for row in rows if row.file_id not in seen}):
+            seen = Counter(self._ids_in(files, targets.values()))
+            if self._of_others(files, targets) - others:
+                seen = self.production.count(keys_of(rows))
+            if lacking := self._lacking(row for row in rows if row.file_id not in seen):
                 raise failure or _nowhere(batch_id, lacking)
             files.remove(self.folders.of(batch_id))
         return seen
@@ -185,6 +196,42 @@ class FilesMerge:
         inside = f"{folder}/{part.rpartition('/')[2]}"
         if files.exists(inside):  # another was first: what it staged is as good
             files.remove(inside)
+
+    def _of_others(self, files: Files, targets: Mapping[str, str]) -> set[str]:
+        """Return the files in these partitions that no batch of this ledger made."""
+        folders = [target.rpartition("/")[0] for target in targets.values()]
+        found = {f"{folder}/{name}": name for folder in folders for name in files.names(folder)}
+        batch_ids = {path: name.removesuffix(".parquet") for path, name in found.items()}
+        ours = self.execution.log.known_batches(filter(is_id, batch_ids.values()))
+        return {path for path, batch_id in batch_ids.items() if batch_id not in ours}
+
+    def _refuse_registered(
+        self,
+        files: Files,
+        batch_id: str,
+        targets: Mapping[str, str],
+        rows: Iterable[ProductionRow],
+    ) -> None:
+        """Raise RewindError to load, which leaves them out, where staged rows are there by now."""
+        unmoved = {date for date, target in targets.items() if not files.exists(target)}
+        there = self.production.count(keys_of(row for row in rows if row.file_date in unmoved))
+        sources = (self._source(batch_id, date) for date in unmoved) if there else ()
+        if again := there.keys() & set(self._ids_in(files, sources)):
+            message = (
+                f"{len(again)} rows of batch {batch_id} were made by another backupd meanwhile"
+            )
+            raise RewindError(Stage.LOAD, message)
+
+    def _ids_in(self, files: Files, targets: Iterable[str]) -> Iterator[str]:
+        """Yield the ids in those of the files that are there."""
+        for path in filter(files.exists, targets):
+            yield from file_ids(BytesIO(files.read(path)), self.columns["file_id"], path)
+
+    def _lacking(self, rows: Iterable[ProductionRow]) -> list[str]:
+        """Return the dates of those that are not in production in some other file either."""
+        keys = keys_of(rows)
+        there = self.production.count(keys)
+        return sorted({key.file_date for key in keys if key.file_id not in there})
 
     def _move(self, files: Files, batch_id: str, targets: Mapping[str, str]) -> BackupdError | None:
         """Have each date moved that is not there; return what went wrong, for what is missing."""

@@ -1,0 +1,110 @@
+"""Two daemons, each with a ledger of its own, that register the same files in one Hive."""
+
+from __future__ import annotations
+
+import shutil
+from collections import Counter
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from backupd.core.errors import RewindError
+from backupd.core.records import new_id
+from backupd.core.rows import RowKey
+from backupd.warehouse import open_warehouse
+from support.hives import DATABASE, TABLE, hive_section, running_hive
+from support.rows import NOON, batch_of, new_batch
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+    from pathlib import Path
+
+    from backupd.core.ports import Warehouse
+    from backupd.core.records import Batch
+    from backupd.core.rows import ProductionRow
+    from support.hive_server import HiveServer
+    from support.hive_tables import Rows
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[HiveServer]:
+    with running_hive(tmp_path / "hive") as started:
+        yield started
+
+
+@pytest.fixture(params=["files", "insert"])
+async def rivals(
+    request: pytest.FixtureRequest, server: HiveServer
+) -> AsyncIterator[tuple[Warehouse, Warehouse]]:
+    first, second = (
+        open_warehouse(hive_section(server, merge=request.param, statement_timeout=1.0))
+        for _ in range(2)
+    )
+    yield first, second
+    await first.aclose()
+    await second.aclose()
+
+
+async def merge(warehouse: Warehouse, batch: Batch, rows: Sequence[ProductionRow]) -> Counter[str]:
+    """Merge as the worker does: back to load where the warehouse says so."""
+    try:
+        return await warehouse.merge(batch, rows)
+    except RewindError:
+        await warehouse.load(replace(batch, staged_at="there"), rows)
+        return await warehouse.merge(batch, rows)
+
+
+async def rows_of(warehouse: Warehouse, rows: Sequence[ProductionRow]) -> Counter[RowKey]:
+    return Counter([key async for key in warehouse.rows({row.file_date for row in rows})])
+
+
+@pytest.mark.parametrize("days", [1, 2, 3])
+@pytest.mark.parametrize("shared", [1, 2, 6])
+async def test_what_both_have_staged_is_made_by_one_of_them(
+    rivals: tuple[Warehouse, Warehouse], days: int, shared: int
+) -> None:
+    first, second = rivals
+    batch, rows = new_batch(6, days=days)
+    theirs = [*rows[:shared], *new_batch(6, days=days)[1]]
+    other = batch_of(theirs, new_id(NOON))
+    await first.load(batch, rows)
+    await second.load(other, theirs)
+    assert await merge(first, batch, rows) == Counter(row.file_id for row in rows)
+    seen = await merge(second, other, theirs)
+    assert {seen[row.file_id] for row in theirs[shared:]} == {1}
+    everything = {RowKey(row.file_id, row.file_date) for row in (*rows, *theirs)}
+    assert await rows_of(first, [*rows, *theirs]) == Counter(everything)
+
+
+async def test_a_merge_that_is_repeated_finds_its_own_rows_and_makes_none(
+    rivals: tuple[Warehouse, Warehouse],
+) -> None:
+    first, second = rivals
+    batch, rows = new_batch(4, days=2)
+    await first.load(batch, rows)
+    await first.merge(batch, rows)
+    assert await merge(second, batch, rows) == Counter(row.file_id for row in rows)
+    assert await rows_of(first, rows) == Counter(RowKey(r.file_id, r.file_date) for r in rows)
+
+
+async def test_what_another_makes_at_the_same_moment_is_counted(
+    server: HiveServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its file comes in after ours was found to be missing, and before it is moved."""
+    warehouse = open_warehouse(hive_section(server))
+    batch, rows = new_batch(2)
+    await warehouse.load(batch, rows)
+    tables = server.tables
+    (staged,) = (tables.directory.parent / "staging").rglob("*.parquet")
+    partition = tables.tables[f"{DATABASE}.{TABLE}"].place / f"file_date={rows[0].file_date}"
+    carry_out = tables.begin
+
+    def begin(statement: str) -> Callable[[], Rows]:
+        if statement.startswith("LOAD DATA"):
+            shutil.copy(staged, partition / f"{new_id(NOON)}.parquet")
+        return carry_out(statement)
+
+    monkeypatch.setattr(tables, "begin", begin)
+    assert await warehouse.merge(batch, rows) == Counter({row.file_id: 2 for row in rows})
+    await warehouse.aclose()
