@@ -193,3 +193,46 @@ async def test_any_content_comes_back_as_it_was(archive: Archive, blocks: list[b
     if await archive.size(name) is None:
         await put(archive, name, *blocks)
     assert await get(archive, name) == b"".join(blocks)
+
+
+SNAPSHOT = ".backupd/edge1/ledger-20251201T120000Z.db.gz"
+
+
+async def test_a_directorys_names_are_all_that_stands_in_it(archive: Archive) -> None:
+    assert await archive.names(".backupd/edge1") == []
+    await put(archive, SNAPSHOT, b"one")
+    await put(archive, ".backupd/edge1/notes.txt", b"two")
+    await put(archive, ".backupd/edge2/other.gz", b"three")
+    async with archive.upload(SNAPSHOT, "id.1", 3) as upload:
+        name = SNAPSHOT.rpartition("/")[2]
+        there = await archive.names(".backupd/edge1")
+        assert sorted(there) == [upload.part_name, name, "notes.txt"]
+    assert sorted(await archive.names(".backupd")) == ["edge1", "edge2"]
+
+
+async def test_a_snapshot_can_be_removed_there_or_not(archive: Archive) -> None:
+    await archive.remove_snapshot(SNAPSHOT)
+    await put(archive, SNAPSHOT, b"one")
+    await archive.remove_snapshot(SNAPSHOT)
+    assert await archive.size(SNAPSHOT) is None
+    await archive.remove_snapshot(SNAPSHOT)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "eLUX/traffic/a.csv.gz",
+        "ledger-20251201T120000Z.db.gz",
+        ".backupd/edge1/notes.txt",
+        ".backupd/edge1/../ledger-20251201T120000Z.db.gz",
+        ".backupd/edge1/x/ledger-20251201T120000Z.db.gz",
+        ".backupd/../ledger-20251201T120000Z.db.gz",
+    ],
+)
+async def test_no_other_file_is_ever_removed(archive: Archive, name: str) -> None:
+    for there in ("eLUX/traffic/a.csv.gz", "ledger-20251201T120000Z.db.gz", SNAPSHOT):
+        await put(archive, there, b"kept")
+    with pytest.raises(PermanentError):
+        await archive.remove_snapshot(name)
+    for there in ("eLUX/traffic/a.csv.gz", "ledger-20251201T120000Z.db.gz", SNAPSHOT):
+        assert await archive.size(there) == 4

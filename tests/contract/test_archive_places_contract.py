@@ -324,3 +324,17 @@ async def test_another_name_of_the_source_is_known(archive: Archive, root: Path)
     assert await archive.is_same_file("d/a.csv", identity)
     assert not await archive.is_same_file("d/b.csv", identity)
     assert not await archive.is_same_file("d/c.csv", identity)
+
+
+# -- snapshots of the ledger -------------------------------------------------------------------
+
+SNAPSHOT = ".backupd/edge1/ledger-20251201T120000Z.db.gz"
+
+
+async def test_nothing_is_listed_or_removed_in_another_place(archive: Archive, disk: Disk) -> None:
+    await archive.identify(None, ())
+    await put(archive, SNAPSHOT)
+    disk.remove(MARK_FILE)
+    await another_place(archive.names(".backupd/edge9"), "missing")
+    await another_place(archive.remove_snapshot(SNAPSHOT), "missing")
+    assert SNAPSHOT in disk.files()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import posixpath
 from collections import defaultdict, deque
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,7 @@ from backupd.core.errors import (
 from backupd.core.places import MARK_FILE
 from backupd.core.ports import Checksum, Probe, Published
 from backupd.core.records import VerifiedBy
+from backupd.core.snapshots import is_snapshot
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Sequence
@@ -134,6 +136,23 @@ class FakeArchive:
         for part_id in part_ids:
             self.parts.pop((name, part_id), None)
 
+    async def names(self, directory: str) -> list[str]:
+        """See the port."""
+        self._call("names", directory)
+        await self._mark.look()
+        parts = [posixpath.join(posixpath.dirname(n), hidden(n, id_)) for n, id_ in self.parts]
+        below = [each.removeprefix(f"{directory}/") for each in (*self.files, *parts)]
+        there = [*self.files, *parts]
+        return sorted({each.partition("/")[0] for each in set(below) - set(there)})
+
+    async def remove_snapshot(self, name: str) -> None:
+        """See the port."""
+        self._call("remove_snapshot", name)
+        if not is_snapshot(name):
+            raise PermanentError(f"{name} is no snapshot")
+        await self._mark.look()
+        self.files.pop(name, None)
+
     async def probe(
         self,
         directories: Collection[str],
@@ -186,6 +205,11 @@ class FakeArchive:
         self.parts[name, part_id] += block
 
 
+def hidden(name: str, part_id: str) -> str:
+    """Return the temporary name of an upload."""
+    return f".{posixpath.basename(name)}.{part_id}.part"
+
+
 class FakeUpload:
     """Implements `core.ports.Upload`."""
 
@@ -198,7 +222,7 @@ class FakeUpload:
     @property
     def part_name(self) -> str:
         """See the port."""
-        return f".{self._name.rpartition('/')[2]}.{self._part_id}.part"
+        return hidden(self._name, self._part_id)
 
     async def write(self, block: bytes) -> None:
         """See the port."""

@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from backupd.core.errors import PermanentError
+from backupd.core.snapshots import is_snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -77,6 +78,13 @@ def place(root: str, name: str) -> Place:
             hint="shorten the file's name where it is made",
         )
     return Place(name, root)
+
+
+def snapshot_place(root: str, name: str) -> Place:
+    """Return where a snapshot lies. PermanentError for any name that is not a snapshot's."""
+    if not is_snapshot(name):
+        raise PermanentError(f"{name!r} is no snapshot of a ledger: it is not removed")
+    return place(root, name)
 
 
 def encode(path: str) -> bytes:

@@ -346,6 +346,20 @@ class Archive(Protocol):
         """Remove temporary files that earlier tries left. Not there is no error."""
         ...
 
+    async def names(self, directory: str) -> list[str]:
+        """Return the names of all that stands in a directory; none where it is missing.
+
+        For small directories of our own: all of it is read.
+        """
+        ...
+
+    async def remove_snapshot(self, name: str) -> None:
+        """Remove a snapshot of a ledger. Not there is no error.
+
+        PermanentError for any other name (`core.snapshots`): no other file is ever removed.
+        """
+        ...
+
     async def probe(
         self,
         directories: Collection[str],

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, TypeVar
 from backupd.archive.local.errors import explaining
 from backupd.archive.local.upload import LocalUpload
 from backupd.archive.marks import Mark
-from backupd.archive.naming import Place, place
+from backupd.archive.naming import Place, place, snapshot_place
 from backupd.archive.probing import probe_place
 from backupd.core.calls import DoesNotAnswerError
 from backupd.core.dependencies import Dependency
@@ -140,6 +140,15 @@ class LocalArchive:
         parts = [there.part(each) for each in part_ids]
         await self._run_small(partial(self._remove, there, parts))
 
+    async def names(self, directory: str) -> list[str]:
+        """See the port."""
+        return await self._run(partial(self._names, directory))
+
+    async def remove_snapshot(self, name: str) -> None:
+        """See the port."""
+        there = snapshot_place(self._root, name)
+        await self._run_small(partial(self._remove, there, [there.path]))
+
     async def probe(
         self,
         directories: Collection[str],
@@ -243,6 +252,14 @@ class LocalArchive:
                     return root.open(there.name)
             except FileNotFoundError as error:
                 raise _NothingThereError from error
+
+    def _names(self, directory: str) -> list[str]:
+        with explaining("list", posixpath.join(self._root, directory)):
+            try:
+                with self._opened_root() as root, root.directory(directory) as opened:
+                    return [entry.name for entry in opened.names()]
+            except FileNotFoundError:
+                return []
 
     def _remove(self, there: Place, parts: Collection[str]) -> None:
         with (

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING
 import asyncssh
 
 from backupd.archive.marks import Mark
-from backupd.archive.naming import Place, encode, place
+from backupd.archive.naming import Place, encode, place, snapshot_place
 from backupd.archive.probing import probe_place
 from backupd.archive.sftp.directories import Directories
 from backupd.archive.sftp.errors import explaining
 from backupd.archive.sftp.links import Links
 from backupd.archive.sftp.names import Names
 from backupd.archive.sftp.probe import probe_clock, probe_open_files, probe_server
-from backupd.archive.sftp.read import look, read_blocks, read_short, size_of_file
+from backupd.archive.sftp.read import list_names, look, read_blocks, read_short, size_of_file
 from backupd.archive.sftp.remote_hash import REFUSAL_KEPT, RemoteHashes
 from backupd.archive.sftp.upload import SftpUpload
 from backupd.core.dependencies import Dependency
@@ -171,6 +171,27 @@ class SftpArchive:
         async with explaining(link, "remove", there.claim):
             for owner in {part_id.partition(".")[0] for part_id in part_ids}:
                 await self._names.give_up(link, there, owner)
+
+    async def names(self, directory: str) -> list[str]:
+        """See the port."""
+        there = place(self._root, directory)
+        link = await self._links.take()
+        found: list[str] = []
+        async with explaining(link, "list", there.path):
+            if is_there := await self._directories.refuse_links(link, there.path):
+                found = await list_names(link, there.path)
+        if not is_there:
+            await self._mark.look()
+        return found
+
+    async def remove_snapshot(self, name: str) -> None:
+        """See the port."""
+        there = snapshot_place(self._root, name)
+        link = await self._links.take()
+        await self._mark.look()
+        async with explaining(link, "remove", there.path):
+            if await self._size(link, there) is not None:
+                await link.ask(link.sftp.remove(encode(there.path)))
 
     async def probe(
         self,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections import deque
 from typing import TYPE_CHECKING
 
@@ -55,6 +56,15 @@ async def read_short(link: Link, path: str, most: int) -> bytes | None:
         return start
     finally:
         await link.ask(handle.close())
+
+
+async def list_names(link: Link, directory: str) -> list[str]:
+    """Return the names in a directory; none where it is missing."""
+    try:
+        found = await link.ask(link.sftp.listdir(encode(directory)))
+    except asyncssh.SFTPNoSuchFile:
+        return []
+    return [os.fsdecode(name) for name in found if name not in {b".", b".."}]
 
 
 async def _read(link: Link, handle: asyncssh.SFTPClientFile, start: int, length: int) -> bytes:
