@@ -17,7 +17,6 @@ from backupd.core.errors import (
     DependencyDownError,
     LocalGoneError,
     NameTakenError,
-    PermanentError,
     TransientError,
 )
 from backupd.core.names import escaped
@@ -27,6 +26,7 @@ from backupd.core.shares import Shares
 from backupd.core.stages import Awaits
 from backupd.stages.counting import GZIP_WINDOW
 from backupd.stages.local import SMALL, refuse_other_content
+from backupd.stages.sending import send, verified
 
 if TYPE_CHECKING:
     from backupd.core.ports import (
@@ -40,6 +40,8 @@ if TYPE_CHECKING:
     from backupd.core.records import Feed, FileRecord, Task
     from backupd.localfs.files import OpenFile
     from backupd.stages.local import FeedThreads
+
+_WRONG_BYTES = "look at its disk, move the wrong file away, then requeue from ship"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -80,8 +82,36 @@ class Ship:
         if not task.is_first:
             for name in names:  # an earlier run may have ended at any of them
                 await self._archive.discard_parts(name, _earlier_parts(task))
-        async with self._threads.opened(task) as opened:
-            return await self._ship(task, opened, names)
+        try:
+            async with self._threads.opened(task) as opened:
+                return await self._ship(task, opened, names)
+        except LocalGoneError:
+            if (shipped := await self._shipped_before(task, names)) is None:
+                raise
+            return shipped
+
+    async def _shipped_before(self, task: Task, names: list[str]) -> Result | None:
+        """Find the copy of a file that is gone: a ledger that was restored may not know of it."""
+        for name in names:
+            found = await self._archive.checksum(name)
+            if found is not None and await self._holds(task.file, name, found):
+                await self._archive.flush(name)
+                receipt = await self._receipt_of_found(task.file, name, found)
+                changes = {"archive_name": name} | self._what_follows(task)
+                detail = f"its local copy is gone, and it is in the archive already as {name}"
+                return Result(changes=changes, detail=detail, receipt=receipt)
+        return None
+
+    async def _holds(self, file: FileRecord, name: str, found: Checksum) -> bool:
+        if self._compresses(file):
+            return await self._same_text(file, name, found)
+        return found.sha256 == file.sha256
+
+    async def _receipt_of_found(self, file: FileRecord, name: str, found: Checksum) -> Receipt:
+        sent_bytes = await self._archive.size(name) or 0
+        found = replace(found, how=VerifiedBy.SAME_CONTENT)
+        totals = _Found(file.sha256 or "", sent_bytes, found.sha256)
+        return _receipt(file, name, totals, found, Published(flushed=False, named_by=""))
 
     def _names(self, file: FileRecord, feed: Feed) -> list[str]:
         """Return the file's name, and the one for other content under a name that is taken."""
@@ -131,15 +161,7 @@ class Ship:
         except NameTakenError:
             await self._discard_part(task.file, name)
             return await self._find(task, opened, name)
-        named, found = await asyncio.gather(self._archive.flush(name), self._archive.checksum(name))
-        if found is None:
-            raise TransientError(f"{name} was renamed into place and is not there any more")
-        if found.sha256 != totals.sent_sha256:
-            raise PermanentError(
-                f"the archive holds other bytes as {name} than were sent",
-                hint="look at its disk, move the wrong file away, then requeue from ship",
-            )
-        published = replace(published, flushed=published.flushed and named)
+        found, published = await verified(self._archive, name, totals, published, _WRONG_BYTES)
         return _receipt(task.file, name, totals, found, published)
 
     async def _send(self, task: Task, opened: OpenFile, name: str) -> tuple[Totals, Published]:
@@ -147,9 +169,7 @@ class Ship:
         size = opened.identity.size
         async with self._archive.upload(name, _part(task.file), size) as upload:
             await self._refuse_own_directory(task, opened, name, upload)
-            async with aclosing(stream.blocks()) as blocks:
-                async for block in blocks:
-                    await upload.write(block)
+            await send(stream, upload)
             refuse_other_content(task.file, stream.totals.sha256)
             published = await upload.publish()
         return stream.totals, published
@@ -249,6 +269,15 @@ def _receipt(
         shipped_at=now,
         verified_at=now,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """The totals of a copy that was found: all that is known of it is what the archive holds."""
+
+    sha256: str
+    sent_bytes: int
+    sent_sha256: str
 
 
 class _Inside:
