@@ -207,6 +207,7 @@ async def test_a_file_that_an_older_version_has_read_keeps_its_own_id_as_its_row
             a_file(Stage.CLEANUP, id="again", path="/again", duplicate_of="read", **COUNTED),
         )
     with sqlite3.connect(path) as connection:
+        connection.execute("DROP TABLE snapshots")
         connection.execute("DROP INDEX files_row_id")
         connection.execute("ALTER TABLE files DROP COLUMN row_id")
         connection.execute("PRAGMA user_version = 5")

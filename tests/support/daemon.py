@@ -96,6 +96,11 @@ class Host:
         """Run `backupd-admin`."""
         return _run("backupd-admin", ["--config", str(self.config), *arguments], {})
 
+    def start_admin(self, *arguments: str) -> subprocess.Popen[bytes]:
+        """Start `backupd-admin`, whose end is not waited for."""
+        command = [str(PROGRAMS / "backupd-admin"), "--config", str(self.config), *arguments]
+        return subprocess.Popen(command, stdout=subprocess.DEVNULL, env=environment({}))
+
     def shown_incidents(self, *options: str) -> list[dict[str, Any]]:
         """Return the open incidents, as `backupd-admin incidents --json` has them."""
         shown = self.admin("incidents", "--json", *options).stdout

@@ -20,6 +20,7 @@ def test_what_is_left_out_has_its_default(tmp_path: Path) -> None:
 
     assert config.environment == "prod"
     assert str(config.ledger.path) == "/var/lib/backupd/ledger.db"
+    assert (config.ledger.backup_every, config.ledger.backups_kept) == (86_400, 7)
     intake = config.intake
     assert (intake.mode, intake.rescan_every, intake.settle_for) == ("auto", 60, 5)
     assert intake.open_files == "auto"

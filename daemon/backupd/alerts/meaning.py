@@ -36,6 +36,10 @@ _DOUBLED_MEANING = (
     "Files go on, but whoever counts rows counts these files more than once. It does not mend by"
     " itself; it is looked at again every ten minutes, and at each start."
 )
+_BACKUP_MEANING = (
+    "Files go on. But if this host were lost now, its ledger could be restored only as it was at"
+    " the last snapshot. It is tried again by itself, and is over with the next snapshot."
+)
 _PARKED_MEANING = (
     "These files wait for a person; all others go on. Mend the cause, then take them back with"
     " `backupd-admin requeue`; what can never go on is closed with `backupd-admin dismiss`."
@@ -45,6 +49,7 @@ _PARKED_MEANING = (
 _MEANING_OF_KIND = {
     Kind.PARKED: _PARKED_MEANING,
     Kind.DOUBLED: _DOUBLED_MEANING,
+    Kind.BACKUP: _BACKUP_MEANING,
     Kind.UNTAKEN: _UNTAKEN_MEANING,
     Kind.FEED: _FEED_MEANING,
     Kind.ARCHIVE: _ARCHIVE_MEANING,
@@ -67,6 +72,8 @@ def next_command(incident: Incident) -> str:
         return "ls -l there, fix it as described above, then: backupd-admin incidents"
     if incident.kind is Kind.DOUBLED:
         return f"stop backupd, run in beeline, start backupd: {incident.trouble}"
+    if incident.kind is Kind.BACKUP:
+        return "do what the reason says, then: backupd-admin backup"
     if incident.kind is Kind.DEPENDENCY:
         return facts_of(incident.cause).command
     return "backupd check --probe"

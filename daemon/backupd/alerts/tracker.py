@@ -1,8 +1,8 @@
 """Tracks incidents: opens them when a cause shows, closes them when it is gone.
 
-What is down, or doubled, is noted by who tried it (the workers, the notifier). The tracker looks
-for the rest: parked files and those without room, which the ledger knows, and feeds' directories,
-which intake watches, with what stands in them and cannot be taken.
+What is down, doubled or not backed up is noted by who tried it (the workers, the notifier). The
+tracker looks for the rest: parked files and those without room, which the ledger knows, and feeds'
+directories, which intake watches, with what stands in them and cannot be taken.
 """
 
 from __future__ import annotations
@@ -176,7 +176,7 @@ def _is_over(incident: Incident, troubles: Troubles, away: Away | None, untaken:
             }
         case Kind.ROOM:
             return not troubles.room
-        case Kind.DEPENDENCY | Kind.ARCHIVE | Kind.DOUBLED:
+        case Kind.DEPENDENCY | Kind.ARCHIVE | Kind.DOUBLED | Kind.BACKUP:
             return False
 
 

@@ -13,7 +13,14 @@ from typing import TYPE_CHECKING, Protocol, Self, cast
 
 import structlog
 
-from backupd.carrier.wire import Demand, Identify, Outbox, receive
+from backupd.carrier.wire import (
+    Demand,
+    Identify,
+    LookForSnapshots,
+    Outbox,
+    ShipSnapshot,
+    receive,
+)
 from backupd.core.dependencies import Dependency
 from backupd.core.errors import (
     BackupdError,
@@ -26,15 +33,14 @@ from backupd.core.host import cannot_start
 from backupd.core.places import MARK_FILE
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
-    from backupd.carrier.wire import CarrierConfig
+    from backupd.carrier.wire import Asked, CarrierConfig, Outcome
     from backupd.core.places import Witness
     from backupd.core.ports import Work
     from backupd.core.records import Result, Task
+    from backupd.core.snapshots import Home, Shipped
     from backupd.core.stages import Stage
-
-    Outcome = Result | str  # of a file, or the mark of a place
 
 log = structlog.get_logger()
 
@@ -94,6 +100,10 @@ class Carrier:
         child = await self._living()
         await child.demand(directory)
 
+    def shelf(self, home: Home) -> CarrierShelf:
+        """Return the snapshots of this home as the carrier reaches them."""
+        return CarrierShelf(self._living, home)
+
     async def sign_of_life(self) -> None:
         """Return once the process has answered. One that died has been seen to: that is life."""
         if self._alive is not None:
@@ -116,6 +126,25 @@ class Carrier:
                 self._started_at = time.monotonic()
                 child = self._child = await _start(self._config, self._place)
             return child
+
+
+class CarrierShelf:
+    """Implements `core.snapshots.Shelf`. Raises WorkerDiedError, too."""
+
+    def __init__(self, living: Callable[[], Awaitable[_Child]], home: Home) -> None:
+        self._living = living
+        self._home = home
+
+    async def names(self) -> list[str]:
+        """See `Shelf`."""
+        child = await self._living()
+        return cast("list[str]", await child.reach(LookForSnapshots(home=self._home)))
+
+    async def add(self, path: str, name: str, kept: int) -> Shipped:
+        """See `Shelf`."""
+        child = await self._living()
+        asked = ShipSnapshot(home=self._home, path=path, name=name, kept=kept)
+        return cast("Shipped", await child.reach(asked))
 
 
 def _cannot_be_marked(error: BackupdError) -> DependencyDownError:
@@ -184,11 +213,21 @@ class _Child:
 
     async def do(self, stage: Stage, task: Task) -> Result:
         """Have one file done. Raises what the stage raises, or WorkerDiedError."""
+        return cast("Result", await self.reach(task, stage, is_proven=task.is_proven))
+
+    async def reach(
+        self, asked: Asked, stage: Stage | None = None, *, is_proven: bool = False
+    ) -> Outcome | None:
+        """Have something done in the archive, which is identified first.
+
+        Unless it `is_proven`: then the archive is not looked at. Raises what is raised there, or
+        WorkerDiedError.
+        """
         await self._begin()
         try:
-            if not task.is_proven:
+            if not is_proven:
                 await self._identify()
-            return cast("Result", await self._ask(stage, task))
+            return await self._ask(stage, asked)
         except DependencyDownError as error:
             if error.dependency == Dependency.ARCHIVE:
                 self._is_identified = False  # when it is back, it may be another place
@@ -233,9 +272,7 @@ class _Child:
         await self._ask(None, None)
         self._has_begun = True
 
-    async def _ask(
-        self, stage: Stage | None, task: Task | Identify | Demand | None
-    ) -> Outcome | None:
+    async def _ask(self, stage: Stage | None, task: Asked | None) -> Outcome | None:
         number = next(self._numbers)
         self._in_hand[number] = asyncio.get_running_loop().create_future()
         try:

@@ -9,17 +9,16 @@ from typing import TYPE_CHECKING
 
 from backupd.archive.scope import Scope
 from backupd.archive.stream import SendStream
-from backupd.carrier.wire import Demand, Identify
+from backupd.carrier.wire import Demand, Identify, LookForSnapshots, ShipSnapshot
 from backupd.core.archive_names import directory_of
 from backupd.core.stages import Stage
-from backupd.stages import Cleanup, FeedThreads, Ship
+from backupd.stages import Cleanup, FeedThreads, Ship, SnapshotShelf
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from backupd.carrier.wire import CarrierConfig
+    from backupd.carrier.wire import Asked, CarrierConfig, Outcome
     from backupd.core.ports import Archive, Work
-    from backupd.core.records import Result, Task
 
 
 class OutboundStages:
@@ -31,6 +30,7 @@ class OutboundStages:
         """`before_removal` is called before anything is removed: it may end the process instead."""
         threads = FeedThreads("feeds")
         stream = partial(SendStream, level=config.archive.compression_level)
+        self._shelf = partial(SnapshotShelf, archive, stream)
         self._archive = archive
         self._scope = Scope(archive, config.directories)
         self._stages: dict[Stage | None, Work] = {
@@ -38,9 +38,13 @@ class OutboundStages:
             Stage.CLEANUP: Cleanup(archive, threads, config.cleanup, before_removal),
         }
 
-    async def do(self, stage: Stage | None, asked: Task | Identify | Demand) -> Result | str | None:
-        """Return the result of a file's stage; the mark of the place; nothing for a demand."""
+    async def do(self, stage: Stage | None, asked: Asked) -> Outcome | None:
+        """Return the result of a file's stage, or what else was asked for."""
         match asked:
+            case LookForSnapshots():
+                return await self._shelf(asked.home).names()
+            case ShipSnapshot():
+                return await self._shelf(asked.home).add(asked.path, asked.name, asked.kept)
             case Identify():
                 return await self._archive.identify(asked.expected, asked.witnesses)
             case Demand():

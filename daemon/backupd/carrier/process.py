@@ -28,8 +28,7 @@ from backupd.ops import logs, output, process, streams
 if TYPE_CHECKING:
     from collections.abc import Awaitable
 
-    from backupd.carrier.wire import CarrierConfig
-    from backupd.core.records import Result
+    from backupd.carrier.wire import CarrierConfig, Outcome
 
 log = structlog.get_logger()
 
@@ -82,9 +81,9 @@ async def _serve(pair: socket.socket, first: int) -> NoReturn:
         os._exit(0)
 
 
-async def _answer(outbox: Outbox, number: int, work: Awaitable[Result | str | None]) -> None:
+async def _answer(outbox: Outbox, number: int, work: Awaitable[Outcome | None]) -> None:
     """Send what came of it. What led to an error does not go along: it is looked at here."""
-    outcome: Result | str | BackupdError | None
+    outcome: Outcome | BackupdError | None
     try:
         outcome = await work
     except BackupdError as error:

@@ -11,11 +11,15 @@ import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from backupd.core.records import Result, Task
+from backupd.core.snapshots import Shipped
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from backupd.config.sections import ArchiveSection
     from backupd.core.places import Witness
+    from backupd.core.snapshots import Home
     from backupd.stages import CleanupRules, ShipRules
 
 _LENGTH = struct.Struct("!I")
@@ -44,6 +48,28 @@ class Demand:
     """Ask whether files are taken again in a directory of the archive: see `Scope.demand`."""
 
     directory: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LookForSnapshots:
+    """Ask which snapshots of the ledger are there: see `core.snapshots.Shelf.names`."""
+
+    home: Home
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ShipSnapshot:
+    """Ask for a snapshot to be shipped: see `core.snapshots.Shelf.add`."""
+
+    home: Home
+    path: str
+    name: str
+    kept: int
+
+
+Asked = Task | Identify | Demand | LookForSnapshots | ShipSnapshot
+# Of a file; the mark of a place; the names of snapshots; one that was shipped.
+Outcome = Result | str | list[str] | Shipped
 
 
 class Outbox:

@@ -88,7 +88,7 @@ def record_place(ledger: Path, socket: Path, name: str, mark: str) -> None:
     try:
         ask_daemon(socket, {"verb": "place", "name": name, "mark": mark})
     except DaemonAbsentError:
-        asyncio.run(_record_place(_locked(ledger, socket), name, mark))
+        asyncio.run(_record_place(locked(ledger, socket), name, mark))
 
 
 async def _record_place(ledger: Ledger, name: str, mark: str) -> None:
@@ -109,7 +109,7 @@ def _silent(places: Places, error: BackupdError) -> DaemonState:
 def _here(
     places: Places, request: FileRequest, groups: Iterable[Sequence[str]]
 ) -> Iterator[list[Answer]]:
-    ledger = _locked(places.ledger, places.socket)
+    ledger = locked(places.ledger, places.socket)
     with asyncio.Runner() as runner:
         try:
             for ids in groups:
@@ -118,7 +118,8 @@ def _here(
             runner.run(ledger.close())
 
 
-def _locked(path: Path, socket: Path) -> Ledger:
+def locked(path: Path, socket: Path) -> Ledger:
+    """Open the ledger for what the daemon would do, where none runs. Raises BackupdError."""
     try:
         return Ledger(path)
     except LedgerLockedError as error:

@@ -1,4 +1,4 @@
-"""`backupd`: run, check, demo."""
+"""`backupd`: run, check, restore, demo."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import click
 from backupd.cli.check import check
 from backupd.cli.demo import demo
 from backupd.cli.program import Program
+from backupd.cli.restore import restore
 from backupd.cli.run import run
 
 EPILOG = """
@@ -22,4 +23,5 @@ def main() -> None:
 
 main.add_command(run)
 main.add_command(check)
+main.add_command(restore)
 main.add_command(demo)

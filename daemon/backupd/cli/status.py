@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from collections import Counter
 from contextlib import suppress
@@ -20,8 +21,9 @@ from backupd.cli.options import Places, json_option, pass_places
 from backupd.cli.times import iso, moment, span
 from backupd.core.dependencies import Dependency
 from backupd.core.incidents import Case, Kind
+from backupd.core.snapshots import home_of
 from backupd.core.stages import ORDER, Status
-from backupd.ledger import hive_memory, incidents, reports
+from backupd.ledger import hive_memory, incidents, last_snapshot, reports
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -70,6 +72,7 @@ class Overview:
     cases: Sequence[Case]
     owed: Sequence[OwedRefresh]
     servers: Mapping[str, str]  # in use: host:port by what they are
+    snapshot: float | None  # when this host's newest one was taken; None: there is none
 
 
 @click.command(
@@ -126,7 +129,14 @@ def _look(places: Places, configured: Sequence[str]) -> Overview:
             cases=reader.ask(incidents.open_cases),
             owed=reader.ask(hive_memory.owed_refreshes),
             servers=reader.ask(hive_memory.servers),
+            snapshot=_snapshot(reader, places),
         )
+
+
+def _snapshot(reader: LedgerReader, places: Places) -> float | None:
+    home = home_of(socket.gethostname(), places.ledger)
+    last = reader.ask(last_snapshot, home.directory)
+    return last.at if last and last.name else None
 
 
 def _feeds(
@@ -169,6 +179,7 @@ def _as_json(overview: Overview) -> dict[str, Any]:
             "since": iso(daemon.since),
         },
         "ledger": str(overview.ledger),
+        "last_snapshot_at": iso(overview.snapshot),
         "counts": {stage: {each: total[stage, each] for each in _STATUSES} for stage in ORDER},
         "feeds": [_feed_json(feed, overview.now) for feed in overview.feeds],
         "incidents": [case_json(case) for case in overview.cases],
@@ -203,6 +214,7 @@ def _owed_json(owed: OwedRefresh) -> dict[str, Any]:
 def _screen(overview: Overview) -> Iterator[RenderableType]:
     yield Text(f"backupd  {overview.daemon}", style="" if overview.daemon.runs else "bold red")
     yield f"ledger   {overview.ledger}"
+    yield f"backup   {_backup(overview)}"
     yield from _incidents(overview)
     yield render.heading("Feeds")
     yield _feeds_table(overview)
@@ -212,6 +224,13 @@ def _screen(overview: Overview) -> Iterator[RenderableType]:
     yield from _owed(overview)
     yield render.heading("Files by stage")
     yield _stages_table(overview.counts)
+
+
+def _backup(overview: Overview) -> str:
+    if overview.snapshot is None:
+        return "no snapshot in the archive yet"
+    age = span(overview.now - overview.snapshot)
+    return f"last snapshot {moment(overview.snapshot)} ({age} ago)"
 
 
 def _incidents(overview: Overview) -> Iterator[RenderableType]:

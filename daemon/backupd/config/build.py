@@ -45,7 +45,7 @@ def build(
     """
     return Config(
         environment=values["environment"],
-        ledger=LedgerSection(path=values["ledger"]["url"]),
+        ledger=ledger_section(values["ledger"]),
         intake=IntakeSection(**values["intake"]),
         batch=BatchSection(**values["batch"]),
         retry=RetrySection(**values["retry"]),
@@ -61,6 +61,12 @@ def build(
         inactive=inactive,
         silent=silent,
     )
+
+
+def ledger_section(values: Mapping[str, Any]) -> LedgerSection:
+    """Return `[ledger]`."""
+    kept = {name: values[name] for name in ("backup_every", "backups_kept")}
+    return LedgerSection(path=values["url"], **kept)
 
 
 def _warehouse(values: Mapping[str, Any], secrets: Mapping[str, Any]) -> WarehouseSection:

@@ -23,6 +23,7 @@ from backupd.config.readers import (
 )
 from backupd.config.tables import NamedTables, Table
 from backupd.core.records import CompanionRule, Feed
+from backupd.core.snapshots import OWN_DIRECTORY
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -230,8 +231,20 @@ def check_feed(key: str, given: Mapping[str, Any], values: Mapping[str, Any]) ->
     ):
         if one in given and other not in given:
             yield Mistake(f"{key}.{one}", f"is given without {other}", f"both or {other} too")
+    yield from _check_archive_directory(key, values)
     if "pattern" in values and "companion_suffix" in values:
         yield from _check_pattern(key, values["pattern"], values["companion_suffix"])
+
+
+def _check_archive_directory(key: str, values: Mapping[str, Any]) -> Iterator[Mistake]:
+    """Snapshots are removed where newer ones are there: no other file is to be among them."""
+    if not values.keys() >= {"customers", "archive_directory"}:
+        return
+    template = values["archive_directory"]
+    targets = (archive_directory(template, "", customer) for customer in values["customers"])
+    if any(target.split("/")[0] == OWN_DIRECTORY for target in targets):
+        problem = f"leads to {OWN_DIRECTORY}, where snapshots of the ledger are"
+        yield Mistake(f"{key}.archive_directory", problem, "another directory of the archive")
 
 
 def _check_pattern(key: str, pattern: str, suffix: str | None) -> Iterator[Mistake]:

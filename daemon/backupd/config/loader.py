@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from backupd.config.alerts import check_alerts
 from backupd.config.archive import FileUrl, check_login, secret_files
-from backupd.config.build import build
+from backupd.config.build import build, ledger_section
 from backupd.config.directories import (
     check_feed_directories,
     check_ledger,
@@ -26,7 +26,7 @@ from backupd.config.own_places import check_own_places, own_places
 from backupd.config.readers import BadValueError
 from backupd.config.schema import CONFIG, ENVIRONMENT
 from backupd.config.secrets import read_secrets, read_smtp_password
-from backupd.config.sections import ControlSection, LedgerSection
+from backupd.config.sections import ControlSection
 from backupd.config.tables import read_table
 from backupd.localfs.filesystems import silent
 from backupd.localfs.nesting import Mounts
@@ -34,7 +34,7 @@ from backupd.localfs.nesting import Mounts
 if TYPE_CHECKING:
     from collections.abc import Container, Iterator, Mapping
 
-    from backupd.config.sections import Config
+    from backupd.config.sections import Config, LedgerSection
 
 Values = dict[str, Any]
 
@@ -87,7 +87,7 @@ def load_places(path: Path) -> tuple[LedgerSection, ControlSection]:
     values = read_table(both, given, "", mistakes)
     if mistakes:
         raise ConfigMistakes(mistakes)
-    return LedgerSection(path=values["ledger"]["url"]), ControlSection(**values["control"])
+    return ledger_section(values["ledger"]), ControlSection(**values["control"])
 
 
 def _parse(path: Path) -> Values:

@@ -63,6 +63,20 @@ _LEDGER = Table(
             """,
             default="sqlite:////var/lib/backupd/ledger.db",
         ),
+        "backup_every": Key(
+            duration(),
+            """
+            How often a snapshot of the ledger goes into the archive, below .backupd/<host name>/;
+            "0s": never by itself. It is made in the ledger's directory, which needs twice the
+            ledger's size free. In dev there is none.
+            """,
+            default="24h",
+        ),
+        "backups_kept": Key(
+            integer(1, 10_000),
+            "So many snapshots of this host are kept, {allowed}; older ones are removed.",
+            default=7,
+        ),
     },
 )
 

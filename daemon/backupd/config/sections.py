@@ -29,6 +29,8 @@ class LedgerSection:
     """`[ledger]`."""
 
     path: Path  # from `url = "sqlite:////..."`
+    backup_every: float  # 0: never
+    backups_kept: int
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

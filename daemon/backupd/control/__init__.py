@@ -1,6 +1,12 @@
 """What a person may ask of files, and the socket by which the daemon is asked."""
 
-from backupd.control.actions import Answer, carry_out, remember_place
+from backupd.control.actions import (
+    Answer,
+    carry_out,
+    described,
+    nothing_shipped,
+    remember_place,
+)
 from backupd.control.client import DaemonAbsentError, ask_daemon
 from backupd.control.requests import Action, FileRequest
 from backupd.control.server import ControlServer
@@ -13,5 +19,7 @@ __all__ = [
     "FileRequest",
     "ask_daemon",
     "carry_out",
+    "described",
+    "nothing_shipped",
     "remember_place",
 ]

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from backupd.control import requests
 from backupd.control.requests import Action
 from backupd.core.errors import BackupdError
 from backupd.core.names import escaped
 from backupd.core.places import mark_in
+from backupd.core.times import iso
 from backupd.ledger import files as ledger_files
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
     from backupd.control.requests import FileRequest
     from backupd.core.records import FileRecord, Move
+    from backupd.core.snapshots import LastSnapshot, Shipped
     from backupd.core.stages import Stage
     from backupd.ledger import Ledger
 
@@ -96,6 +98,25 @@ async def remember_place(ledger: Ledger, name: str, mark: str, now: float) -> No
     if mark_in(mark.encode()) != mark:
         raise BackupdError(f"{escaped(mark)} is not a valid mark of a place: 32 hex digits are")
     await ledger.remember_place(name, mark, now)
+
+
+def nothing_shipped() -> BackupdError:
+    """Say why there is no snapshot in the archive."""
+    return BackupdError(
+        "nothing is shipped in dev, and no snapshot either",
+        hint="backupd-admin backup --to FILE makes one on this host",
+    )
+
+
+def described(made: LastSnapshot, shipped: Shipped) -> dict[str, Any]:
+    """Return a new snapshot as JSON has it."""
+    return {
+        "snapshot": made.name,
+        "taken_at": iso(made.at),
+        "sent_bytes": shipped.sent_bytes,
+        "sha256": shipped.sha256,
+        "kept_more": shipped.kept_more,
+    }
 
 
 async def _apply(

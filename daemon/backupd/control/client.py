@@ -22,8 +22,8 @@ class DaemonAbsentError(BackupdError):
     """No daemon answers on the socket."""
 
 
-def ask_daemon(path: Path, request: dict[str, Any]) -> dict[str, Any]:
-    """Ask the daemon, return its answer.
+def ask_daemon(path: Path, request: dict[str, Any], patience: int = _DEADLINE) -> dict[str, Any]:
+    """Ask the daemon, return its answer, for which is waited so many seconds.
 
     Raises DaemonAbsentError when none listens, BackupdError when it refuses or does not answer, or
     would not hear a request so long.
@@ -35,7 +35,7 @@ def ask_daemon(path: Path, request: dict[str, Any]) -> dict[str, Any]:
             hint="ask for fewer files at once, or give a shorter reason",
         )
     try:
-        answer = _exchange(path, line)
+        answer = _exchange(path, line, patience)
     except (FileNotFoundError, ConnectionRefusedError) as error:
         raise DaemonAbsentError(f"no daemon listens on {path}") from error
     except PermissionError as error:
@@ -46,16 +46,16 @@ def ask_daemon(path: Path, request: dict[str, Any]) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise BackupdError(f"the daemon did not answer on {path}: {error}") from error
     if "error" in answer:
-        raise BackupdError(str(answer["error"]))
+        raise BackupdError(str(answer["error"]), hint=str(answer.get("hint", "")))
     return answer
 
 
-def _exchange(path: Path, request: bytes) -> dict[str, Any]:
+def _exchange(path: Path, request: bytes, patience: int) -> dict[str, Any]:
     with socket.socket(socket.AF_UNIX) as connection:
         # Not yet settimeout: a connect that may not block fails where others stand in the queue.
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _SECONDS.pack(_DEADLINE, 0))
         connection.connect(str(path))
-        connection.settimeout(_DEADLINE)
+        connection.settimeout(patience)
         with suppress(BrokenPipeError):  # refused unheard: the answer says why
             connection.sendall(request)
         with connection.makefile("rb") as answers:

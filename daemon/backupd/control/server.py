@@ -23,7 +23,11 @@ from backupd.core.errors import BackupdError
 from backupd.ops.bounded_server import BoundedServer, Bounds
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from backupd.ledger import Ledger
+
+    BackUp = Callable[[], Awaitable[dict[str, Any]]]
 
 log = structlog.get_logger()
 
@@ -35,6 +39,11 @@ _GROUP_ID = struct.Struct("I")
 _LONGEST_ANSWER = 1024  # bytes: the most that socket.getsockopt takes, 256 groups
 
 
+async def _nothing_shipped() -> dict[str, Any]:
+    """Stand in for who makes snapshots, in dev."""
+    raise actions.nothing_shipped()
+
+
 class ControlServer:
     """Answers on a socket to root, its own user and, where there is one, the group `backupd`.
 
@@ -42,8 +51,10 @@ class ControlServer:
     context manager: it listens while entered.
     """
 
-    def __init__(self, path: Path, ledger: Ledger) -> None:
+    def __init__(self, path: Path, ledger: Ledger, back_up: BackUp = _nothing_shipped) -> None:
+        """`back_up` makes a snapshot of the ledger, and says what became of it."""
         self._path = path
+        self._back_up = back_up
         self._ledger = ledger
         self._since = time.time()
         self._group = _group_let_in()
@@ -105,7 +116,7 @@ class ControlServer:
         except (ValueError, KeyError, TypeError) as error:
             return {"error": f"not understood: {error!r}"}
         except BackupdError as error:
-            return {"error": str(error)}
+            return {"error": str(error), "hint": error.hint}
 
     async def _obey(self, request: dict[str, Any]) -> dict[str, Any]:
         now = time.time()
@@ -117,6 +128,8 @@ class ControlServer:
                 name, mark = str(request["name"]), str(request["mark"])
                 await actions.remember_place(self._ledger, name, mark, now)
                 return {}
+            case "backup":
+                return await self._back_up()
             case verb if verb in list(Action):
                 asked = FileRequest.of(request)
                 answers = await actions.carry_out(self._ledger, asked, request["ids"], now)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 NO_ROOM = "no room in the archive"  # the trouble of files that are too large for what is free there
 ROOM_CAUSE = "archive room"
 DOUBLED_CAUSE = "doubled rows"
+BACKUP_CAUSE = "ledger backup"
 _LONGEST_TROUBLE = 200  # characters: what differs only behind them is the same trouble
 
 
@@ -34,6 +35,7 @@ class Kind(StrEnum):
     ARCHIVE = "archive"  # files are taken again in a directory of the archive
     ROOM = "archive room"  # no file waits any more for room in the archive
     DOUBLED = "doubled"  # the production table has one row of each file again
+    BACKUP = "backup"  # a snapshot of the ledger is in the archive again
     PARKED = "parked"  # the files were requeued, released or delivered again, and went on
 
 
@@ -43,6 +45,7 @@ _TITLES_OF_KIND = {
     Kind.ARCHIVE: "the archive takes no file in its directory {directory}",
     Kind.ROOM: "files are too large for what is free in the archive",
     Kind.DOUBLED: "files have more than one row in the production table",
+    Kind.BACKUP: "the ledger is not backed up",
     Kind.PARKED: "files of feed {feed} are parked",
 }
 
@@ -80,7 +83,8 @@ class Incident:
     id: str
     kind: Kind
     # "archive", "archive:<directory>", "archive room", "host", "feed:<feed>",
-    # "parked:<feed>:<trouble>", "untaken:<feed>:<trouble>", "doubled rows"; one open each:
+    # "parked:<feed>:<trouble>", "untaken:<feed>:<trouble>", "doubled rows", "ledger backup"; one
+    # open each:
     cause: str
     feed: str  # "" for a dependency
     trouble: str  # of parked files: their reason without what is one file's own; of what is not

@@ -78,7 +78,7 @@ def _first_that_opens(path: Path) -> sa.Engine:
     except sa.exc.OperationalError:
         # A reader needs the WAL's shared memory, and may not be allowed to make it. Where there is
         # no WAL, nobody writes, and none is needed.
-        if path.with_name(path.name + "-wal").exists():
+        if has_log(path):
             raise
     return _reader(path, "mode=ro&immutable=1")
 
@@ -198,6 +198,27 @@ def connect_alone(path: Path) -> sqlite3.Connection:
     log = path.with_name(path.name + "-wal")
     has_log = log.exists() and log.stat().st_size > 0  # left by a process that was killed
     return _connect(path, "mode=ro" if has_log else "mode=ro&immutable=1")
+
+
+def has_log(path: Path) -> bool:
+    """Return whether a ledger has a log beside it: somebody writes to it, or was killed."""
+    return path.with_name(path.name + "-wal").exists()
+
+
+def connect_to_read(path: Path) -> tuple[sqlite3.Connection, bool]:
+    """Open a ledger that another connection may write to now. Raises sqlite3.DatabaseError.
+
+    Also returns whether it has to be left alone meanwhile: where this user may not write beside it.
+    """
+    connection = _connect(path, "mode=ro")
+    try:
+        connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    except sqlite3.OperationalError:
+        connection.close()
+        if has_log(path):  # as in _first_that_opens
+            raise
+        return _connect(path, "mode=ro&immutable=1"), True
+    return connection, False
 
 
 def _connect(path: Path, mode: str) -> sqlite3.Connection:

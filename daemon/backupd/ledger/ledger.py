@@ -28,6 +28,7 @@ from backupd.ledger import (
     intake,
     places,
     renames,
+    snapshots,
     start,
 )
 from backupd.ledger.engine import LateCheck, LedgerReader, is_read_first
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from backupd.core.incidents import Case, Incident, Notice, Troubles
     from backupd.core.records import DoneFile, FeedMount, Identity, Renaming
     from backupd.core.rows import OwedRefresh, RowCount, RowKey, Statement
+    from backupd.core.snapshots import LastSnapshot
     from backupd.core.times import Pauses
 
 _P = ParamSpec("_P")
@@ -62,8 +64,9 @@ class Ledger:
         """
         self._lock = LedgerLock(path)
         self._lock.acquire()
-        path = real_path(path)
+        path = self.path = real_path(path)
         try:
+            snapshots.remove_leftovers(path)
             self._engine = engine.open_for_writing(path)
             self._refuse_replaced()
         except BaseException:
@@ -275,6 +278,12 @@ class Ledger:
     async def remember_files(self, sums: Mapping[str, str]) -> None:
         """Write the SHA-256 of files of the embedded warehouse, by their names there."""
         await self._writer.apply(places.remember_warehouse_files, list(sums.items()))
+
+    # -- snapshots -----------------------------------------------------------------------------
+
+    async def note_snapshot(self, directory: str, last: LastSnapshot) -> None:
+        """Write the newest snapshot of this ledger in a directory of the archive."""
+        await self._writer.apply(snapshots.note_snapshots, [(directory, last)])
 
     # -- batches -------------------------------------------------------------------------------
 

@@ -71,8 +71,15 @@ class LedgerLock:
         Raises LedgerLockedError where another process has them, LedgerError where they cannot be
         taken.
         """
+        self._acquire(self._take_database)
+
+    def acquire_to_replace(self) -> None:
+        """Do the same for who puts another database in place: where there is none, none is made."""
+        self._acquire(self._take_database_if_there)
+
+    def _acquire(self, take_database: Callable[[], None]) -> None:
         try:
-            self._take_both()
+            self._take_both(take_database)
         except BlockingIOError:
             self.release()
             raise LedgerLockedError(self._named, holder(self._ledger) or _UNKNOWN) from None
@@ -90,13 +97,17 @@ class LedgerLock:
         while self._opened:
             os.close(self._opened.pop())
 
-    def _take_both(self) -> None:
-        path = _lock_file(self._ledger)
+    def _take_both(self, take_database: Callable[[], None]) -> None:
+        path = lock_file(self._ledger)
         # First, for it is nearly always this one that refuses: then the database is not opened.
         name = self._take(path, 0o640, _lock_name, f"the ledger's lock {path}")
-        self._take_database()
+        take_database()
         os.ftruncate(name, 0)
         os.pwrite(name, f"{os.getpid()}\n".encode(), 0)
+
+    def _take_database_if_there(self) -> None:
+        if self._ledger.exists():
+            self._take_database()
 
     def _take_database(self) -> None:
         """Lock what has the ledger's name when it is locked: it may be replaced meanwhile."""
@@ -126,7 +137,7 @@ def holder(ledger: Path) -> str | None:
     Nothing is made, written or locked, and the database is not opened.
     """
     path = real_path(ledger)
-    return _holder_by_name(_lock_file(path)) or _holder_by_inode(path)
+    return _holder_by_name(lock_file(path)) or _holder_by_inode(path)
 
 
 def held(ledger: Path) -> bool:
@@ -134,7 +145,8 @@ def held(ledger: Path) -> bool:
     return holder(ledger) is not None
 
 
-def _lock_file(ledger: Path) -> Path:
+def lock_file(ledger: Path) -> Path:
+    """Return the lock file of a ledger whose real path this is."""
     return ledger.with_name(ledger.name + ".lock")
 
 

@@ -284,6 +284,16 @@ warehouse_files = sa.Table(
     sa.Column("sha256", sa.Text, nullable=False),
 )
 
+# The newest snapshot of this ledger by the directory of the archive that it is in; with no name,
+# since when there has been none.
+snapshots = sa.Table(
+    "snapshots",
+    metadata,
+    sa.Column("directory", sa.Text, primary_key=True),
+    sa.Column("name", sa.Text, nullable=False),
+    *_times("taken_at"),
+)
+
 
 # Step N, the file `migrations/000N.sql`, brings a ledger of version N - 1 to version N. It is never
 # changed once released. The order of its indexes counts: SQLite's planner breaks ties by it.

@@ -13,13 +13,26 @@ from backupd.core.moves import NEVER, VANISHED, closed
 from backupd.core.stages import Awaits, Stage, Status
 from backupd.ledger.files import move
 from backupd.ledger.rows import file_of, in_chunks
-from backupd.ledger.schema import batches, files, incidents, notices, receipts, row_counts_due
+from backupd.ledger.schema import (
+    batches,
+    events,
+    files,
+    incidents,
+    notices,
+    receipts,
+    row_counts_due,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from backupd.core.records import FileRecord, Move
     from backupd.core.times import Pauses
+
+# Where SQLite's header has the "application id", and what it is between the restore of a snapshot
+# and the first start with it: so that it holds whatever the snapshot's schema version is.
+RESTORED_AT = 68
+RESTORED = 0x62616B52
 
 
 def set_right(connection: sa.Connection, moments: Sequence[float]) -> list[int]:
@@ -29,6 +42,9 @@ def set_right(connection: sa.Connection, moments: Sequence[float]) -> list[int]:
     had been listed before it was removed.
     """
     connection.execute(_FORGET_PROOFS)
+    if connection.exec_driver_sql("PRAGMA application_id").scalar_one() == RESTORED:
+        _forget_unread(connection)
+        connection.exec_driver_sql("PRAGMA application_id = 0")
     return [_close_phantoms(connection, now) for now in moments]
 
 
@@ -120,6 +136,29 @@ _FORGET_PROOFS = (
     )
     .values(proven_at=None)
 )
+
+
+def _forget_unread(connection: sa.Connection) -> None:
+    """Forget files that had not been read when a snapshot was taken, which was restored now.
+
+    They may have been done since, and be gone: that is no trouble. Those that are still there are
+    found again.
+    """
+    for statement in (sa.delete(events).where(events.c.file_id.in_(_UNREAD)), _DELETE_UNREAD):
+        connection.execute(statement)
+
+
+_others = files.alias()
+_UNREAD = sa.select(files.c.id).where(
+    files.c.status.in_([Status.WAITING, Status.RUNNING]),
+    files.c.status != sa.literal_column("'done'"),
+    files.c.stage.in_([Stage.SETTLE, Stage.MANIFEST]),
+    files.c.row_seen_at.is_(None),
+    files.c.batch_id.is_(None),
+    ~sa.exists().where(receipts.c.file_id == files.c.id),
+    ~sa.exists().where(_others.c.duplicate_of == files.c.id),
+)
+_DELETE_UNREAD = sa.delete(files).where(files.c.id.in_(_UNREAD))
 
 
 def _close_phantoms(connection: sa.Connection, now: float) -> int:

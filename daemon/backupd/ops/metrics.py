@@ -61,6 +61,7 @@ class Snapshot:
     incidents: Mapping[str, int]  # open ones by kind
     breakers: Mapping[str, bool]  # by dependency: whether it is down
     rescanned: int  # files found by a rescan alone, since the start
+    last_snapshot: float | None = None  # of the ledger, in the archive
 
 
 class Meter:
@@ -143,6 +144,11 @@ class _Now(Collector):
         yield _gauge("open_incidents", "Open incidents by kind", "kind", found.incidents)
         yield _gauge(
             "breaker_open", "Whether it is down (1) or not (0)", "dependency", found.breakers
+        )
+        yield GaugeMetricFamily(
+            "backupd_last_snapshot_timestamp_seconds",
+            "When the newest snapshot of the ledger in the archive was taken; 0: there is none",
+            value=found.last_snapshot or 0,
         )
         yield CounterMetricFamily(
             "backupd_files_found_by_rescan",

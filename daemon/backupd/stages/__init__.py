@@ -7,6 +7,7 @@ from backupd.stages.manifest import Manifest
 from backupd.stages.merge import merge
 from backupd.stages.rows import key_of
 from backupd.stages.ship import Ship, ShipRules
+from backupd.stages.snapshots import SnapshotShelf, ship_snapshot
 
 __all__ = [
     "Cleanup",
@@ -15,9 +16,11 @@ __all__ = [
     "Manifest",
     "Ship",
     "ShipRules",
+    "SnapshotShelf",
     "key_of",
     "load",
     "merge",
     "proof_of",
     "rows_to_make",
+    "ship_snapshot",
 ]

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 from backupd.alerts import Alerts, IncidentTracker
 from backupd.carrier import Carrier, CarrierConfig
 from backupd.config import warehouse_answers
-from backupd.control import ControlServer
+from backupd.control import ControlServer, described
 from backupd.core.archive_names import home_of
 from backupd.core.dependencies import Dependency
-from backupd.core.incidents import Kind
+from backupd.core.incidents import BACKUP_CAUSE, Kind
 from backupd.core.moves import RetryPolicy
 from backupd.core.records import Result
 from backupd.core.shares import Shares
@@ -44,6 +44,8 @@ from backupd.worker import (
     LedgerStatements,
     RefreshLane,
     RowsSeen,
+    SnapshotLane,
+    SnapshotMaker,
     WorkerContext,
     recover,
     sweep,
@@ -90,6 +92,7 @@ class Assembly:
         )
         self._meter = Meter()
         self._archive_trials: ArchiveTrials | None = None
+        self._snapshots: SnapshotLane | None = None
         self.breakers = Breakers(ledger, policy, time.time, config.feeds)
         self.status_file = self._status_file_of(config)
         self.intake = Intake(config.intake, config.feeds, ledger, self.breakers.failed)
@@ -140,12 +143,23 @@ class Assembly:
         if refresher is None:  # there is no Impala to notify any more
             await self._ledger.refreshed(await self._ledger.owed_refreshes())
         process.tune_garbage_collector()
-        control = ControlServer(self._config.control.socket, self._ledger)
-        await stack.enter_async_context(control)
+        if self._snapshots is None or not self._config.ledger.backup_every:
+            await self._ledger.close_incidents([BACKUP_CAUSE], time.time())
+        await stack.enter_async_context(self._control_server())
         if self._config.metrics and until_done is None:
             await stack.enter_async_context(self._metrics_server(stack, self._config.metrics))
         parts = self._parts(work, warehouse, refresher, until_done)
         return [*parts, until_done.run()] if until_done else parts
+
+    def _control_server(self) -> ControlServer:
+        socket, snapshots = self._config.control.socket, self._snapshots
+        if snapshots is None:
+            return ControlServer(socket, self._ledger)
+
+        async def back_up() -> dict[str, Any]:
+            return described(*await snapshots.make_now())
+
+        return ControlServer(socket, self._ledger, back_up)
 
     async def _recover(self, warehouse: Warehouse) -> None:
         await recover(self.context)
@@ -173,7 +187,12 @@ class Assembly:
                 "ledger": self._ledger.lacks_room,
             },
             rescanned=self.intake.found["rescan"],
+            last_snapshot=self._last_snapshot(),
         )
+
+    def _last_snapshot(self) -> float | None:
+        last = self._snapshots.last if self._snapshots else None
+        return last.at if last and last.name else None
 
     def _dependencies(self) -> list[str]:
         impala = [Dependency.IMPALA] if self._config.warehouse.impala else []
@@ -207,6 +226,10 @@ class Assembly:
             parts.append(systemd.keep_status(self._status_line, show, self._stop))
         if self._archive_trials is not None:
             parts.append(self._archive_trials.run())
+        if self._snapshots is not None:
+            parts.append(self._snapshots.run())
+            if until_done is not None:
+                until_done.wait_for(self._snapshots)
         if refresher is not None:
             parts.append(RefreshLane(context, refresher).run())
         return parts
@@ -261,6 +284,9 @@ class Assembly:
         carrier = await stack.enter_async_context(Carrier(carrier_config, place))
         self._signs_of_life["the carrier"] = carrier.sign_of_life
         self._archive_trials = ArchiveTrials(self.context, carrier.demand)
+        ledger = self._config.ledger
+        maker = SnapshotMaker(self._ledger, ledger, carrier.shelf)
+        self._snapshots = SnapshotLane(self.context, maker, ledger.backup_every)
         clean_up = carrier.stage(Stage.CLEANUP)
         if rules.delete:
             rows = RowsSeen(warehouse)

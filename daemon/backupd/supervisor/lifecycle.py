@@ -192,6 +192,6 @@ class Supervisor:
 
 
 def _refuse_other_ledger(new: Config, old: Config) -> None:
-    if new.ledger != old.ledger:
+    if new.ledger.path != old.ledger.path:
         mistake = Mistake("ledger.url", "has changed", "a restart takes another ledger")
         raise ConfigMistakes([mistake])

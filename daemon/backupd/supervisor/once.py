@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from backupd.intake.service import Intake
-    from backupd.worker import WorkerContext
+    from backupd.worker import SnapshotLane, WorkerContext
 
 _LOOK_EVERY = 0.05  # seconds
 _BEFORE_LOAD = (Stage.SETTLE, Stage.MANIFEST)
@@ -29,6 +29,11 @@ class UntilDone:
         self._ledger = context.ledger
         self._intake = intake
         self._end = end
+        self._snapshots: SnapshotLane | None = None
+
+    def wait_for(self, snapshots: SnapshotLane) -> None:
+        """Have it end only after a snapshot that is due was made, or failed."""
+        self._snapshots = snapshots
 
     async def run(self) -> None:
         """End the daemon when nothing moves and a last scan finds nothing new either."""
@@ -41,6 +46,8 @@ class UntilDone:
             await asyncio.sleep(_LOOK_EVERY)
 
     async def _is_idle(self) -> bool:
+        if self._snapshots and self._snapshots.is_at_work:
+            return False
         # Impala holds nothing up: what it is owed is paid by the next daemon.
         closed = {outage.cause for outage in self._context.breakers.closed_directories()}
         given_up = {outage.cause for outage in self._context.breakers.exhausted()} - {

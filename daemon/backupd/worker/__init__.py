@@ -16,6 +16,7 @@ from backupd.worker.ledger_calls import LedgerPlace, LedgerStatements
 from backupd.worker.recovery import recover, sweep
 from backupd.worker.refresh import RefreshLane
 from backupd.worker.rows_seen import RowsSeen
+from backupd.worker.snapshots import SnapshotLane, SnapshotMaker
 
 __all__ = [
     "LATE",
@@ -32,6 +33,8 @@ __all__ = [
     "LedgerStatements",
     "RefreshLane",
     "RowsSeen",
+    "SnapshotLane",
+    "SnapshotMaker",
     "WorkerContext",
     "recover",
     "sweep",
