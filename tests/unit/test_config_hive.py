@@ -30,6 +30,18 @@ def test_a_hive_warehouse_has_defaults(tmp_path: Path) -> None:
     assert config.inactive == ()
 
 
+def test_batches_wait_longer_for_hive_unless_the_config_says_how_long(tmp_path: Path) -> None:
+    assert loaded(tmp_path, HIVE).batch.max_wait == 600
+    assert loaded(tmp_path, HIVE | {"batch.max_files": "7"}).batch.max_wait == 600
+    assert loaded(tmp_path, HIVE | {"batch.max_wait": '"30s"'}).batch.max_wait == 30
+    assert loaded(tmp_path, HIVE | {"warehouse.kind": None}).batch.max_wait == 30
+
+
+def test_a_kind_that_there_is_not_is_one_mistake(tmp_path: Path) -> None:
+    (only,) = mistakes(tmp_path, {"warehouse.kind": '"hvie"'})
+    assert only.key == "warehouse.kind"
+
+
 def test_a_hive_section_without_its_kind_is_told(tmp_path: Path) -> None:
     config = loaded(tmp_path, HIVE | {"warehouse.kind": None})
     assert config.warehouse.hive is None

@@ -27,7 +27,7 @@ from backupd.config.readers import BadValueError
 from backupd.config.schema import CONFIG, ENVIRONMENT
 from backupd.config.secrets import read_secrets, read_smtp_password
 from backupd.config.sections import ControlSection
-from backupd.config.tables import read_table
+from backupd.config.tables import fill_in, read_table
 from backupd.localfs.filesystems import silent
 from backupd.localfs.nesting import Mounts
 
@@ -59,6 +59,7 @@ def load(
     document = _parse(path)
     mistakes: list[Mistake] = []
     values = read_table(CONFIG, document, "", mistakes)
+    fill_in(CONFIG, values, values)
     values |= _environment(environ, mistakes)
     unanswered = silent(directories_to_look_at(values), _ANSWER_WITHIN)
     mounts = Mounts(unanswered)

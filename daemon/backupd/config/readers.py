@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar, get_args
 from backupd.core import times
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
 REQUIRED: Final = object()
 """The default of a key that must be given."""
@@ -48,8 +48,21 @@ class Reader:
 
 
 @dataclass(frozen=True, slots=True)
+class DefaultBy:
+    """A default that depends on another key: by the values of `key`, the usual one first.
+
+    `key` is dotted, one of a section of its own: "warehouse.kind".
+    """
+
+    key: str
+    defaults: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
 class Key:
     """One key of a table. `default` is written as in the file; None: the key may be left out.
+
+    A default that depends on another key is a `DefaultBy`.
 
     `words` say what it does, to whoever writes a config: folded text, in which {allowed} stands for
     the reader's `in_short`. A key without words is explained with the one before it. The sample

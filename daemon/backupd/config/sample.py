@@ -2,7 +2,8 @@
 
     python -m backupd.config.sample
 
-prints it. A key without a default, and a section that may be left out, are commented out.
+prints it. A key without a default or with one that depends on another key, and a section that may
+be left out, are commented out.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from backupd.config.readers import REQUIRED, Key
+from backupd.config.readers import REQUIRED, DefaultBy, Key
 from backupd.config.schema import CONFIG
 from backupd.config.tables import NamedTables, Table, join
 
@@ -95,9 +96,13 @@ def _may_be_left_out(entry: tuple[str, Entry]) -> bool:
 
 
 def _setting(name: str, key: Key, table: Table) -> Setting:
-    value = key.default if key.example is None else key.example
-    in_force = key.default is not None and not table.optional
-    return Setting(name, value, _words(key, value), in_force)
+    value = _usual(key.default) if key.example is None else key.example
+    is_fixed = key.default is not None and not isinstance(key.default, DefaultBy)
+    return Setting(name, value, _words(key, value), is_fixed and not table.optional)
+
+
+def _usual(default: object) -> object:
+    return next(iter(default.defaults.values())) if isinstance(default, DefaultBy) else default
 
 
 def _examples(tables: NamedTables, name: str) -> Iterator[Section]:
@@ -117,9 +122,18 @@ def _words(key: Key, value: object) -> str:
     words = " ".join(key.words.split()).replace("{allowed}", key.reader.in_short)
     if key.default is REQUIRED:
         return f"{words} Required."
+    if isinstance(key.default, DefaultBy):
+        return f"{words} {_choices(key.default)}"
     if key.default not in (None, value):
         return f"{words} {toml(key.default)} if left out."
     return words
+
+
+def _choices(default: DefaultBy) -> str:
+    section, _, name = default.key.rpartition(".")
+    (_, usual), *others = default.defaults.items()
+    by_value = (f"{toml(each)} with [{section}] {name} = {toml(of)}" for of, each in others)
+    return f"{toml(usual)} if left out, {', '.join(by_value)}."
 
 
 def _lines(section: Section) -> Iterator[str]:

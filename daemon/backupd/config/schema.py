@@ -15,6 +15,7 @@ from backupd.config.hive import KERBEROS
 from backupd.config.readers import (
     PATH,
     SOCKET_PATH,
+    DefaultBy,
     Key,
     Reader,
     choice,
@@ -119,7 +120,14 @@ _BATCH = Table(
     "How files are batched for loading into the warehouse.",
     {
         "max_files": Key(integer(1, 100_000), "Files in one load at most: {allowed}.", default=500),
-        "max_wait": Key(duration(), "A smaller batch is loaded after this time.", default="30s"),
+        "max_wait": Key(
+            duration(),
+            """
+            A smaller batch is loaded after this time. Each batch makes a file in the partition of
+            each date, and HDFS suffers from many small files.
+            """,
+            default=DefaultBy("warehouse.kind", {"embedded": "30s", "hive": "10m"}),
+        ),
     },
 )
 

@@ -7,7 +7,15 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 from backupd.config.mistakes import Mistake
-from backupd.config.readers import REQUIRED, BadValueError, Key, Reader, expect, path_part
+from backupd.config.readers import (
+    REQUIRED,
+    BadValueError,
+    DefaultBy,
+    Key,
+    Reader,
+    expect,
+    path_part,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -42,7 +50,8 @@ def read_table(table: Table, raw: object, key: str, mistakes: list[Mistake]) -> 
     """Return by name what the table `key` holds, with defaults filled in.
 
     Whatever has a mistake is missing from the answer, so that later checks judge only what could
-    be read. Raises BadValueError if `raw` is no table.
+    be read; a default that depends on another key is left to `fill_in`. Raises BadValueError if
+    `raw` is no table.
     """
     given = expect(raw, dict)
     mistakes.extend(_unknown(table, given, key))
@@ -53,6 +62,20 @@ def read_table(table: Table, raw: object, key: str, mistakes: list[Mistake]) -> 
         except BadValueError as error:
             mistakes.append(Mistake(join(key, name), str(error), entry.allowed))
     return values
+
+
+def fill_in(table: Table, values: dict[str, Any], document: Mapping[str, Any]) -> None:
+    """Give what was left out the default that depends on another key.
+
+    `document` are the values of all sections. Where the other key has a mistake there is none.
+    """
+    for name, entry in table.entries.items():
+        match entry, values.get(name):
+            case Table(), dict() as section:
+                fill_in(entry, section, document)
+            case Key(default=DefaultBy(key=other, defaults=defaults)), None:
+                if (value := defaults.get(_value_at(document, other))) is not None:
+                    values[name] = entry.reader.read(value)
 
 
 def read_by(
@@ -74,6 +97,14 @@ def join(key: str, name: str) -> str:
     return f"{key}.{name}" if key else name
 
 
+def _value_at(document: Mapping[str, Any], key: str) -> Any:  # noqa: ANN401 -- what TOML can hold
+    """Return the value of a dotted key; None where there is none."""
+    *sections, name = key.split(".")
+    for section in sections:
+        document = document.get(section) or {}
+    return document.get(name)
+
+
 def _read_entry(entry: Entry, raw: object, key: str, mistakes: list[Mistake]) -> object:
     """Read one entry. `raw` is None where the file has none: TOML knows no null."""
     match entry:
@@ -91,7 +122,8 @@ def _read_key(entry: Key, raw: object) -> object:
     value = entry.default if raw is None else raw
     if value is REQUIRED:
         raise BadValueError("is missing")
-    return None if value is None else entry.reader.read(value)
+    is_open = value is None or isinstance(value, DefaultBy)
+    return None if is_open else entry.reader.read(value)
 
 
 def _read_named(

@@ -30,7 +30,7 @@ settle_for = "1s"                # short, so that the demo is: the default is 5s
 
 [batch]
 max_files = 100
-max_wait = "1s"                  # likewise: the default is 30s
+max_wait = "1s"                  # likewise: the default is 30s, and 10m for Hive
 
 [warehouse.embedded]
 root = "@DIR@/warehouse"
