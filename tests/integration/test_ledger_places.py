@@ -87,6 +87,15 @@ async def test_the_newest_registered_files_bear_witness_of_a_warehouse(ledger: L
     ]
 
 
+async def test_sums_of_files_are_known_until_they_are_forgotten(ledger: Ledger) -> None:
+    sums = {f"file_date=2026-11-23/{n}.parquet": f"{n:064x}" for n in range(1_200)}
+    await ledger.remember_files(sums)
+    assert await ledger.ask(places.warehouse_sums, [*sums, "another"]) == sums
+    kept = next(iter(sums))
+    await ledger.forget_files([name for name in sums if name != kept])
+    assert await ledger.ask(places.warehouse_sums, sums) == {kept: sums[kept]}
+
+
 def test_a_place_is_recorded_by_the_daemon_or_where_none_runs_without_it(tmp_path: Path) -> None:
     config = write_config(tmp_path)
     ledger, socket, marks = (

@@ -18,38 +18,15 @@ from backupd.core.records import new_id
 from backupd.core.rows import RowKey
 from backupd.warehouse import open_warehouse
 from support.rows import COLUMNS, NOON, new_batch
+from support.warehouse_memory import Memory
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+    from collections.abc import AsyncIterator, Callable
     from pathlib import Path
 
     from backupd.core.ports import Warehouse
     from backupd.core.records import Batch
     from backupd.core.rows import ProductionRow
-
-
-class Memory:
-    """What a ledger would remember."""
-
-    def __init__(self, mark: str | None = None, rows: Sequence[ProductionRow] = ()) -> None:
-        self.mark = mark
-        self.rows = [RowKey(row.file_id, row.file_date) for row in rows]
-        self.files: set[str] = set()
-
-    def expected(self) -> str | None:
-        return self.mark
-
-    def remember(self, mark: str) -> None:
-        self.mark = mark
-
-    def remember_files(self, sums: Mapping[str, str]) -> None:
-        self.files |= sums.keys()
-
-    def known_files(self, names: Collection[str]) -> Collection[str]:
-        return self.files.intersection(names)
-
-    def row_witnesses(self) -> list[RowKey]:
-        return self.rows
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from backupd.core.errors import (
     UnknownOutcomeError,
 )
 from backupd.core.ports import Probe
-from backupd.core.rows import RowKey
+from backupd.core.rows import Compaction, RowKey
 from backupd.core.stages import Stage
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class FakeWarehouse:
-    """`core.ports.Warehouse`. Set a fault and the next calls meet it."""
+    """`core.ports.Warehouse` and `Compacting`. Set a fault and the next calls meet it."""
 
     rejected: set[str] = field(default_factory=set)  # file ids that `load` refuses, for ever
     down_for: int = 0  # so many calls find the warehouse down
@@ -33,6 +33,7 @@ class FakeWarehouse:
 
     staged: dict[str, list[ProductionRow]] = field(default_factory=dict)  # by batch id
     production: dict[str, list[ProductionRow]] = field(default_factory=dict)  # by batch id
+    compacted: dict[str, set[str]] = field(default_factory=dict)  # batches, by date
 
     async def load(self, batch: Batch, rows: Sequence[ProductionRow]) -> str:
         self._answer()
@@ -79,6 +80,18 @@ class FakeWarehouse:
             del self.staged[batch_id]
         return stale
 
+    async def dates_to_compact(self, before: str) -> list[str]:
+        self._answer()
+        dates = {key.file_date for key in self._keys() if key.file_date < before}
+        return sorted(date for date in dates if len(self._files(date)) > 1)
+
+    async def compact(self, date: str) -> Compaction:
+        self._answer()
+        files = self._files(date)
+        if len(files) > 1:
+            self.compacted[date] = self.compacted.get(date, set()) | files
+        return Compaction(date=date, files_before=len(files), files_after=len(self._files(date)))
+
     def statements(self, batch: Batch, rows: Sequence[ProductionRow]) -> list[str]:
         return [f"stage {len(rows)} rows of {batch.id}", f"merge {batch.id}"]
 
@@ -107,10 +120,20 @@ class FakeWarehouse:
         if staged is not None:
             self.production[batch_id] = staged
 
+    def _files(self, date: str) -> set[str]:
+        """The batches that have a file of their own, and "compacted" for those that share one."""
+        shared = self.compacted.get(date, set())
+        batches = {id_ for id_, rows in self.production.items() if date in _dates(rows)}
+        return (batches - shared) | {"compacted" for _ in shared}
+
     def _keys(self) -> list[RowKey]:
         return [
             RowKey(row.file_id, row.file_date) for rows in self.production.values() for row in rows
         ]
+
+
+def _dates(rows: Sequence[ProductionRow]) -> set[str]:
+    return {row.file_date for row in rows}
 
 
 def _is_text(name: str) -> bool:

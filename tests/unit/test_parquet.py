@@ -13,7 +13,14 @@ from hypothesis import strategies as st
 from pyarrow import parquet as pq
 
 from backupd.core.errors import PermanentError, TransientError
-from backupd.warehouse.parquet import encode, file_ids
+from backupd.warehouse.parquet import (
+    all_rows,
+    compare_rows,
+    encode,
+    file_ids,
+    schema_of,
+    write_rows,
+)
 from support.rows import COLUMNS, NOON, new_batch, production_row
 
 BATCH = "0123456789abcdef0123"
@@ -108,3 +115,41 @@ def test_a_file_that_is_not_ours_to_read_is_named(damage: str) -> None:
     with pytest.raises(TransientError, match=r"/x/rows\.parquet") as caught:
         list(file_ids(BytesIO(contents.get(damage, whole)), column, "/x/rows.parquet"))
     assert caught.value.hint
+
+
+def parts(*sizes: int, first: int = 0) -> list[pa.RecordBatch]:
+    """Rows numbered from `first` on, in parts of these sizes."""
+    numbers = pa.array(range(first, first + sum(sizes)))
+    starts = [sum(sizes[:place]) for place in range(len(sizes))]
+    return [
+        pa.RecordBatch.from_arrays([numbers.slice(start, size)], names=["number"])
+        for start, size in zip(starts, sizes, strict=True)
+    ]
+
+
+def are_same(ours: list[pa.RecordBatch], theirs: list[pa.RecordBatch]) -> bool:
+    comparing = compare_rows(ours, iter(theirs))
+    while True:
+        try:
+            next(comparing)
+        except StopIteration as end:
+            return bool(end.value)
+
+
+@given(ours=st.lists(st.integers(1, 5)), theirs=st.lists(st.integers(1, 5)))
+def test_rows_are_the_same_however_they_are_parted(ours: list[int], theirs: list[int]) -> None:
+    assert are_same(parts(*ours), parts(*theirs)) == (sum(ours) == sum(theirs))
+
+
+def test_one_row_that_differs_is_noticed() -> None:
+    assert not are_same(parts(2, 2), parts(4, first=1))
+    assert not are_same(parts(2, 2), [*parts(3), *parts(1, first=4)])
+
+
+@given(sizes=st.lists(st.integers(1, 5)))
+def test_rows_that_go_through_in_parts_are_read_back_in_their_order(sizes: list[int]) -> None:
+    file = BytesIO()
+    counts = list(write_rows(file, pa.schema({"number": pa.int64()}), parts(*sizes)))
+    assert counts == sizes
+    assert are_same(parts(*sizes), list(all_rows(BytesIO(file.getvalue()), "it")))
+    assert schema_of(BytesIO(file.getvalue()), "it").names == ["number"]

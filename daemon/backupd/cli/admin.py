@@ -31,6 +31,7 @@ COMMANDS = {
     "dismiss": ("backupd.cli.dismiss:dismiss", "Close parked files that can never go on."),
     "prove": ("backupd.cli.prove:prove", "The proof on which a local copy may be deleted."),
     "reconcile": ("backupd.cli.reconcile:reconcile", "Compare ledger, warehouse and archive."),
+    "compact": ("backupd.cli.compact:compact", "Make one Parquet file of each past date's many."),
     "backup": (
         "backupd.cli.backup:backup",
         "A snapshot of the ledger now, into the archive or to a file.",

@@ -11,12 +11,16 @@ from backupd.cli.times import moment, span
 from backupd.control import (
     Answer,
     DaemonAbsentError,
+    NotCompactedError,
     ask_daemon,
     carry_out,
     remember_place,
 )
+from backupd.core.dependencies import Dependency
 from backupd.core.errors import BackupdError
+from backupd.core.rows import Compaction
 from backupd.ledger import Ledger, LedgerLockedError
+from backupd.ledger import places as ledger_places
 from backupd.ledger.lock import holder
 
 if TYPE_CHECKING:
@@ -25,6 +29,9 @@ if TYPE_CHECKING:
 
     from backupd.cli.options import Places
     from backupd.control import FileRequest
+    from backupd.core.ports import PlaceMemory
+
+_LONGEST_COMPACTION = 3600  # seconds for a date
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,6 +87,22 @@ def request_of_daemon(
         yield [Answer(**each) for each in answer["answers"]]
 
 
+def compact_dates(places: Places, before: str) -> Iterator[Compaction]:
+    """Compact the embedded warehouse's dates before this one; yield what became of each.
+
+    Raises BackupdError when neither the daemon nor this process can.
+    """
+    request = {"verb": "dates to compact", "before": before}
+    try:
+        dates = ask_daemon(places.socket, request)["dates"]
+    except DaemonAbsentError:
+        yield from _compact_here(places, before)
+        return
+    for date in dates:
+        answer = ask_daemon(places.socket, {"verb": "compact", "date": date}, _LONGEST_COMPACTION)
+        yield Compaction(**answer["compaction"])
+
+
 def record_place(ledger: Path, socket: Path, name: str, mark: str) -> None:
     """Record the mark of a place in the ledger, by the daemon where one runs.
 
@@ -116,6 +139,33 @@ def _here(
                 yield runner.run(carry_out(ledger, request, ids, time.time()))
         finally:
             runner.run(ledger.close())
+
+
+def _compact_here(places: Places, before: str) -> Iterator[Compaction]:
+    # It takes its libraries with it: other commands go without.
+    from backupd.warehouse.embedded.warehouse import EmbeddedWarehouse  # noqa: PLC0415
+
+    section = places.config().warehouse
+    if section.kind != "embedded":
+        raise NotCompactedError
+    with places.reader() as reader:
+        if reader.ask(ledger_places.place, Dependency.WAREHOUSE) is None:
+            return  # nothing was ever written there
+    ledger = locked(places.ledger, places.socket)
+    with asyncio.Runner() as runner:
+        warehouse = EmbeddedWarehouse(section, runner.run(_warehouse_place(ledger)))
+        try:
+            for date in runner.run(warehouse.dates_to_compact(before)):
+                yield runner.run(warehouse.compact(date))
+        finally:
+            runner.run(warehouse.aclose())
+            runner.run(ledger.close())
+
+
+async def _warehouse_place(ledger: Ledger) -> PlaceMemory:
+    from backupd.worker import LedgerPlace  # noqa: PLC0415 - and so does this
+
+    return LedgerPlace(ledger, Dependency.WAREHOUSE)
 
 
 def locked(path: Path, socket: Path) -> Ledger:

@@ -18,13 +18,14 @@ import structlog
 
 from backupd.control import actions
 from backupd.control.client import LONGEST_REQUEST
-from backupd.control.requests import Action, FileRequest
+from backupd.control.requests import Action, FileRequest, NotCompactedError
 from backupd.core.errors import BackupdError
 from backupd.ops.bounded_server import BoundedServer, Bounds
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from backupd.core.ports import Compacting
     from backupd.ledger import Ledger
 
     BackUp = Callable[[], Awaitable[dict[str, Any]]]
@@ -51,11 +52,21 @@ class ControlServer:
     context manager: it listens while entered.
     """
 
-    def __init__(self, path: Path, ledger: Ledger, back_up: BackUp = _nothing_shipped) -> None:
-        """`back_up` makes a snapshot of the ledger, and says what became of it."""
+    def __init__(
+        self,
+        path: Path,
+        ledger: Ledger,
+        back_up: BackUp = _nothing_shipped,
+        compacting: Compacting | None = None,
+    ) -> None:
+        """`back_up` makes a snapshot of the ledger, and says what became of it.
+
+        `compacting` is the warehouse; None where it is not compacted when asked.
+        """
         self._path = path
         self._back_up = back_up
         self._ledger = ledger
+        self._compacting = compacting
         self._since = time.time()
         self._group = _group_let_in()
         bounds = Bounds(end=b"\n", longest=LONGEST_REQUEST, connections=_CONNECTIONS)
@@ -130,12 +141,21 @@ class ControlServer:
                 return {}
             case "backup":
                 return await self._back_up()
+            case "dates to compact" | "compact":
+                return await self._compact(request)
             case verb if verb in list(Action):
                 asked = FileRequest.of(request)
                 answers = await actions.carry_out(self._ledger, asked, request["ids"], now)
                 return {"answers": [asdict(answer) for answer in answers]}
             case verb:
                 return {"error": f"no such verb: {verb}"}
+
+    async def _compact(self, request: dict[str, Any]) -> dict[str, Any]:
+        if self._compacting is None:
+            raise NotCompactedError
+        if request["verb"] == "compact":
+            return {"compaction": asdict(await self._compacting.compact(str(request["date"])))}
+        return {"dates": await self._compacting.dates_to_compact(str(request["before"]))}
 
 
 def _line(answer: dict[str, Any]) -> bytes:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from backupd.core.records import Result, Task, VerifiedBy
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from backupd.core.places import Witness
     from backupd.core.records import Batch, Identity
-    from backupd.core.rows import ProductionRow, RowKey, Statement
+    from backupd.core.rows import Compaction, ProductionRow, RowKey, Statement
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +140,27 @@ class Warehouse(Protocol):
         ...
 
 
+@runtime_checkable
+class Compacting(Protocol):
+    """A warehouse whose dates can be compacted: the rows of many files go into one.
+
+    Whoever lists a partition sees either the files that were there or the new one, so that no row
+    is ever seen twice or not at all. Loads and merges may go on meanwhile, of the same date too.
+    """
+
+    async def dates_to_compact(self, before: str) -> list[str]:
+        """Return the dates before this one whose partition has more than one file."""
+        ...
+
+    async def compact(self, date: str) -> Compaction:
+        """Have the rows of a date in one file, in their order, if each of its files is ours.
+
+        May be repeated at will, and cancelled or killed at any moment. Raises ValueError for what
+        is not a date.
+        """
+        ...
+
+
 class StatementLog(Protocol):
     """Remembers the statement that each batch came to last, over the death of the process.
 
@@ -185,8 +206,12 @@ class PlaceMemory(Protocol):
         """Have the SHA-256 of files durable, by their names in the table."""
         ...
 
-    def known_files(self, names: Collection[str]) -> Collection[str]:
-        """Return which of these names `remember_files` was given."""
+    def known_files(self, names: Collection[str]) -> dict[str, str]:
+        """Return what `remember_files` was given of these names, the SHA-256 by name."""
+        ...
+
+    def forget_files(self, names: Collection[str]) -> None:
+        """Forget files that are in the table no more."""
         ...
 
     def row_witnesses(self) -> list[RowKey]:

@@ -87,6 +87,22 @@ class RowCount:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Compaction:
+    """What became of a date's files in production.
+
+    `left` says why they were left as they are; "" where there is one file now. `rows` and
+    `size_bytes` are of the file that was made; None where none was.
+    """
+
+    date: str
+    files_before: int
+    files_after: int
+    rows: int | None = None
+    size_bytes: int | None = None
+    left: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class TouchedTable:
     """A table into which a batch was merged."""
 

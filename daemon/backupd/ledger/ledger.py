@@ -279,6 +279,10 @@ class Ledger:
         """Write the SHA-256 of files of the embedded warehouse, by their names there."""
         await self._writer.apply(places.remember_warehouse_files, list(sums.items()))
 
+    async def forget_files(self, names: Collection[str]) -> None:
+        """Forget files that are in the embedded warehouse no more."""
+        await self._writer.apply(places.forget_warehouse_files, list(names))
+
     # -- snapshots -----------------------------------------------------------------------------
 
     async def note_snapshot(self, directory: str, last: LastSnapshot) -> None:

@@ -41,6 +41,13 @@ def remember_warehouse_files(
     return [None] * len(sums)
 
 
+def forget_warehouse_files(connection: sa.Connection, names: Sequence[str]) -> list[None]:
+    """Forget files that are in the warehouse no more."""
+    for some in in_chunks(names):
+        connection.execute(sa.delete(warehouse_files).where(warehouse_files.c.name.in_(some)))
+    return [None] * len(names)
+
+
 def remember_roots(connection: sa.Connection, roots: Sequence[tuple[str, FeedMount]]) -> list[None]:
     """Write where each feed's directory was seen: items are (feed, where)."""
     rows = [{"feed": feed, **_encoded(root)} for feed, root in roots]

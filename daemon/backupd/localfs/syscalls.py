@@ -17,6 +17,7 @@ _SYS_OPENAT2 = 437  # the same number on every architecture
 _RESOLVE_NO_SYMLINKS = 0x04
 _RESOLVE_BENEATH = 0x08
 _RENAME_NOREPLACE = 1
+_RENAME_EXCHANGE = 2
 _PR_SET_PDEATHSIG = 1
 
 
@@ -51,6 +52,16 @@ def rename_without_replacing(old_directory: int, old: str, new_directory: int, n
     old_name, new_name = os.fsencode(old), os.fsencode(new)
     if _libc.renameat2(old_directory, old_name, new_directory, new_name, _RENAME_NOREPLACE):
         raise _error(old)
+
+
+def exchange(directory: int, name: str, other_directory: int, other: str) -> None:
+    """Let two names change places, at once: nobody ever finds one of them missing.
+
+    Raises OSError: EINVAL where the file system does not support it (NFS).
+    """
+    first, second = os.fsencode(name), os.fsencode(other)
+    if _libc.renameat2(directory, first, other_directory, second, _RENAME_EXCHANGE):
+        raise _error(name)
 
 
 def die_with_parent() -> None:

@@ -17,6 +17,7 @@ from backupd.core.archive_names import home_of
 from backupd.core.dependencies import Dependency
 from backupd.core.incidents import BACKUP_CAUSE, Kind
 from backupd.core.moves import RetryPolicy
+from backupd.core.ports import Compacting
 from backupd.core.records import Result
 from backupd.core.shares import Shares
 from backupd.core.stages import SINGLE, Stage
@@ -37,6 +38,7 @@ from backupd.worker import (
     BatchLane,
     Breakers,
     ClockWatch,
+    Compactor,
     DuplicateRowLane,
     FileLane,
     HostWatch,
@@ -145,21 +147,22 @@ class Assembly:
         process.tune_garbage_collector()
         if self._snapshots is None or not self._config.ledger.backup_every:
             await self._ledger.close_incidents([BACKUP_CAUSE], time.time())
-        await stack.enter_async_context(self._control_server())
+        await stack.enter_async_context(self._control_server(warehouse))
         if self._config.metrics and until_done is None:
             await stack.enter_async_context(self._metrics_server(stack, self._config.metrics))
         parts = self._parts(work, warehouse, refresher, until_done)
         return [*parts, until_done.run()] if until_done else parts
 
-    def _control_server(self) -> ControlServer:
+    def _control_server(self, warehouse: Warehouse) -> ControlServer:
         socket, snapshots = self._config.control.socket, self._snapshots
+        compactor = Compactor(warehouse, self._stop) if isinstance(warehouse, Compacting) else None
         if snapshots is None:
-            return ControlServer(socket, self._ledger)
+            return ControlServer(socket, self._ledger, compacting=compactor)
 
         async def back_up() -> dict[str, Any]:
             return described(*await snapshots.make_now())
 
-        return ControlServer(socket, self._ledger, back_up)
+        return ControlServer(socket, self._ledger, back_up, compactor)
 
     async def _recover(self, warehouse: Warehouse) -> None:
         await recover(self.context)

@@ -7,6 +7,7 @@ alone, alike too as long as parquet-mr did not write it: what is made for Hive h
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -16,12 +17,13 @@ from backupd.core.errors import PermanentError, TransientError
 from backupd.warehouse.columns import KINDS, NULLABLE, PARTITION, in_file
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
     from typing import BinaryIO
 
     from backupd.core.rows import ProductionRow
 
 _TYPES = {"string": pa.string(), "bigint": pa.int64(), "timestamp": pa.timestamp("us")}
+_ROWS_AT_ONCE = 20_000  # in memory, and in a row group of a file that is made of others
 _UNREPRESENTABLE = (ValueError, TypeError, OverflowError)  # pyarrow's own derive from these
 
 
@@ -54,15 +56,76 @@ def file_ids(file: BinaryIO, column: str, path: str) -> Iterator[str]:
 
     Raises TransientError when it is not a Parquet file with this column: others may write here too.
     """
+    with _reading(path, f" with a column {column}"), pq.ParquetFile(file) as content:
+        for part in content.iter_batches(columns=[column], use_threads=False):
+            yield from part.column(0).to_pylist()
+
+
+def schema_of(file: BinaryIO, path: str) -> pa.Schema:
+    """Return the columns of a Parquet file. Raises as `file_ids` does."""
+    with _reading(path):
+        return pq.read_schema(file)
+
+
+def all_rows(file: BinaryIO, path: str) -> Iterator[pa.RecordBatch]:
+    """Yield the rows, in the file's order, a small part in memory at a time.
+
+    Raises as `file_ids` does.
+    """
+    with _reading(path), pq.ParquetFile(file) as content:
+        parts = content.iter_batches(batch_size=_ROWS_AT_ONCE, use_threads=False)
+        yield from (part for part in parts if part.num_rows)
+
+
+def write_rows(
+    file: BinaryIO, schema: pa.Schema, parts: Iterable[pa.RecordBatch]
+) -> Generator[int, None, None]:
+    """Write a Parquet file, a small part in memory at a time.
+
+    Yields the number of rows of each part that was taken.
+    """
+    with pq.ParquetWriter(file, schema) as writer:
+        taken: list[pa.RecordBatch] = []
+        for part in parts:
+            taken.append(part)
+            if sum(each.num_rows for each in taken) >= _ROWS_AT_ONCE:
+                writer.write_table(pa.Table.from_batches(taken, schema))
+                taken = []
+            yield part.num_rows
+        if taken:
+            writer.write_table(pa.Table.from_batches(taken, schema))
+
+
+def compare_rows(
+    parts: Iterable[pa.RecordBatch], others: Iterator[pa.RecordBatch]
+) -> Generator[int, None, bool]:
+    """Compare row by row; return whether all are the same, in the same order.
+
+    Yields the number of rows that were compared. No part may be without rows.
+    """
+    rest = None
+    for each in parts:
+        part = each
+        while part.num_rows:
+            rest = rest if rest is not None and rest.num_rows else next(others, None)
+            count = min(part.num_rows, rest.num_rows) if rest is not None else 0
+            if rest is None or not part.slice(0, count).equals(rest.slice(0, count)):
+                return False
+            part, rest = part.slice(count), rest.slice(count)
+        yield each.num_rows
+    return next(others, None) is None and not (rest is not None and rest.num_rows)
+
+
+@contextmanager
+def _reading(path: str, wanted: str = "") -> Iterator[None]:
+    """Translate what pyarrow raises of a file that it cannot read."""
     try:
-        with pq.ParquetFile(file) as content:
-            for part in content.iter_batches(columns=[column], use_threads=False):
-                yield from part.column(0).to_pylist()
+        yield
     except (OSError, ValueError, LookupError) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise
         raise TransientError(
-            f"{path} cannot be read as Parquet with a column {column}: {error}",
+            f"{path} cannot be read as Parquet{wanted}: {error}",
             hint="move it out of the warehouse if backupd did not write it",
         ) from error
 

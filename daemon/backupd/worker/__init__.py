@@ -8,6 +8,7 @@ from backupd.worker.archive_trials import ArchiveTrials
 from backupd.worker.batches import LATE, BatchFormer, BatchLane
 from backupd.worker.breaker import Breakers
 from backupd.worker.clock import ClockWatch
+from backupd.worker.compaction import Compactor
 from backupd.worker.context import WorkerContext
 from backupd.worker.duplicate_rows import DuplicateRowLane
 from backupd.worker.files import FileLane
@@ -26,6 +27,7 @@ __all__ = [
     "BatchLane",
     "Breakers",
     "ClockWatch",
+    "Compactor",
     "DuplicateRowLane",
     "FileLane",
     "HostWatch",

@@ -53,9 +53,13 @@ class LedgerPlace(_LedgerCalls):
         """Write them into the ledger."""
         self._wait(self._ledger.remember_files(sums))
 
-    def known_files(self, names: Collection[str]) -> Collection[str]:
+    def known_files(self, names: Collection[str]) -> dict[str, str]:
         """Ask the ledger."""
         return self._wait(self._ledger.ask(places.warehouse_sums, names))
+
+    def forget_files(self, names: Collection[str]) -> None:
+        """Remove them from the ledger."""
+        self._wait(self._ledger.forget_files(names))
 
     def row_witnesses(self) -> list[RowKey]:
         """Return the last rows that the ledger knows to be in the table."""

@@ -6,6 +6,7 @@ takes whatever is written to it. So the root has a mark (`core.places`), which e
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 from typing import TYPE_CHECKING, Protocol
@@ -14,6 +15,7 @@ from backupd.core.dependencies import Dependency
 from backupd.core.errors import BackupdError, DependencyDownError
 from backupd.core.places import MARK_FILE, mark_in, mark_state, mark_text, new_mark
 from backupd.core.ports import Probe
+from backupd.localfs import syscalls
 from backupd.localfs.claims import ClaimedError, Claims
 from backupd.localfs.directory import Directory
 from backupd.localfs.whole import directory_at, read_mark, write_whole
@@ -26,6 +28,19 @@ if TYPE_CHECKING:
     from backupd.core.rows import RowKey
 
     HasRow = Callable[[Directory, Sequence[RowKey]], bool]
+
+
+HINTS = {  # what to do about its disk, by errno
+    errno.ENOSPC: "free some space there",
+    errno.EDQUOT: "free some space there, or raise the quota",
+    errno.EROFS: "mount its file system for writing",
+    errno.EIO: "look at the kernel's messages about its disk",
+    errno.EXDEV: "keep staging and production on one file system",
+    errno.EACCES: "let the user that runs backupd write there",
+    errno.EPERM: "let the user that runs backupd write there",
+    errno.ELOOP: "put a directory there in place of the symbolic link",
+    errno.ENOTDIR: "put a directory there in place of what stands in its way",
+}
 
 
 class Root(Protocol):
@@ -199,6 +214,11 @@ def _down(path: Path, problem: str) -> DependencyDownError:
 def move(source: Directory, target: Directory, name: str) -> None:
     """Rename a file from one directory into another, whose names the caller flushes."""
     os.rename(name, name, src_dir_fd=source.descriptor, dst_dir_fd=target.descriptor)
+
+
+def exchange(one: Directory, other: Directory, name: str) -> None:
+    """Let what has this name in two directories change places, at once. The caller flushes."""
+    syscalls.exchange(one.descriptor, name, other.descriptor, name)
 
 
 def remove_tree(directory: Directory, name: str) -> bool:

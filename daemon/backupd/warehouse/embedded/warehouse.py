@@ -2,28 +2,29 @@
 
     <root>/staging/<batch id>/file_date=YYYY-MM-DD/<batch id>.parquet
     <root>/production/file_date=YYYY-MM-DD/<batch id>.parquet
+    <root>/production/file_date=YYYY-MM-DD/compacted-<id>.parquet
+    <root>/replaced/<id>/
     <root>/.backupd-id
 
 `file_date` goes by the name that the config gives that column. A file is written and flushed in
 staging and comes into production by a rename, so that a reader of production sees whole files
 alone. A batch makes one file a date and its name is the batch's id: what is in production already
-is seen by its name, and a merge that was cut short goes on where it stopped.
+is seen by its name, and a merge that was cut short goes on where it stopped. Compaction (see
+`compaction`) puts one file in place of a date's many: what is in such a file is seen by its rows.
 """
 
 from __future__ import annotations
 
 import asyncio
-import errno
 import hashlib
 import os
 import secrets
 import time
-from collections import Counter, defaultdict
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from itertools import islice
-from pathlib import PurePath
 from typing import TYPE_CHECKING, TypeVar
 
 from backupd.core.dependencies import Dependency
@@ -38,10 +39,14 @@ from backupd.core.ports import Probe
 from backupd.core.records import ID_FORM
 from backupd.core.rows import RowKey
 from backupd.core.stages import Stage
+from backupd.core.times import DATE_FORM
 from backupd.localfs.directory import CREATE
 from backupd.localfs.whole import write_whole
-from backupd.warehouse.columns import PARTITION, by_date, probe_row
+from backupd.warehouse.columns import by_date, probe_row
+from backupd.warehouse.embedded.compaction import advance, compact, remove_replaced
+from backupd.warehouse.embedded.partitions import PRODUCTION, Partitions
 from backupd.warehouse.embedded.roots import (
+    HINTS,
     OwnRoot,
     Root,
     VisitedRoot,
@@ -50,37 +55,27 @@ from backupd.warehouse.embedded.roots import (
     remove_tree,
     sorted_names,
 )
-from backupd.warehouse.parquet import encode, file_ids
+from backupd.warehouse.parquet import encode
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Sequence
+    from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
 
     from backupd.config.sections import WarehouseSection
     from backupd.core.ports import PlaceMemory
     from backupd.core.records import Batch
-    from backupd.core.rows import ProductionRow
+    from backupd.core.rows import Compaction, ProductionRow
     from backupd.localfs.directory import Directory
+    from backupd.warehouse.embedded.compaction import Steps
 
 T = TypeVar("T")
 
 ANSWER_WITHIN = 120.0  # seconds; a disk that takes longer for a step is down
 CLOSE_WITHIN = 5.0  # seconds
 _AT_ONCE = 10_000  # ids of a file that are given out together
-_STAGING, _PRODUCTION = "staging", "production"
+_STAGING = "staging"
 _CREATE_TO_READ = CREATE & ~os.O_WRONLY | os.O_RDWR
 _READ_BACK = "written, read back, removed"
 _NOT_READ_BACK = "what was written is not what is read back"
-_HINTS = {
-    errno.ENOSPC: "free some space there",
-    errno.EDQUOT: "free some space there, or raise the quota",
-    errno.EROFS: "mount its file system for writing",
-    errno.EIO: "look at the kernel's messages about its disk",
-    errno.EXDEV: "keep staging and production on one file system",
-    errno.EACCES: "let the user that runs backupd write there",
-    errno.EPERM: "let the user that runs backupd write there",
-    errno.ELOOP: "put a directory there in place of the symbolic link",
-    errno.ENOTDIR: "put a directory there in place of what stands in its way",
-}
 
 
 class EmbeddedWarehouse:
@@ -107,6 +102,7 @@ class EmbeddedWarehouse:
         if memory is not None:
             self._root = OwnRoot(self._path, memory, self._has_one_of)
         self._columns = section.columns
+        self._partitions = Partitions(self._path, section.columns)
         self._thread = ThreadPoolExecutor(1, "warehouse")
         self._is_own = memory is not None
         self._prepared: tuple[int, int] | None = None  # device and inode of the root
@@ -129,25 +125,45 @@ class EmbeddedWarehouse:
     async def rows(self, dates: Collection[str]) -> AsyncIterator[RowKey]:
         """Yield every row of these partitions, a part of a file at a time."""
         for date in sorted(set(dates)):
-            for name in await self._run(self._files, date):
-                ids = self._ids_of(name)
-                while part := await self._run(_some, ids):
-                    for file_id in part:
-                        yield RowKey(file_id, date)
+            ids = self._ids_of(date)
+            while part := await self._run(_some, ids):
+                for file_id in part:
+                    yield RowKey(file_id, date)
 
     async def file_sums(self, date: str) -> dict[str, str]:
         """Read each file of the partition."""
-        names = await self._run(self._files, date)
-        return {
-            name.removeprefix(f"{_PRODUCTION}/"): await self._run(self._sum, name) for name in names
-        }
+        sums, found = self._sums_of(date), dict[str, str]()
+        while one := await self._run(next, sums, None):
+            found.update([one])
+        return found
+
+    async def dates_to_compact(self, before: str) -> list[str]:
+        """Look at all partitions before a date."""
+        return await self._run(self._crowded, before)
+
+    async def compact(self, date: str) -> Compaction:
+        """Write one file with the rows of all, beside them, and put it in their place.
+
+        Raises ValueError also where this is a visitor, who changes nothing.
+        """
+        steps = self._compaction(date)
+        try:
+            while (outcome := await self._run(advance, steps)) is None:
+                pass
+        finally:
+            with suppress(RuntimeError):  # closed meanwhile: the next start removes what is left
+                self._thread.submit(steps.close)
+        return outcome
 
     async def discard(self, batch_id: str) -> None:
         """Remove the batch's staging directory."""
         await self._run(self._discard, batch_id)
 
     async def sweep(self, live: Collection[str]) -> list[str]:
-        """Remove the staging directories of batches that are not `live`, and no others."""
+        """Remove the staging directories of batches that are not `live`, and no others.
+
+        With them goes what compaction replaced a day ago.
+        """
         return await self._run(self._sweep, frozenset(live))
 
     # The port's arguments: an adapter that runs statements needs them.
@@ -167,7 +183,7 @@ class EmbeddedWarehouse:
         return [
             place,
             await self._probe(f"{self._path}/{_STAGING}", self._try_staging),
-            await self._probe(f"{self._path}/{_PRODUCTION}", self._try_production),
+            await self._probe(f"{self._path}/{PRODUCTION}", self._try_production),
         ]
 
     async def aclose(self) -> None:
@@ -193,7 +209,7 @@ class EmbeddedWarehouse:
             about = root.stat()
             where = about.st_dev, about.st_ino
             if self._prepared is None or (self._is_own and self._prepared != where):
-                for name in (_STAGING, _PRODUCTION):
+                for name in (_STAGING, PRODUCTION):
                     root.make(name).close()
                 root.flush()
                 self._prepared = where
@@ -205,43 +221,57 @@ class EmbeddedWarehouse:
             remove_tree(staging, batch_id)
             with staging.make(batch_id) as staged:
                 for date, rows_of_date in by_date(rows).items():
-                    with staged.make(self._partition(date)) as partition:
-                        content = encode(rows_of_date, self._columns)
+                    there = self._partitions.compacted(root, date, rows_of_date)
+                    lacking = [row for row in rows_of_date if row.file_id not in there]
+                    if not lacking:
+                        continue
+                    with staged.make(self._partitions.name(date)) as partition:
+                        content = encode(lacking, self._columns)
                         write_whole(partition, f"{batch_id}.parquet", content)
-                    name = f"{self._partition(date)}/{batch_id}.parquet"
+                    name = f"{self._partitions.name(date)}/{batch_id}.parquet"
                     sums[name] = hashlib.sha256(content).hexdigest()
-        if self._memory is not None:
+        if self._memory is not None and sums:
             self._memory.remember_files(sums)
         return f"{self._path}/{_STAGING}/{batch_id}"
 
     def _merge(self, batch_id: str, rows: Sequence[ProductionRow]) -> Counter[str]:
+        seen: Counter[str] = Counter()
         with self._opened() as root:
-            dates = by_date(rows)
-            published = {date: self._publish(root, batch_id, date) for date in dates}
-            lacking = [row for date, name in published.items() if not name for row in dates[date]]
+            lacking: list[ProductionRow] = []
+            for date, rows_of_date in by_date(rows).items():
+                there = self._partitions.compacted(root, date, rows_of_date)
+                name = self._publish(root, batch_id, rows_of_date, there)
+                if name:
+                    seen.update(self._partitions.ids(root, name))
+                seen += there
+                lacking += [row for row in rows_of_date if not name and row.file_id not in there]
             self._demand(root, batch_id, lacking)
-            names = filter(None, published.values())
-            seen = Counter(file_id for name in names for file_id in self._ids(root, name))
             self._discard_in(root, batch_id)
         return seen
 
     def _demand(self, root: Directory, batch_id: str, rows: Sequence[ProductionRow]) -> None:
         """Make sure that these rows are in production, whoever made them."""
-        found = self._found_in(root, [RowKey(row.file_id, row.file_date) for row in rows])
+        keys = [RowKey(row.file_id, row.file_date) for row in rows]
+        found = self._partitions.found(root, keys)
         if any(row.file_id not in found for row in rows):
             raise RewindError(Stage.LOAD, f"batch {batch_id} is neither staged nor merged")
 
-    def _publish(self, root: Directory, batch_id: str, date: str) -> str:
+    def _publish(
+        self, root: Directory, batch_id: str, rows: Sequence[ProductionRow], there: Counter[str]
+    ) -> str:
         """Bring one date of a batch into production, unless it is there.
 
-        Returns its name; "" where nothing of this date is staged or merged.
+        `there` are those of its rows that are in a file made of others. Returns the file's name; ""
+        where nothing of this date is to be moved.
         """
-        partition, name = self._partition(date), f"{batch_id}.parquet"
-        staged, published = f"{_STAGING}/{batch_id}/{partition}", f"{_PRODUCTION}/{partition}"
-        with root.directory(_PRODUCTION) as production:
+        partition, name = self._partitions.name(rows[0].file_date), f"{batch_id}.parquet"
+        staged, published = f"{_STAGING}/{batch_id}/{partition}", f"{PRODUCTION}/{partition}"
+        with root.directory(PRODUCTION) as production:
             if root.find(f"{published}/{name}") is None:
-                if root.find(f"{staged}/{name}") is None:
+                if len(there) == len(rows) or root.find(f"{staged}/{name}") is None:
                     return ""
+                if there and there.keys() & set(self._partitions.ids(root, f"{staged}/{name}")):
+                    raise RewindError(Stage.LOAD, f"rows of batch {batch_id} were compacted")
                 with root.directory(staged) as source, production.make(partition) as target:
                     move(source, target, name)
             # Even when it was there: the try that moved it may have ended before it came to this.
@@ -253,7 +283,7 @@ class EmbeddedWarehouse:
     def _find(self, keys: Collection[RowKey], by_others: bool) -> frozenset[str]:
         with self._opened() as root:
             try:
-                return self._found_in(root, keys, by_others=by_others)
+                return self._partitions.found(root, keys, self._memory if by_others else None)
             except TransientError as error:
                 if not by_others:
                     raise
@@ -261,75 +291,29 @@ class EmbeddedWarehouse:
                 hint = "look who wrote it: repair it, or move it out of the table"
                 raise DependencyDownError(Dependency.WAREHOUSE, str(error), hint=hint) from error
 
-    def _found_in(
-        self, root: Directory, keys: Iterable[RowKey], *, by_others: bool = False
-    ) -> frozenset[str]:
-        wanted: dict[str, list[RowKey]] = defaultdict(list)
-        for key in keys:
-            wanted[key.file_date].append(key)
-        found: set[str] = set()
-        for date, of_date in wanted.items():
-            missing = {key.file_id for key in of_date}
-            names = self._files_in(root, date)
-            if by_others:
-                names = self._unknown(names)
-            for name in _likely_first(names, of_date):
-                if not missing:
-                    break
-                if by_others and self._is_strange(root, name):
-                    continue
-                there = missing.intersection(self._ids(root, name))
-                missing -= there
-                found |= there
-        return frozenset(found)
-
-    def _is_strange(self, root: Directory, name: str) -> bool:
-        """Return whether a file is neither named as a batch's nor can be read: no row is in it."""
-        if ID_FORM.fullmatch(PurePath(name).stem):
-            return False
-        try:
-            for _ in self._ids(root, name):
-                return False
-        except TransientError:
-            return True
-        return False
-
-    def _unknown(self, names: list[str]) -> list[str]:
-        """Return those that the ledger does not know, if there is one."""
-        if self._memory is None:
-            return names
-        inside = {name: name.removeprefix(f"{_PRODUCTION}/") for name in names}
-        known = self._memory.known_files(inside.values())
-        return [name for name in names if inside[name] not in known]
-
     def _has_one_of(self, root: Directory, keys: Sequence[RowKey]) -> bool:
         try:
-            return any(self._found_in(root, [key]) for key in keys)
+            return any(self._partitions.found(root, [key]) for key in keys)
         except FileNotFoundError:  # not even the directory of the table
             return False
 
-    def _files(self, date: str) -> list[str]:
+    def _sums_of(self, date: str) -> Iterator[tuple[str, str]]:
         with self._opened() as root:
-            return self._files_in(root, date)
+            yield from self._partitions.sums(root, date)
 
-    def _files_in(self, root: Directory, date: str) -> list[str]:
-        """Return the Parquet files of one partition, oldest batch first."""
-        partition = self._partition(date)
-        with root.directory(_PRODUCTION) as production:
-            names = sorted_names(production, partition)
-        return [f"{_PRODUCTION}/{partition}/{name}" for name in names if name.endswith(".parquet")]
-
-    def _sum(self, name: str) -> str:
-        with self._opened() as root, os.fdopen(root.open(name), "rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-
-    def _ids_of(self, name: str) -> Iterator[str]:
+    def _ids_of(self, date: str) -> Iterator[str]:
         with self._opened() as root:
-            yield from self._ids(root, name)
+            yield from self._partitions.all_ids(root, date)
 
-    def _ids(self, root: Directory, name: str) -> Iterator[str]:
-        with os.fdopen(root.open(name), "rb") as file:
-            yield from file_ids(file, self._columns["file_id"], f"{self._path}/{name}")
+    def _crowded(self, before: str) -> list[str]:
+        with self._opened() as root:
+            return self._partitions.crowded(root, before)
+
+    def _compaction(self, date: str) -> Steps:
+        if self._memory is None or not DATE_FORM.fullmatch(date):
+            raise ValueError(f"{date!r} is not a date to compact here")
+        with self._opened() as root:
+            return (yield from compact(root, self._partitions.name(date), date, self._memory))
 
     def _discard(self, batch_id: str) -> None:
         with self._opened() as root:
@@ -346,11 +330,9 @@ class EmbeddedWarehouse:
         with self._opened() as root:
             found = sorted_names(root, _STAGING)
             stale = [name for name in found if ID_FORM.fullmatch(name) and name not in live]
-            gone = [name for name in stale if self._discard_in(root, name)]
-        return [f"{self._path}/{_STAGING}/{name}" for name in gone]
-
-    def _partition(self, date: str) -> str:
-        return f"{self._columns[PARTITION]}={date}"
+            gone = [f"{_STAGING}/{name}" for name in stale if self._discard_in(root, name)]
+            gone += remove_replaced(root, time.time())
+        return [f"{self._path}/{name}" for name in gone]
 
     def _try_place(self) -> str:
         with self._opened() as root:
@@ -359,13 +341,12 @@ class EmbeddedWarehouse:
     def _try_staging(self) -> str:
         now = time.time()
         row = probe_row(now)  # its id is like a batch's, so that `sweep` finds what a kill leaves
-        written = (
-            f"{_STAGING}/{row.batch_id}/{self._partition(row.file_date)}/{row.batch_id}.parquet"
-        )
+        partition = self._partitions.name(row.file_date)
+        written = f"{_STAGING}/{row.batch_id}/{partition}/{row.batch_id}.parquet"
         with self._opened() as root:
             try:
                 self._load(row.batch_id, [row])
-                if list(self._ids(root, written)) != [row.file_id]:
+                if list(self._partitions.ids(root, written)) != [row.file_id]:
                     raise TransientError(_NOT_READ_BACK)
             finally:
                 self._discard_in(root, row.batch_id)
@@ -374,7 +355,7 @@ class EmbeddedWarehouse:
     def _try_production(self) -> str:
         """Write where readers look, without a name that they could see."""
         name = f".backupd-probe-{secrets.token_hex(4)}.tmp"
-        with self._opened() as root, root.directory(_PRODUCTION) as production:
+        with self._opened() as root, root.directory(PRODUCTION) as production:
             descriptor = production.open(name, _CREATE_TO_READ)
             with os.fdopen(descriptor, "wb+") as file:
                 production.unlink(name)
@@ -408,15 +389,9 @@ class EmbeddedWarehouse:
             raise DependencyDownError(Dependency.WAREHOUSE, message, hint=hint) from error
         except OSError as error:
             message = f"the warehouse at {self._path} cannot be used: {error}"
-            hint = _HINTS.get(error.errno or 0, "see that its file system is mounted and has it")
+            hint = HINTS.get(error.errno or 0, "see that its file system is mounted and has it")
             raise DependencyDownError(Dependency.WAREHOUSE, message, hint=hint) from error
 
 
 def _some(ids: Iterator[str]) -> list[str]:
     return list(islice(ids, _AT_ONCE))
-
-
-def _likely_first(names: list[str], keys: Iterable[RowKey]) -> list[str]:
-    """Put those files first that the batches of these keys have made."""
-    likely = {f"{key.batch_id}.parquet" for key in keys}
-    return sorted(names, key=lambda name: name.rpartition("/")[2] not in likely)
