@@ -159,6 +159,19 @@ async def test_a_newer_ledger_is_refused_by_writer_and_reader_and_not_touched(
     assert digests(tmp_path) == before
 
 
+async def test_an_older_ledger_is_read_once_the_daemon_has_brought_it_to_this_version(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "ledger.db"
+    await filled(path)
+    connection = sqlite3.connect(path)
+    connection.execute(f"PRAGMA user_version = {schema.VERSION - 1}")
+    connection.close()
+    with pytest.raises(LedgerError, match="of an older backupd") as caught:
+        LedgerReader(path)
+    assert "restart it" in caught.value.hint
+
+
 async def test_a_step_that_fails_leaves_the_older_ledger_as_it_was(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

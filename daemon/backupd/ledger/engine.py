@@ -87,7 +87,9 @@ def _reader(path: Path, mode: str) -> sa.Engine:
     engine = _engine(f"file:{quote(str(path))}?{mode}")
     sa.event.listen(engine, "connect", _set_up_reader)
     with engine.connect() as connection:
-        schema.refuse_newer(schema.version(connection))
+        found = schema.version(connection)
+        schema.refuse_newer(found)
+        schema.refuse_older(found)
     return engine
 
 

@@ -317,6 +317,15 @@ def refuse_newer(found: int) -> None:
         )
 
 
+def refuse_older(found: int) -> None:
+    """Raise LedgerError for a ledger that only the daemon can bring to this program's version."""
+    if 0 < found < VERSION:
+        raise LedgerError(
+            f"the ledger has schema version {found}, of an older backupd",
+            hint=f"start the daemon, or restart it: it brings the ledger to version {VERSION}",
+        )
+
+
 def migrate(connection: sa.Connection) -> None:
     """Bring the ledger to this program's version, inside the caller's transaction."""
     found = version(connection)
