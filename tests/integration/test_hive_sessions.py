@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import threading
 import time
 from typing import TYPE_CHECKING
 
@@ -12,9 +14,11 @@ from backupd.core.rows import RowKey
 from backupd.warehouse import open_warehouse
 from backupd.warehouse.hive import connection as hive_connection
 from backupd.warehouse.hive import earlier_statements
+from backupd.warehouse.hive.connection import HiveConnection
+from backupd.warehouse.hive.driver import TRANSPORT_ERRORS
 from backupd.warehouse.hive.earlier_statements import EarlierStatements
 from backupd.warehouse.hive.servers import shown
-from support.hives import ServerMemory, hive_section, running_hives
+from support.hives import ServerMemory, hive_options, hive_section, running_hives
 from support.merging import assert_once, until_merged
 from support.rows import new_batch
 
@@ -287,3 +291,13 @@ async def test_logins_over_http_may_be_in_any_letters(
     login = {"transport": "http", "auth": "LDAP", "username": user}
     assert await opened(1, **login, password=password).find(KEYS) == frozenset()
     await fails(opened(1, **login, password="pässwörd"), "error code 49")
+
+
+@pytest.mark.parametrize("call", ["OpenSession", "CloseSession"])
+def test_a_second_connection_that_is_cut_is_closed(servers: list[HiveServer], call: str) -> None:
+    section = hive_options(hosts=((servers[0].host, servers[0].port),))
+    connection = HiveConnection(section, None, threading.Event())
+    servers[0].cut_at = call
+    with pytest.raises(TRANSPORT_ERRORS), connection.another_at(section.hosts[0]):
+        pass
+    gc.collect()  # what is still open now is reported, and fails the test

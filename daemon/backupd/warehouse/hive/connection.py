@@ -8,7 +8,7 @@ server, where there are several. All calls block: they belong into a thread.
 from __future__ import annotations
 
 import time
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -39,7 +39,7 @@ from backupd.warehouse.hive.transports import transport_to
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from pyhive import hive
     from TCLIService.ttypes import THandleIdentifier
@@ -239,9 +239,16 @@ class HiveConnection:
             raise self._unreachable("no HiveServer2 is registered in ZooKeeper")
         raise _together(failures)
 
-    def another_at(self, server: Address) -> hive.Connection:
-        """Return a connection of its own to a server. Raises HiveError and TRANSPORT_ERRORS."""
-        return self._log_in(server, self._transport_to(server))
+    @contextmanager
+    def another_at(self, server: Address) -> Iterator[hive.Connection]:
+        """Open a connection of its own to a server. Raises HiveError and TRANSPORT_ERRORS."""
+        transport = self._transport_to(server)
+        try:
+            connection = self._log_in(server, transport)
+            yield connection
+            connection.close()
+        finally:
+            transport.drop()  # neither a login nor a `close` that fails does
 
     def _transport_to(self, server: Address) -> Transport:
         login = self._hives.login(server)

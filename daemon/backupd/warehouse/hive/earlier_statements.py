@@ -156,11 +156,8 @@ class EarlierStatements:
         """Return whether new connections to this address all find the session of the first."""
         asked = TGetInfoReq(connection.sessionHandle, TGetInfoType.CLI_SERVER_NAME)
         for _ in range(_LOOKS):
-            other = self.connection.another_at(server)
-            try:
+            with self.connection.another_at(server) as other:
                 status = other.client.GetInfo(asked).status
-            finally:
-                other.close()
             if status.statusCode == TStatusCode.ERROR_STATUS:
                 return False
         return True
