@@ -30,7 +30,7 @@ def host(tmp_path: Path) -> Host:
     return Host(tmp_path)
 
 
-@pytest.fixture(params=["directory", "sftp"])
+@pytest.fixture(params=["directory", pytest.param("sftp", marks=pytest.mark.slow)])
 def changes(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[dict[str, str]]:
     """The archive here, or behind a server."""
     if request.param == "directory":

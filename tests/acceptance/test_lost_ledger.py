@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 OTHER = b"A;B\n3;4\n"
 
 
-@pytest.fixture(params=["directory", "sftp"])
+@pytest.fixture(params=["directory", pytest.param("sftp", marks=pytest.mark.slow)])
 def host(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Host]:
     """A host that has one file behind it, with an archive of either kind."""
     root = tmp_path / "host"
