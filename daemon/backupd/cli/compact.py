@@ -39,7 +39,8 @@ def compact(places: Places, *, before: datetime | None, as_json: bool) -> None:
     Rows and columns stay as they are: the new file is compared with the old ones row by row, then
     put in their place in one step. Whoever lists the date's directory sees the old files or the
     new one; a query that listed it just before and opens its files just after fails, because they
-    are not there any more, and is to be run again.
+    are not there any more, and is to be run again. One that passes over files that are gone, as
+    pyarrow's datasets do, may see fewer rows in that moment: compact when no such reader runs.
 
     A date in which anything is not ours is left as it is: a file of another name, one that the
     ledger does not know or that was changed, a link, a directory.

@@ -3,9 +3,9 @@
     <root>/replaced/<id>/file_date=YYYY-MM-DD/compacted-<id>.parquet
 
 There the new file is written, flushed, and compared with the old ones row by row. Then its
-directory and the partition's change places, in one step: whoever lists the partition sees the old
-files or the new one. The old ones stay below `replaced` for a day. A process that is killed leaves
-only copies there, whether before that step or after it.
+directory and the partition's change places, in one step: whoever lists the partition, and opens
+what it has listed, sees the old files or the new one. The old ones stay below `replaced` for a day.
+A process that is killed leaves only copies there, whether before that step or after it.
 """
 
 from __future__ import annotations
