@@ -112,7 +112,7 @@ def _read(file: Path, restoring: Restoring) -> None:
 async def _fetch(section: ArchiveSection, ledger: Path, restoring: Restoring) -> str:
     """Take the newest snapshot from the archive; return its name. Nothing is written there."""
     from backupd.archive import open_archive  # noqa: PLC0415 - brings the adapters
-    from backupd.ledger.lock import real_path  # noqa: PLC0415
+    from backupd.ledger.lock import real_path  # noqa: PLC0415 - brings SQLAlchemy
 
     archive = open_archive(section)
     try:

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 
 GZIP = ".gz"
+GZIP_MAGIC = b"\x1f\x8b"
+GZIP_WINDOW = 31  # window bits that ask zlib for a gzip header, whose sums it checks at the end
 
 
 def is_gzip_name(name: str) -> bool:

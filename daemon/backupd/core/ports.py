@@ -15,14 +15,7 @@ from backupd.core.records import Result, Task, VerifiedBy
 
 if TYPE_CHECKING:
     from collections import Counter
-    from collections.abc import (
-        AsyncGenerator,
-        AsyncIterator,
-        Collection,
-        Iterable,
-        Mapping,
-        Sequence,
-    )
+    from collections.abc import AsyncGenerator, AsyncIterator, Collection, Mapping, Sequence
     from contextlib import AbstractAsyncContextManager
 
     from backupd.core.places import Witness
@@ -145,7 +138,8 @@ class Compacting(Protocol):
     """A warehouse whose dates can be compacted: the rows of many files go into one.
 
     Whoever lists a partition sees either the files that were there or the new one, so that no row
-    is ever seen twice or not at all. Loads and merges may go on meanwhile, of the same date too.
+    is seen twice, or missed by who opens what it has listed. Loads and merges may go on meanwhile,
+    of the same date too.
     """
 
     async def dates_to_compact(self, before: str) -> list[str]:
@@ -175,7 +169,7 @@ class StatementLog(Protocol):
         """Return those of all batches that may still run: they have a session."""
         ...
 
-    def known_batches(self, batch_ids: Iterable[str]) -> set[str]:
+    def known_batches(self, batch_ids: Collection[str]) -> set[str]:
         """Return those that are batches of this ledger."""
         ...
 

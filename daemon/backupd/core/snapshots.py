@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 OWN_DIRECTORY = ".backupd"  # in the archive
-GZIP_MAGIC = b"\x1f\x8b"
 _TIME = "%Y%m%dT%H%M%SZ"
 _FILE = r"ledger-(?P<time>\d{8}T\d{6}Z)\.db\.gz"
 _NAME = re.compile(rf"{re.escape(OWN_DIRECTORY)}/[^/]+/{_FILE}")

@@ -11,7 +11,7 @@ from backupd.core.records import Batch, BatchMove, new_id
 from backupd.core.stages import BATCHED, Stage, Status
 from backupd.ledger.feed_shares import first_of_feeds, of_feeds
 from backupd.ledger.hive_memory import forget_ended_statement, note_row_counts, owe_refresh
-from backupd.ledger.rows import batch_of, in_chunks, time_or_none
+from backupd.ledger.rows import batch_of, found_among, in_chunks, time_or_none
 from backupd.ledger.schema import WAITING, batch_members, batches, events, files
 
 if TYPE_CHECKING:
@@ -209,11 +209,7 @@ def batch(connection: sa.Connection, batch_id: str) -> Batch | None:
 
 def known(connection: sa.Connection, batch_ids: Iterable[str]) -> set[str]:
     """Return which of these ids are batches'."""
-    found: set[str] = set()
-    for some in in_chunks(batch_ids):
-        query = sa.select(batches.c.id).where(batches.c.id.in_(some))
-        found.update(connection.execute(query).scalars())
-    return found
+    return found_among(connection, batches.c.id, batch_ids)
 
 
 def open_batches(connection: sa.Connection) -> list[str]:

@@ -198,8 +198,8 @@ def is_read_first(path: Path) -> bool:
 def connect_alone(path: Path) -> sqlite3.Connection:
     """Open a ledger that nobody else can write to now, and leave no trace, not even beside it."""
     log = path.with_name(path.name + "-wal")
-    has_log = log.exists() and log.stat().st_size > 0  # left by a process that was killed
-    return _connect(path, "mode=ro" if has_log else "mode=ro&immutable=1")
+    is_left = log.exists() and log.stat().st_size > 0  # by a process that was killed
+    return _connect(path, "mode=ro" if is_left else "mode=ro&immutable=1")
 
 
 def has_log(path: Path) -> bool:

@@ -23,6 +23,7 @@ from backupd.ledger.feed_shares import first_of_feeds, of_feeds
 from backupd.ledger.rows import (
     file_of,
     file_values,
+    found_among,
     in_chunks,
     receipt_of,
     receipt_row,
@@ -181,11 +182,7 @@ def _without_proof(connection: sa.Connection, closed: Sequence[Move]) -> dict[st
 
 def with_receipt(connection: sa.Connection, ids: Sequence[str]) -> set[str]:
     """Return which of these files have a receipt of their own."""
-    found: set[str] = set()
-    for some in in_chunks(ids):
-        query = sa.select(receipts.c.file_id).where(receipts.c.file_id.in_(some))
-        found.update(connection.execute(query).scalars())
-    return found
+    return found_among(connection, receipts.c.file_id, ids)
 
 
 def _free_duplicates(connection: sa.Connection, lost: Mapping[str, float]) -> None:
@@ -278,11 +275,7 @@ def by_ids(connection: sa.Connection, ids: Iterable[str]) -> list[FileRecord]:
 
 def known_row_ids(connection: sa.Connection, ids: Iterable[str]) -> set[str]:
     """Return which of these ids of rows the ledger has files for."""
-    found: set[str] = set()
-    for some in in_chunks(ids):
-        query = sa.select(files.c.row_id).where(files.c.row_id.in_(some))
-        found.update(connection.execute(query).scalars())
-    return found
+    return found_among(connection, files.c.row_id, ids)
 
 
 def receipts_of(connection: sa.Connection, file_ids: Sequence[str]) -> dict[str, Receipt]:

@@ -9,18 +9,18 @@ from contextlib import closing, suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Self
 
+from backupd.core.archive_names import GZIP_MAGIC, GZIP_WINDOW
 from backupd.core.errors import BackupdError, LedgerError
-from backupd.core.snapshots import GZIP_MAGIC
 from backupd.ledger.engine import connect_alone, refuse_damaged, unusable
 from backupd.ledger.lock import LedgerLock, lock_file, real_path
 from backupd.ledger.snapshots import demand_sound, restoring_of
 from backupd.ledger.start import RESTORED, RESTORED_AT
+from backupd.localfs.directory import Directory
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 _CREATE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-_GZIP_WINDOW = 31  # bits: a gzip header, whose sums are checked at its end
 _PIECE = 1024 * 1024  # bytes
 _MODE = 0o640
 _DAMAGE = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
@@ -67,7 +67,7 @@ class Restoring:
         """Take the next block of a snapshot, be it gzip or not. Raises BackupdError."""
         try:
             if not self._begun and block.startswith(GZIP_MAGIC):
-                self._member = zlib.decompressobj(_GZIP_WINDOW)
+                self._member = zlib.decompressobj(GZIP_WINDOW)
             self._begun = self._begun or block[:1]
             self._write_on(block)
         except zlib.error as error:
@@ -171,11 +171,8 @@ def _beside(path: Path, end: str) -> Path:
 
 
 def _flush(directory: Path) -> None:
-    opened = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(opened)
-    finally:
-        os.close(opened)
+    with Directory.at(str(directory)) as opened:
+        opened.flush()
 
 
 def _broken(why: str) -> BackupdError:

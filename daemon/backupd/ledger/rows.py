@@ -8,14 +8,14 @@ from dataclasses import fields
 from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import sqlalchemy as sa
+
 from backupd.core.records import Batch, Event, FileRecord, Identity, Receipt, VerifiedBy
 from backupd.core.stages import Awaits, Stage, Status
 from backupd.ledger.schema import files
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
-
-    import sqlalchemy as sa
 
 _Item = TypeVar("_Item")
 
@@ -30,6 +30,16 @@ def in_chunks(items: Iterable[_Item], size: int = 500) -> Iterator[list[_Item]]:
     rest = iter(items)
     while chunk := list(islice(rest, size)):
         yield chunk
+
+
+def found_among(
+    connection: sa.Connection, column: sa.Column[Any], values: Iterable[str]
+) -> set[str]:
+    """Return which of these values a column holds."""
+    found: set[str] = set()
+    for some in in_chunks(values):
+        found.update(connection.execute(sa.select(column).where(column.in_(some))).scalars())
+    return found
 
 
 def identity_text(identity: Identity) -> str:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import zlib
 
+from backupd.core.archive_names import GZIP_WINDOW
 from backupd.core.errors import PermanentError
 
-GZIP_WINDOW = 31  # window bits that ask zlib for a gzip header
 _PIECE = 1 << 20  # bytes of text at a time: a small .gz may hold gigabytes
 
 

@@ -90,10 +90,10 @@ class Manifest:
         _refuse_changed(opened.identity, sums.identity_after)
         if companion is not None:
             _refuse_disagreement(sums, companion)
-        if file.row_seen_at is not None:
-            refuse_other_content(file, sums.sha256.hexdigest())
-        records = max(sums.lines() - feed.header_lines, 0)
         sha256 = sums.sha256.hexdigest()
+        if file.row_seen_at is not None:
+            refuse_other_content(file, sha256)
+        records = max(sums.lines() - feed.header_lines, 0)
         changes: dict[str, Any] = {
             "identity": opened.identity,
             "size_bytes": opened.identity.size,

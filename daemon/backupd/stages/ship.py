@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from backupd.core.archive_names import archive_name, is_gzip_name, too_long, versioned
+from backupd.core.archive_names import GZIP_WINDOW, archive_name, is_gzip_name, too_long, versioned
 from backupd.core.dependencies import Dependency
 from backupd.core.errors import (
     DependencyDownError,
@@ -24,7 +24,6 @@ from backupd.core.ports import NOT_A_FILE, Checksum, Published
 from backupd.core.records import Receipt, Result, VerifiedBy
 from backupd.core.shares import Shares
 from backupd.core.stages import Awaits
-from backupd.stages.counting import GZIP_WINDOW
 from backupd.stages.local import SMALL, refuse_other_content
 from backupd.stages.sending import send, verified
 

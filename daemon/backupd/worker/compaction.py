@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from backupd.core.errors import BackupdError
+from backupd.worker.stopping import unless_stopped
 
 if TYPE_CHECKING:
     from backupd.core.ports import Compacting
@@ -30,26 +31,13 @@ class Compactor:
 
     async def compact(self, date: str) -> Compaction:
         """Have it compacted. Raises BackupdError where the daemon stops meanwhile."""
-        async with self._alone:
-            outcome = await self._until_stop(date)
+        stopping = BackupdError(
+            f"backupd is stopping, or reads its config anew: the files of {date} are as they were"
+        )
+        async with self._alone:  # half a compaction changes nothing: it is given up at once
+            outcome = await unless_stopped(self._warehouse.compact(date), self._stop, stopping)
         if outcome.left:
             log.warning("not compacted", date=date, reason=outcome.left)
         else:
             log.info("compacted", date=date, files=outcome.files_before, rows=outcome.rows)
         return outcome
-
-    async def _until_stop(self, date: str) -> Compaction:
-        """Half a compaction changes nothing: it is given up at once when the daemon stops."""
-        work = asyncio.ensure_future(self._warehouse.compact(date))
-        stop = asyncio.ensure_future(self._stop.wait())
-        try:
-            await asyncio.wait([work, stop], return_when=asyncio.FIRST_COMPLETED)
-            if work.done():
-                return work.result()
-        finally:
-            work.cancel()
-            stop.cancel()
-            await asyncio.wait([work, stop])
-        raise BackupdError(
-            f"backupd is stopping, or reads its config anew: the files of {date} are as they were"
-        )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from backupd.ledger import batches, places
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Coroutine, Iterable, Mapping
+    from collections.abc import Collection, Coroutine, Mapping
 
     from backupd.core.rows import RowKey, Statement
     from backupd.ledger import Ledger
@@ -77,7 +77,7 @@ class LedgerStatements(_LedgerCalls):
         """Return those of all batches that may still run."""
         return self._wait(self._ledger.possibly_running_statements())
 
-    def known_batches(self, batch_ids: Iterable[str]) -> set[str]:
+    def known_batches(self, batch_ids: Collection[str]) -> set[str]:
         """Ask the ledger."""
         return self._wait(self._ledger.ask(batches.known, batch_ids))
 

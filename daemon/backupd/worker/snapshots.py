@@ -6,7 +6,7 @@ import asyncio
 import math
 import socket
 import time
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import structlog
 
@@ -20,17 +20,15 @@ from backupd.core.snapshots import LastSnapshot, home_of
 from backupd.core.threads import unheard
 from backupd.core.times import moment
 from backupd.ledger import Snapshotting, last_snapshot, temporary_of
+from backupd.worker.stopping import unless_stopped
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
-    from typing import Any
+    from collections.abc import Callable
 
     from backupd.config.sections import LedgerSection
     from backupd.core.snapshots import Home, Shelf, Shipped
     from backupd.ledger import Ledger
     from backupd.worker.context import WorkerContext
-
-T = TypeVar("T")
 
 log = structlog.get_logger()
 
@@ -75,9 +73,8 @@ class SnapshotMaker:
         """Make one now, and have the ledger know it. Raises what stands in the way."""
         async with self._turn:
             began = time.monotonic()
-            taken = (
-                await self._shelf.names()
-            )  # first: a copy is not made for an archive that is down
+            # First: no copy is made for an archive that is down.
+            taken = await self._shelf.names()
             made = await self._free_second(taken)
             path = temporary_of(self._ledger.path)
             try:
@@ -124,7 +121,8 @@ class SnapshotLane:
 
     async def make_now(self) -> tuple[LastSnapshot, Shipped]:
         """Make one now. Raises what stands in the way, StoppingError at the stop."""
-        made, shipped = await self._unless_stopped(self._maker.make())
+        stop = self._context.stop
+        made, shipped = await unless_stopped(self._maker.make(), stop, StoppingError())
         await self._succeeded(made)
         return made, shipped
 
@@ -155,20 +153,6 @@ class SnapshotLane:
             if not isinstance(error, BackupdError) and host_fault(error) is None:
                 log.exception("unexpected error")
             await self._failed(host_fault(error) or error)
-
-    async def _unless_stopped(self, work: Coroutine[Any, Any, T]) -> T:
-        task, stopped = asyncio.create_task(work), asyncio.create_task(self._context.stop.wait())
-        task.add_done_callback(unheard)
-        either: list[asyncio.Task[Any]] = [task, stopped]
-        try:
-            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
-            if not task.done():
-                raise StoppingError
-            return task.result()
-        finally:
-            stopped.cancel()
-            task.cancel()
-            await asyncio.wait([task])
 
     async def _succeeded(self, made: LastSnapshot) -> None:
         self.last, self._pause, self._not_before = made, 0.0, 0.0

@@ -11,7 +11,7 @@ from backupd.core.rows import Statement
 from backupd.warehouse.hive.errors import StatementEndedError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Collection, Mapping
 
     from backupd.core.ports import StatementLog
     from backupd.warehouse.hive.connection import Connection, Row
@@ -104,7 +104,7 @@ class StatementMemory:
         """Return those that may still run."""
         return [statement for statement in self._last.values() if statement.session]
 
-    def known_batches(self, batch_ids: Iterable[str]) -> set[str]:
+    def known_batches(self, batch_ids: Collection[str]) -> set[str]:
         """Return those of which it was given a statement."""
         return self._batches.intersection(batch_ids)
 

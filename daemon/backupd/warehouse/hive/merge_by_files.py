@@ -202,7 +202,7 @@ class FilesMerge:
         folders = [target.rpartition("/")[0] for target in targets.values()]
         found = {f"{folder}/{name}": name for folder in folders for name in files.names(folder)}
         batch_ids = {path: name.removesuffix(".parquet") for path, name in found.items()}
-        ours = self.execution.log.known_batches(filter(is_id, batch_ids.values()))
+        ours = self.execution.log.known_batches(list(filter(is_id, batch_ids.values())))
         return {path for path, batch_id in batch_ids.items() if batch_id not in ours}
 
     def _refuse_registered(
