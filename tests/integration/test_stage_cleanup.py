@@ -8,6 +8,7 @@ import os
 import socket
 from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -32,7 +33,6 @@ from support.intake import a_feed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from backupd.core.records import FileRecord, Result, Task
 
@@ -144,13 +144,18 @@ async def test_without_proof_nothing_is_deleted(
 # -- another file by now ----------------------------------------------------------------------
 
 
+def deliver_again(path: Path) -> None:
+    path.unlink()
+    path.write_bytes(CONTENT)
+
+
 @pytest.mark.parametrize(
     "act",
     [
         lambda path: path.touch(),
         lambda path: path.chmod(0o600),
         lambda path: os.utime(path, (1, 1)),
-        lambda path: (path.unlink(), path.write_bytes(CONTENT)),
+        deliver_again,
     ],
     ids=["touched", "chmod", "older", "delivered again"],
 )
@@ -329,6 +334,27 @@ async def test_a_companion_that_is_not_the_one_that_was_read_stays(path: Path, a
         path.write_bytes(b"other")
     await clean(task, delete=act != "kept file")
     assert companion.exists()
+
+
+@pytest.mark.parametrize("act", [deliver_again, Path.touch], ids=["delivered again", "touched"])
+async def test_a_file_that_came_again_before_its_companion_is_left_for_it(
+    path: Path, act: Callable[[Path], object]
+) -> None:
+    companion, known = companion_of(path)
+    task = shipped(path, **known)
+    companion.unlink()
+    act(path)
+    result = await clean(task)
+    assert result.detail == "not deleted: another file stands in its place by now"
+    assert path.exists()
+
+
+async def test_a_file_that_came_again_with_its_companion_goes(path: Path) -> None:
+    companion, known = companion_of(path)
+    task = shipped(path, **known)
+    deliver_again(path)
+    assert (await clean(task)).detail == "local copy deleted"
+    assert not companion.exists()
 
 
 async def test_a_companion_with_odd_bytes_is_known_again(path: Path) -> None:

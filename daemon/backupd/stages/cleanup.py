@@ -179,6 +179,8 @@ class Cleanup:
         """Compare by identity; by content where that differs (a touch), or shows too little."""
         if opened.identity == file.identity and not self._tells_too_little(opened):
             return True
+        if opened.identity != file.identity and _came_again_alone(file, opened):
+            return False
         if opened.identity.size != file.identity.size:
             return False  # not read: a huge one would hold up all else that is under way here
         sha256 = yield from sha256_in_steps(opened.fd)
@@ -195,6 +197,17 @@ class Cleanup:
 
     def _writers(self, opened: OpenFile) -> Writers:
         return writers_of(opened.fd, ask=self._rules.ask_writers)
+
+
+def _came_again_alone(file: FileRecord, opened: OpenFile) -> bool:
+    """Return whether the companion that was read is gone while a data file is there.
+
+    The data file goes first. So this one came later, and its own companion is still to come: it
+    would find no file, and be taken for one that came late.
+    """
+    if file.relative_companion is None or file.companion_text is None:
+        return False
+    return opened.directory.find(file.relative_companion.rpartition("/")[2]) is None
 
 
 def _wait_for_the_original(task: Task) -> None:
