@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import gc
+import socket
+import struct
+import threading
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
+from thrift.transport.TTransport import TTransportException
 
 from backupd.config.sections import ImpalaSection, TlsSection
 from backupd.core.errors import DependencyDownError
@@ -14,6 +20,7 @@ from backupd.core.rows import RowKey
 from backupd.warehouse import open_refresher, open_warehouse
 from backupd.warehouse.hive import connection as hive_connection
 from backupd.warehouse.hive import impala as hive_impala
+from backupd.warehouse.hive.transports import SocketTransport
 from support.hives import DATABASE, NO_TLS, TABLE, hive_section, login_section, running_hive
 from support.merging import assert_once, merged_once_though_cut, until_merged
 from support.rows import NOON, new_batch
@@ -23,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
     from pathlib import Path
 
+    from backupd.config.urls import Address
     from backupd.core.ports import Refresher, Warehouse
     from support.hive_server import HiveServer
     from support.tls import TlsFiles
@@ -151,6 +159,37 @@ async def test_a_port_that_wants_tls_is_told(server: HiveServer, ask: Ask, files
     server.tls = (files.cert, files.key, None)
     await refused(ask(), f"{server.port}", "tls")
     assert not server.users
+
+
+@contextmanager
+def resetting() -> Iterator[Address]:
+    """A server that resets each connection at once, as the kernel does for one that was killed."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def reset() -> None:
+            with suppress(OSError):
+                while True:
+                    taken, _ = listening.accept()
+                    linger = struct.pack("ii", 1, 0)
+                    taken.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+                    taken.close()
+
+        thread = threading.Thread(target=reset)
+        thread.start()
+        yield listening.getsockname()
+        listening.shutdown(socket.SHUT_RDWR)
+        thread.join()
+
+
+def test_no_socket_stays_open_where_a_connection_is_reset_before_the_handshake(
+    trusting: TlsSection,
+) -> None:
+    with resetting() as address:
+        for _ in range(20):
+            transport = SocketTransport(address, login_section(auth="NOSASL", tls=trusting), None)
+            with pytest.raises((OSError, TTransportException)):
+                transport.thrift.open()
+            gc.collect()  # a socket that was left open is told here
 
 
 async def test_a_server_that_hangs_in_the_handshake_is_given_up(

@@ -113,6 +113,8 @@ class _Socket(TSocket):  # type: ignore[misc]  # thrift has no types
             return
         try:
             context = tls_context(self._tls)
+            # Of a connection that was reset meanwhile, wrap_socket would leave the socket open.
+            self.handle.getpeername()
             self.setHandle(context.wrap_socket(self.handle, server_hostname=self.host))
         except BaseException:
             self.close()
