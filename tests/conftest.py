@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import HealthCheck, settings
 
 from support.hadoop import running_hadoop
 from support.kdc import running_kdc
+from support.samples import sampled
 from support.secure_hadoop import running_secure_hadoop
 
 if TYPE_CHECKING:
@@ -21,6 +23,14 @@ if TYPE_CHECKING:
 # How long an example takes says something about the machine's load, nothing about the product.
 settings.register_profile("backupd", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("backupd")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """With HADOOP=sample, run each test on one of the stacks that it is for."""
+    if os.environ.get("HADOOP") == "sample":
+        chosen = sampled(items, {"plain_hadoop", "secure_hadoop"})
+        config.hook.pytest_deselected(items=list(set(items).difference(chosen)))
+        items[:] = chosen
 
 
 @pytest.fixture(scope="session")
