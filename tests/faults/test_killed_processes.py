@@ -25,7 +25,7 @@ SOON = 3.0  # seconds: after a death, the next carrier comes with the next file
 
 def kill_again_and_again(campaign: Campaign, site: Site, deliveries: Deliveries) -> None:
     """Kill the carrier some times in the life of each daemon, then the daemon."""
-    kills = campaign.size(sample=40, whole=500)
+    kills = campaign.size(sample=24, whole=500)
     while campaign.row.tries < kills:
         deliveries.some(campaign.rng.randint(2, 6))
         site.start()

@@ -100,7 +100,7 @@ def test_other_servers(campaign: Campaign, maker: str) -> None:
         others = Others(campaign, site)
         stack.callback(others.wait)
         site.start()
-        for number in range(rounds := campaign.size(sample=8, whole=150)):
+        for number in range(rounds := campaign.size(sample=5, whole=150)):
             a_round(campaign, site, others)
             if number == rounds // 2 and maker != REFUSED:
                 begin_the_ledger_anew(site)

@@ -67,7 +67,7 @@ def test_power_cuts_of_the_host(campaign: Campaign, kind: str) -> None:
         site, deliveries = site_on(campaign, host, archive)
         with contextlib.ExitStack() as stack:
             stack.callback(site.kill)
-            for _ in range(campaign.size(sample=8, whole=150)):
+            for _ in range(campaign.size(sample=5, whole=150)):
                 both = campaign.rng.random() < 0.5  # the archive is a directory of this host too
                 deliver(campaign, deliveries, host, archive)
                 site.start()
@@ -93,7 +93,7 @@ def test_power_cuts_of_the_archive(campaign: Campaign, kind: str) -> None:
         site.configure(server)
         stack.callback(site.kill)
         site.start()
-        for _ in range(campaign.size(sample=8, whole=150)):
+        for _ in range(campaign.size(sample=5, whole=150)):
             deliver(campaign, deliveries, host, archive)
             time.sleep(campaign.rng.uniform(0, 1.2))  # a moment like any other
             its_host_dies(server, archive)

@@ -100,7 +100,7 @@ def test_scoped_faults(campaign: Campaign, archive: str) -> None:
         if archive == "sftp":
             site.configure(stack.enter_context(running_sshd(campaign.root / "sshd")))
         site.start()
-        for fault in campaign.rng.sample(ALL, campaign.size(sample=5, whole=len(ALL))):
+        for fault in campaign.rng.sample(ALL, campaign.size(sample=3, whole=len(ALL))):
             suffered = suffers(campaign, site, fault)
             sys.stdout.write(f"{suffered}\n")
             sys.stdout.flush()
