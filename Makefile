@@ -19,7 +19,7 @@ AS_ROOT = $(if $(filter 0,$(shell id -u)),,sudo)
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
 	@echo
-	@echo "HADOOP=sample has test-hadoop run each test on one of the stacks that it is for."
+	@echo "HADOOP=sample has test-hadoop run two variants of each test at most."
 	@echo "FAULTS_SEED=7 gives test-faults other random numbers."
 	@echo "ARGS='...' is handed on; VENV and PYTHON choose the environment and its interpreter."
 	@echo "PARALLEL=0 runs the tests of test and test-slow one after the other, as --pdb needs it."

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, settings
 
+from support import samples
 from support.hadoop import running_hadoop
 from support.kdc import running_kdc
-from support.samples import sampled
 from support.secure_hadoop import running_secure_hadoop
 
 if TYPE_CHECKING:
@@ -25,10 +24,11 @@ settings.register_profile("backupd", deadline=None, suppress_health_check=[Healt
 settings.load_profile("backupd")
 
 
+@pytest.hookimpl(trylast=True)  # after -m has chosen
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """With HADOOP=sample, run each test on one of the stacks that it is for."""
-    if os.environ.get("HADOOP") == "sample":
-        chosen = sampled(items, {"plain_hadoop", "secure_hadoop"})
+    """With HADOOP=sample, run two variants of each test at most."""
+    if samples.HADOOP:
+        chosen = samples.sampled(items)
         config.hook.pytest_deselected(items=list(set(items).difference(chosen)))
         items[:] = chosen
 

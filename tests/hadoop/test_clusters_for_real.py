@@ -19,7 +19,7 @@ from backupd.core.rows import RowKey
 from backupd.warehouse import open_warehouse
 from backupd.warehouse.hive import connection as hive_connection
 from backupd.warehouse.hive import kerberos as kerberos_room
-from support import merging
+from support import merging, samples
 from support.hadoop_tables import new_table
 from support.kdc import SHORT_LIFE
 from support.rows import new_batch
@@ -38,8 +38,8 @@ pytestmark = pytest.mark.hadoop
 
 until_merged = partial(merging.until_merged, tries=60, pause=0.3)
 
-ROUNDS = 100
-FREEZES, KILLS = 8, 3  # of a server, in some of the rounds
+ROUNDS = 30 if samples.HADOOP else 100
+FREEZES, KILLS = (3, 1) if samples.HADOOP else (8, 3)  # of a server, in some of the rounds
 MERGES = ["files", "insert"]
 
 

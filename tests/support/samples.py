@@ -1,38 +1,34 @@
-"""A fair sample of tests that run on several kinds of servers: each on one of them."""
+"""A fair sample of tests with many variants."""
 
 from __future__ import annotations
 
+import os
 import zlib
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     import pytest
 
+HADOOP = os.environ.get("HADOOP") == "sample"  # and not all tests on real Hadoop
 
-def sampled(items: Iterable[pytest.Item], servers: Collection[str]) -> list[pytest.Item]:
-    """Return all tests that are not for several `servers`, and one variant of each that is.
 
-    A server is known by the first word of a parameter's value. Which variant it is depends on the
-    test's name alone: the same everywhere, and each server gets its share.
+def sampled(items: Iterable[pytest.Item]) -> list[pytest.Item]:
+    """Return all tests, with two variants each at most.
+
+    Which ones depends on the test's name alone: the same everywhere, and each server and parameter
+    gets its share. They are half of all variants apart, so that they differ in what varies last.
     """
     variants: defaultdict[str, list[pytest.Item]] = defaultdict(list)
     for item in items:
-        variants[_name_without_server(item, servers)].append(item)
-    return [some[zlib.crc32(name.encode()) % len(some)] for name, some in variants.items()]
+        variants[item.nodeid.partition("[")[0]].append(item)
+    return [each for name, some in variants.items() for each in _two(name, some)]
 
 
-def _name_without_server(item: pytest.Item, servers: Collection[str]) -> str:
-    name = item.nodeid
-    for value in _texts(item):
-        if value.partition(" ")[0] in servers:
-            name = name.replace(value, "", 1)
-    return name
-
-
-def _texts(item: pytest.Item) -> Iterator[str]:
-    callspec = getattr(item, "callspec", None)
-    if callspec is not None:
-        yield from (value for value in callspec.params.values() if isinstance(value, str))
+def _two(name: str, variants: Sequence[pytest.Item]) -> Iterator[pytest.Item]:
+    number = len(variants)
+    first = zlib.crc32(name.encode()) % number
+    for index in sorted({first, (first + number // 2) % number}):
+        yield variants[index]
