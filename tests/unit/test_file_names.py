@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backupd.core.names import escaped, passed_over, refusal
+from backupd.core.names import escaped, passed_over, refusal, unescaped
 
 WILD_NAMES = st.binary(min_size=1, max_size=80).map(os.fsdecode)
 
@@ -61,6 +61,11 @@ def test_what_is_shown_is_one_printable_line_of_sound_text(name: str) -> None:
 @given(one=WILD_NAMES, other=WILD_NAMES)
 def test_two_names_never_look_alike(one: str, other: str) -> None:
     assert (escaped(one) == escaped(other)) == (one == other)
+
+
+@given(name=WILD_NAMES)
+def test_what_is_shown_tells_the_name(name: str) -> None:
+    assert unescaped(escaped(name)) == name
 
 
 @given(name=WILD_NAMES)

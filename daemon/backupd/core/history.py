@@ -42,3 +42,15 @@ class Past:
     feed: str | None = None  # a feed's name, or the file type of several
     customer: str | None = None
     since: float | None = None  # first seen at or after
+
+    def wants(self, story: Story) -> bool:
+        """Return whether a story meets all conditions."""
+        file = story.file
+        return (
+            (self.names is None or not {file.id, file.path, file.file_name}.isdisjoint(self.names))
+            and (self.row_ids is None or file.row_id in self.row_ids)
+            and (self.done_dates is None or story.done_date in self.done_dates)
+            and (self.feed is None or self.feed in {file.feed, file.file_type})
+            and (self.customer is None or self.customer == file.customer)
+            and (self.since is None or file.first_seen_at >= self.since)
+        )

@@ -10,6 +10,8 @@ UNFINISHED = (".tmp", ".part", ".partial", ".filepart")
 MAX_NAME_BYTES = 255  # of one part of a path, on every file system that matters
 _ASIDE = ".removing"
 _KEPT = ".kept-by-backupd"
+_ESCAPE = re.compile(r"\\(?:x([0-9a-f]{2})|u\{([0-9a-f]+)\}|(.))", re.DOTALL)
+_CONTROLS = {"n": "\n", "r": "\r", "t": "\t"}
 _ASIDE_NAME = re.compile(rf"\.(.+)\.([0-9a-f]{{20}}){re.escape(_ASIDE)}", re.DOTALL)
 
 # What is kept has the longer ending: it is to fit as well.
@@ -77,6 +79,11 @@ def escaped(name: str) -> str:
     return "".join(_shown(char) for char in name)
 
 
+def unescaped(shown: str) -> str:
+    """Return the name that `escaped` shows like this."""
+    return _ESCAPE.sub(_hidden, shown) if "\\" in shown else shown
+
+
 def _is_raw_byte(char: str) -> bool:
     """Return whether `os.fsdecode` made this character from a byte that is not UTF-8."""
     return "\udc80" <= char <= "\udcff"
@@ -90,3 +97,11 @@ def _shown(char: str) -> str:
     if char.isascii():
         return char.encode("unicode_escape").decode("ascii")
     return f"\\u{{{ord(char):x}}}"
+
+
+def _hidden(match: re.Match[str]) -> str:
+    byte, code, char = match.groups()
+    if byte is not None:
+        char = chr(int(byte, 16))
+        return char if char.isascii() else chr(0xDC00 + ord(char))
+    return chr(int(code, 16)) if code is not None else _CONTROLS.get(char, char)
