@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench import ROOT, ledger_million, report, throughput, watching
+from bench import ROOT, ledger_bytes, ledger_million, report, throughput, watching
 from bench.peers import Peers, demand_programs
 from bench.process import MeasuringError
 from bench.throughput import Arena
@@ -43,7 +43,10 @@ def _measure(directory: Path, cases: Sequence[str], *, quick: bool) -> Iterator[
             "large": lambda: throughput.large(arena, quick=quick),
             "small": lambda: throughput.small(arena, quick=quick),
             "watching": lambda: watching.measure(directory / "watching", quick=quick),
-            "ledger": lambda: ledger_million.measure(directory / "ledger", quick=quick),
+            "ledger": lambda: [
+                *ledger_bytes.measure(directory / "bytes", quick=quick),
+                *ledger_million.measure(directory / "ledger", quick=quick),
+            ],
         }
         for case in cases:
             print(f"{case} …", flush=True)

@@ -15,7 +15,7 @@ from backupd.core import moves
 from backupd.core.records import Identity, Result, Sighting
 from backupd.core.stages import Stage
 from backupd.ledger import Ledger
-from bench import corpus, daemon
+from bench import corpus, daemon, ledger_bytes
 from bench.process import MeasuringError
 from bench.report import Figure
 
@@ -37,6 +37,7 @@ def measure(directory: Path, *, quick: bool) -> list[Figure]:
     site = daemon.site(directory / "state", inbox, directory / "archive")
     corpus.make(inbox, len(corpus.FEEDS), 1024)
     daemon.run_once(site)
+    ledger_bytes.fold(site)
     restart_before = _restart(site)
     cost_before = asyncio.run(_cost(site, rounds))
     began = time.perf_counter()
@@ -84,6 +85,7 @@ def multiply(ledger: Path, files: int) -> None:
         copies.of("files", "id")
         copies.of("receipts", "file_id")
         copies.of("events", "file_id")
+        copies.of("stories", "file_id")
         copies.of_batches()
 
 
@@ -136,7 +138,7 @@ class _Copies:
 # Ids sort by time: these are older than all that the daemon gives.
 _FILE_ID = "printf('%011x%09x', n, n)"
 _BATCH_ID = "printf('%011x%09x', {0}, 0)"
-_TEMPLATE = "SELECT id FROM files WHERE CAST(file_name AS TEXT) LIKE '%_000000.csv'"
+_TEMPLATE = "SELECT id FROM files WHERE CAST(relative_path AS TEXT) LIKE '%_000000.csv'"
 _NAMED = ("path", "relative_path", "file_name")
 _TOLD = ("archive_name", "detail")
 

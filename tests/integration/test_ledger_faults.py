@@ -109,7 +109,7 @@ async def test_a_full_disk_stops_the_ledger_with_nothing_half_written(
 
 
 @pytest.mark.parametrize(
-    ("syscall", "when"), [("fdatasync", 3), ("fdatasync", 15), ("pwrite64", 200), ("pwrite64", 301)]
+    ("syscall", "when"), [("fdatasync", 5), ("fdatasync", 15), ("pwrite64", 200), ("pwrite64", 301)]
 )
 async def test_an_input_output_error_stops_the_ledger_and_loses_nothing_confirmed(
     tmp_path: Path, syscall: str, when: int

@@ -22,6 +22,7 @@ from backupd.ledger import Ledger, LedgerLockedError, LedgerReader, lock, report
 from support.files import COUNTED, a_file
 from support.holders import another_holder
 from support.ledgers import digests, files_of, filled, opened, plant
+from support.older_ledgers import make_older
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -219,12 +220,7 @@ async def test_a_file_that_an_older_version_has_read_keeps_its_own_id_as_its_row
             a_file(Stage.MERGE, id="read", path="/read", **COUNTED),
             a_file(Stage.CLEANUP, id="again", path="/again", duplicate_of="read", **COUNTED),
         )
-    with sqlite3.connect(path) as connection:
-        connection.execute("DROP TABLE snapshots")
-        connection.execute("DROP INDEX files_row_id")
-        connection.execute("ALTER TABLE files DROP COLUMN row_id")
-        connection.execute("PRAGMA user_version = 5")
-    connection.close()
+    make_older(path, 5)
     async with opened(path) as ledger:
         found = {file.id: file.row_id for file in await files_of(ledger)}
     assert found == {"new": None, "read": "read", "again": "read"}

@@ -21,6 +21,7 @@ from backupd.ledger import (
     places,
     renames,
     reports,
+    stories,
 )
 from support.files import NOW, a_file
 
@@ -103,7 +104,13 @@ ASKED: dict[str, tuple[Callable[..., Any], tuple[Any, ...], set[str]]] = {
     "witnesses": (places.witnesses, (10,), {"sqlite_autoindex_receipts_1"}),
     "row_witnesses": (places.row_witnesses, (10,), {"sqlite_autoindex_files_1"}),
     "warehouse_sums": (places.warehouse_sums, (["a"],), {"sqlite_autoindex_warehouse_files_1"}),
-    "receipts": (files.receipts_of, (["a"],), {"sqlite_autoindex_receipts_1"}),
+    "receipts": (stories.receipts_of, (["a"],), {"sqlite_autoindex_receipts_1"}),
+    "foldings": (stories.foldings, (NOW, 10), {"events_done", "sqlite_autoindex_files_1"}),
+    "by_name": (
+        reports.matching,
+        ("a.csv",),
+        {"sqlite_autoindex_files_1", "files_path", "files_file_name", "files_twins"},
+    ),
     "done": (reports.done, (FEEDS[0], NOW, NOW), {"files_done"}),
     "last_done": (reports.last_done, (FEEDS,), {"files_done"}),
     "troubles": (
@@ -136,7 +143,7 @@ ASKED: dict[str, tuple[Callable[..., Any], tuple[Any, ...], set[str]]] = {
             (Kind.ROOM, "archive room", "files_trouble"),
         )
     },
-    "history": (reports.history, ("a",), {"events_file"}),
+    "history": (reports.history, ("a",), {"events_file", "sqlite_autoindex_receipts_1"}),
 }
 
 

@@ -21,6 +21,7 @@ from backupd.ledger import (
 )
 from support.files import NOW, a_file, a_sighting
 from support.ledgers import files_of, filled, numbered, opened, plant
+from support.older_ledgers import make_older
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -199,9 +200,7 @@ async def test_one_of_an_older_backupd_is_migrated_at_the_next_start(
     ledger: Path, tmp_path: Path
 ) -> None:
     await filled(tmp_path / "old.db")
-    with closing(sqlite3.connect(tmp_path / "old.db", isolation_level=None)) as connection:
-        connection.execute("DROP TABLE snapshots")
-        connection.execute(f"PRAGMA user_version = {schema.VERSION - 1:d}")
+    make_older(tmp_path / "old.db", 6)
     Snapshotting(tmp_path / "old.db", tmp_path / "snapshot").run()
     restore(ledger, (tmp_path / "snapshot").read_bytes())
     assert await count(ledger) == 200

@@ -17,7 +17,6 @@ from backupd.ledger import (
     Snapshotting,
     last_snapshot,
     reports,
-    schema,
     temporary_of,
 )
 from backupd.ledger import snapshots as ledger_snapshots
@@ -26,6 +25,7 @@ from support.files import a_sighting
 from support.intake import PATIENCE
 from support.ledgers import digests, files_of, filled, opened
 from support.mounts import mounting
+from support.older_ledgers import make_older
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -197,9 +197,7 @@ async def test_a_ledger_from_before_there_were_snapshots_learns_to_know_them(
 ) -> None:
     path, last = tmp_path / "ledger.db", LastSnapshot(name="first", at=time.time())
     await filled(path)
-    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
-        connection.execute("DROP TABLE snapshots")
-        connection.execute(f"PRAGMA user_version = {schema.VERSION - 1:d}")
+    make_older(path, 6)
     async with opened(path) as ledger:
         await ledger.note_snapshot("here", last)
         assert await ledger.ask(last_snapshot, "here") == last

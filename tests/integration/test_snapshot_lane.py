@@ -81,7 +81,9 @@ def shelf() -> FakeShelf:
 
 
 def a_lane(bench: Bench, shelf: FakeShelf, every: float = DAY, kept: int = 7) -> SnapshotLane:
-    section = LedgerSection(path=bench.ledger.path, backup_every=every, backups_kept=kept)
+    section = LedgerSection(
+        path=bench.ledger.path, keep=1, remember=1, backup_every=every, backups_kept=kept
+    )
     return SnapshotLane(bench.context, SnapshotMaker(bench.ledger, section, shelf.of), every)
 
 

@@ -40,6 +40,10 @@ _BACKUP_MEANING = (
     "Files go on. But if this host were lost now, its ledger could be restored only as it was at"
     " the last snapshot. It is tried again by itself, and is over with the next snapshot."
 )
+_HISTORY_MEANING = (
+    "Files go on, but done ones stay in the ledger, which grows; and one that was delivered before"
+    " and has left the ledger waits in manifest. It is tried again by itself."
+)
 _PARKED_MEANING = (
     "These files wait for a person; all others go on. Mend the cause, then take them back with"
     " `backupd-admin requeue`; what can never go on is closed with `backupd-admin dismiss`."
@@ -50,6 +54,7 @@ _MEANING_OF_KIND = {
     Kind.PARKED: _PARKED_MEANING,
     Kind.DOUBLED: _DOUBLED_MEANING,
     Kind.BACKUP: _BACKUP_MEANING,
+    Kind.HISTORY: _HISTORY_MEANING,
     Kind.UNTAKEN: _UNTAKEN_MEANING,
     Kind.FEED: _FEED_MEANING,
     Kind.ARCHIVE: _ARCHIVE_MEANING,

@@ -176,7 +176,7 @@ def _is_over(incident: Incident, troubles: Troubles, away: Away | None, untaken:
             }
         case Kind.ROOM:
             return not troubles.room
-        case Kind.DEPENDENCY | Kind.ARCHIVE | Kind.DOUBLED | Kind.BACKUP:
+        case Kind.DEPENDENCY | Kind.ARCHIVE | Kind.DOUBLED | Kind.BACKUP | Kind.HISTORY:
             return False
 
 

@@ -15,7 +15,7 @@ from backupd.core.names import escaped
 from backupd.core.records import Identity
 from backupd.core.stages import Status
 from backupd.ledger import files as ledger_files
-from backupd.ledger import places
+from backupd.ledger import places, stories
 from backupd.stages import key_of
 
 if TYPE_CHECKING:
@@ -139,7 +139,7 @@ class Comparison:
     # -- archive -----------------------------------------------------------------------------------
 
     async def _copies(self, files: Sequence[FileRecord]) -> list[Difference]:
-        receipts = self._reader.ask(ledger_files.receipts_of, [file.id for file in files])
+        receipts = self._reader.ask(stories.receipts_of, [file.id for file in files])
         try:
             async with asyncio.TaskGroup() as group:
                 tasks = [

@@ -15,7 +15,7 @@ from backupd.cli.times import iso, moment
 from backupd.core.names import escaped
 from backupd.core.records import VerifiedBy
 from backupd.core.stages import Stage, Status
-from backupd.ledger import files, reports
+from backupd.ledger import files, reports, stories
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -82,7 +82,7 @@ def _proof(reader: LedgerReader, file: FileRecord) -> Proof:
     return Proof(
         file=file,
         first=first,
-        receipt=reader.ask(files.receipts_of, [first_id]).get(first_id),
+        receipt=reader.ask(stories.receipts_of, [first_id]).get(first_id),
         cleanup=_last_cleanup(file, reader.ask(reports.history, file.id)),
     )
 

@@ -18,7 +18,7 @@ from backupd.cli.targets import resolve
 from backupd.cli.times import iso, moment, span
 from backupd.core.names import escaped
 from backupd.core.stages import BATCHED
-from backupd.ledger import batches, files, hive_memory, incidents, reports
+from backupd.ledger import batches, files, hive_memory, incidents, reports, stories
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -78,7 +78,7 @@ def _case(places: Places, reader: LedgerReader, file: FileRecord) -> Case:
         file=file,
         prospect=prospect(file, around),
         statement=around.statement,
-        receipt=reader.ask(files.receipts_of, [holder]).get(holder),
+        receipt=reader.ask(stories.receipts_of, [holder]).get(holder),
         events=reader.ask(reports.history, file.id),
         others=others,
     )

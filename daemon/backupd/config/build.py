@@ -65,7 +65,7 @@ def build(
 
 def ledger_section(values: Mapping[str, Any]) -> LedgerSection:
     """Return `[ledger]`."""
-    kept = {name: values[name] for name in ("backup_every", "backups_kept")}
+    kept = {name: values[name] for name in ("keep", "remember", "backup_every", "backups_kept")}
     return LedgerSection(path=values["url"], **kept)
 
 

@@ -138,6 +138,8 @@ def _check(
     warehouse = values.get("warehouse", {})
     if retry.keys() >= {"first", "cap"} and retry["first"] > retry["cap"]:
         yield Mistake("retry.cap", "is shorter than retry.first", "at least retry.first")
+    if ledger.keys() >= {"keep", "remember"} and ledger["remember"] < ledger["keep"]:
+        yield Mistake("ledger.remember", "is shorter than ledger.keep", "at least ledger.keep")
     if "url" in ledger:
         yield from check_ledger(ledger["url"])
     yield from check_login(archive)

@@ -64,6 +64,22 @@ _LEDGER = Table(
             """,
             default="sqlite:////var/lib/backupd/ledger.db",
         ),
+        "keep": Key(
+            duration(at_least="1s"),
+            """
+            So long a done file stays in the ledger, {allowed}. Then it moves to the history in the
+            warehouse, whole days (UTC) at a time.
+            """,
+            default="30d",
+        ),
+        "remember": Key(
+            duration(at_least="1s"),
+            """
+            So long after it was done a file that comes again is recognised without asking the
+            warehouse; not less than `keep`.
+            """,
+            default="400d",
+        ),
         "backup_every": Key(
             duration(),
             """

@@ -29,6 +29,8 @@ class LedgerSection:
     """`[ledger]`."""
 
     path: Path  # from `url = "sqlite:////..."`
+    keep: float
+    remember: float
     backup_every: float  # 0: never
     backups_kept: int
 

@@ -23,6 +23,7 @@ class Dependency(StrEnum):
     ARCHIVE = "archive"
     WAREHOUSE = "warehouse"
     IMPALA = "impala"
+    HISTORY = "history"
     HOST = "host"  # our own limits on it: descriptors, threads, memory
     MAIL = "mail"
     HOOK = "hook"
@@ -52,6 +53,11 @@ FACTS: Mapping[str, DependencyFacts] = {
         title="impala is down",
         means="Files go on, but Impala does not see the newest rows. It is refreshed once it works"
         " again.",
+    ),
+    Dependency.HISTORY: DependencyFacts(
+        title="the history cannot be used",
+        means="Files go on, but done ones stay in the ledger, which grows; and one that was"
+        " delivered before and has left the ledger waits in manifest.",
     ),
     Dependency.HOST: DependencyFacts(
         title="this host is at its limits",

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
+
+from backupd.core.records import ID_FORM
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
     from backupd.core.records import Event, FileRecord, Receipt
+
+_ID_TIME = 11  # hex digits of milliseconds that an id begins with
+_DAY = 86_400.0  # seconds that a clock may have been set back meanwhile
+_LAST = 253_402_300_800.0  # the first second of the year 10000
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -32,6 +38,13 @@ def done_date(done_at: float) -> str:
     return datetime.fromtimestamp(done_at, UTC).date().isoformat()
 
 
+class Remembered(NamedTuple):
+    """A file that left the ledger: what it is recognised by, and where its story is."""
+
+    row_id: str  # as `core.rows.row_id` makes it
+    done_date: str
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Past:
     """Which stories are asked for: those that meet all conditions; None: any."""
@@ -42,6 +55,17 @@ class Past:
     feed: str | None = None  # a feed's name, or the file type of several
     customer: str | None = None
     since: float | None = None  # first seen at or after
+
+    def may_be_of(self, date: str) -> bool:
+        """Return whether a story of this done date may meet the conditions.
+
+        No file is done before it is seen, and an id begins with when that was.
+        """
+        if self.done_dates is not None and date not in self.done_dates:
+            return False
+        if self.since is not None and date < done_date(max(self.since - _DAY, 0.0)):
+            return False
+        return self.names is None or any(_first_date(name) <= date for name in self.names)
 
     def wants(self, story: Story) -> bool:
         """Return whether a story meets all conditions."""
@@ -54,3 +78,11 @@ class Past:
             and (self.customer is None or self.customer == file.customer)
             and (self.since is None or file.first_seen_at >= self.since)
         )
+
+
+def _first_date(name: str) -> str:
+    """Return before which date no file of this id was done; of a name that is no id: none."""
+    if not ID_FORM.fullmatch(name):
+        return ""
+    at = int(name[:_ID_TIME], 16) / 1000
+    return done_date(max(at - _DAY, 0.0)) if at < _LAST else ""

@@ -23,6 +23,7 @@ NO_ROOM = "no room in the archive"  # the trouble of files that are too large fo
 ROOM_CAUSE = "archive room"
 DOUBLED_CAUSE = "doubled rows"
 BACKUP_CAUSE = "ledger backup"
+HISTORY_CAUSE = "history"
 _LONGEST_TROUBLE = 200  # characters: what differs only behind them is the same trouble
 
 
@@ -36,6 +37,7 @@ class Kind(StrEnum):
     ROOM = "archive room"  # no file waits any more for room in the archive
     DOUBLED = "doubled"  # the production table has one row of each file again
     BACKUP = "backup"  # a snapshot of the ledger is in the archive again
+    HISTORY = "history"  # done files leave the ledger for the history again
     PARKED = "parked"  # the files were requeued, released or delivered again, and went on
 
 
@@ -46,6 +48,7 @@ _TITLES_OF_KIND = {
     Kind.ROOM: "files are too large for what is free in the archive",
     Kind.DOUBLED: "files have more than one row in the production table",
     Kind.BACKUP: "the ledger is not backed up",
+    Kind.HISTORY: "the history cannot be used",
     Kind.PARKED: "files of feed {feed} are parked",
 }
 
@@ -83,8 +86,8 @@ class Incident:
     id: str
     kind: Kind
     # "archive", "archive:<directory>", "archive room", "host", "feed:<feed>",
-    # "parked:<feed>:<trouble>", "untaken:<feed>:<trouble>", "doubled rows", "ledger backup"; one
-    # open each:
+    # "parked:<feed>:<trouble>", "untaken:<feed>:<trouble>", "doubled rows", "ledger backup",
+    # "history"; one open each:
     cause: str
     feed: str  # "" for a dependency
     trouble: str  # of parked files: their reason without what is one file's own; of what is not

@@ -62,7 +62,7 @@ def name_before(kept: str) -> str:
 
 def refusal(relative_path: str) -> str | None:
     """Return why no file can be registered under this name; None: it can."""
-    if not relative_path.isascii() and any(_is_raw_byte(char) for char in relative_path):
+    if not is_text(relative_path):
         return f"its name is not UTF-8: {escaped(relative_path)}"
     if any(unicodedata.category(char) == "Cc" for char in relative_path):
         return f"its name holds a control character: {escaped(relative_path)}"
@@ -77,6 +77,11 @@ def escaped(name: str) -> str:
     if name.isprintable() and "\\" not in name:  # nearly all of them: each log line comes here
         return name
     return "".join(_shown(char) for char in name)
+
+
+def is_text(name: str) -> bool:
+    """Return whether a name is UTF-8."""
+    return name.isascii() or not any(_is_raw_byte(char) for char in name)
 
 
 def unescaped(shown: str) -> str:

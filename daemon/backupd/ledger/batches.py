@@ -12,7 +12,7 @@ from backupd.core.stages import BATCHED, Stage, Status
 from backupd.ledger.feed_shares import first_of_feeds, of_feeds
 from backupd.ledger.hive_memory import forget_ended_statement, note_row_counts, owe_refresh
 from backupd.ledger.rows import batch_of, found_among, in_chunks, time_or_none
-from backupd.ledger.schema import WAITING, batch_members, batches, events, files
+from backupd.ledger.schema import WAITING, batch_members, batches, events, files, in_history
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -230,7 +230,8 @@ def running_batches(connection: sa.Connection) -> list[Batch]:
 def previously_batched(connection: sa.Connection, file_ids: Sequence[str], but: str) -> set[str]:
     """Return which of these files may have got their row from another batch than `but`.
 
-    They were a member of it, or another file was that has the same row.
+    They were a member of it, or another file was that has the same row; or one of these left for
+    the history and came back: its batches are forgotten.
     """
     alike = files.alias("alike")
     found: set[str] = set()
@@ -238,10 +239,13 @@ def previously_batched(connection: sa.Connection, file_ids: Sequence[str], but: 
         query = (
             sa.select(files.c.id)
             .join(alike, alike.c.row_id == files.c.row_id)
-            .join(batch_members, batch_members.c.file_id == alike.c.id)
-            .where(files.c.id.in_(some), batch_members.c.batch_id != but)
+            .where(files.c.id.in_(some))
         )
-        found.update(connection.execute(query).scalars())
+        members = query.join(batch_members, batch_members.c.file_id == alike.c.id)
+        was_in = members.where(batch_members.c.batch_id != but)
+        came_back = query.join(in_history, in_history.c.file_id == alike.c.id)
+        found.update(connection.execute(was_in).scalars())
+        found.update(connection.execute(came_back).scalars())
     return found
 
 

@@ -12,19 +12,26 @@ import sqlalchemy as sa
 
 from backupd.core.archive_names import versioned
 from backupd.core.moves import NEVER, closed, requeued
+from backupd.core.rows import row_id
 from backupd.core.stages import UNSHIPPED, Awaits, Stage, Status
-from backupd.ledger.files import move, with_receipt
+from backupd.ledger import remembered
+from backupd.ledger.files import move
 from backupd.ledger.rows import file_of, in_chunks
 from backupd.ledger.schema import files
+from backupd.ledger.stories import with_receipt
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
+    from backupd.core.history import Remembered
     from backupd.core.records import FileRecord, Move
 
 
-def manifest_done(connection: sa.Connection, moves: Sequence[Move]) -> list[bool]:
+def manifest_done(connection: sa.Connection, moves: Sequence[Move]) -> list[bool | Remembered]:
     """Apply the moves out of manifest, those of duplicates to cleanup.
+
+    Not those of files that may be duplicates of one that left for the history: it is to be put back
+    first.
 
     In one transaction with the look for earlier files of the same name, and those of one name one
     after the other, so that two deliveries of one file can never both be taken for the first.
@@ -34,9 +41,31 @@ def manifest_done(connection: sa.Connection, moves: Sequence[Move]) -> list[bool
     return [applied for group in groups for applied in _manifest_done(connection, group)]
 
 
-def _manifest_done(connection: sa.Connection, moves: Sequence[Move]) -> list[bool]:
+def _manifest_done(connection: sa.Connection, moves: Sequence[Move]) -> list[bool | Remembered]:
     twins = _twins(connection, moves)
-    unproven = _unproven(connection, twins.values())
+    left = _left(connection, moves, twins)
+    here = [item for item in moves if item.file.id not in left]
+    applied = iter(_apply(connection, here, twins))
+    return [left.get(item.file.id) or next(applied) for item in moves]
+
+
+def _left(
+    connection: sa.Connection, moves: Sequence[Move], twins: Mapping[str, Sequence[FileRecord]]
+) -> dict[str, Remembered]:
+    """Return for files that the ledger has no original of, which one left for the history."""
+    wanted = {
+        item.file.id: row_id(replace(item.file, row_id=None), item.changes["sha256"])
+        for item in moves
+        if _may_be_duplicate(item) and not _originals(item, twins[item.file.id])
+    }
+    found = remembered.known(connection, wanted.values())
+    return {file_id: found[key] for file_id, key in wanted.items() if key in found}
+
+
+def _apply(
+    connection: sa.Connection, moves: Sequence[Move], twins: Mapping[str, Sequence[FileRecord]]
+) -> list[bool]:
+    unproven = _unproven(connection, [twins[item.file.id] for item in moves])
     placed = [_with_twins(item, twins[item.file.id], unproven) for item in moves]
     applied = move(connection, placed)
     happened = list(compress(placed, applied))
@@ -58,7 +87,7 @@ def _twins(connection: sa.Connection, moves: Sequence[Move]) -> dict[str, list[F
             by_row[row_id].append(item.file.id)
     found = [*_named(connection, by_name), *_with_rows(connection, filter(None, by_row))]
     twins: dict[str, list[FileRecord]] = {item.file.id: [] for item in moves}
-    for other in {other.id: other for other in found if not _is_no_original(other)}.values():
+    for other in {other.id: other for other in found if not is_no_original(other)}.values():
         alike = {*by_name[other.feed, other.relative_path], *by_row[other.row_id]}
         for file_id in alike - {other.id, other.duplicate_of}:
             twins[file_id].append(other)
@@ -71,23 +100,15 @@ def _with_rows(connection: sa.Connection, row_ids: Iterable[str]) -> Iterator[Fi
         yield from map(file_of, connection.execute(query))
 
 
-def _named(connection: sa.Connection, names: Iterable[tuple[str, str]]) -> Iterator[FileRecord]:
+def _named(connection: sa.Connection, names: Collection[tuple[str, str]]) -> Iterator[FileRecord]:
     """Yield the files of these (feed, relative path) whose content is known."""
-    by_feed: defaultdict[str, list[bytes]] = defaultdict(list)
-    for feed, relative_path in names:
-        by_feed[feed].append(os.fsencode(relative_path))
-    for feed, paths in by_feed.items():
-        for some in in_chunks(paths):
-            # A feed at a time, and unordered: only so does SQLite look both up in the index.
-            query = sa.select(files).where(
-                files.c.feed == feed,
-                files.c.relative_path.in_(some),
-                files.c.sha256.is_not(None),
-            )
-            yield from map(file_of, connection.execute(query))
+    for some in in_chunks({os.fsencode(path) for _, path in names}):
+        query = sa.select(files).where(files.c.relative_path.in_(some), files.c.sha256.is_not(None))
+        found = map(file_of, connection.execute(query))
+        yield from (file for file in found if (file.feed, file.relative_path) in names)
 
 
-def _is_no_original(file: FileRecord) -> bool:
+def is_no_original(file: FileRecord) -> bool:
     """Nobody can be a duplicate of it: its content left no trace, or is to be read once more."""
     if file.row_seen_at is not None:
         return False
@@ -102,17 +123,28 @@ def _unproven(connection: sa.Connection, twins: Iterable[Sequence[FileRecord]]) 
 
 
 def _with_twins(item: Move, twins: Sequence[FileRecord], unproven: Collection[str]) -> Move:
-    sha256 = item.changes.get("sha256")
-    registered_before = item.file.row_seen_at is not None
-    if sha256 is None or item.stage is not Stage.LOAD or registered_before or not twins:
+    if not _may_be_duplicate(item) or not twins:
         return item
-    # Whatever is a duplicate itself has its original among them, or that one left no trace.
-    same = [twin for twin in twins if twin.sha256 == sha256 and twin.duplicate_of is None]
-    if same:
+    if same := _originals(item, twins):
         is_proven = same[0].status is Status.DONE and same[0].id not in unproven
         return _as_duplicate(item, same[0], waits=not is_proven)
-    others = [twin for twin in twins if twin.sha256 != sha256]
+    others = [twin for twin in twins if twin.sha256 != item.changes["sha256"]]
     return _under_another_name(item, others[0]) if others else item
+
+
+def _may_be_duplicate(item: Move) -> bool:
+    registered_before = item.file.row_seen_at is not None
+    was_read = item.changes.get("sha256") is not None
+    return was_read and item.stage is Stage.LOAD and not registered_before
+
+
+def _originals(item: Move, twins: Iterable[FileRecord]) -> list[FileRecord]:
+    """Return those of the same content that are no duplicates, oldest first.
+
+    Whatever is a duplicate itself has its original among them, or that one left no trace, or left.
+    """
+    sha256 = item.changes["sha256"]
+    return [twin for twin in twins if twin.sha256 == sha256 and twin.duplicate_of is None]
 
 
 def _under_another_name(item: Move, other: FileRecord) -> Move:

@@ -20,7 +20,7 @@ from sqlalchemy.dialects import sqlite
 from sqlalchemy.pool import StaticPool
 
 from backupd.core.errors import LedgerError
-from backupd.ledger import schema
+from backupd.ledger import reclaiming, schema
 from backupd.ledger.lock import real_path
 
 if TYPE_CHECKING:
@@ -46,6 +46,7 @@ def open_for_writing(path: Path) -> sa.Engine:
         _refuse_unfit(path)
         with engine.begin() as connection:
             schema.migrate(connection)
+        reclaiming.prepare(engine, path)
     except (sa.exc.DatabaseError, sqlite3.DatabaseError) as error:
         engine.dispose()
         raise unusable(path, error) from error
@@ -139,6 +140,7 @@ def _begin(connection: sa.Connection) -> None:
 
 def _set_up_writer(connection: sqlite3.Connection, _record: Any) -> None:  # noqa: ANN401 - SQLAlchemy's hook
     for pragma in (
+        "auto_vacuum = INCREMENTAL",  # first: it is for a ledger that has no table yet
         f"busy_timeout = {_BUSY_TIMEOUT_MS}",
         "journal_mode = WAL",
         "synchronous = FULL",  # NORMAL loses commits at a power cut
@@ -164,7 +166,7 @@ class Prepared:
     value has to be what SQLite takes: None, a number, a text or bytes.
     """
 
-    def __init__(self, statement: sa.Select[Any] | sa.Insert | sa.Update) -> None:
+    def __init__(self, statement: sa.Select[Any] | sa.Insert | sa.Update | sa.Delete) -> None:
         compiled = statement.compile(dialect=_DIALECT)
         self._text = str(compiled)
         self._names: Sequence[str] = compiled.positiontup or ()

@@ -25,16 +25,16 @@ from backupd.ledger.rows import (
     file_values,
     found_among,
     in_chunks,
-    receipt_of,
     receipt_row,
     time_or_none,
 )
 from backupd.ledger.schema import DONE, WAITING, events, files, receipts
+from backupd.ledger.stories import with_receipt
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
 
-    from backupd.core.records import Move, Receipt
+    from backupd.core.records import Move
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -180,11 +180,6 @@ def _without_proof(connection: sa.Connection, closed: Sequence[Move]) -> dict[st
     return {item.file.id: item.at for item in closed if item.file.id not in proven}
 
 
-def with_receipt(connection: sa.Connection, ids: Sequence[str]) -> set[str]:
-    """Return which of these files have a receipt of their own."""
-    return found_among(connection, receipts.c.file_id, ids)
-
-
 def _free_duplicates(connection: sa.Connection, lost: Mapping[str, float]) -> None:
     """Have the duplicates of these files read anew: there is no proof to lean on.
 
@@ -276,15 +271,6 @@ def by_ids(connection: sa.Connection, ids: Iterable[str]) -> list[FileRecord]:
 def known_row_ids(connection: sa.Connection, ids: Iterable[str]) -> set[str]:
     """Return which of these ids of rows the ledger has files for."""
     return found_among(connection, files.c.row_id, ids)
-
-
-def receipts_of(connection: sa.Connection, file_ids: Sequence[str]) -> dict[str, Receipt]:
-    """Return the receipts of these files, by file id."""
-    found: dict[str, Receipt] = {}
-    for some in in_chunks(file_ids):
-        query = sa.select(receipts).where(receipts.c.file_id.in_(some))
-        found |= {row.file_id: receipt_of(row) for row in connection.execute(query)}
-    return found
 
 
 def running(connection: sa.Connection) -> list[FileRecord]:

@@ -248,7 +248,7 @@ def _parked_groups(connection: sa.Connection) -> list[ParkedGroup]:
 
 def held_up(connection: sa.Connection, incident: Incident) -> Held:
     """Return the files that an open incident holds up."""
-    held = sa.select(files.c.first_seen_at, files.c.file_name).where(*_held_by(incident)).subquery()
+    held = sa.select(files.c.first_seen_at, files.c.path).where(*_held_by(incident)).subquery()
     number = connection.execute(sa.select(sa.func.count()).select_from(held)).scalar_one()
     oldest = connection.execute(sa.select(held).order_by(held.c.first_seen_at).limit(1)).first()
     if oldest is None:
@@ -256,7 +256,7 @@ def held_up(connection: sa.Connection, incident: Incident) -> Held:
     return Held(
         files=number,
         oldest_at=oldest.first_seen_at,
-        oldest_name=os.fsdecode(oldest.file_name),
+        oldest_name=os.fsdecode(oldest.path).rpartition("/")[2],
     )
 
 
@@ -288,7 +288,7 @@ def _held_by(incident: Incident) -> list[sa.ColumnElement[bool]]:
             ]
         case Kind.ROOM:
             return [_IN_TROUBLE, files.c.trouble == NO_ROOM]
-        case Kind.DOUBLED | Kind.UNTAKEN | Kind.BACKUP:
+        case Kind.DOUBLED | Kind.UNTAKEN | Kind.BACKUP | Kind.HISTORY:
             return [sa.false()]  # they go on; it has no row
 
 

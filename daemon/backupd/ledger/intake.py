@@ -12,7 +12,7 @@ from backupd.core.records import DoneFile, Event, FileRecord, Known, Move, Seen,
 from backupd.core.stages import Awaits, Stage, Status
 from backupd.ledger.engine import Prepared
 from backupd.ledger.files import move, record
-from backupd.ledger.rows import file_of, identity_of, in_chunks, new_file_row
+from backupd.ledger.rows import file_of, identity_of, in_chunks, new_file_row, sum_text
 from backupd.ledger.schema import files
 
 if TYPE_CHECKING:
@@ -187,7 +187,7 @@ def late_companions(connection: sa.Connection, stems: Mapping[str, str]) -> dict
         encoded = {name: os.fsencode(value) for name, value in values.items()}
         rows = _OF_COMPANION.run(connection, encoded).all()
         if rows and all(row.status == Status.DONE and not row.local for row in rows):
-            found[path] = DoneFile(rows[0].feed, rows[0].size_bytes, rows[0].sha256)
+            found[path] = DoneFile(rows[0].feed, rows[0].size_bytes, sum_text(rows[0].sha256))
     return found
 
 

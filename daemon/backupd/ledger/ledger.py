@@ -30,9 +30,11 @@ from backupd.ledger import (
     renames,
     snapshots,
     start,
+    stories,
 )
 from backupd.ledger.engine import LateCheck, LedgerReader, is_read_first
 from backupd.ledger.lock import LedgerLock, real_path
+from backupd.ledger.past import PastWriter
 from backupd.ledger.writer import Writer
 
 if TYPE_CHECKING:
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
 
     import sqlalchemy as sa
 
+    from backupd.core.history import Remembered
     from backupd.core.incidents import Case, Incident, Notice, Troubles
     from backupd.core.records import DoneFile, FeedMount, Identity, Renaming
     from backupd.core.rows import OwedRefresh, RowCount, RowKey, Statement
@@ -73,6 +76,7 @@ class Ledger:
             self._lock.release()
             raise
         self._writer = Writer(self._engine, path)
+        self.past = PastWriter(self._writer)
         self._check = None if is_read_first(path) else LateCheck(path, self._writer.refuse)
         self._reader = LedgerReader(path)
         self._reading = ThreadPoolExecutor(1, thread_name_prefix="ledger-reader")
@@ -169,8 +173,11 @@ class Ledger:
         self._wake_next(moves)
         return applied
 
-    async def manifest_done(self, moves: Sequence[Move]) -> list[bool]:
-        """Apply moves out of manifest; duplicates are noticed and take their own way."""
+    async def manifest_done(self, moves: Sequence[Move]) -> list[bool | Remembered]:
+        """Apply moves out of manifest; duplicates are noticed and take their own way.
+
+        Not applied is what may be a duplicate of a file that left for the history.
+        """
         applied = await self._writer.apply(duplicates.manifest_done, moves)
         self._wake_next(moves)
         self.wake(Stage.CLEANUP)
@@ -193,7 +200,7 @@ class Ledger:
 
     async def receipts(self, file_ids: Sequence[str]) -> dict[str, Receipt]:
         """Return the receipts of these files, by file id."""
-        return await self.ask(files.receipts_of, file_ids)
+        return await self.ask(stories.receipts_of, file_ids)
 
     def _wake_next(self, moves: Sequence[Move]) -> None:
         self.wake(*{move.stage for move in moves})

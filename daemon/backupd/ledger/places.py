@@ -17,7 +17,8 @@ from backupd.ledger.rows import (
     file_of,
     in_chunks,
 )
-from backupd.ledger.schema import DONE, feed_mounts, files, places, receipts, warehouse_files
+from backupd.ledger.schema import DONE, feed_mounts, files, places, warehouse_files
+from backupd.ledger.stories import newest_receipts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -104,9 +105,8 @@ def warehouse_sums(connection: sa.Connection, names: Iterable[str]) -> dict[str,
 
 def witnesses(connection: sa.Connection, limit: int) -> list[Witness]:
     """Return the newest copies that must be in the archive, newest first."""
-    query = sa.select(receipts.c.archive_name, receipts.c.sent_bytes)
-    rows = connection.execute(query.order_by(receipts.c.file_id.desc()).limit(limit))
-    return [Witness(archive_name, sent_bytes) for archive_name, sent_bytes in rows]
+    found = newest_receipts(connection, limit)
+    return [Witness(receipt.archive_name, receipt.sent_bytes) for receipt in found]
 
 
 def row_witnesses(connection: sa.Connection, limit: int) -> list[RowKey]:

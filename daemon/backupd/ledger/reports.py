@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -10,8 +11,10 @@ import sqlalchemy as sa
 
 from backupd.core.records import first_id
 from backupd.core.stages import Stage, Status
-from backupd.ledger.rows import event_of, file_of, time_or_none
-from backupd.ledger.schema import DONE, events, files
+from backupd.ledger.history import left
+from backupd.ledger.rows import file_of, time_or_none
+from backupd.ledger.schema import DONE, IS_NAMED, files
+from backupd.ledger.stories import told
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -43,16 +46,19 @@ class Wanted:
 
 
 def counts(connection: sa.Connection) -> list[Count]:
-    """Count the files by feed, stage and status."""
+    """Count the files by feed, stage and status: done ones also if they left for the history."""
     columns = (files.c.feed, files.c.stage, files.c.status)
     still_open = sa.select(*columns, sa.func.count()).where(files.c.status != DONE)
     done = sa.select(files.c.feed, sa.func.count()).where(files.c.done_at.is_not(None))
+    done_files = Counter[str](dict(connection.execute(done.group_by(files.c.feed)).all()))
+    done_files.update(left(connection))
     return [
         Count(feed=feed, stage=Stage(stage), status=Status(status), files=number)
         for feed, stage, status, number in connection.execute(still_open.group_by(*columns))
     ] + [
         Count(feed=feed, stage=Stage.CLEANUP, status=Status.DONE, files=number)
-        for feed, number in connection.execute(done.group_by(files.c.feed))
+        for feed, number in sorted(done_files.items())
+        if number
     ]
 
 
@@ -157,7 +163,11 @@ def _conditions(wanted: Wanted) -> Iterator[sa.ColumnElement[bool]]:
 def matching(connection: sa.Connection, text: str) -> list[FileRecord]:
     """Return the files that a person may mean: by id, else by path, else by file name."""
     raw = os.fsencode(text)
-    conditions = [files.c.path == raw, files.c.file_name == raw]
+    by_name = sa.or_(
+        sa.and_(IS_NAMED, files.c.file_name == raw),
+        sa.and_(~IS_NAMED, files.c.relative_path == raw),
+    )
+    conditions = [files.c.path == raw, by_name]
     if text.isascii():  # as every id is; lone surrogates could not be bound as text
         conditions.insert(0, files.c.id == text)
     for condition in conditions:
@@ -169,5 +179,4 @@ def matching(connection: sa.Connection, text: str) -> list[FileRecord]:
 
 def history(connection: sa.Connection, file_id: str) -> list[Event]:
     """Return what happened to a file, oldest first."""
-    query = sa.select(events).where(events.c.file_id == file_id).order_by(events.c.seq)
-    return [event_of(row) for row in connection.execute(query)]
+    return told(connection, [file_id])[file_id].events

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from dataclasses import fields
 from itertools import islice
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 _Item = TypeVar("_Item")
 
+_SUM = re.compile(r"[0-9a-f]{64}")
 _PATHS = ("path", "relative_path", "companion_path")
 # Interned, as the names of parameters are: otherwise each is compared letter by letter.
 _FILE_COLUMNS = tuple(sys.intern(str(name)) for name in files.c.keys())  # noqa: SIM118
@@ -53,12 +55,24 @@ def identity_of(text: str) -> Identity:
     return Identity(*map(int, text.split(":")))
 
 
+def sum_bytes(sha256: str) -> str | bytes:
+    """Write a sum as the ledger holds it: in half as many bytes as it has digits."""
+    return bytes.fromhex(sha256) if _SUM.fullmatch(sha256) else sha256
+
+
+def sum_text(held: str | bytes | None) -> str | None:
+    """Read a sum as the ledger holds it. Older versions wrote the digits."""
+    return held.hex() if isinstance(held, bytes) else held
+
+
 def file_values(changes: Mapping[str, Any]) -> dict[str, Any]:
     """Turn fields of FileRecord into column values."""
     values = dict(changes)
     for name in _PATHS:
         if values.get(name) is not None:
             values[name] = os.fsencode(values[name])
+    if values.get("sha256") is not None:
+        values["sha256"] = sum_bytes(values["sha256"])
     if "identity" in values:
         values["identity"] = identity_text(values["identity"])
     return values
@@ -67,7 +81,8 @@ def file_values(changes: Mapping[str, Any]) -> dict[str, Any]:
 def new_file_row(file: FileRecord) -> dict[str, Any]:
     """Return the whole row of a new file."""
     values = {name: getattr(file, name) for name in _FILE_FIELDS}
-    return file_values(values) | {"file_name": os.fsencode(file.file_name)}
+    name = "" if file.file_name == file.relative_path else file.file_name
+    return file_values(values) | {"file_name": os.fsencode(name)}
 
 
 def file_of(row: sa.Row[Any]) -> FileRecord:
@@ -78,6 +93,7 @@ def file_of(row: sa.Row[Any]) -> FileRecord:
     values["status"] = Status(values["status"])
     values["awaits"] = Awaits(values["awaits"])
     values["identity"] = identity_of(values["identity"])
+    values["sha256"] = sum_text(values["sha256"])
     for name in _PATHS:
         if values[name] is not None:
             values[name] = os.fsdecode(values[name])

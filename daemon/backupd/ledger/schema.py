@@ -62,8 +62,10 @@ files = sa.Table(
 )
 sa.Index("files_path", files.c.path)
 sa.Index("files_local", files.c.path, unique=True, sqlite_where=files.c.local)
-sa.Index("files_file_name", files.c.file_name)
-sa.Index("files_twins", files.c.feed, files.c.relative_path)
+# Empty where it is the relative path too, which has an index of its own.
+IS_NAMED = files.c.file_name != sa.literal_column("X''")
+sa.Index("files_file_name", files.c.file_name, sqlite_where=IS_NAMED)
+sa.Index("files_twins", files.c.relative_path)
 sa.Index("files_done_at", files.c.done_at, sqlite_where=files.c.done_at.is_not(None))
 sa.Index("files_done", files.c.feed, files.c.done_at, sqlite_where=files.c.done_at.is_not(None))
 sa.Index(
@@ -133,6 +135,17 @@ events = sa.Table(
     sa.Column("detail", sa.Text, nullable=False),
 )
 sa.Index("events_file", events.c.file_id)
+sa.Index("events_done", events.c.at, sqlite_where=events.c.status == sa.literal_column("'done'"))
+
+# What happened to a file that is done for a while, and its receipt: see `folding`.
+stories = sa.Table(
+    "stories",
+    metadata,
+    sa.Column("file_id", sa.Text, primary_key=True),
+    sa.Column("has_receipt", sa.Boolean, nullable=False),
+    sa.Column("body", sa.LargeBinary, nullable=False),
+    sqlite_with_rowid=False,
+)
 
 batches = sa.Table(
     "batches",
@@ -293,6 +306,52 @@ snapshots = sa.Table(
     sa.Column("name", sa.Text, nullable=False),
     *_times("taken_at"),
 )
+
+# The files that left for the history: what each is recognised by, and the day on which it was done.
+remembered = sa.Table(
+    "remembered",
+    metadata,
+    sa.Column("row_id", sa.LargeBinary, primary_key=True),  # 16 bytes, of `core.rows.row_id`
+    sa.Column("done_day", sa.Integer, nullable=False),  # days since the epoch
+    sqlite_with_rowid=False,
+)
+
+# How many files of each feed left, and are not back.
+files_left = sa.Table(
+    "files_left",
+    metadata,
+    sa.Column("feed", sa.Text, primary_key=True),
+    sa.Column("files", sa.Integer, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+# Stories on their way into the history.
+history_batches = sa.Table(
+    "history_batches",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("done_date", sa.Text, nullable=False),
+)
+history_members = sa.Table(
+    "history_members",
+    metadata,
+    sa.Column("batch_id", sa.Text, primary_key=True),
+    sa.Column("file_id", sa.Text, primary_key=True),
+    sqlite_with_rowid=False,
+)
+
+# Files whose story is in the history already, with its digest; none where it is another one by now.
+in_history = sa.Table(
+    "in_history",
+    metadata,
+    sa.Column("file_id", sa.Text, primary_key=True),
+    sa.Column("digest", sa.LargeBinary),
+    *_times("since"),
+    sqlite_with_rowid=False,
+)
+
+# When a snapshot was put in place: what was done before may have left since it was taken.
+restores = sa.Table("restores", metadata, sa.Column("at", sa.Float, primary_key=True))
 
 
 # Step N, the file `migrations/000N.sql`, brings a ledger of version N - 1 to version N. It is never

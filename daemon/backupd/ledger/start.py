@@ -19,9 +19,11 @@ from backupd.ledger.schema import (
     files,
     incidents,
     notices,
-    receipts,
+    restores,
     row_counts_due,
+    stories,
 )
+from backupd.ledger.stories import has_receipt
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -45,6 +47,8 @@ def set_right(connection: sa.Connection, moments: Sequence[float]) -> list[int]:
     if connection.exec_driver_sql("PRAGMA application_id").scalar_one() == RESTORED:
         _forget_unread(connection)
         connection.exec_driver_sql("PRAGMA application_id = 0")
+        for now in moments:
+            connection.execute(sa.insert(restores).prefix_with("OR REPLACE"), {"at": now})
     return [_close_phantoms(connection, now) for now in moments]
 
 
@@ -144,8 +148,9 @@ def _forget_unread(connection: sa.Connection) -> None:
     They may have been done since, and be gone: that is no trouble. Those that are still there are
     found again.
     """
-    for statement in (sa.delete(events).where(events.c.file_id.in_(_UNREAD)), _DELETE_UNREAD):
-        connection.execute(statement)
+    for table in (events, stories):
+        connection.execute(sa.delete(table).where(table.c.file_id.in_(_UNREAD)))
+    connection.execute(_DELETE_UNREAD)
 
 
 _others = files.alias()
@@ -155,7 +160,7 @@ _UNREAD = sa.select(files.c.id).where(
     files.c.stage.in_([Stage.SETTLE, Stage.MANIFEST]),
     files.c.row_seen_at.is_(None),
     files.c.batch_id.is_(None),
-    ~sa.exists().where(receipts.c.file_id == files.c.id),
+    ~has_receipt(files.c.id),
     ~sa.exists().where(_others.c.duplicate_of == files.c.id),
 )
 _DELETE_UNREAD = sa.delete(files).where(files.c.id.in_(_UNREAD))
@@ -194,7 +199,7 @@ def _shipped(
     query = sa.select(files).where(
         files.c.path.in_(paths),
         files.c.status == Status.DONE,
-        sa.exists().where(receipts.c.file_id == holder),
+        has_receipt(holder),
     )
     found: defaultdict[str, list[FileRecord]] = defaultdict(list)
     for row in connection.execute(query):

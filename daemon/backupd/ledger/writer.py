@@ -19,6 +19,7 @@ import sqlalchemy as sa
 import structlog
 
 from backupd.core.errors import LedgerError
+from backupd.ledger import reclaiming
 from backupd.ledger.engine import is_full, unusable
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ _COMPANY_OF_MANY = 0.04
 _MANY = 8  # requests
 
 _LOOK_FOR_ROOM = 1.0  # seconds
+_QUIET = 0.01  # seconds without a request: a moment to give space back
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +70,8 @@ class Writer:
         self._tries_in_vain = 0
         self._sign: asyncio.Future[list[Any]] | None = None  # one at a time, however long it takes
         self._came_together = 0
+        self._can_shrink = reclaiming.is_possible(engine)
+        self._may_shrink = self._can_shrink  # pages may be free that can be given back
         self._thread.start()
 
     async def apply(self, verb: Verb, items: Sequence[Any]) -> list[Any]:
@@ -118,7 +122,7 @@ class Writer:
         """Wait for a request, then take all that wait with it; True at the end of them all."""
         group: list[_Request] = []
         items = 0
-        request = self._queue.get()
+        request = self._first()
         time.sleep(_COMPANY if self._came_together < _MANY else _COMPANY_OF_MANY)
         while request is not None:
             group.append(request)
@@ -128,6 +132,26 @@ class Writer:
             request = self._queue.get()
         return group, True
 
+    def _first(self) -> _Request | None:
+        """Wait for a request. While there is none, give space back."""
+        while self._may_shrink:
+            try:
+                return self._queue.get(timeout=_QUIET)
+            except queue.Empty:
+                self._may_shrink = self._give_back()
+        return self._queue.get()
+
+    def _give_back(self) -> bool:
+        """Return whether more can be given back."""
+        if self.error is not None:
+            return False
+        try:
+            return reclaiming.give_back(self._engine)
+        except Exception as error:  # noqa: BLE001 - as in `_commit`
+            if not (isinstance(error, sa.exc.DBAPIError) and is_full(error)):
+                self.refuse(error)
+            return False
+
     def _commit(self, group: list[_Request]) -> None:
         try:
             answers: list[Any] = self._transact_in_time(group)
@@ -135,6 +159,7 @@ class Writer:
             self.refuse(error)
             answers = [self.error] * len(group)
         self.commits += 1
+        self._may_shrink = self._can_shrink
         _reply(list(zip(group, answers, strict=True)))
 
     def _transact_in_time(self, group: list[_Request]) -> list[list[Any]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import socket
 import time
 from collections import Counter
 from functools import partial
@@ -29,9 +30,10 @@ from backupd.ops.metrics import Meter, MetricsServer, Snapshot
 from backupd.ops.status_file import StatusFile
 from backupd.ops.systemd import Manager, Watchdog
 from backupd.stages import CleanupRules, FeedThreads, Manifest, ShipRules
-from backupd.warehouse import open_refresher, open_warehouse
+from backupd.warehouse import open_history, open_refresher, open_warehouse
 from backupd.worker import (
     LATE,
+    QUIET_FOR,
     ArchivePlace,
     ArchiveTrials,
     BatchFormer,
@@ -41,9 +43,13 @@ from backupd.worker import (
     Compactor,
     DuplicateRowLane,
     FileLane,
+    FoldingLane,
+    HistoryHealth,
+    HistoryLane,
     HostWatch,
     LedgerPlace,
     LedgerStatements,
+    Recaller,
     RefreshLane,
     RowsSeen,
     SnapshotLane,
@@ -60,7 +66,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from backupd.config.sections import Config, MetricsSection
-    from backupd.core.ports import Refresher, Warehouse, Work
+    from backupd.core.ports import History, Refresher, Warehouse, Work
     from backupd.core.records import Task
     from backupd.ledger import Ledger
     from backupd.supervisor.once import UntilDone
@@ -129,12 +135,11 @@ class Assembly:
 
         With `until_done`, for `run --once`, that is a part as well.
         """
-        warehouse = open_warehouse(
-            self._config.warehouse,
-            LedgerStatements(self._ledger),
-            LedgerPlace(self._ledger, Dependency.WAREHOUSE),
-        )
+        place = LedgerPlace(self._ledger, Dependency.WAREHOUSE)
+        section = self._config.warehouse
+        warehouse = open_warehouse(section, LedgerStatements(self._ledger), place)
         stack.push_async_callback(warehouse.aclose)
+        past = self._past(stack, open_history(section, place))
         work = await self._work_of_stages(stack, warehouse)
         refresher = open_refresher(self._config.warehouse)
         if refresher is not None:
@@ -151,7 +156,24 @@ class Assembly:
         if self._config.metrics and until_done is None:
             await stack.enter_async_context(self._metrics_server(stack, self._config.metrics))
         parts = self._parts(work, warehouse, refresher, until_done)
+        for lane in past:
+            parts.append(lane.run())
+            if until_done is not None:
+                until_done.wait_for(lane)
         return [*parts, until_done.run()] if until_done else parts
+
+    def _past(
+        self, stack: AsyncExitStack, history: History | None
+    ) -> list[FoldingLane | HistoryLane]:
+        """Return who sees to the files that are over."""
+        context, section = self.context, self._config.ledger
+        folding = FoldingLane(context, min(QUIET_FOR, section.keep))
+        if history is None:
+            return [folding]
+        stack.push_async_callback(history.aclose)
+        host, health = socket.gethostname(), HistoryHealth(context)
+        context.recall = Recaller(context, history, health, host).recall
+        return [folding, HistoryLane(context, history, health, host, section)]
 
     def _control_server(self, warehouse: Warehouse) -> ControlServer:
         socket, snapshots = self._config.control.socket, self._snapshots

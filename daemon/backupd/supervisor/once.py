@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from backupd.core.dependencies import Dependency
 from backupd.core.stages import FACTS, ORDER, Stage
@@ -13,11 +13,20 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from backupd.intake.service import Intake
-    from backupd.worker import SnapshotLane, WorkerContext
+    from backupd.worker import WorkerContext
 
 _LOOK_EVERY = 0.05  # seconds
 _BEFORE_LOAD = (Stage.SETTLE, Stage.MANIFEST)
 _WITHOUT_ARCHIVE = tuple(stage for stage in ORDER if FACTS[stage].needs != Dependency.ARCHIVE)
+
+
+class BusyLane(Protocol):
+    """What works on things of its own, beside the files."""
+
+    @property
+    def is_at_work(self) -> bool:
+        """Whether something is due there, and was not tried in vain."""
+        ...
 
 
 class UntilDone:
@@ -29,11 +38,11 @@ class UntilDone:
         self._ledger = context.ledger
         self._intake = intake
         self._end = end
-        self._snapshots: SnapshotLane | None = None
+        self._lanes: list[BusyLane] = []
 
-    def wait_for(self, snapshots: SnapshotLane) -> None:
-        """Have it end only after a snapshot that is due was made, or failed."""
-        self._snapshots = snapshots
+    def wait_for(self, lane: BusyLane) -> None:
+        """Have it end only when this one has nothing to do either, or failed."""
+        self._lanes.append(lane)
 
     async def run(self) -> None:
         """End the daemon when nothing moves and a last scan finds nothing new either."""
@@ -46,7 +55,7 @@ class UntilDone:
             await asyncio.sleep(_LOOK_EVERY)
 
     async def _is_idle(self) -> bool:
-        if self._snapshots and self._snapshots.is_at_work:
+        if any(lane.is_at_work for lane in self._lanes):
             return False
         # Impala holds nothing up: what it is owed is paid by the next daemon.
         closed = {outage.cause for outage in self._context.breakers.closed_directories()}

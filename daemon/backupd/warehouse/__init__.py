@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from backupd.config.sections import WarehouseSection
-    from backupd.core.ports import PlaceMemory, Refresher, StatementLog, Warehouse
+    from backupd.core.ports import History, PlaceMemory, Refresher, StatementLog, Warehouse
 
 
 def open_warehouse(
@@ -29,6 +29,21 @@ def open_warehouse(
     from backupd.warehouse.embedded.warehouse import EmbeddedWarehouse  # noqa: PLC0415
 
     return EmbeddedWarehouse(section, place, mark)
+
+
+def open_history(
+    section: WarehouseSection, place: PlaceMemory | None = None, mark: str | None = None
+) -> History | None:
+    """Return the history that is in this warehouse. Nothing is touched or connected to yet.
+
+    Who writes there gives the memory of the warehouse's `place`; who only looks the `mark` that the
+    ledger knows.
+    """
+    if section.hive is not None:
+        return None
+    from backupd.warehouse.embedded.history import EmbeddedHistory  # noqa: PLC0415 - as above
+
+    return EmbeddedHistory(section.embedded_root, place, mark)
 
 
 def open_refresher(section: WarehouseSection) -> Refresher | None:

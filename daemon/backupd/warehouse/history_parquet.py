@@ -2,26 +2,36 @@
 
 from __future__ import annotations
 
+from functools import partial, reduce
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from pyarrow import parquet as pq
 
+from backupd.core.names import is_text
 from backupd.warehouse.history_rows import (
     EVENT_FIELDS,
     EVENTS,
     FILE_COLUMNS,
     RECEIPT,
     RECEIPT_FIELDS,
+    name_key,
     row_of,
     story_of,
 )
+from backupd.warehouse.parquet import reading
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+    from typing import BinaryIO
 
-    from backupd.core.history import Story
+    from backupd.core.history import Past, Story
     from backupd.warehouse.history_rows import Kind
+
+    _Test = Callable[[pa.ChunkedArray], pa.ChunkedArray]
+
+_ROWS_AT_ONCE = 100  # in memory: a story takes some 10 KB there
 
 _TYPES = {
     "string": pa.string(),
@@ -51,6 +61,67 @@ def encode_stories(stories: Sequence[Story]) -> memoryview:
     return memoryview(sink.getvalue())
 
 
+def wanted_stories(
+    file: BinaryIO, path: str, past: Past | None = None
+) -> Generator[Story, None, None]:
+    """Yield the stories of a file that are asked for (None: all), a small part in memory at a time.
+
+    Of the others only what tells them apart is read. `path` is what messages call it. Raises
+    TransientError where it is no file of the history.
+    """
+    with reading(path, " of the history"), pq.ParquetFile(file) as content:
+        for number in range(content.num_row_groups):
+            parts = _parts(content, number) if past is None else _likely(content, number, past)
+            for part in parts:
+                yield from (each for each in stories_in(part) if past is None or past.wants(each))
+
+
 def stories_in(part: pa.RecordBatch | pa.Table) -> list[Story]:
     """Return the stories of some rows that `encode_stories` wrote."""
     return [story_of(row) for row in part.to_pylist()]
+
+
+def _parts(content: pq.ParquetFile, group: int) -> Iterator[pa.RecordBatch]:
+    yield from content.iter_batches(_ROWS_AT_ONCE, row_groups=[group], use_threads=False)
+
+
+def _likely(content: pq.ParquetFile, group: int, past: Past) -> Iterator[pa.RecordBatch]:
+    """Yield the rows that may meet the conditions, by the columns that tell."""
+    tests = _tests(past)
+    if not tests:
+        yield from _parts(content, group)
+        return
+    columns = sorted({column for each in tests for column, _ in each})
+    keys = content.read_row_group(group, columns=columns, use_threads=False)
+    met = (reduce(pc.or_, [test(keys[column]) for column, test in each]) for each in tests)
+    places = pc.indices_nonzero(reduce(pc.and_, met))
+    if len(places):
+        rows = content.read_row_group(group, use_threads=False).take(places)
+        yield from rows.to_batches(_ROWS_AT_ONCE)
+
+
+def _tests(past: Past) -> list[list[tuple[str, _Test]]]:
+    """Return the conditions that columns decide: all must be met, each by one of its columns."""
+    tests: list[list[tuple[str, _Test]]] = []
+    if past.names is not None:
+        keys = _among(map(name_key, past.names))
+        tests.append([("id", _among(past.names)), ("file_name_key", keys), ("path_key", keys)])
+    if past.row_ids is not None:
+        tests.append([("file_id", _among(past.row_ids))])
+    if past.feed is not None:
+        tests.append([("feed", _among([past.feed])), ("file_type", _among([past.feed]))])
+    if past.customer is not None:
+        tests.append([("customer", _among([past.customer]))])
+    if past.since is not None:
+        tests.append([("first_seen_at", partial(_from, past.since))])
+    return tests
+
+
+def _among(values: Iterable[str]) -> _Test:
+    """Return whether a column has one of these values; what is no text is in no column."""
+    known = pa.array([each for each in values if is_text(each)], pa.string())
+    return partial(pc.is_in, value_set=known)
+
+
+def _from(since: float, column: pa.ChunkedArray) -> pa.ChunkedArray:
+    return pc.greater_equal(column, since)

@@ -56,14 +56,14 @@ def file_ids(file: BinaryIO, column: str, path: str) -> Iterator[str]:
 
     Raises TransientError when it is not a Parquet file with this column: others may write here too.
     """
-    with _reading(path, f" with a column {column}"), pq.ParquetFile(file) as content:
+    with reading(path, f" with a column {column}"), pq.ParquetFile(file) as content:
         for part in content.iter_batches(columns=[column], use_threads=False):
             yield from part.column(0).to_pylist()
 
 
 def schema_of(file: BinaryIO, path: str) -> pa.Schema:
     """Return the columns of a Parquet file. Raises as `file_ids` does."""
-    with _reading(path):
+    with reading(path):
         return pq.read_schema(file)
 
 
@@ -72,7 +72,7 @@ def all_rows(file: BinaryIO, path: str) -> Iterator[pa.RecordBatch]:
 
     Raises as `file_ids` does.
     """
-    with _reading(path), pq.ParquetFile(file) as content:
+    with reading(path), pq.ParquetFile(file) as content:
         parts = content.iter_batches(batch_size=_ROWS_AT_ONCE, use_threads=False)
         yield from (part for part in parts if part.num_rows)
 
@@ -117,7 +117,7 @@ def compare_rows(
 
 
 @contextmanager
-def _reading(path: str, wanted: str = "") -> Iterator[None]:
+def reading(path: str, wanted: str = "") -> Iterator[None]:
     """Translate what pyarrow raises of a file that it cannot read."""
     try:
         yield

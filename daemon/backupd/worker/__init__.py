@@ -12,8 +12,11 @@ from backupd.worker.compaction import Compactor
 from backupd.worker.context import WorkerContext
 from backupd.worker.duplicate_rows import DuplicateRowLane
 from backupd.worker.files import FileLane
+from backupd.worker.folding import QUIET_FOR, FoldingLane
+from backupd.worker.history import HistoryHealth, HistoryLane
 from backupd.worker.host import HostWatch
 from backupd.worker.ledger_calls import LedgerPlace, LedgerStatements
+from backupd.worker.recalling import Recaller
 from backupd.worker.recovery import recover, sweep
 from backupd.worker.refresh import RefreshLane
 from backupd.worker.rows_seen import RowsSeen
@@ -21,6 +24,7 @@ from backupd.worker.snapshots import SnapshotLane, SnapshotMaker
 
 __all__ = [
     "LATE",
+    "QUIET_FOR",
     "ArchivePlace",
     "ArchiveTrials",
     "BatchFormer",
@@ -30,9 +34,13 @@ __all__ = [
     "Compactor",
     "DuplicateRowLane",
     "FileLane",
+    "FoldingLane",
+    "HistoryHealth",
+    "HistoryLane",
     "HostWatch",
     "LedgerPlace",
     "LedgerStatements",
+    "Recaller",
     "RefreshLane",
     "RowsSeen",
     "SnapshotLane",

@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Protocol
 
 from backupd.core.archive_names import home_of
 from backupd.core.dependencies import Dependency
+from backupd.core.errors import DependencyDownError
 from backupd.core.stages import FACTS
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
     from contextlib import AbstractContextManager
 
+    from backupd.core.history import Remembered
     from backupd.core.moves import RetryPolicy
     from backupd.core.records import Feed, FeedRoot, FileRecord
     from backupd.core.stages import Stage
@@ -29,6 +31,10 @@ class Measure(Protocol):
     def __call__(self, stage: Stage, *, is_last: bool) -> AbstractContextManager[None]:
         """`is_last`: there is no further try after this one."""
         ...
+
+
+async def _no_history(left: Remembered) -> None:
+    raise DependencyDownError(Dependency.WAREHOUSE, f"there is no history to find {left} in")
 
 
 def _unmeasured(stage: Stage, *, is_last: bool) -> AbstractContextManager[None]:
@@ -48,6 +54,7 @@ class WorkerContext:
 
     `roots()` has the directories of the feeds that may be worked on just now, by feed. `stop` ends
     all claiming: set it, then wake all lanes. `since` is when this process began (epoch seconds).
+    `recall` puts a file back that left for the history, or raises why it cannot.
     """
 
     ledger: Ledger
@@ -59,6 +66,7 @@ class WorkerContext:
     since: float
     stop: asyncio.Event
     measure: Measure = _unmeasured
+    recall: Callable[[Remembered], Awaitable[None]] = _no_history
 
     def open_feeds(self) -> list[str]:
         """Return the feeds whose files may be worked on."""

@@ -21,6 +21,7 @@ from backupd.core.errors import (
     LedgerError,
     UnknownOutcomeError,
 )
+from backupd.core.history import Remembered
 from backupd.core.host import host_fault
 from backupd.core.names import escaped
 from backupd.core.records import NO_ROOT, Move, Result, Task
@@ -42,6 +43,7 @@ log = structlog.get_logger()
 # Files in hand, more than are worked on at once.
 _CLAIMED = 256
 _CLAIMED_A_PLACE = 6
+_RECALL = 30.0  # seconds until the history is asked again
 _LEAST_PAUSE = 1.0  # seconds, of what is held up: it is not claimed again and again
 _HAVE_AN_INCIDENT = {
     Awaits.ARCHIVE,
@@ -149,8 +151,8 @@ class FileLane:
         except asyncio.CancelledError:
             await self._record(self._untouched(task.file))
             raise
-        if await self._record(move):
-            self._log(move, seconds)
+        if (recorded := await self._record(move)) is not None:
+            self._log(recorded, seconds)
 
     def _untouched(self, file: FileRecord) -> Move:
         now = self._context.now()
@@ -240,11 +242,34 @@ class FileLane:
         """Return the dependencies that are up, as the file's success has shown."""
         return feed_directory(task.feed.name), self._dependency, *result.leaned_on
 
-    async def _record(self, move: Move) -> bool:
+    async def _record(self, move: Move) -> Move | None:
+        """Return the move that was recorded; None where the file stood elsewhere by now."""
         ledger = self._context.ledger
-        record = ledger.manifest_done if self._stage is Stage.MANIFEST else ledger.move
-        (applied,) = await record([move])
-        return applied
+        if self._stage is not Stage.MANIFEST:
+            (moved,) = await ledger.move([move])
+            return move if moved else None
+        (applied,) = await ledger.manifest_done([move])
+        while isinstance(applied, Remembered):
+            move = await self._recalled(move, applied)
+            (applied,) = await ledger.manifest_done([move])
+        return move if applied else None
+
+    async def _recalled(self, move: Move, left: Remembered) -> Move:
+        """Put the file back that this one may be a duplicate of; return the move to be recorded.
+
+        Where that cannot be done this file waits, and the attempt does not count.
+        """
+        try:
+            await self._context.recall(left)
+        except LedgerError:
+            raise
+        except Exception as error:
+            if not isinstance(error, BackupdError) and host_fault(error) is None:
+                log.exception("unexpected error", file=escaped(move.file.path))
+            why = f"it was delivered before {left.done_date}, and the history is not readable: "
+            now = self._context.now()
+            return moves.given_back(move.file, why + moves.explained(error), now, now + _RECALL)
+        return move
 
     def _log(self, move: Move, seconds: float) -> None:
         log.log(

@@ -1,0 +1,57 @@
+"""What is written of files that are over: folded, moved to the history, put back, forgotten."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from backupd.ledger import history, remembered, stories
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from backupd.core.history import Story
+    from backupd.ledger.history import HistoryBatch
+    from backupd.ledger.stories import Folding
+    from backupd.ledger.writer import Writer
+
+
+class PastWriter:
+    """The part of a ledger's verbs that no file on its way has to do with."""
+
+    def __init__(self, writer: Writer) -> None:
+        self._writer = writer
+
+    async def fold(self, foldings: Sequence[Folding]) -> None:
+        """Write stories in place of what they tell, unless their files went on."""
+        if foldings:
+            await self._writer.apply(stories.write, foldings)
+
+    async def begin(self, batch: HistoryBatch) -> None:
+        """Write down which stories go into the history next."""
+        await self._writer.apply(history.begin, [batch])
+
+    async def end(self, batch: HistoryBatch) -> None:
+        """Forget a batch of stories: what became of each is written."""
+        await self._writer.apply(history.end, [batch.id])
+
+    async def remove(self, seen: Sequence[Story]) -> int:
+        """Remove files whose stories were seen in the history, unless they went on.
+
+        Returns how many were removed.
+        """
+        return sum(await self._writer.apply(history.remove, seen)) if seen else 0
+
+    async def keep_for_good(self, file_ids: Sequence[str]) -> None:
+        """Have files stay: the history has stories of them that are not theirs any more."""
+        if file_ids:
+            await self._writer.apply(history.differ, file_ids)
+
+    async def recall(self, found: Sequence[Story], now: float) -> None:
+        """Put files back that came out of the history, as they were."""
+        items = [history.Recall(story=story, at=now) for story in found]
+        await self._writer.apply(history.recall, items)
+
+    async def forget(self, keys: Sequence[bytes]) -> None:
+        """Recognise these no more."""
+        if keys:
+            await self._writer.apply(remembered.forget, keys)

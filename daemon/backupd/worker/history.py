@@ -1,0 +1,245 @@
+"""Done files leave the ledger for the history, beside all other work, which they never hold up."""
+
+from __future__ import annotations
+
+import math
+import time
+from itertools import islice
+from typing import TYPE_CHECKING, TypeVar
+
+import structlog
+
+from backupd.core.errors import BackupdError, DependencyDownError, LedgerError
+from backupd.core.history import Past, done_date
+from backupd.core.host import host_fault
+from backupd.core.incidents import HISTORY_CAUSE, Incident, Kind
+from backupd.core.moves import explained
+from backupd.core.pace import repeat
+from backupd.core.records import new_id
+from backupd.ledger import history as ledger_history
+from backupd.ledger import remembered
+from backupd.ledger.history import START, HistoryBatch
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from backupd.config.sections import LedgerSection
+    from backupd.core.history import Story
+    from backupd.core.ports import History
+    from backupd.ledger.history import Leaving
+    from backupd.worker.context import WorkerContext
+
+T = TypeVar("T")
+
+log = structlog.get_logger()
+
+_LOOK_EVERY = 1.0  # seconds
+_SHARE = 4  # of the time, it takes one part in so many at most
+_LOOKED_AT = 5_000  # done files in one look
+_BATCH = 2_000  # stories in one batch: a file of the history
+_AT_ONCE = 200  # files in one question to the ledger, or one transaction
+_DAY = 86_400.0
+_NEXT_PASS = 60.0  # seconds from one pass through the done files to the next, or sooner
+_FIRST_PAUSE, _LONGEST_PAUSE = 5.0, 600.0  # seconds after a failure, doubled each time
+_DOWN_FOR = 3600.0  # seconds: the warehouse has an incident of its own
+_TURN = 2_000  # remembered files that are looked at, whether they are to be forgotten
+_TURN_EVERY = 5.0  # seconds
+
+
+class HistoryHealth:
+    """The incident of a history that cannot be used, whoever tried it."""
+
+    def __init__(self, context: WorkerContext) -> None:
+        self._context = context
+        self._since = math.inf  # time.monotonic
+        self._is_told = True  # an earlier process may have left one
+
+    async def failed(self, error: Exception) -> None:
+        """Note that it cannot be used."""
+        if not isinstance(error, BackupdError) and host_fault(error) is None:
+            log.exception("unexpected error")
+        error, now = host_fault(error) or error, self._context.now()
+        self._since = min(self._since, time.monotonic())
+        log.info("the history cannot be used", reason=explained(error))
+        lasts = time.monotonic() - self._since
+        if isinstance(error, DependencyDownError) and lasts < _DOWN_FOR:
+            return
+        self._is_told = True
+        incident = Incident(
+            id=new_id(now),
+            kind=Kind.HISTORY,
+            cause=HISTORY_CAUSE,
+            feed="",
+            trouble="",
+            reason=explained(error),
+            opened_at=now,
+        )
+        await self._context.ledger.note_incidents([incident])
+
+    async def succeeded(self) -> None:
+        """Note that it was used."""
+        self._since = math.inf
+        if self._is_told:
+            await self._context.ledger.close_incidents([HISTORY_CAUSE], self._context.now())
+        self._is_told = False
+
+
+class HistoryLane:
+    """Moves done files older than `keep` into the history, those of a date together.
+
+    Which ones is written down before they are written there; they are read back and compared; then
+    they are removed here, if they are still the same.
+    """
+
+    def __init__(
+        self,
+        context: WorkerContext,
+        history: History,
+        health: HistoryHealth,
+        host: str,
+        section: LedgerSection,
+    ) -> None:
+        """`host` is written with each story; the section has `keep` and `remember`."""
+        self._context = context
+        self._ledger = context.ledger
+        self._history = history
+        self._health = health
+        self._host = host
+        self._keep = section.keep
+        self._remember = section.remember
+        self._behind = START
+        self._not_before = 0.0  # time.monotonic
+        self._pause = 0.0
+        self._forgot_to = remembered.FIRST_KEY
+        self._forgets_at = 0.0  # time.monotonic
+        self._is_through = False
+
+    @property
+    def is_at_work(self) -> bool:
+        """Whether there may be files to move; not while that fails."""
+        return not self._is_through and not self._pause
+
+    async def run(self) -> None:
+        """Work until the stop."""
+        await repeat(self._look, _LOOK_EVERY, self._context.stop, share=_SHARE)
+
+    async def _look(self) -> None:
+        await self._forget_some()
+        if time.monotonic() < self._not_before:
+            return
+        try:
+            await self._step()
+        except LedgerError:
+            raise
+        except Exception as error:  # noqa: BLE001 -- whatever it is, it is told and tried again
+            self._pause = min(2 * self._pause or _FIRST_PAUSE, _LONGEST_PAUSE)
+            self._not_before = time.monotonic() + self._pause
+            await self._health.failed(error)
+        else:
+            self._pause = 0.0
+
+    async def _step(self) -> None:
+        """Finish the batch that was begun, or move the next files."""
+        batch = await self._ledger.ask(ledger_history.open_batch)
+        if batch is not None:
+            await self._move(batch)
+            return
+        found = await self._ledger.ask(
+            ledger_history.leaving, self._behind, self._before(), _LOOKED_AT, self._context.now()
+        )
+        await self._take(found)
+
+    async def _take(self, found: Leaving) -> None:
+        for some in _chunks(found.known, _AT_ONCE):
+            await self._remove_known(some)
+        for ids in _chunks(found.new, _BATCH):
+            now = self._context.now()
+            batch = HistoryBatch(id=new_id(now), done_date=found.done_date, members=tuple(ids))
+            await self._ledger.past.begin(batch)
+            await self._move(batch)
+            if self._context.stop.is_set():
+                return
+        self._is_through = found.reached is None
+        self._behind = found.reached or START
+        if self._is_through:
+            self._not_before = time.monotonic() + min(_NEXT_PASS, self._keep)
+
+    def _before(self) -> float:
+        """Return before which time files must be done: whole days, so that each has few files."""
+        before = self._context.now() - self._keep
+        return before // _DAY * _DAY if self._keep >= _DAY else before
+
+    async def _move(self, batch: HistoryBatch) -> None:
+        began = time.monotonic()
+        here = await self._stories(batch.members)
+        seen = await self._history.seen(batch.id, batch.done_date)
+        if not seen:
+            here = await self._not_there_yet(batch, here)
+            if here:
+                await self._history.write(batch.id, batch.done_date, here)
+                seen = await self._history.seen(batch.id, batch.done_date)
+        await self._health.succeeded()
+        removed = await self._remove(here, seen)
+        await self._ledger.past.end(batch)
+        log.info(
+            "done files moved to the history",
+            done_date=batch.done_date,
+            files=removed,
+            duration_s=round(time.monotonic() - began, 3),
+        )
+
+    async def _stories(self, ids: Sequence[str]) -> list[Story]:
+        found: list[Story] = []
+        for some in _chunks(ids, _AT_ONCE):
+            found += await self._ledger.ask(ledger_history.stories_of, self._host, some)
+        return found
+
+    async def _not_there_yet(self, batch: HistoryBatch, here: list[Story]) -> list[Story]:
+        """Remove those that left before, since a snapshot of this ledger was taken."""
+        restored_at = await self._ledger.ask(ledger_history.last_restore)
+        if all((story.file.done_at or 0.0) > restored_at for story in here):
+            return here
+        past = Past(names=[story.file.id for story in here], done_dates=[batch.done_date])
+        there = [story async for story in self._history.find(past)]
+        await self._remove(here, there)
+        known = {story.file.id for story in there}
+        return [story for story in here if story.file.id not in known]
+
+    async def _remove(self, here: Sequence[Story], seen: Sequence[Story]) -> int:
+        """Remove what was seen as it is here. What is another story by now stays for good."""
+        there = {story.file.id: story for story in seen}
+        same = [story for story in here if there.get(story.file.id) == story]
+        others = there.keys() - {story.file.id for story in same}
+        if others:
+            log.warning("stories in the history are of an earlier state", files=len(others))
+            await self._ledger.past.keep_for_good(sorted(others))
+        removed = 0
+        for some in _chunks(same, _AT_ONCE):
+            removed += await self._ledger.past.remove(some)
+        return removed
+
+    async def _remove_known(self, ids: Sequence[str]) -> None:
+        """Remove files that came back, if their stories are what they were."""
+        digests = await self._ledger.ask(ledger_history.digests, ids)
+        here = await self._stories(ids)
+        same = [s for s in here if digests.get(s.file.id) == ledger_history.digest_of(s)]
+        await self._ledger.past.remove(same)
+        changed = {story.file.id for story in here} - {story.file.id for story in same}
+        await self._ledger.past.keep_for_good(sorted(changed))
+
+    async def _forget_some(self) -> None:
+        """Look at some of the remembered files in turn: a pass through all may take a day."""
+        if time.monotonic() < self._forgets_at:
+            return
+        self._forgets_at = time.monotonic() + _TURN_EVERY
+        before = done_date(max(self._context.now() - self._remember, 0.0))
+        expired, self._forgot_to = await self._ledger.ask(
+            remembered.expired, self._forgot_to, _TURN, before
+        )
+        await self._ledger.past.forget(expired)
+
+
+def _chunks(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    rest = iter(items)
+    while chunk := list(islice(rest, size)):
+        yield chunk

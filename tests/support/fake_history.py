@@ -1,0 +1,55 @@
+"""A history in memory, with faults on demand."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from backupd.core.dependencies import Dependency
+from backupd.core.errors import DependencyDownError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+
+    from backupd.core.history import Past, Story
+
+
+@dataclass
+class FakeHistory:
+    """`core.ports.History`. Set a fault and the next calls meet it."""
+
+    down_for: int = 0  # so many calls find it down
+    forgets: bool = False  # what is written is not there
+
+    batches: dict[tuple[str, str], list[Story]] = field(default_factory=dict)  # by id and date
+    writes: int = 0
+    finds: int = 0
+
+    async def write(self, batch_id: str, done_date: str, stories: Sequence[Story]) -> None:
+        self._answer()
+        self.writes += 1
+        if not self.forgets:
+            self.batches.setdefault((batch_id, done_date), list(stories))
+
+    async def seen(self, batch_id: str, done_date: str) -> list[Story]:
+        self._answer()
+        return list(self.batches.get((batch_id, done_date), []))
+
+    async def find(self, past: Past) -> AsyncIterator[Story]:
+        self._answer()
+        self.finds += 1
+        found = [story for story in self.stories() if past.wants(story)]
+        for story in sorted(found, key=lambda story: (story.done_date, story.file.id)):
+            yield story
+
+    async def aclose(self) -> None:
+        """Nothing to let go of."""
+
+    def stories(self) -> list[Story]:
+        """Return all that is there."""
+        return [story for batch in self.batches.values() for story in batch]
+
+    def _answer(self) -> None:
+        if self.down_for:
+            self.down_for -= 1
+            raise DependencyDownError(Dependency.HISTORY, "the history is down")
