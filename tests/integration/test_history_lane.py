@@ -20,13 +20,12 @@ from backupd.core.rows import row_id
 from backupd.core.shares import Shares
 from backupd.core.stages import Awaits, Stage, Status
 from backupd.ledger import Ledger, batches, files, history, incidents, reports, start, stories
-from backupd.ledger.folding import fold
 from backupd.worker import FileLane, HistoryHealth, HistoryLane, Recaller
 from support.done_files import a_done_file, a_receipt, events_of
 from support.fake_history import FakeHistory
 from support.files import COUNTED, NOW, a_file
 from support.intake import PATIENCE, eventually
-from support.ledgers import FEED, Bench, files_of, one, opened, plant
+from support.ledgers import FEED, Bench, files_of, finished, one, opened, plant
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -49,26 +48,6 @@ async def ledger(tmp_path: Path) -> AsyncIterator[Ledger]:
 @pytest.fixture
 def past() -> FakeHistory:
     return FakeHistory()
-
-
-async def finished(ledger: Ledger, *done: FileRecord, receipts: bool = True) -> list[FileRecord]:
-    """Have these done files in the ledger, with their receipts and events, folded."""
-    await plant(ledger, *done)
-    for file in done:
-        receipt = a_receipt(file) if receipts and file.duplicate_of is None else None
-        folding = stories.Folding(
-            file_id=file.id,
-            last_seq=0,
-            has_receipt=receipt is not None,
-            body=fold(events_of(file), receipt),
-        )
-        await ledger._writer.apply(_plant_story, [folding])
-    return list(done)
-
-
-def _plant_story(connection: sa.Connection, items: Sequence[stories.Folding]) -> list[None]:
-    stories._WRITE.run_all(connection, [stories._keys(item) for item in items])
-    return [None] * len(items)
 
 
 def lane_of(

@@ -14,9 +14,11 @@ import sqlalchemy as sa
 from backupd.core.moves import RetryPolicy
 from backupd.core.records import FeedRoot, Result
 from backupd.core.stages import Stage
-from backupd.ledger import Ledger, batches, files, reports, schema
+from backupd.ledger import Ledger, batches, files, reports, schema, stories
+from backupd.ledger.folding import fold
 from backupd.ledger.rows import new_file_row
 from backupd.worker import Breakers, WorkerContext
+from support.done_files import a_receipt, events_of
 from support.files import a_sighting
 from support.intake import PATIENCE, a_feed, eventually
 
@@ -48,6 +50,29 @@ async def plant(ledger: Ledger, *files: FileRecord) -> list[FileRecord]:
     await ledger._writer.apply(_plant, files)
     ledger.wake(*Stage)
     return list(files)
+
+
+async def finished(ledger: Ledger, *done: FileRecord, receipts: bool = True) -> list[FileRecord]:
+    """Have these done files in the ledger, with their receipts and events, folded."""
+    await plant(ledger, *done)
+    foldings = [_folding(file, receipts=receipts) for file in done]
+    await ledger._writer.apply(_plant_stories, foldings)
+    return list(done)
+
+
+def _folding(file: FileRecord, *, receipts: bool) -> stories.Folding:
+    receipt = a_receipt(file) if receipts and file.duplicate_of is None else None
+    return stories.Folding(
+        file_id=file.id,
+        last_seq=0,
+        has_receipt=receipt is not None,
+        body=fold(events_of(file), receipt),
+    )
+
+
+def _plant_stories(connection: sa.Connection, foldings: Sequence[stories.Folding]) -> list[None]:
+    stories._WRITE.run_all(connection, [stories._keys(item) for item in foldings])
+    return [None] * len(foldings)
 
 
 def numbered(file: FileRecord, count: int) -> list[FileRecord]:
