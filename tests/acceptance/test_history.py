@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
@@ -114,3 +115,96 @@ def test_what_is_remembered_shorter_than_kept_is_a_mistake(host: Host) -> None:
     assert checked.returncode == 2
     assert "ledger.remember" in checked.stderr
     assert "ledger.keep" in checked.stderr
+
+
+# -- commands ------------------------------------------------------------------------------------
+
+
+def two_done(host: Host) -> None:
+    """A file, and another one that came twice."""
+    host.configure({"ledger.keep": '"1h"'})
+    for name in ("a.csv", "b.csv", "b.csv"):
+        host.deliver(name, f"A;B\n{name};2\n".encode())
+        assert host.once().returncode == 0
+
+
+def have_all_left(host: Host) -> None:
+    host.configure(AT_ONCE)
+    until(lambda: host.once().returncode == 0 and not host.files(), lambda: str(host.standing()))
+
+
+ASKED = (
+    ("show", "a.csv", "--json"),
+    ("show", "a.csv"),
+    ("prove", "a.csv", "--json"),
+    ("list", "--json"),
+    ("list", "--json", "--feed", "traffic", "--customer", "a", "--status", "done"),
+    ("list", "--json", "--since", "1d"),
+    ("list", "--json", "--limit", "2"),
+    ("reconcile", "--json"),
+)
+
+
+def answers(host: Host) -> dict[tuple[str, ...], str]:
+    shown = {asked: host.admin(*asked) for asked in (*ASKED, *of_each_id(host))}
+    assert all(each.returncode == 0 for each in shown.values()), shown
+    return {asked: each.stdout for asked, each in shown.items()}
+
+
+def of_each_id(host: Host) -> list[tuple[str, ...]]:
+    lines = host.admin("list", "--json").stdout.splitlines()
+    ids = [json.loads(line)["id"] for line in lines]
+    return [(command, id_, "--json") for id_ in ids for command in ("show", "prove")]
+
+
+def test_commands_tell_the_same_before_and_after_files_left(host: Host) -> None:
+    two_done(host)
+    before = answers(host)
+    assert len(before) == len(ASKED) + 2 * 3
+    have_all_left(host)
+    assert answers(host) == before
+
+
+def test_what_is_not_asked_for_is_not_listed(host: Host) -> None:
+    two_done(host)
+    have_all_left(host)
+    for asked in (["--status", "parked"], ["--stage", "ship"], ["--feed", "tolling"]):
+        shown = host.admin("list", *asked)
+        assert (shown.returncode, shown.stdout) == (1, "")
+
+
+def test_reconcile_looks_at_the_copies_of_files_that_left(host: Host) -> None:
+    two_done(host)
+    have_all_left(host)
+    (copy,) = (host.root / "archive").rglob("a.csv.gz")
+    copy.unlink()
+    shown = host.admin("reconcile", "--json")
+    assert shown.returncode == 1
+    assert [json.loads(line)["difference"] for line in shown.stdout.splitlines()] == [
+        "copy-missing"
+    ]
+
+
+def test_what_cannot_be_done_with_a_file_that_left_is_said(host: Host) -> None:
+    two_done(host)
+    have_all_left(host)
+    for command in (["requeue"], ["hold"], ["dismiss", "--why", "x"]):
+        refused = host.admin(*command, "a.csv")
+        assert refused.returncode == 1
+        assert "a.csv is in the history since it left the ledger" in refused.stderr
+    batch_id = str(host.rows()[0]["batch_id"])
+    unknown = host.admin("batch", batch_id)
+    assert unknown.returncode == 1
+    assert "moves to the history" in unknown.stderr
+
+
+def test_a_history_that_cannot_be_read_is_said_and_the_rest_is_listed(host: Host) -> None:
+    two_done(host)
+    have_all_left(host)
+    (host.root / "warehouse" / ".backupd-id").unlink()
+    host.configure({"ledger.keep": '"1h"'})
+    shown = host.admin("list")
+    assert "files that left for the history are left out" in shown.stderr
+    missing = host.admin("show", "a.csv")
+    assert missing.returncode == 1
+    assert "lacks the mark" in missing.stderr

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from dataclasses import asdict, fields
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ from backupd.cli.times import iso, moment
 from backupd.core.errors import BackupdError
 from backupd.core.names import escaped
 from backupd.core.rows import ProductionRow
-from backupd.ledger import batches
+from backupd.ledger import batches, history
 from backupd.ledger import files as ledger_files
 from backupd.stages.rows import row_of
 
@@ -53,16 +54,23 @@ def batch(places: Places, *, batch_id: str, manifest: bool, sql: bool, as_json: 
     with places.reader() as reader:
         found = reader.ask(batches.batch, batch_id)
         if found is None:
-            raise BackupdError(
-                f"there is no batch {batch_id}", hint="`backupd-admin show FILE` names a file's"
-            )
+            raise _unknown(batch_id, is_past=bool(reader.ask(history.left)))
         files = reader.ask(ledger_files.by_ids, found.members)
+        if reader.ask(batches.has_lost_members, batch_id):
+            sys.stderr.write("note: files of this batch moved to the history, and are left out\n")
     if manifest:
         _print_rows([row_of(file, found) for file in files], as_json=as_json)
     if sql:
         _print_statements(places, found, files, as_json=as_json)
     if not manifest and not sql:
         _show(found, files, as_json=as_json)
+
+
+def _unknown(batch_id: str, *, is_past: bool) -> BackupdError:
+    hint = "`backupd-admin show FILE` names a file's"
+    if is_past:
+        hint += "; a batch is forgotten with the last of its files, when that moves to the history"
+    return BackupdError(f"there is no batch {batch_id}", hint=hint)
 
 
 def _as_json(found: Batch, files: Sequence[FileRecord]) -> dict[str, Any]:

@@ -11,17 +11,18 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from backupd.core.errors import PermanentError, TransientError
+from backupd.core.history import Past
 from backupd.core.names import escaped
 from backupd.core.records import Identity
 from backupd.core.stages import Status
 from backupd.ledger import files as ledger_files
-from backupd.ledger import places, stories
+from backupd.ledger import places, remembered, stories
 from backupd.stages import key_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+    from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 
-    from backupd.core.ports import Archive, Warehouse
+    from backupd.core.ports import Archive, History, Warehouse
     from backupd.core.records import FileRecord, Receipt
     from backupd.core.rows import RowKey
     from backupd.ledger import LedgerReader
@@ -49,10 +50,20 @@ class Comparison:
     """
 
     def __init__(
-        self, reader: LedgerReader, warehouse: Warehouse, archive: Archive, *, all_feeds: bool
+        self,
+        reader: LedgerReader,
+        warehouse: Warehouse,
+        archive: Archive,
+        past: History | None = None,
+        *,
+        all_feeds: bool,
     ) -> None:
-        """`all_feeds`: also report rows that the ledger does not know; no feed can claim them."""
+        """`all_feeds`: also report rows that nobody knows here; no feed can claim them.
+
+        `past`: where to look for those of files that left the ledger.
+        """
         self._reader = reader
+        self._past = past
         self._warehouse = warehouse
         self._archive = archive
         self._all_feeds = all_feeds
@@ -61,13 +72,20 @@ class Comparison:
         self._rows: dict[str, Tally] = {}
         self._turns = asyncio.Semaphore(_CHECKSUMS)
 
-    async def page(self, files: Sequence[FileRecord]) -> AsyncIterator[Difference]:
-        """Yield what differs of these files, and of the dates that they are the first of."""
+    async def page(
+        self, files: Sequence[FileRecord], receipts: Mapping[str, Receipt] | None = None
+    ) -> AsyncIterator[Difference]:
+        """Yield what differs of these files, and of the dates that they are the first of.
+
+        Their receipts are in the ledger, or given by file id.
+        """
         registered = [file for file in files if file.row_seen_at is not None]
         for date, those in _by_date(registered).items():
             async for difference in self._rows_of(date, those):
                 yield difference
-        for difference in await self._copies(files):
+        if receipts is None:
+            receipts = self._reader.ask(stories.receipts_of, [file.id for file in files])
+        for difference in await self._copies(files, receipts):
             yield difference
         for difference in await asyncio.to_thread(lambda: list(_left(files))):
             yield difference
@@ -124,22 +142,35 @@ class Comparison:
         rows = Tally()
         async for ids in _in_parts(self._warehouse.rows([date])):
             rows.add(ids)
-            for difference in self._unknown(date, ids) if tells_unknown else ():
+            for difference in await self._unknown(date, ids) if tells_unknown else ():
                 yield difference
         rows.sort()
         self._rows[date] = rows
 
-    def _unknown(self, date: str, ids: Sequence[str]) -> Iterator[Difference]:
+    async def _unknown(self, date: str, ids: Sequence[str]) -> list[Difference]:
         known = self._reader.ask(ledger_files.known_row_ids, ids)
-        for file_id in ids:
-            if file_id not in known:
-                detail = f"a row in production under {date} of a file that the ledger does not know"
-                yield Difference(kind="row-unknown", id=file_id, file=None, detail=detail)
+        known |= await self._left_for_history(set(ids) - known)
+        detail = f"a row in production under {date} of a file that the ledger does not know"
+        return [
+            Difference(kind="row-unknown", id=file_id, file=None, detail=detail)
+            for file_id in ids
+            if file_id not in known
+        ]
+
+    async def _left_for_history(self, ids: set[str]) -> set[str]:
+        """Return which of these rows are of files that left the ledger."""
+        known = set(self._reader.ask(remembered.known, filter(remembered.is_key, ids)))
+        rest = ids - known
+        if self._past is None or not rest:
+            return known
+        found = self._past.find(Past(row_ids=rest))
+        return known | {story.file.row_id or "" async for story in found}
 
     # -- archive -----------------------------------------------------------------------------------
 
-    async def _copies(self, files: Sequence[FileRecord]) -> list[Difference]:
-        receipts = self._reader.ask(stories.receipts_of, [file.id for file in files])
+    async def _copies(
+        self, files: Sequence[FileRecord], receipts: Mapping[str, Receipt]
+    ) -> list[Difference]:
         try:
             async with asyncio.TaskGroup() as group:
                 tasks = [

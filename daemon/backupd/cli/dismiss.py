@@ -6,7 +6,7 @@ import click
 
 from backupd.cli.file_requests import carry_out_on, leave
 from backupd.cli.options import Places, json_option, pass_places
-from backupd.cli.targets import resolve_all
+from backupd.cli.past import resolve_all
 from backupd.control import Action, FileRequest
 
 
@@ -31,7 +31,7 @@ def dismiss(places: Places, *, files: tuple[str, ...], why: str, as_json: bool) 
     if not why.strip():
         raise click.UsageError("--why must not be empty")
     with places.reader() as reader:
-        found = resolve_all(reader, files)
+        found = resolve_all(places, reader, files)
     leave(
         carry_out_on(places, FileRequest(action=Action.DISMISS, why=why), [found], as_json=as_json)
     )

@@ -6,7 +6,7 @@ import click
 
 from backupd.cli.file_requests import carry_out_on, leave
 from backupd.cli.options import Places, json_option, pass_places
-from backupd.cli.targets import resolve_all
+from backupd.cli.past import resolve_all
 from backupd.control import Action, FileRequest
 
 
@@ -46,5 +46,5 @@ def release(places: Places, *, files: tuple[str, ...], as_json: bool) -> None:
 
 def _do(places: Places, action: Action, files: tuple[str, ...], *, as_json: bool) -> None:
     with places.reader() as reader:
-        found = resolve_all(reader, files)
+        found = resolve_all(places, reader, files)
     leave(carry_out_on(places, FileRequest(action=action), [found], as_json=as_json))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sys
+from collections import deque
 from dataclasses import replace
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import click
@@ -11,6 +13,7 @@ import click
 from backupd.cli import render
 from backupd.cli.errors import FAILED, fail
 from backupd.cli.options import Places, feed_option, json_option, pass_places, stage_choice
+from backupd.cli.past import PastReader
 from backupd.cli.targets import pages
 from backupd.cli.times import since_option
 from backupd.core.names import escaped
@@ -19,11 +22,12 @@ from backupd.ledger import reports
 from backupd.ledger.reports import Wanted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from rich.console import Console
 
     from backupd.core.records import FileRecord
+    from backupd.ledger import LedgerReader
 
     Printer = Callable[[Sequence[FileRecord]], None]
 
@@ -91,12 +95,30 @@ def _print_all(places: Places, wanted: Wanted, limit: int | None, show: Printer)
         if limit is not None:
             before = reader.ask(reports.before_newest, wanted, limit)
             wanted = replace(wanted, after=before)
+        for page in _past(places, reader, wanted, limit):
+            show(page)
+            printed += len(page)
         for page in pages(reader, wanted):
             show(page if limit is None else page[: limit - printed])
             printed += len(page)
     if wanted.after is not None and sys.stderr.isatty():
         sys.stderr.write(f"the newest {limit:,}; there are older ones: --limit N\n")
     return printed
+
+
+def _past(
+    places: Places, reader: LedgerReader, wanted: Wanted, limit: int | None
+) -> Iterator[Sequence[FileRecord]]:
+    """Yield the files that left for the history: they come first, being older.
+
+    With a limit as many as the ledger does not have.
+    """
+    found = ([story.file for story in page] for page in PastReader(places, reader).pages(wanted))
+    if limit is None:
+        yield from found
+        return
+    if wanted.after is None and (lacking := limit - reader.ask(reports.how_many, wanted)) > 0:
+        yield deque(chain.from_iterable(found), maxlen=lacking)
 
 
 def _printer(console: Console, *, as_json: bool) -> Printer:

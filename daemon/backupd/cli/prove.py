@@ -10,12 +10,11 @@ import click
 from backupd.cli import render
 from backupd.cli.errors import FAILED, fail
 from backupd.cli.options import Places, json_option, pass_places
-from backupd.cli.targets import resolve
+from backupd.cli.past import Known, known
 from backupd.cli.times import iso, moment
 from backupd.core.names import escaped
 from backupd.core.records import VerifiedBy
 from backupd.core.stages import Stage, Status
-from backupd.ledger import files, reports, stories
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -23,7 +22,6 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from backupd.core.records import Event, FileRecord, Receipt
-    from backupd.ledger import LedgerReader
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +64,7 @@ def prove(places: Places, *, file: str, as_json: bool) -> None:
     the first file of its content. Exit 1, with the reason, where there is none.
     """
     with places.reader() as reader:
-        proof = _proof(reader, resolve(reader, file))
+        proof = _proof(known(places, reader, file))
     gaps = list(proof.gaps())
     if as_json:
         render.emit_json(_as_json(proof, gaps))
@@ -76,14 +74,12 @@ def prove(places: Places, *, file: str, as_json: bool) -> None:
         fail(f"no proof for {proof.file.id}: {'; '.join(gaps)}", FAILED)
 
 
-def _proof(reader: LedgerReader, file: FileRecord) -> Proof:
-    first_id = file.duplicate_of or file.id
-    (first,) = reader.ask(files.by_ids, [first_id])
+def _proof(found: Known) -> Proof:
     return Proof(
-        file=file,
-        first=first,
-        receipt=reader.ask(stories.receipts_of, [first_id]).get(first_id),
-        cleanup=_last_cleanup(file, reader.ask(reports.history, file.id)),
+        file=found.file,
+        first=found.original or found.file,
+        receipt=found.receipt,
+        cleanup=_last_cleanup(found.file, found.events),
     )
 
 

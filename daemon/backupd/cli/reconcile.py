@@ -16,20 +16,23 @@ from backupd.cli import render
 from backupd.cli.comparing import Comparison, Difference
 from backupd.cli.errors import FAILED
 from backupd.cli.options import Places, feed_option, json_option, pass_places
+from backupd.cli.past import asked, open_past, ours, take
 from backupd.cli.targets import pages
 from backupd.cli.times import since_option
 from backupd.core.dependencies import Dependency
 from backupd.core.names import escaped
-from backupd.ledger import places, reports
+from backupd.ledger import history, places, reports
 from backupd.ledger.reports import Wanted
 from backupd.warehouse import open_warehouse
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncIterator, Callable
 
     from rich.console import Console
 
     from backupd.config.sections import Config
+    from backupd.core.ports import History
+    from backupd.core.records import FileRecord, Receipt
     from backupd.ledger import LedgerReader
 
 
@@ -101,10 +104,14 @@ async def _compare(
         stack.push_async_callback(archive.aclose)
         if known := reader.ask(places.place, Dependency.ARCHIVE):
             await archive.identify(known, ())
-        comparison = Comparison(reader, warehouse, archive, all_feeds=wanted.feed is None)
-        task = bar.add_task("compared", total=reader.ask(reports.how_many, wanted))
-        for page in pages(reader, wanted):
-            async for difference in comparison.page(page):
+        past = open_past(config.warehouse, reader)
+        if past is not None:
+            stack.push_async_callback(past.aclose)
+        comparison = Comparison(reader, warehouse, archive, past, all_feeds=wanted.feed is None)
+        left = sum(reader.ask(history.left).values())
+        task = bar.add_task("compared", total=left + reader.ask(reports.how_many, wanted))
+        async for page, receipts in _pages(config, reader, wanted, past):
+            async for difference in comparison.page(page, receipts):
                 report(difference)
                 differing += 1
                 if difference.kind == "row-doubled" and difference.file:
@@ -112,6 +119,20 @@ async def _compare(
             compared += len(page)
             bar.advance(task, len(page))
         return compared, differing, warehouse.repairs(doubled)
+
+
+async def _pages(
+    config: Config, reader: LedgerReader, wanted: Wanted, past: History | None
+) -> AsyncIterator[tuple[list[FileRecord], dict[str, Receipt] | None]]:
+    """Yield files, some at a time: of the history with their receipts, then of the ledger."""
+    if past is not None:
+        found = past.find(asked(wanted))
+        while page := await take(found):
+            mine = ours(config.warehouse, reader, page)
+            receipts = {story.file.id: story.receipt for story in mine if story.receipt}
+            yield [story.file for story in mine], receipts
+    for files in pages(reader, wanted):
+        yield files, None
 
 
 def _bar(console: Console, *, hidden: bool) -> Progress:

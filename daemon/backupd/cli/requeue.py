@@ -9,7 +9,8 @@ import click
 from backupd.cli.errors import FAILED, fail
 from backupd.cli.file_requests import carry_out_on, leave
 from backupd.cli.options import Places, feed_option, json_option, pass_places, stage_choice
-from backupd.cli.targets import pages, resolve_all
+from backupd.cli.past import resolve_all
+from backupd.cli.targets import pages
 from backupd.control import Action, FileRequest
 from backupd.core.stages import Stage, Status
 from backupd.ledger.reports import Wanted
@@ -60,7 +61,7 @@ def requeue(  # noqa: PLR0913 - one parameter an option
     )
     with places.reader() as reader:
         parked_ones = pages(reader, Wanted(status=Status.PARKED, feed=feed))
-        groups = [resolve_all(reader, files)] if files else parked_ones
+        groups = [resolve_all(places, reader, files)] if files else parked_ones
         tally = carry_out_on(places, request, groups, as_json=as_json)
     if not tally:
         fail(f"no file is parked{f' in feed {feed}' if feed else ''}", FAILED)

@@ -14,11 +14,11 @@ from backupd.cli import render
 from backupd.cli.asking import daemon_state
 from backupd.cli.explain import Prospect, Surroundings, prospect
 from backupd.cli.options import Places, json_option, pass_places
-from backupd.cli.targets import resolve
+from backupd.cli.past import Known, known
 from backupd.cli.times import iso, moment, span
 from backupd.core.names import escaped
 from backupd.core.stages import BATCHED
-from backupd.ledger import batches, files, hive_memory, incidents, reports, stories
+from backupd.ledger import batches, hive_memory, incidents
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -61,43 +61,38 @@ def show(places: Places, *, file: str, as_json: bool) -> None:
     Then its receipt, and all that happened to it, each with the time since the step before.
     """
     with places.reader() as reader:
-        case = _case(places, reader, resolve(reader, file))
+        case = _case(places, reader, known(places, reader, file))
     if as_json:
         render.emit_json(_as_json(case))
     else:
         _show(case)
 
 
-def _case(places: Places, reader: LedgerReader, file: FileRecord) -> Case:
+def _case(places: Places, reader: LedgerReader, found: Known) -> Case:
     now = time.time()
-    around = _surroundings(places, reader, file, now)
-    holder = file.duplicate_of or file.id
-    others = [each.id for each in reader.ask(reports.matching, file.path) if each.id != file.id]
+    around = _surroundings(places, reader, found, now)
     return Case(
         now=now,
-        file=file,
-        prospect=prospect(file, around),
+        file=found.file,
+        prospect=prospect(found.file, around),
         statement=around.statement,
-        receipt=reader.ask(stories.receipts_of, [holder]).get(holder),
-        events=reader.ask(reports.history, file.id),
-        others=others,
+        receipt=found.receipt,
+        events=found.events,
+        others=found.same_path,
     )
 
 
-def _surroundings(
-    places: Places, reader: LedgerReader, file: FileRecord, now: float
-) -> Surroundings:
+def _surroundings(places: Places, reader: LedgerReader, found: Known, now: float) -> Surroundings:
     config = places.config_if_valid()
-    originals = reader.ask(files.by_ids, [file.duplicate_of] if file.duplicate_of else [])
     return Surroundings(
         now=now,
         daemon_runs=daemon_state(places).runs,
         config=config,
         outages=reader.ask(incidents.outages),
         unbatched=reader.ask(batches.unbatched, config.batch.max_files if config else 1),
-        original=originals[0] if originals else None,
-        statement=_statement(reader, file),
-        is_there=os.path.lexists(file.path),
+        original=found.original,
+        statement=_statement(reader, found.file),
+        is_there=os.path.lexists(found.file.path),
     )
 
 

@@ -25,38 +25,27 @@ class NoSuchFileError(BackupdError):
     """No file matches, or files at several paths do."""
 
 
+class UnknownFileError(NoSuchFileError):
+    """No file of the ledger matches."""
+
+
 def resolve(reader: LedgerReader, text: str) -> FileRecord:
     """Return the file with this id, path or file name.
 
     Of several that came to one path, the one that is there now, else the last. Raises
-    NoSuchFileError when nothing matches, or files at several paths do.
+    UnknownFileError when nothing matches, NoSuchFileError when files at several paths do.
     """
     found = reader.ask(reports.matching, text)
     if not found and "/" in text:
         found = reader.ask(reports.matching, str(Path(text).absolute()))
     if not found:
-        raise NoSuchFileError(
+        raise UnknownFileError(
             f"no file has the id, path or name {escaped(text)}",
             hint="`backupd-admin list` shows what is known",
         )
     if len({file.path for file in found}) > 1:
-        raise NoSuchFileError(_ambiguous(text, found))
+        raise NoSuchFileError(ambiguous(text, found))
     return next((file for file in found if file.local), found[-1])
-
-
-def resolve_all(reader: LedgerReader, texts: Sequence[str]) -> list[FileRecord]:
-    """Return each file once. Raises NoSuchFileError that names all that went wrong."""
-    found: dict[str, FileRecord] = {}
-    wrong: list[str] = []
-    for text in texts:
-        try:
-            file = resolve(reader, text)
-            found[file.id] = file
-        except NoSuchFileError as error:
-            wrong.append(str(error))
-    if wrong:
-        raise NoSuchFileError("\n".join([*wrong, "nothing was done"]))
-    return list(found.values())
 
 
 def pages(reader: LedgerReader, wanted: Wanted) -> Iterator[list[FileRecord]]:
@@ -66,7 +55,8 @@ def pages(reader: LedgerReader, wanted: Wanted) -> Iterator[list[FileRecord]]:
         wanted = replace(wanted, after=page[-1].id)
 
 
-def _ambiguous(text: str, found: Sequence[FileRecord]) -> str:
+def ambiguous(text: str, found: Sequence[FileRecord]) -> str:
+    """Say which files are named like this."""
     lines = [f"{len(found)} files are named {escaped(text)}; give an id or a path:"]
     lines += [
         f"  {file.id}  {file.stage} {file.status}  {escaped(file.path)}"

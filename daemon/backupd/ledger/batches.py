@@ -207,6 +207,15 @@ def batch(connection: sa.Connection, batch_id: str) -> Batch | None:
     return batch_of(row, members_of(connection, batch_id)) if row else None
 
 
+def has_lost_members(connection: sa.Connection, batch_id: str) -> bool:
+    """Return whether some of a batch's files left the ledger, as far as they leave a gap."""
+    query = sa.select(sa.func.count(), sa.func.max(batch_members.c.position)).where(
+        batch_members.c.batch_id == batch_id
+    )
+    number, last = connection.execute(query).one()
+    return number > 0 and bool(last + 1 > number)
+
+
 def known(connection: sa.Connection, batch_ids: Iterable[str]) -> set[str]:
     """Return which of these ids are batches'."""
     return found_among(connection, batches.c.id, batch_ids)

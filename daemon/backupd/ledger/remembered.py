@@ -33,7 +33,12 @@ def recognised_by(file: FileRecord) -> set[str]:
     if file.sha256 is None:
         return set()
     found = {row_id(replace(file, row_id=None), file.sha256), file.row_id or ""}
-    return {each for each in found if len(each) == 2 * _BYTES}
+    return set(filter(is_key, found))
+
+
+def is_key(row_id: str) -> bool:
+    """Return whether a row has an id that any daemon gives it, and not that of an old ledger."""
+    return len(row_id) == 2 * _BYTES
 
 
 def known(connection: sa.Connection, row_ids: Iterable[str]) -> dict[str, Remembered]:
