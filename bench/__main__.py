@@ -28,7 +28,9 @@ def main() -> None:
     try:
         demand_programs()
         with tempfile.TemporaryDirectory(prefix="backupd-bench-", dir=wanted.dir) as directory:
-            figures = list(_measure(Path(directory), wanted.only or CASES, quick=wanted.quick))
+            cases = wanted.only or CASES
+            measuring = _measure(Path(directory), cases, quick=wanted.quick, whole=wanted.whole)
+            figures = list(measuring)
     except MeasuringError as error:
         sys.exit(f"bench: {error}")
     report.show(figures)
@@ -36,7 +38,9 @@ def main() -> None:
     print(f"Written to {wanted.out}.")
 
 
-def _measure(directory: Path, cases: Sequence[str], *, quick: bool) -> Iterator[Figure]:
+def _measure(
+    directory: Path, cases: Sequence[str], *, quick: bool, whole: bool
+) -> Iterator[Figure]:
     with running_sshd(directory / "sshd") as server:
         arena = Arena(directory, Peers(server, directory))
         measures: dict[str, Callable[[], list[Figure]]] = {
@@ -45,7 +49,7 @@ def _measure(directory: Path, cases: Sequence[str], *, quick: bool) -> Iterator[
             "watching": lambda: watching.measure(directory / "watching", quick=quick),
             "ledger": lambda: [
                 *ledger_bytes.measure(directory / "bytes", quick=quick),
-                *ledger_million.measure(directory / "ledger", quick=quick),
+                *ledger_million.measure(directory / "ledger", quick=quick, whole=whole),
             ],
         }
         for case in cases:
@@ -57,6 +61,9 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("--only", action="append", choices=CASES, help="may be given again")
     parser.add_argument("--quick", action="store_true", help="small amounts: does it all work?")
+    parser.add_argument(
+        "--whole", action="store_true", help="ledger: with 10,000,000 remembered files (minutes)"
+    )
     parser.add_argument("--out", type=Path, default=ROOT / "bench-result.json")
     parser.add_argument("--dir", type=Path, help="where to work (some GB; default: the system's)")
     return parser.parse_args()

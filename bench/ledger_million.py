@@ -1,8 +1,9 @@
-"""A ledger with a million done files: what it costs those that come after."""
+"""A ledger with a million done files, and more that left: what that costs those that come after."""
 
 from __future__ import annotations
 
 import asyncio
+import secrets
 import sqlite3
 import time
 from contextlib import closing
@@ -13,16 +14,18 @@ from typing import TYPE_CHECKING
 from backupd.config import load
 from backupd.core import moves
 from backupd.core.records import Identity, Result, Sighting
+from backupd.core.rows import row_id
 from backupd.core.stages import Stage
 from backupd.ledger import Ledger
 from bench import corpus, daemon, ledger_bytes
-from bench.process import MeasuringError
+from bench.process import MeasuringError, memory_mib
 from bench.report import Figure
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-    from backupd.core.records import Feed
+    from backupd.core.records import Feed, FileRecord, Move
     from bench.daemon import Site
 
 _AT_ONCE = 32  # as many as the ship lane has places
@@ -30,46 +33,99 @@ _BATCH = 500  # the default of batch.max_files
 _RESTARTS = 3
 
 
-def measure(directory: Path, *, quick: bool) -> list[Figure]:
-    """Compare a ledger with a handful of done files with one that has a million more."""
+def measure(directory: Path, *, quick: bool, whole: bool = False) -> list[Figure]:
+    """Compare a ledger with a handful of done files with one that has, and remembers, many more.
+
+    A million done ones, and as many remembered; ten times as many with `whole`.
+    """
     million, rounds = (20_000, 20) if quick else (1_000_000, 100)
     inbox = directory / "inbox"
     site = daemon.site(directory / "state", inbox, directory / "archive")
     corpus.make(inbox, len(corpus.FEEDS), 1024)
     daemon.run_once(site)
     ledger_bytes.fold(site)
-    restart_before = _restart(site)
-    cost_before = asyncio.run(_cost(site, rounds))
+    before, restart_before = asyncio.run(_costs(site, rounds)), _restart(site)
     began = time.perf_counter()
     multiply(site.ledger, million)
+    remembered = million * (10 if whole else 1)
+    remembering = remember(site.ledger, remembered)
     made_in = time.perf_counter() - began
     size = site.ledger.stat().st_size / 1e9
-    cost, restart = asyncio.run(_cost(site, rounds)), _restart(site)
-    case = f"ledger, {million:,} done"
+    after, restart = asyncio.run(_costs(site, rounds)), _restart(site)
+    case = f"ledger, {million:,} done, {remembered:,} remembered"
     return [
-        Figure(
-            case=case,
-            name=f"claim and move {_AT_ONCE} files",
-            value=cost * 1000,
-            unit="ms",
-            note=f"median of {rounds}; {cost_before * 1000:.2f} ms with none done",
-        ),
-        Figure(
-            case=case,
-            name="the same with none done",
-            value=cost / cost_before,
-            unit="x",
-            at_most=1.25,
-        ),
+        *_compared(case, before, after, rounds),
         Figure(
             case=case,
             name="start to ready",
-            value=restart,
+            value=restart.seconds,
             unit="s",
             at_most=10,
-            note=f"{restart_before:.2f} s with none done; {size:.1f} GB, made in {made_in:.0f} s",
+            note=f"{restart_before.seconds:.2f} s with none done;"
+            f" {size:.1f} GB, made in {made_in:.0f} s",
+        ),
+        Figure(
+            case=case,
+            name="resident, more than with none done",
+            value=restart.mib - restart_before.mib,
+            unit="MiB",
+            at_most=20,
+            note=f"{restart.mib:.0f} MiB when ready",
+        ),
+        Figure(
+            case=case,
+            name="a remembered file",
+            value=remembering,
+            unit="B",
+            at_most=60,
+            note="in pages of its table, filled in random order",
         ),
     ]
+
+
+def _compared(
+    case: str, before: Mapping[str, float], after: Mapping[str, float], rounds: int
+) -> Iterator[Figure]:
+    for name, seconds in after.items():
+        yield Figure(
+            case=case,
+            name=f"{name} {_AT_ONCE} files",
+            value=seconds * 1000,
+            unit="ms",
+            note=f"median of {rounds}; {before[name] * 1000:.2f} ms with none done",
+        )
+        yield Figure(
+            case=case,
+            name="the same with none done",
+            value=seconds / before[name],
+            unit="x",
+            at_most=1.25,
+        )
+
+
+def remember(ledger: Path, files: int) -> float:
+    """Have a ledger remember so many files that left; return the bytes that each takes.
+
+    No daemon may run.
+    """
+    lot = files // _LEAVING
+    with closing(sqlite3.connect(ledger, isolation_level=None)) as connection:
+        connection.execute("PRAGMA journal_mode = OFF")
+        connection.execute("PRAGMA synchronous = OFF")
+        connection.execute("PRAGMA cache_size = -1000000")
+        for _ in range(_LEAVING):
+            # Each lot sorted: what leaves together is written so, and falls between the others.
+            connection.execute(
+                "WITH RECURSIVE numbers(n) AS"
+                f" (SELECT 0 UNION ALL SELECT n + 1 FROM numbers WHERE n + 1 < {lot:d})"
+                " INSERT INTO remembered"
+                " SELECT randomblob(16), 20000 + n % 400 FROM numbers ORDER BY 1"
+            )
+        query = "SELECT sum(pgsize) FROM dbstat WHERE name = 'remembered'"
+        return float(connection.execute(query).fetchone()[0]) / (lot * _LEAVING)
+
+
+_LEAVING = 50  # lots
 
 
 def multiply(ledger: Path, files: int) -> None:
@@ -155,37 +211,69 @@ def _copied(column: str, key: str) -> str:
     return renamed if column in _TOLD else column
 
 
-def _restart(site: Site) -> float:
-    return median(_time_to_ready(site) for _ in range(_RESTARTS))
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Start:
+    seconds: float  # until it was ready
+    mib: float  # resident then
 
 
-def _time_to_ready(site: Site) -> float:
+def _restart(site: Site) -> _Start:
+    starts = [_start(site) for _ in range(_RESTARTS)]
+    return _Start(
+        seconds=median(each.seconds for each in starts), mib=median(each.mib for each in starts)
+    )
+
+
+def _start(site: Site) -> _Start:
     began = time.perf_counter()
-    with daemon.running(site):
-        return time.perf_counter() - began
+    with daemon.running(site) as process:
+        return _Start(seconds=time.perf_counter() - began, mib=memory_mib(process.pid))
 
 
-async def _cost(site: Site, rounds: int) -> float:
-    """Return the median seconds to claim some files and to move them on."""
+async def _costs(site: Site, rounds: int) -> dict[str, float]:
+    """Return the median seconds of what is done with some files at a time."""
     feed = load(site.config, environ={}).feeds[0]
     ledger = Ledger(site.ledger)
     try:
         now = time.time()
         await ledger.see([_sighting(feed, n, now) for n in range(rounds * _AT_ONCE)])
-        return median([await _time_round(ledger, feed, now) for _ in range(rounds)])
+        times = [await _time_round(ledger, feed, now) for _ in range(rounds)]
+        return {name: median(each[name] for each in times) for name in times[0]}
     finally:
         await ledger.close()
 
 
-async def _time_round(ledger: Ledger, feed: Feed, now: float) -> float:
+async def _time_round(ledger: Ledger, feed: Feed, now: float) -> dict[str, float]:
     began = time.perf_counter()
     claimed = await ledger.claim(Stage.SETTLE, _AT_ONCE, now, [feed.name])
     finished = Result(changes={}, detail="complete")
     moved = await ledger.move([moves.advance(file, finished, now) for file in claimed])
-    seconds = time.perf_counter() - began
-    if moved != [True] * _AT_ONCE:
+    moved_at = time.perf_counter()
+    running = await ledger.claim(Stage.MANIFEST, _AT_ONCE, now, [feed.name])
+    registered = await ledger.manifest_done([_read(file, now) for file in running])
+    read_at = time.perf_counter()
+    await ledger.known([f"{feed.directory}/{secrets.token_hex(8)}.csv" for _ in claimed])
+    known_at = time.perf_counter()
+    if moved != [True] * _AT_ONCE or registered != moved:
         raise MeasuringError(f"of {_AT_ONCE} files, {sum(moved)} were claimed and moved")
-    return seconds
+    return {
+        "claim and move": moved_at - began,
+        "claim and register": read_at - moved_at,
+        "look up paths of": known_at - read_at,
+    }
+
+
+def _read(file: FileRecord, now: float) -> Move:
+    sha256 = secrets.token_hex(32)
+    changes = {
+        "sha256": sha256,
+        "row_id": row_id(file, sha256),
+        "size_bytes": 1,
+        "record_count": 1,
+        "file_timestamp": now,
+        "archive_name": f"{file.relative_path}.gz",
+    }
+    return moves.advance(file, Result(changes=changes, detail="1 records, 1 bytes"), now)
 
 
 def _sighting(feed: Feed, number: int, now: float) -> Sighting:
