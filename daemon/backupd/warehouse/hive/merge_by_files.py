@@ -1,16 +1,8 @@
 """Merge "files": a Parquet file a date, made here, moved into its partition by LOAD DATA.
 
-    <staging>/<batch id>/<date>/<batch id>.parquet        the source
-    <partition's folder>/<batch id>.parquet               the target
-
-LOAD DATA is a rename: whoever comes second finds no source any more. A batch's files go into the
-staging folder together, by one rename that cannot be done twice, and only while none of them is
-seen in its partition: target, then source, then upload. So each file comes into its partition once,
-however many are at it, and however late a statement that was given up comes to its end.
-
-Another daemon may have registered the same backup file. Where a partition has files that no batch
-of this ledger made, its rows are looked for before a file is moved there, and counted afterwards if
-others came meanwhile.
+`partition_files` has each file there once. Another daemon may have registered the same backup file,
+though. Where a partition has files that no batch of this ledger made, its rows are looked for
+before a file is moved there, and counted afterwards if others came meanwhile.
 """
 
 from __future__ import annotations
@@ -21,7 +13,7 @@ from io import BytesIO
 from typing import TYPE_CHECKING
 
 from backupd.core.dependencies import Dependency
-from backupd.core.errors import BackupdError, DependencyDownError, RewindError
+from backupd.core.errors import DependencyDownError, RewindError
 from backupd.core.stages import Stage
 from backupd.warehouse.columns import by_date
 from backupd.warehouse.hive.rows import keys_of
@@ -35,6 +27,7 @@ if TYPE_CHECKING:
     from backupd.core.rows import ProductionRow
     from backupd.warehouse.hive.batch_statements import BatchStatements
     from backupd.warehouse.hive.connection import Connection
+    from backupd.warehouse.hive.partition_files import PartitionFiles
     from backupd.warehouse.hive.rows import HiveRows
     from backupd.warehouse.hive.sql import TableSql
     from backupd.warehouse.hive.staging import BatchFolders, Files, Staging
@@ -45,7 +38,7 @@ class FilesMerge:
     """The production table, whose columns are called as `columns` says. Blocks."""
 
     execution: BatchStatements
-    folders: BatchFolders
+    partition_files: PartitionFiles
     production: HiveRows
     columns: Mapping[str, str]
     located: dict[str, dict[str, str]] = field(default_factory=dict)  # by load, for the next merge
@@ -57,32 +50,22 @@ class FilesMerge:
             for date, those in by_date(rows).items()
         }
         self.check()
-        self._add_partitions(batch_id, contents)
-        targets = self._targets(batch_id, contents)
-        folder = self.folders.of(batch_id)
-        with self._staging.files() as files:
-            if not self._is_staged(files, batch_id, contents, targets):
-                files.remove(folder)
-                lacking = {date for date in contents if not files.exists(targets[date])}
-                if lacking:
-                    staged = {date: contents[date] for date in lacking}
-                    self._stage(files, batch_id, staged, targets)
-        self.located[batch_id] = targets
-        return folder
+        self.located[batch_id] = self.partition_files.stage(batch_id, contents)
+        return self.folders.of(batch_id)
 
     def merge(self, batch_id: str, rows: Sequence[ProductionRow]) -> Counter[str]:
         """Have what is staged moved into production, read it back, clear the staging folder."""
         self.execution.settle()  # an INSERT, from when the config had the other merge
         dates = by_date(rows)
-        self._add_partitions(batch_id, dates)
+        self.partition_files.add_partitions(batch_id, dates)
         targets = self.located.pop(batch_id, None)
         if targets is None or targets.keys() != dates.keys():
-            targets = self._targets(batch_id, dates)
+            targets = self.partition_files.targets(batch_id, dates)
         with self._staging.files() as files:
             others = self._of_others(files, targets)
             if others:
                 self._refuse_registered(files, batch_id, targets, rows)
-            failure = self._move(files, batch_id, targets)
+            failure = self.partition_files.move(files, batch_id, targets)
             seen = Counter(self._ids_in(files, targets.values()))
             if self._of_others(files, targets) - others:
                 seen = self.production.count(keys_of(rows))
@@ -107,7 +90,7 @@ class FilesMerge:
             return []
         return [
             self._sql.add_partitions(dates),
-            *(self._load_sql(batch_id, date) for date in dates),
+            *(self.partition_files.load_sql(batch_id, date) for date in dates),
         ]
 
     def check(self) -> None:
@@ -133,69 +116,13 @@ class FilesMerge:
         return self.execution.connection
 
     @property
+    def folders(self) -> BatchFolders:
+        """Where batches are staged."""
+        return self.partition_files.folders
+
+    @property
     def _staging(self) -> Staging:
         return self.folders.staging
-
-    def _source(self, batch_id: str, date: str) -> str:
-        return f"{self.folders.of(batch_id)}/{date}/{batch_id}.parquet"
-
-    def _add_partitions(self, batch_id: str, dates: Collection[str]) -> None:
-        """Make the partitions that are missing.
-
-        They are made first because LOAD DATA moves the file before it makes one: a server that
-        dies between the two would leave rows that nobody can see, and a second LOAD DATA at the
-        same time would remove what the first has moved.
-        """
-        if dates:
-            self.execution.run(batch_id, self._sql.add_partitions(dates))
-
-    def _targets(self, batch_id: str, dates: Collection[str]) -> dict[str, str]:
-        """Return where each date's file belongs."""
-        return {
-            date: f"{describe(self.connection.run(self._sql.describe_partition(date))).path}"
-            f"/{batch_id}.parquet"
-            for date in dates
-        }
-
-    def _is_staged(
-        self,
-        files: Files,
-        batch_id: str,
-        contents: Mapping[str, bytes],
-        targets: Mapping[str, str],
-    ) -> bool:
-        """Return whether each date lies in staging with just this content, or is in production.
-
-        Staging is looked at first: what moves between the two looks is then seen in production.
-        """
-        if not files.exists(self.folders.of(batch_id)):
-            return False
-        for date, content in contents.items():
-            try:
-                if files.read(self._source(batch_id, date)) != content:
-                    return False
-            except FileNotFoundError:
-                if not files.exists(targets[date]):
-                    return False
-        return True
-
-    def _stage(
-        self,
-        files: Files,
-        batch_id: str,
-        contents: Mapping[str, bytes],
-        targets: Mapping[str, str],
-    ) -> None:
-        folder = self.folders.of(batch_id)
-        named = {f"{date}/{batch_id}.parquet": content for date, content in contents.items()}
-        part = self.folders.part(files, batch_id, named)
-        for date in contents:
-            if files.exists(targets[date]):  # a statement that was given up came to its end
-                files.remove(f"{part}/{date}")
-        files.rename(part, folder)
-        inside = f"{folder}/{part.rpartition('/')[2]}"
-        if files.exists(inside):  # another was first: what it staged is as good
-            files.remove(inside)
 
     def _of_others(self, files: Files, targets: Mapping[str, str]) -> set[str]:
         """Return the files in these partitions that no batch of this ledger made."""
@@ -215,7 +142,7 @@ class FilesMerge:
         """Raise RewindError to load, which leaves them out, where staged rows are there by now."""
         unmoved = {date for date, target in targets.items() if not files.exists(target)}
         there = self.production.count(keys_of(row for row in rows if row.file_date in unmoved))
-        sources = (self._source(batch_id, date) for date in unmoved) if there else ()
+        sources = (self.partition_files.source(batch_id, date) for date in unmoved) if there else ()
         if again := there.keys() & set(self._ids_in(files, sources)):
             message = (
                 f"{len(again)} rows of batch {batch_id} were made by another backupd meanwhile"
@@ -232,20 +159,6 @@ class FilesMerge:
         keys = keys_of(rows)
         there = self.production.count(keys)
         return sorted({key.file_date for key in keys if key.file_id not in there})
-
-    def _move(self, files: Files, batch_id: str, targets: Mapping[str, str]) -> BackupdError | None:
-        """Have each date moved that is not there; return what went wrong, for what is missing."""
-        failure = None
-        for date, target in targets.items():
-            if not files.exists(target) and files.exists(self._source(batch_id, date)):
-                try:
-                    self.execution.run(batch_id, self._load_sql(batch_id, date))
-                except BackupdError as error:
-                    failure = error  # it may have worked all the same: the target shows it
-        return failure
-
-    def _load_sql(self, batch_id: str, date: str) -> str:
-        return self._sql.load(self._staging.for_hive(self._source(batch_id, date)), date)
 
 
 def _nowhere(batch_id: str, dates: Sequence[str]) -> RewindError:

@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
-import threading
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from backupd.core.rows import RowKey
 from backupd.warehouse.columns import PARTITION, STAGING_PARTITION
 from backupd.warehouse.hive.batch_statements import BatchStatements
-from backupd.warehouse.hive.connection import HiveConnection, session_settings
+from backupd.warehouse.hive.connection import session_settings
 from backupd.warehouse.hive.earlier_statements import EarlierStatements
-from backupd.warehouse.hive.errors import ServerLostError
-from backupd.warehouse.hive.kerberos import Kerberos
 from backupd.warehouse.hive.merge_by_files import FilesMerge
 from backupd.warehouse.hive.merge_by_insert import InsertMerge
+from backupd.warehouse.hive.partition_files import PartitionFiles
 from backupd.warehouse.hive.probe import probe_files, probe_insert
 from backupd.warehouse.hive.probe_way_in import probe_way_in
 from backupd.warehouse.hive.rows import HiveRows, keys_of
-from backupd.warehouse.hive.servers import shown
 from backupd.warehouse.hive.sql import StagingSql, TableSql, leave_one_each
-from backupd.warehouse.hive.staging import BatchFolders, Staging
+from backupd.warehouse.hive.staging import BatchFolders
+from backupd.warehouse.hive.thread import HiveThread
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -37,37 +32,28 @@ T = TypeVar("T")
 
 
 class HiveWarehouse:
-    """`core.ports.Warehouse` in the table that the config names.
-
-    One thread does all the work, one call at a time, so that no two statements of ours ever race.
-    A call that was given up goes on to its end before the next one looks at what it left.
-    """
+    """`core.ports.Warehouse` in the table that the config names."""
 
     def __init__(self, section: HiveSection, columns: dict[str, str], log: StatementLog) -> None:
         """`columns` maps our columns to the table's names, in table order."""
         self._columns = columns
         self._log = log
         self._known_in_use: dict[str, str] | None = None
-        self._gave_up = threading.Event()
-        kerberos = section.login.kerberos or section.staging.kerberos
-        self._kerberos = Kerberos(kerberos, self._gave_up) if kerberos else None
-        self._connection = HiveConnection(section, self._kerberos, self._gave_up)
+        self._hive = HiveThread(section, "hive")
+        connection = self._hive.connection
         self._sql = TableSql(section.database, section.production_table, columns[PARTITION])
-        self._rows = HiveRows(self._connection, self._sql, columns["file_id"])
-        earlier = EarlierStatements(section, self._connection)
+        self._rows = HiveRows(connection, self._sql, columns["file_id"])
+        earlier = EarlierStatements(section, connection)
         timeout = section.statement_timeout
-        self._execution = BatchStatements(self._connection, earlier, log, timeout)
-        self._staging = Staging(section.staging, self._kerberos)
-        self._kinds = {"HiveServer2": self._connection.servers}
-        if self._staging.hdfs:
-            self._kinds["NameNode"] = self._staging.hdfs.servers
+        self._execution = BatchStatements(connection, earlier, log, timeout)
         self._merge = self._merge_of(section)
-        self._thread = ThreadPoolExecutor(1, "hive")
 
     def _merge_of(self, section: HiveSection) -> FilesMerge | InsertMerge:
-        folders = BatchFolders(self._staging)
+        folders = BatchFolders(self._hive.staging)
         if section.merge == "files":
-            return FilesMerge(self._execution, folders, self._rows, self._columns)
+            run = self._execution.run
+            files = PartitionFiles(self._hive.connection, run, folders, self._sql)
+            return FilesMerge(self._execution, files, self._rows, self._columns)
         partition = self._columns[STAGING_PARTITION]
         return InsertMerge(
             self._execution,
@@ -121,7 +107,8 @@ class HiveWarehouse:
 
     async def probe(self) -> list[Probe]:
         """Log in, compare the tables with the config, have a row staged, moved and read."""
-        way_in = await self._run(probe_way_in, self._connection, self._kerberos, self._staging)
+        hive = self._hive
+        way_in = await self._run(probe_way_in, hive.connection, hive.kerberos, hive.staging)
         match self._merge:
             case FilesMerge():
                 return way_in + await self._run(probe_files, self._merge)
@@ -130,9 +117,7 @@ class HiveWarehouse:
 
     async def aclose(self) -> None:
         """Cancel the statement at work, log out."""
-        self._gave_up.set()
-        await asyncio.to_thread(self._thread.shutdown, cancel_futures=True)
-        await asyncio.to_thread(self._connection.close)
+        await self._hive.aclose()
 
     # ------------------------------------------------------------------ in the thread
 
@@ -152,35 +137,16 @@ class HiveWarehouse:
         return seen
 
     async def _run(self, work: Callable[..., T], *args: object) -> T:
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._thread, partial(self._over_servers, work, *args))
+        return await self._hive.run(self._work, work, *args)
 
-    def _over_servers(self, work: Callable[..., T], *args: object) -> T:
-        """Do it, from its beginning at the next server where one broke off, while there are more.
-
-        All that is done here looks first, and changes nothing when it is done again.
-        """
-        lost = 0
-        while True:
-            try:
-                result = work(*args)
-            except ServerLostError:
-                lost += 1
-                if lost > self._others():
-                    raise
-            else:
-                self._note_servers()
-                return result
+    def _work(self, work: Callable[..., T], *args: object) -> T:
+        result = work(*args)
+        self._note_servers()
+        return result
 
     def _note_servers(self) -> None:
         """Have it known which servers are in use, when others are than before."""
-        in_use = {
-            kind: shown(servers.in_use) for kind, servers in self._kinds.items() if servers.in_use
-        }
+        in_use = self._hive.in_use()
         if in_use != self._known_in_use:
             self._log.note_servers(in_use)
             self._known_in_use = in_use
-
-    def _others(self) -> int:
-        """Return how many servers are left when one broke off."""
-        return sum(servers.others() for servers in self._kinds.values())
