@@ -90,7 +90,12 @@ async def test_columns_go_by_the_names_and_the_order_of_the_table(hadoop: Hadoop
     columns = {name: f"their_{name}" for name in [*reversed(names), partition]}
     plain = new_table(hadoop, merge="insert")
     assert plain.hive
-    other = replace(plain.hive, production_table="theirs", staging_table="staged_theirs")
+    other = replace(
+        plain.hive,
+        production_table="theirs",
+        staging_table="staged_theirs",
+        history_table="history_theirs",
+    )
     section = replace(plain, hive=other, columns=columns)
     make_tables(hadoop, section, FORMATS["ORC"])
     warehouse = open_warehouse(section)

@@ -35,6 +35,7 @@ def secured_host(
         "database": DATABASE,
         "production_table": hive.production_table,
         "staging_table": hive.staging_table,
+        "history_table": hive.history_table,
         "staging_url": hive.staging.url.text,
         "statement_timeout": "60s",
     }

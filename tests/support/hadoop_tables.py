@@ -34,7 +34,11 @@ def new_table(
     a `port` stands for another port of the first server.
     """
     name = f"rows_{next(_NUMBERS)}"
-    own = {"production_table": name, "staging_table": f"staged_{name}"}
+    own = {
+        "production_table": name,
+        "staging_table": f"staged_{name}",
+        "history_table": f"history_{name}",
+    }
     url = str(changes.pop("staging_url", f"{hadoop.staging_url}/{name}"))
     way = way_in(hadoop, transport, by_zookeeper=by_zookeeper)
     if "port" in changes:
@@ -65,10 +69,11 @@ def way_in(hadoop: Hadoop, transport: Transport, *, by_zookeeper: bool) -> dict[
 
 def make_tables(hadoop: Hadoop, section: WarehouseSection, kind: str = PARQUET) -> None:
     """Make the tables that a config wants."""
-    head, _, production = ddl(section).rpartition("CREATE EXTERNAL TABLE")
+    *before, production, history = ddl(section).split("CREATE EXTERNAL TABLE")
     columns = production.partition("STORED AS")[0]
-    made = f"{head}CREATE {'EXTERNAL ' if kind == PARQUET else ''}TABLE{columns}{kind}"
-    run(hadoop, *made.split(";\n"))
+    made = f"CREATE {'EXTERNAL ' if kind == PARQUET else ''}TABLE{columns}{kind}"
+    others = "CREATE EXTERNAL TABLE".join([*before, history])
+    run(hadoop, *filter(str.strip, others.split(";\n")), made)
 
 
 def run(hadoop: Hadoop, *statements: str) -> list[tuple[Any, ...]]:

@@ -139,12 +139,7 @@ class _Calls:
     def FetchResults(self, request: Any) -> Any:
         found = self._server.operation(request.operationHandle)
         rows, found.rows = found.rows[: request.maxRows], found.rows[request.maxRows :]
-        columns = [
-            ttypes.TColumn(
-                stringVal=ttypes.TStringColumn([cell or "" for cell in cells], _nulls(cells))
-            )
-            for cells in (zip(*rows, strict=True) if rows else [()])
-        ]
+        columns = [_column(cells) for cells in (zip(*rows, strict=True) if rows else [()])]
         return ttypes.TFetchResultsResp(_SUCCESS, False, ttypes.TRowSet(0, [], columns))
 
 
@@ -158,7 +153,23 @@ def _refusal(error: SqlError) -> Any:
     )
 
 
-def _nulls(cells: tuple[str | None, ...]) -> bytes:
+# How a column of these values goes over the wire, and what stands there for null.
+_COLUMNS: dict[type, tuple[str, Any, object]] = {
+    str: ("stringVal", ttypes.TStringColumn, ""),
+    bool: ("boolVal", ttypes.TBoolColumn, False),
+    int: ("i64Val", ttypes.TI64Column, 0),
+    float: ("doubleVal", ttypes.TDoubleColumn, 0.0),
+}
+
+
+def _column(cells: tuple[object, ...]) -> Any:
+    kind = next((type(cell) for cell in cells if cell is not None), str)
+    name, made, nothing = _COLUMNS[kind]
+    values = [nothing if cell is None else cell for cell in cells]
+    return ttypes.TColumn(**{name: made(values, _nulls(cells))})
+
+
+def _nulls(cells: tuple[object, ...]) -> bytes:
     """Return a bit a cell, the lowest of each byte first."""
     bits = sum(1 << number for number, cell in enumerate(cells) if cell is None)
     return bits.to_bytes((len(cells) + 7) // 8, "little")

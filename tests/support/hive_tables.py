@@ -13,17 +13,19 @@ import time
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import urlsplit
 from uuid import uuid4
 
 import pyarrow as pa
 from pyarrow import parquet as pq
 
+from support.hive_selects import select
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-Rows = list[tuple[str | None, ...]]
+Rows = list[tuple[Any, ...]]
 
 _NAME = r"(?P<table>`\w+`(?:\.`\w+`)?)"
 _DATE = r"PARTITION \(`\w+` = '(?P<date>[\d-]+)'\)"
@@ -90,6 +92,7 @@ class HiveTables:
             rf"SELECT `(?P<column>\w+)` FROM {_NAME}(?: WHERE {_ONLY_DATE})?": self._select,
             rf"SELECT `(?P<column>\w+)`, `\w+` FROM {_NAME}"
             rf" WHERE {_DATES} AND {_AMONG}": self._keys,
+            rf"(?P<statement>SELECT `.+` FROM {_NAME} WHERE .+)": self._select_any,
         }
 
     def create(self, name: str, columns: Mapping[str, str], partition: str | None) -> HiveTable:
@@ -254,6 +257,9 @@ class HiveTables:
         return [
             (value,) for path in sorted(place.glob("*.parquet")) for value in _values(path, column)
         ]
+
+    def _select_any(self, statement: str, table: str) -> Rows:
+        return select(statement, table, self._table(table))
 
     def _keys(self, table: str, column: str, dates: str, among: str) -> Rows:
         wanted = set(re.findall(r"'(\w+)'", among))

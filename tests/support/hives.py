@@ -16,6 +16,8 @@ from backupd.config.sections import (
     WarehouseSection,
 )
 from backupd.warehouse.columns import KINDS, PARTITION, STAGING_PARTITION
+from backupd.warehouse.history_rows import PARTITION as DONE_DATE
+from backupd.warehouse.hive import history_sql
 from backupd.warehouse.hive.batch_statements import StatementMemory
 from support.hive_server import HiveServer
 from support.hive_tables import HiveTables
@@ -27,11 +29,12 @@ if TYPE_CHECKING:
 DATABASE, TABLE = "mnaas", "customers_files_records_count"
 STAGING = "file:///staging"
 STAGING_TABLE = "customers_files_inter_record_count"
+HISTORY_TABLE = "customers_files_history"
 
 
 @contextmanager
 def running_hive(directory: Path) -> Iterator[HiveServer]:
-    """Start a scriptable server with empty production and staging tables, stop it in the end."""
+    """Start a scriptable server with the tables that a config wants, stop it in the end."""
     with running_hives(directory, 1) as (server,):
         yield server
 
@@ -44,6 +47,7 @@ def running_hives(directory: Path, count: int) -> Iterator[list[HiveServer]]:
     for name, partition in ((TABLE, PARTITION), (STAGING_TABLE, STAGING_PARTITION)):
         held = {column: kind for column, kind in KINDS.items() if column != partition}
         tables.create(f"{DATABASE}.{name}", held, partition)
+    tables.create(f"{DATABASE}.{HISTORY_TABLE}", history_sql.COLUMNS, DONE_DATE)
     with ExitStack() as stack:
         servers = [HiveServer(tables) for _ in range(count)]
         for server in servers:
@@ -85,6 +89,7 @@ def hive_options(**changes: object) -> HiveSection:
         merge="files",
         staging_table=STAGING_TABLE,
         production_table=TABLE,
+        history_table=HISTORY_TABLE,
         staging=staging_section(str(url)),
         statement_timeout=30.0,
         settings={},

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
+
 from backupd.config import write_paths
 from support.configs import Changes, loaded, mistakes
 
@@ -107,10 +109,23 @@ def test_insert_needs_no_more_than_its_name(tmp_path: Path) -> None:
     assert config.warehouse.hive.staging_table == "customers_files_inter_record_count"
 
 
-def test_the_staging_table_must_not_be_the_production_table(tmp_path: Path) -> None:
-    names: Changes = {
-        "warehouse.hive.staging_table": '"Rows"',
-        "warehouse.hive.production_table": '"rows"',
-    }
+@pytest.mark.parametrize(
+    ("name", "other"),
+    [
+        ("staging_table", "production_table"),
+        ("history_table", "production_table"),
+        ("history_table", "staging_table"),
+    ],
+)
+def test_no_table_is_meant_for_two_things(tmp_path: Path, name: str, other: str) -> None:
+    names: Changes = {f"warehouse.hive.{name}": '"Rows"', f"warehouse.hive.{other}": '"rows"'}
     (only,) = mistakes(tmp_path, HIVE | names)
-    assert str(only).startswith("warehouse.hive.staging_table is the production table")
+    assert str(only).startswith(f"warehouse.hive.{name} is the {other.replace('_', ' ')}")
+
+
+def test_the_historys_table_has_a_name_of_its_own(tmp_path: Path) -> None:
+    config = loaded(tmp_path, HIVE | {"warehouse.hive.history_table": '"past"'})
+    assert config.warehouse.hive is not None
+    assert config.warehouse.hive.history_table == "past"
+    (only,) = mistakes(tmp_path, HIVE | {"warehouse.hive.history_table": '"past;"'})
+    assert "which is not a name of letters, digits and _" in str(only)

@@ -53,7 +53,7 @@ def test_in_hive_the_table_has_the_names_of_the_config_and_hive_chooses_its_plac
 def test_for_insert_there_is_a_staging_table_by_batch_whose_files_go_with_its_partitions() -> None:
     columns = COLUMNS | {"batch_id": "load_id", "file_date": "day"}
     text = in_hive(columns, merge="insert", staging_table="inter")
-    staging, production = text.split("CREATE EXTERNAL TABLE")[1:]
+    staging, production, _ = text.split("CREATE EXTERNAL TABLE")[1:]
     assert staging.startswith(" `db`.`inter` (")
     assert "`day` string\n)" in staging
     assert "PARTITIONED BY (`load_id` string)\nSTORED AS PARQUET\n" in staging
@@ -62,4 +62,15 @@ def test_for_insert_there_is_a_staging_table_by_batch_whose_files_go_with_its_pa
 
 
 def test_for_files_there_is_no_staging_table() -> None:
-    assert in_hive(COLUMNS).count("CREATE EXTERNAL TABLE") == 1
+    assert in_hive(COLUMNS).count("CREATE EXTERNAL TABLE") == 2
+
+
+def test_the_history_is_a_table_of_its_own_in_hive_by_the_day_on_which_files_were_done() -> None:
+    *_, history = in_hive(COLUMNS, history_table="past").split("CREATE EXTERNAL TABLE")
+    assert history.startswith(" `db`.`past` (\n  `host` string,\n  `id` string,")
+    assert (
+        "  `events` array<struct<at:double,stage:string,status:string,detail:string>>,\n"
+        "  `history_batch_id` string\n)\n"
+        "PARTITIONED BY (`done_date` string)\nSTORED AS PARQUET\n"
+        "TBLPROPERTIES ('external.table.purge' = 'false');" in history
+    )

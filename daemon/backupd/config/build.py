@@ -87,6 +87,7 @@ _HIVE_KEYS = (
     "merge",
     "staging_table",
     "production_table",
+    "history_table",
     "statement_timeout",
     "settings",
 )

@@ -182,6 +182,11 @@ HIVE = Table(
             default="customers_files_inter_record_count",
         ),
         "production_table": Key(_NAME, default="customers_files_records_count"),
+        "history_table": Key(
+            _NAME,
+            "Done files' stories go there from the ledger. Several daemons may share it.",
+            default="customers_files_history",
+        ),
         "staging_url": Key(
             Reader(
                 staging_url,
@@ -251,15 +256,23 @@ def check_hive(hive: Mapping[str, Any] | None) -> Iterator[Mistake]:
     if hive is None:
         yield Mistake("warehouse.hive", 'is missing, and kind = "hive" needs it', "a section")
         return
-    tables = [hive.get(name, name).lower() for name in ("staging_table", "production_table")]
-    if tables[0] == tables[1]:
-        yield Mistake("warehouse.hive.staging_table", "is the production table", "another table")
+    yield from _same_tables(hive)
     given = [name for name in ("host", "hosts", "zookeeper") if hive.get(name, "") is not None]
     if not given:
         yield Mistake("warehouse.hive.host", "is missing", _ONE_WAY)
     if len(given) > 1:
         yield Mistake(f"warehouse.hive.{given[1]}", f"stands beside {given[0]}", _ONE_WAY)
     yield from check_way_in("warehouse.hive", hive)
+
+
+def _same_tables(hive: Mapping[str, Any]) -> Iterator[Mistake]:
+    """Yield the keys that name a table which is meant for something else."""
+    named: dict[str, str] = {}
+    for name in ("production_table", "staging_table", "history_table"):
+        other = named.setdefault(hive.get(name, name).lower(), name)
+        if other != name:
+            problem = f"is the {other.replace('_', ' ')}"
+            yield Mistake(f"warehouse.hive.{name}", problem, "another table")
 
 
 def idle_keys(given: Mapping[str, Any]) -> Iterator[str]:

@@ -126,6 +126,7 @@ class HiveSection:
     merge: Merge
     staging_table: str  # for "insert" alone
     production_table: str
+    history_table: str
     staging: StagingSection
     statement_timeout: float
     settings: dict[str, str]

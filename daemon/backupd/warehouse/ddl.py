@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from backupd.warehouse.columns import KINDS, PARTITION, STAGING_PARTITION, in_file
+from backupd.warehouse.history_rows import PARTITION as DONE_DATE
+from backupd.warehouse.hive.history_sql import COLUMNS as HISTORY
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -13,6 +15,7 @@ if TYPE_CHECKING:
     from backupd.config.sections import HiveSection, WarehouseSection
 
 TABLE = "customers_files_records_count"
+_STAYS = "TBLPROPERTIES ('external.table.purge' = 'false');"  # dropped, it leaves its files
 
 
 def ddl(section: WarehouseSection) -> str:
@@ -28,8 +31,10 @@ def _in_hive(columns: Mapping[str, str], hive: HiveSection) -> str:
         [
             f"CREATE DATABASE IF NOT EXISTS {database};",
             *(_staging(hive, columns) if hive.merge == "insert" else []),
-            *_table(f"{database}.{_identifier(hive.production_table)}", columns),
-            "TBLPROPERTIES ('external.table.purge' = 'false');",
+            *_by_columns(f"{database}.{_identifier(hive.production_table)}", columns),
+            _STAYS,
+            *_table(f"{database}.{_identifier(hive.history_table)}", HISTORY, DONE_DATE),
+            _STAYS,
             "",
         ]
     )
@@ -39,7 +44,7 @@ def _staging(hive: HiveSection, columns: Mapping[str, str]) -> list[str]:
     """Its files live for one merge: a dropped partition takes them along."""
     name = f"{_identifier(hive.database)}.{_identifier(hive.staging_table)}"
     return [
-        *_table(name, columns, STAGING_PARTITION),
+        *_by_columns(name, columns, STAGING_PARTITION),
         "TBLPROPERTIES ('external.table.purge' = 'true');",
     ]
 
@@ -48,7 +53,7 @@ def _embedded(columns: Mapping[str, str], root: Path) -> str:
     """`root` is the warehouse's, which the engine must be able to read under the same path."""
     return "\n".join(
         [
-            *_table(_identifier(TABLE), columns),
+            *_by_columns(_identifier(TABLE), columns),
             f"LOCATION {_literal(f'file://{root}/production')};",
             "-- A new day is a new partition. This makes the engine see those that it does not",
             "-- know yet (in Impala: ALTER TABLE ... RECOVER PARTITIONS, then REFRESH):",
@@ -58,14 +63,18 @@ def _embedded(columns: Mapping[str, str], root: Path) -> str:
     )
 
 
-def _table(name: str, columns: Mapping[str, str], partition: str = PARTITION) -> list[str]:
+def _by_columns(name: str, columns: Mapping[str, str], partition: str = PARTITION) -> list[str]:
     held = in_file(columns, partition)
-    lines = [f"  {_identifier(theirs)} {KINDS[ours]}" for ours, theirs in held.items()]
+    return _table(name, {theirs: KINDS[ours] for ours, theirs in held.items()}, columns[partition])
+
+
+def _table(name: str, types: Mapping[str, str], partition: str) -> list[str]:
+    lines = [f"  {_identifier(column)} {kind}" for column, kind in types.items()]
     return [
         f"CREATE EXTERNAL TABLE {name} (",
         ",\n".join(lines),
         ")",
-        f"PARTITIONED BY ({_identifier(columns[partition])} string)",
+        f"PARTITIONED BY ({_identifier(partition)} string)",
         "STORED AS PARQUET",
     ]
 

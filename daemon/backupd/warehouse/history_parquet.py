@@ -54,11 +54,17 @@ SCHEMA = pa.schema(
 )
 
 
-def encode_stories(stories: Sequence[Story]) -> memoryview:
-    """Return a whole Parquet file with these stories, in this order."""
+def encode_stories(stories: Sequence[Story], **more: str) -> memoryview:
+    """Return a whole Parquet file with these stories, in this order.
+
+    `more` are columns after theirs, with one value for all. The same stories give the same bytes.
+    """
+    table = pa.Table.from_batches(_batches(stories), SCHEMA)
+    for name, value in more.items():
+        table = table.append_column(name, pa.repeat(value, len(table)))
     sink = pa.BufferOutputStream()
     # Of what old readers know, gzip makes the smallest files.
-    pq.write_table(pa.Table.from_batches(_batches(stories), SCHEMA), sink, compression="gzip")
+    pq.write_table(table, sink, compression="gzip")
     return memoryview(sink.getvalue())
 
 

@@ -148,6 +148,10 @@ _MEANINGS = {
         "the NameNode is standby",
         "name the other one in staging_url too: webhdfs://nn1:9870,nn2:9870/path",
     ),
+    r"Table not found": (
+        "the table is not there",
+        "`backupd check --ddl` prints the statement that makes it",
+    ),
     r"failed to resolve|Name or service not known|NameResolutionError": (
         "the host's name is not known here",
         "correct it, or look at DNS",

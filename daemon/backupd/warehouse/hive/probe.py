@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from backupd.core.rows import ProductionRow
     from backupd.warehouse.hive.connection import Connection
+    from backupd.warehouse.hive.history_table import HistoryTable
     from backupd.warehouse.hive.merge_by_files import FilesMerge
     from backupd.warehouse.hive.merge_by_insert import InsertMerge
     from backupd.warehouse.hive.staging import BatchFolders
@@ -69,6 +70,11 @@ def probe_insert(merge: InsertMerge) -> list[Probe]:
     with suppress(BackupdError):
         merge.folders.discard(row.batch_id)
     return [*tried, *_clock(merge.connection)]
+
+
+def probe_history(table: HistoryTable) -> list[Probe]:
+    """Look whether stories could go there. Blocks."""
+    return [_tried(f"history {table.sql.name}", _FITS, table.check)]
 
 
 def _clock(connection: Connection) -> Iterator[Probe]:

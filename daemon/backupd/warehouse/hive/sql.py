@@ -44,7 +44,7 @@ class TableSql:
 
     def load(self, path: str, date: str) -> str:
         """Move a file into a partition."""
-        return f"LOAD DATA INPATH {_literal(path, _PATH)} INTO TABLE {self.name} {self.spec(date)}"
+        return f"LOAD DATA INPATH {literal(path, _PATH)} INTO TABLE {self.name} {self.spec(date)}"
 
     def select_ids(self, id_column: str, date: str) -> str:
         """Return the ids of a partition, each as often as it is there."""
@@ -52,7 +52,7 @@ class TableSql:
 
     def select_keys(self, id_column: str, dates: Collection[str], ids: Collection[str]) -> str:
         """Return id and date of the rows with these ids in these partitions."""
-        literals = ", ".join(_literal(file_id, ROW_ID_FORM) for file_id in sorted(ids))
+        literals = ", ".join(literal(file_id, ROW_ID_FORM) for file_id in sorted(ids))
         column = identifier(id_column)
         return (
             f"SELECT {column}, {self.partition} FROM {self.name}"
@@ -61,14 +61,14 @@ class TableSql:
 
     def among(self, dates: Collection[str]) -> str:
         """Return the condition for rows to be in these partitions."""
-        literals = [_literal(date, DATE_FORM) for date in sorted(dates)]
+        literals = [literal(date, DATE_FORM) for date in sorted(dates)]
         if len(literals) == 1:
             return f"{self.partition} = {literals[0]}"
         return f"{self.partition} IN ({', '.join(literals)})"
 
     def spec(self, date: str) -> str:
         """Return the words that name one partition."""
-        return f"PARTITION ({self.partition} = {_literal(date, DATE_FORM)})"
+        return f"PARTITION ({self.partition} = {literal(date, DATE_FORM)})"
 
 
 class StagingSql:
@@ -90,7 +90,7 @@ class StagingSql:
     def load(self, path: str, batch_id: str) -> str:
         """Move a file into the batch's partition, in place of what is there."""
         into = f"INTO TABLE {self.name} {self._spec(batch_id)}"
-        return f"LOAD DATA INPATH {_literal(path, _PATH)} OVERWRITE {into}"
+        return f"LOAD DATA INPATH {literal(path, _PATH)} OVERWRITE {into}"
 
     def select_ids(self, id_column: str, batch_id: str) -> str:
         """Return the ids that are staged for a batch."""
@@ -106,10 +106,10 @@ class StagingSql:
 
     def of(self, batch_id: str) -> str:
         """Return the condition for rows to be a batch's."""
-        return f"{self._partition} = {_literal(batch_id, ID_FORM)}"
+        return f"{self._partition} = {literal(batch_id, ID_FORM)}"
 
     def _spec(self, batch_id: str) -> str:
-        return f"PARTITION ({self._partition} = {_literal(batch_id, ID_FORM)})"
+        return f"PARTITION ({self._partition} = {literal(batch_id, ID_FORM)})"
 
 
 def insert_missing(
@@ -161,7 +161,7 @@ def make_probe(table: str, column: str) -> str:
 
 def load_probe(table: str, path: str) -> str:
     """Move a file into it."""
-    return f"LOAD DATA INPATH {_literal(path, _PATH)} INTO TABLE {identifier(table)}"
+    return f"LOAD DATA INPATH {literal(path, _PATH)} INTO TABLE {identifier(table)}"
 
 
 def insert_probe(table: str, staging: StagingSql, column: str, batch_id: str) -> str:
@@ -199,7 +199,8 @@ def is_id(text: str) -> bool:
     return ID_FORM.fullmatch(text) is not None
 
 
-def _literal(text: str, form: re.Pattern[str]) -> str:
+def literal(text: str, form: re.Pattern[str]) -> str:
+    """Quote a value of this form. Raises ValueError for any other."""
     if not form.fullmatch(text):
         raise ValueError(f"{text!r} may not stand in a statement")
     return f"'{text}'"

@@ -132,8 +132,8 @@ class Staging:
 
 def _permission_hint(staging: Staging) -> str:
     return (
-        f"let user {staging.user} write {staging.root} and read the folders of the production "
-        f"table, and the user that Hive runs as move files out of {staging.root}: docs/hive.md"
+        f"let user {staging.user} write {staging.root} and read the folders of the table, "
+        f"and the user that Hive runs as move files out of {staging.root}: docs/hive.md"
     )
 
 

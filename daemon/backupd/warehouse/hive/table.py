@@ -65,9 +65,14 @@ def unlike(
 
     `partition` is which of ours it is partitioned by.
     """
-    wanted = [(name, KINDS[ours]) for ours, name in in_file(columns, partition).items()]
-    yield from _differences("column", wanted, found.columns)
-    yield from _differences("partition column", [(columns[partition], "string")], found.partitions)
+    wanted = {name: KINDS[ours] for ours, name in in_file(columns, partition).items()}
+    yield from differences(found, wanted, columns[partition])
+
+
+def differences(found: Description, wanted: Mapping[str, str], partition: str) -> Iterator[str]:
+    """Yield in what a table differs from these columns (name to type) and its partition column."""
+    yield from _differences("column", list(wanted.items()), found.columns)
+    yield from _differences("partition column", [(partition, "string")], found.partitions)
 
 
 def unfit_for_files(found: Description) -> Iterator[str]:

@@ -9,10 +9,11 @@ from backupd.warehouse.columns import PARTITION, STAGING_PARTITION
 from backupd.warehouse.hive.batch_statements import BatchStatements
 from backupd.warehouse.hive.connection import session_settings
 from backupd.warehouse.hive.earlier_statements import EarlierStatements
+from backupd.warehouse.hive.history_table import HistoryTable
 from backupd.warehouse.hive.merge_by_files import FilesMerge
 from backupd.warehouse.hive.merge_by_insert import InsertMerge
 from backupd.warehouse.hive.partition_files import PartitionFiles
-from backupd.warehouse.hive.probe import probe_files, probe_insert
+from backupd.warehouse.hive.probe import probe_files, probe_history, probe_insert
 from backupd.warehouse.hive.probe_way_in import probe_way_in
 from backupd.warehouse.hive.rows import HiveRows, keys_of
 from backupd.warehouse.hive.sql import StagingSql, TableSql, leave_one_each
@@ -47,6 +48,7 @@ class HiveWarehouse:
         timeout = section.statement_timeout
         self._execution = BatchStatements(connection, earlier, log, timeout)
         self._merge = self._merge_of(section)
+        self._history = HistoryTable(section, connection, self._hive.staging)  # for the probe
 
     def _merge_of(self, section: HiveSection) -> FilesMerge | InsertMerge:
         folders = BatchFolders(self._hive.staging)
@@ -109,11 +111,12 @@ class HiveWarehouse:
         """Log in, compare the tables with the config, have a row staged, moved and read."""
         hive = self._hive
         way_in = await self._run(probe_way_in, hive.connection, hive.kerberos, hive.staging)
+        history = await self._run(probe_history, self._history)
         match self._merge:
             case FilesMerge():
-                return way_in + await self._run(probe_files, self._merge)
+                return way_in + history + await self._run(probe_files, self._merge)
             case InsertMerge():
-                return way_in + await self._run(probe_insert, self._merge)
+                return way_in + history + await self._run(probe_insert, self._merge)
 
     async def aclose(self) -> None:
         """Cancel the statement at work, log out."""
