@@ -1,0 +1,69 @@
+"""Histories in a scriptable Hive, written as the daemon would."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+from backupd.core.errors import BackupdError
+from backupd.core.history import Past
+from backupd.warehouse.hive.history import HiveHistory
+from support.hives import hive_section
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Sequence
+
+    from backupd.core.history import Story
+    from backupd.core.ports import History
+    from support.hive_server import HiveServer
+
+    Opened = Callable[..., HiveHistory]
+
+
+@asynccontextmanager
+async def opening_histories(server: HiveServer) -> AsyncIterator[Opened]:
+    """Open histories at a server, with changes of `[warehouse.hive]`; close them in the end."""
+    histories: list[HiveHistory] = []
+
+    def open_one(**changes: object) -> HiveHistory:
+        hive = hive_section(server, **{"statement_timeout": 1.0} | changes).hive
+        assert hive
+        histories.append(HiveHistory(hive))
+        return histories[-1]
+
+    try:
+        yield open_one
+    finally:
+        for each in histories:
+            await each.aclose()
+
+
+async def until_written(
+    history: History,
+    batch_id: str,
+    stories: Sequence[Story],
+    *,
+    tries: int = 10,
+    pause: float = 0.0,
+) -> list[BackupdError]:
+    """Write the stories of a date, again after each failure; return the failures.
+
+    A real server takes `pause` seconds between tries to come back.
+    """
+    failures: list[BackupdError] = []
+    while len(failures) < tries:
+        try:
+            await history.write(batch_id, stories[0].done_date, stories)
+        except BackupdError as error:
+            failures.append(error)
+            await asyncio.sleep(pause)
+        else:
+            return failures
+    raise AssertionError(failures)
+
+
+async def found(history: History, **past: object) -> list[Story]:
+    """Return what is found by these conditions of `Past`."""
+    asked = Past(**past)  # type: ignore[arg-type]  # any field
+    return [story async for story in history.find(asked)]
