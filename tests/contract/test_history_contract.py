@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from backupd.core.history import Past, Story
 from backupd.core.records import Identity
+from backupd.warehouse import open_history
 from backupd.warehouse.embedded.history import EmbeddedHistory
 from backupd.warehouse.embedded.roots import marked
 from support.done_files import DONE_DATE, WILD, a_story, wild_story
 from support.fake_history import FakeHistory
 from support.files import NOW
+from support.hadoop_tables import new_table
+from support.hives import hive_section, running_hive
 from support.warehouse_memory import Memory
 
 if TYPE_CHECKING:
@@ -28,16 +32,37 @@ NEXT_DATE = "2026-11-24"
 LARGE = Identity(dev=2**64 - 1, ino=2**64 - 1, size=2**62, mtime_ns=-1, ctime_ns=2**63)
 
 
-@pytest.fixture(params=["fake", "embedded"])
+HADOOP = [
+    pytest.param(name, marks=pytest.mark.hadoop)
+    for name in ("plain_hadoop", "secure_hadoop", "secure_hadoop insert")
+]
+
+
+@pytest.fixture(params=["fake", "embedded", "hive", "hive insert", *HADOOP])
 async def history(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[History]:
     """Each of them in its turn."""
-    opened: History = FakeHistory()
-    if request.param == "embedded":
-        root = tmp_path / "warehouse"
-        root.mkdir()
-        opened = EmbeddedHistory(root, Memory(marked(root)))
-    yield opened
-    await opened.aclose()
+    with ExitStack() as stack:
+        opened = open_one(request, tmp_path, stack)
+        yield opened
+        await opened.aclose()
+
+
+def open_one(request: pytest.FixtureRequest, directory: Path, stack: ExitStack) -> History:
+    name, *merge = request.param.split()
+    match name:
+        case "fake":
+            return FakeHistory()
+        case "embedded":
+            root = directory / "warehouse"
+            root.mkdir()
+            return EmbeddedHistory(root, Memory(marked(root)))
+        case "hive":
+            server = stack.enter_context(running_hive(directory / "hive"))
+            section = hive_section(server, merge="insert" if merge else "files")
+        case _:
+            hadoop = request.getfixturevalue(name)
+            section = new_table(hadoop, merge="insert" if merge else "files")
+    return open_history(section)
 
 
 async def found(history: History, past: Past | None = None) -> list[Story]:

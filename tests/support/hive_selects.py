@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from contextlib import closing
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from pyarrow import parquet as pq
@@ -49,7 +50,12 @@ def _date_of(path: Path) -> str:
 
 
 def _cell(value: object) -> object:
-    return json.dumps(value, ensure_ascii=False) if isinstance(value, dict | list) else value
+    match value:
+        case dict() | list():
+            return json.dumps(value, ensure_ascii=False)
+        case datetime():
+            return value.isoformat(" ")
+    return value
 
 
 def _typed(row: Row, booleans: list[int]) -> Row:

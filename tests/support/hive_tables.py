@@ -33,7 +33,6 @@ _PARQUET = "org.apache.hadoop.hive.ql.io.parquet.MapredParquetInputFormat"
 _ONLY_DATE = r"`\w+` = '(?P<date>[\d-]+)'"
 _BATCH = r"`\w+` = '(?P<batch>[0-9a-f]{20})'"
 _DATES = r"`\w+` (?:=|IN) \(?(?P<dates>[\d', -]+)\)?"
-_AMONG = r"`\w+` IN \((?P<among>.+)\)"
 _INSERT = (
     rf"INSERT INTO TABLE {_NAME} PARTITION \(`\w+`\) SELECT .+ FROM (?P<source>\S+) staged"
     rf" LEFT JOIN \(SELECT `\w+` FROM \S+ WHERE {_DATES}\) present"
@@ -90,8 +89,6 @@ class HiveTables:
             # Impala alone knows it; Hive's is a ParseException.
             rf"REFRESH {_NAME}(?: {_DATE})?": self._refresh,
             rf"SELECT `(?P<column>\w+)` FROM {_NAME}(?: WHERE {_ONLY_DATE})?": self._select,
-            rf"SELECT `(?P<column>\w+)`, `\w+` FROM {_NAME}"
-            rf" WHERE {_DATES} AND {_AMONG}": self._keys,
             rf"(?P<statement>SELECT `.+` FROM {_NAME} WHERE .+)": self._select_any,
         }
 
@@ -260,15 +257,6 @@ class HiveTables:
 
     def _select_any(self, statement: str, table: str) -> Rows:
         return select(statement, table, self._table(table))
-
-    def _keys(self, table: str, column: str, dates: str, among: str) -> Rows:
-        wanted = set(re.findall(r"'(\w+)'", among))
-        return [
-            (*row, date)
-            for date in re.findall(r"'([\d-]+)'", dates)
-            for row in self._select(table, column, date)
-            if row[0] in wanted
-        ]
 
     def _table(self, name: str) -> HiveTable:
         found = self.tables.get(_plain(name))

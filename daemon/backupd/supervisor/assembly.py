@@ -162,14 +162,10 @@ class Assembly:
                 until_done.wait_for(lane)
         return [*parts, until_done.run()] if until_done else parts
 
-    def _past(
-        self, stack: AsyncExitStack, history: History | None
-    ) -> list[FoldingLane | HistoryLane]:
+    def _past(self, stack: AsyncExitStack, history: History) -> list[FoldingLane | HistoryLane]:
         """Return who sees to the files that are over."""
         context, section = self.context, self._config.ledger
         folding = FoldingLane(context, min(QUIET_FOR, section.keep))
-        if history is None:
-            return [folding]
         stack.push_async_callback(history.aclose)
         host, health = socket.gethostname(), HistoryHealth(context)
         context.recall = Recaller(context, history, health, host).recall

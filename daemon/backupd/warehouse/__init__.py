@@ -33,15 +33,17 @@ def open_warehouse(
 
 def open_history(
     section: WarehouseSection, place: PlaceMemory | None = None, mark: str | None = None
-) -> History | None:
+) -> History:
     """Return the history that is in this warehouse. Nothing is touched or connected to yet.
 
     Who writes there gives the memory of the warehouse's `place`; who only looks the `mark` that the
-    ledger knows.
+    ledger knows. In Hive it is known by its table's name.
     """
     if section.hive is not None:
-        return None
-    from backupd.warehouse.embedded.history import EmbeddedHistory  # noqa: PLC0415 - as above
+        from backupd.warehouse.hive.history import HiveHistory  # noqa: PLC0415 - as above
+
+        return HiveHistory(section.hive)
+    from backupd.warehouse.embedded.history import EmbeddedHistory  # noqa: PLC0415
 
     return EmbeddedHistory(section.embedded_root, place, mark)
 

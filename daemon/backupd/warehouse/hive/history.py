@@ -42,10 +42,7 @@ class HiveHistory:
         return await self._run(self._table.written, batch_id, done_date)
 
     async def find(self, past: Past) -> AsyncIterator[Story]:
-        """Ask Hive, first for the ids alone.
-
-        With `since`, no partitions are read of days before the one before it.
-        """
+        """Ask Hive, first for the ids alone."""
         asked = list(askable(past))
         if not asked:
             return

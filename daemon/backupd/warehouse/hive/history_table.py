@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from backupd.core.dependencies import Dependency
 from backupd.core.errors import DependencyDownError, TransientError
-from backupd.core.history import done_date
 from backupd.core.times import DATE_FORM
 from backupd.warehouse.history_parquet import encode_stories
 from backupd.warehouse.history_rows import EVENTS, PARTITION, RECEIPT, hive_types, story_of
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
     from backupd.warehouse.hive.staging import Staging
 
 _NESTED = (RECEIPT, EVENTS)  # HiveServer2 sends them as JSON
-_DAY = 86_400.0  # seconds: by so much a clock may have been set back before a file was done
 
 
 class HistoryTable:
@@ -56,7 +54,8 @@ class HistoryTable:
 
     def write(self, batch_id: str, date: str, stories: Sequence[Story]) -> None:
         """Have a file with the stories in the partition, once."""
-        content = bytes(encode_stories(stories, **{WRITTEN_BY: batch_id}))
+        in_order = sorted(stories, key=lambda story: story.file.id)
+        content = bytes(encode_stories(in_order, **{WRITTEN_BY: batch_id}))
         self.check()
         targets = self._files.stage(batch_id, {date: content})
         with self._staging.files() as files:
@@ -72,10 +71,8 @@ class HistoryTable:
     def dates(self, past: Past) -> list[str]:
         """Return the partitions in which there may be what is asked for, in order."""
         rows = self._connection.run(self.sql.partitions())
-        there = {str(name).partition("=")[2] for (name,) in rows}
-        wanted = there if past.done_dates is None else there.intersection(past.done_dates)
-        earliest = done_date(past.since - _DAY) if past.since is not None else ""
-        return sorted(each for each in wanted if DATE_FORM.fullmatch(each) and each >= earliest)
+        dates = (str(name).partition("=")[2] for (name,) in rows)
+        return sorted(each for each in dates if DATE_FORM.fullmatch(each) and past.may_be_of(each))
 
     def found(self, dates: Collection[str], asked: Collection[Past]) -> dict[str, list[str]]:
         """Return by date the ids of what one of these may ask for, in order."""
