@@ -294,13 +294,16 @@ _COUNT = _INSERT_COUNT.on_conflict_do_update(
 )
 
 
-def differ(connection: sa.Connection, ids: Sequence[str]) -> list[None]:
-    """Have files stay for good: the history has their stories, but as they were before."""
+def differ(connection: sa.Connection, ids: Sequence[str]) -> list[bool]:
+    """Have files stay for good: the history has their stories, but as they were before.
+
+    False for one that is not in the ledger.
+    """
     there = found_among(connection, files.c.id, ids)
     rows = [{"file_id": file_id, "digest": None, "since": 0.0} for file_id in there]
     if rows:
         connection.execute(sa.insert(in_history).prefix_with("OR REPLACE"), rows)
-    return [None] * len(ids)
+    return [file_id in there for file_id in ids]
 
 
 # -- coming back ---------------------------------------------------------------------------------

@@ -41,10 +41,12 @@ class PastWriter:
         """
         return sum(await self._writer.apply(history.remove, seen)) if seen else 0
 
-    async def keep_for_good(self, file_ids: Sequence[str]) -> None:
-        """Have files stay: the history has stories of them that are not theirs any more."""
-        if file_ids:
-            await self._writer.apply(history.differ, file_ids)
+    async def keep_for_good(self, file_ids: Sequence[str]) -> int:
+        """Have files stay: the history has stories of them that are not theirs any more.
+
+        Returns how many of them are in the ledger.
+        """
+        return sum(await self._writer.apply(history.differ, file_ids)) if file_ids else 0
 
     async def recall(self, found: Sequence[Story], now: float) -> None:
         """Put files back that came out of the history, as they were."""

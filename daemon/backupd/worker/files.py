@@ -249,10 +249,13 @@ class FileLane:
             (moved,) = await ledger.move([move])
             return move if moved else None
         (applied,) = await ledger.manifest_done([move])
-        while isinstance(applied, Remembered):
+        if isinstance(applied, Remembered):
             move = await self._recalled(move, applied)
             (applied,) = await ledger.manifest_done([move])
-        return move if applied else None
+        if isinstance(applied, Remembered):  # it left again meanwhile, or is not the one after all
+            move = self._waits_for_history(move, applied, "it was put back in vain")
+            (applied,) = await ledger.manifest_done([move])
+        return move if applied is True else None
 
     async def _recalled(self, move: Move, left: Remembered) -> Move:
         """Put the file back that this one may be a duplicate of; return the move to be recorded.
@@ -266,10 +269,13 @@ class FileLane:
         except Exception as error:
             if not isinstance(error, BackupdError) and host_fault(error) is None:
                 log.exception("unexpected error", file=escaped(move.file.path))
-            why = f"it was delivered before {left.done_date}, and the history is not readable: "
-            now = self._context.now()
-            return moves.given_back(move.file, why + moves.explained(error), now, now + _RECALL)
+            return self._waits_for_history(move, left, moves.explained(error))
         return move
+
+    def _waits_for_history(self, move: Move, left: Remembered, why: str) -> Move:
+        reason = f"it was delivered before, until {left.done_date}; the history is not readable:"
+        now = self._context.now()
+        return moves.given_back(move.file, f"{reason} {why}", now, now + _RECALL)
 
     def _log(self, move: Move, seconds: float) -> None:
         log.log(

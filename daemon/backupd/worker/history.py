@@ -209,10 +209,9 @@ class HistoryLane:
         """Remove what was seen as it is here. What is another story by now stays for good."""
         there = {story.file.id: story for story in seen}
         same = [story for story in here if there.get(story.file.id) == story]
-        others = there.keys() - {story.file.id for story in same}
-        if others:
-            log.warning("stories in the history are of an earlier state", files=len(others))
-            await self._ledger.past.keep_for_good(sorted(others))
+        others = there.keys() - {story.file.id for story in same}  # or removed by an earlier try
+        if went_on := await self._ledger.past.keep_for_good(sorted(others)):
+            log.warning("stories in the history are of an earlier state", files=went_on)
         removed = 0
         for some in _chunks(same, _AT_ONCE):
             removed += await self._ledger.past.remove(some)
