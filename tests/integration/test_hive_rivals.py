@@ -77,6 +77,21 @@ async def test_what_both_have_staged_is_made_by_one_of_them(
     assert await rows_of(first, [*rows, *theirs]) == Counter(everything)
 
 
+@pytest.mark.parametrize("days", [1, 2])
+async def test_dates_of_which_the_other_has_made_all_rows_are_left_out(
+    rivals: tuple[Warehouse, Warehouse], days: int
+) -> None:
+    first, second = rivals
+    batch, rows = new_batch(4, days=days)
+    theirs = [*rows, *new_batch(2, first_day=days)[1]]
+    other = batch_of(theirs, new_id(NOON))
+    await first.load(batch, rows)
+    await second.load(other, theirs)
+    await merge(first, batch, rows)
+    await merge(second, other, theirs)
+    assert await rows_of(first, theirs) == Counter(RowKey(r.file_id, r.file_date) for r in theirs)
+
+
 async def test_a_merge_that_is_repeated_finds_its_own_rows_and_makes_none(
     rivals: tuple[Warehouse, Warehouse],
 ) -> None:

@@ -103,9 +103,11 @@ class PartitionFiles:
     ) -> bool:
         """Return whether each date lies in staging with just this content, or in its partition.
 
+        No other date may lie there: its rows were left out because another backupd made them.
         Staging is looked at first: what moves between the two looks is then seen there.
         """
-        if not files.exists(self.folders.of(batch_id)):
+        folder = self.folders.of(batch_id)
+        if not files.exists(folder) or set(files.names(folder)) - contents.keys():
             return False
         for date, content in contents.items():
             try:
