@@ -307,6 +307,41 @@ async def test_a_file_that_went_on_after_its_story_was_written_stays_for_good(
     assert past.writes == 1
 
 
+@pytest.mark.parametrize("how", ["delivered again", "requeued"])
+async def test_a_file_that_goes_on_before_it_is_removed_is_not_written_again(
+    ledger: Ledger, past: FakeHistory, how: str
+) -> None:
+    (first,) = await finished(ledger, a_done_file(1))
+    bench = bench_of(ledger)
+    lane = lane_of(bench, past)
+    remove = ledger.past.remove
+
+    async def goes_on(seen: Sequence[Story]) -> int:
+        if how == "requeued":
+            await ledger.move([moves.requeued(first, Stage.CLEANUP, NOW)])
+        else:
+            await plant(ledger, replace(AGAIN, duplicate_of=first.id, status=Status.PARKED))
+        return await remove(seen)
+
+    ledger.past.remove = goes_on  # type: ignore[method-assign]
+    await passed(lane)
+    ledger.past.remove = remove  # type: ignore[method-assign]
+    assert first.id in await ids_of(ledger)
+    if how == "requeued":
+        await ledger.claim(Stage.CLEANUP, 1, NOW, [FEED.name])
+        running = await one(ledger, first.id)
+        await ledger.move([moves.advance(running, Result(changes={}, detail="well"), NOW)])
+        await fold_all(ledger)
+    else:
+        with closing(sqlite3.connect(ledger.path)) as connection, connection:
+            connection.execute("UPDATE files SET duplicate_of = NULL WHERE id = ?", [AGAIN.id])
+    for _ in range(2):
+        await passed(lane)
+    assert past.writes == 1
+    assert [story.file.id for story in past.stories()] == [first.id]
+    assert (first.id in await ids_of(ledger)) == (how == "requeued")
+
+
 async def test_a_restored_ledger_writes_nothing_twice(ledger: Ledger, past: FakeHistory) -> None:
     done = await finished(ledger, *[a_done_file(number) for number in range(3)])
     told = await ledger.ask(history.stories_of, HERE, [file.id for file in done[:2]])

@@ -237,12 +237,16 @@ def end(connection: sa.Connection, batch_ids: Sequence[str]) -> list[None]:
 
 
 def remove(connection: sa.Connection, items: Sequence[Story]) -> list[bool]:
-    """Remove files whose stories were seen in the history; False for one that went on meanwhile."""
+    """Remove files whose stories were seen in the history; False for one that went on meanwhile.
+
+    Such a one is noted with the digest of that story, so that it is not written there again.
+    """
     answers: list[bool] = []
     for some in in_chunks(items):
         over = _over(connection, [story.file.id for story in some])
         gone = [over.get(story.file.id) == story.file for story in some]
         _remove(connection, list(compress(some, gone)))
+        _note(connection, [story for story, went in zip(some, gone, strict=True) if not went])
         answers += gone
     return answers
 
@@ -257,6 +261,21 @@ def _remove(connection: sa.Connection, gone: Sequence[Story]) -> None:
     connection.execute(sa.delete(files).where(files.c.id.in_(ids)))
     remember(connection, [each for story in gone for each in _remembered(story)])
     _count(connection, Counter(story.file.feed for story in gone))
+
+
+def _note(connection: sa.Connection, stayed: Sequence[Story]) -> None:
+    there = found_among(connection, files.c.id, [story.file.id for story in stayed])
+    rows = [
+        {"file_id": story.file.id, "digest": digest_of(story), "since": 0.0}
+        for story in stayed
+        if story.file.id in there
+    ]
+    _write_marks(connection, rows)
+
+
+def _write_marks(connection: sa.Connection, rows: Sequence[dict[str, Any]]) -> None:
+    if rows:
+        connection.execute(sa.insert(in_history).prefix_with("OR REPLACE"), rows)
 
 
 def _remembered(story: Story) -> Iterator[Remembered]:
@@ -300,9 +319,7 @@ def differ(connection: sa.Connection, ids: Sequence[str]) -> list[bool]:
     False for one that is not in the ledger.
     """
     there = found_among(connection, files.c.id, ids)
-    rows = [{"file_id": file_id, "digest": None, "since": 0.0} for file_id in there]
-    if rows:
-        connection.execute(sa.insert(in_history).prefix_with("OR REPLACE"), rows)
+    _write_marks(connection, [{"file_id": each, "digest": None, "since": 0.0} for each in there])
     return [file_id in there for file_id in ids]
 
 
