@@ -259,12 +259,32 @@ async def passed_again(lane: HistoryLane) -> None:
 
 
 async def test_nothing_is_removed_that_is_not_seen_there(ledger: Ledger, past: FakeHistory) -> None:
-    await finished(ledger, a_done_file(1))
-    past.forgets = True
-    await passed(lane_of(bench_of(ledger), past))
-    assert len(await ids_of(ledger)) == 1
-    past.forgets = False
-    await passed(lane_of(bench_of(ledger), past))
+    await finished(ledger, *[a_done_file(number) for number in range(3)])
+    lane = lane_of(bench_of(ledger), past)
+    past.hides = 1
+    for _ in range(2):
+        await passed_again(lane)
+    assert len(await ids_of(ledger)) == 3
+    (incident,) = await ledger.ask(incidents.all_open)
+    assert "1 of 3 stories" in incident.reason
+    past.hides = 0
+    await passed_again(lane)
+    assert await ids_of(ledger) == []
+    assert await ledger.ask(incidents.all_open) == []
+
+
+async def test_what_is_not_seen_there_is_not_written_again_in_another_batch(
+    ledger: Ledger, past: FakeHistory
+) -> None:
+    await finished(ledger, *[a_done_file(number) for number in range(3)])
+    lane = lane_of(bench_of(ledger), past)
+    past.hides = 3
+    for _ in range(3):
+        await passed_again(lane)
+    assert len(past.stories()) == 3
+    past.hides = 0
+    await passed_again(lane)
+    assert len(past.stories()) == 3
     assert await ids_of(ledger) == []
 
 

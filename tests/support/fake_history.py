@@ -19,7 +19,7 @@ class FakeHistory:
     """`core.ports.History`. Set a fault and the next calls meet it."""
 
     down_for: int = 0  # so many calls find it down
-    forgets: bool = False  # what is written is not there
+    hides: int = 0  # so many stories of a batch are not seen
 
     batches: dict[tuple[str, str], list[Story]] = field(default_factory=dict)  # by id and date
     writes: int = 0
@@ -28,12 +28,11 @@ class FakeHistory:
     async def write(self, batch_id: str, done_date: str, stories: Sequence[Story]) -> None:
         self._answer()
         self.writes += 1
-        if not self.forgets:
-            self.batches.setdefault((batch_id, done_date), list(stories))
+        self.batches.setdefault((batch_id, done_date), list(stories))
 
     async def seen(self, batch_id: str, done_date: str) -> list[Story]:
         self._answer()
-        return list(self.batches.get((batch_id, done_date), []))
+        return list(self.batches.get((batch_id, done_date), []))[self.hides :]
 
     async def find(self, past: Past) -> AsyncIterator[Story]:
         self._answer()

@@ -219,13 +219,18 @@ def digest_of(story: Story) -> bytes:
 
 
 def begin(connection: sa.Connection, items: Sequence[HistoryBatch]) -> list[None]:
-    """Write down which stories go into the history, before they are written there."""
+    """Write down which stories go into the history, before they are written there.
+
+    A batch that is there gets these members instead of its own.
+    """
+    end(connection, [batch.id for batch in items])
     for batch in items:
         members = [{"batch_id": batch.id, "file_id": file_id} for file_id in batch.members]
         connection.execute(
             sa.insert(history_batches), {"id": batch.id, "done_date": batch.done_date}
         )
-        connection.execute(sa.insert(history_members), members)
+        if members:
+            connection.execute(sa.insert(history_members), members)
     return [None] * len(items)
 
 

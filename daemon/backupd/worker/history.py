@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 import time
+from dataclasses import replace
 from itertools import islice
 from typing import TYPE_CHECKING, TypeVar
 
 import structlog
 
-from backupd.core.errors import BackupdError, DependencyDownError, LedgerError
+from backupd.core.errors import BackupdError, DependencyDownError, LedgerError, TransientError
 from backupd.core.history import Past, done_date
 from backupd.core.host import host_fault
 from backupd.core.incidents import HISTORY_CAUSE, Incident, Kind
@@ -175,9 +176,11 @@ class HistoryLane:
         seen = await self._history.seen(batch.id, batch.done_date)
         if not seen:
             here = await self._not_there_yet(batch, here)
+            batch = await self._narrowed(batch, here)
             if here:
                 await self._history.write(batch.id, batch.done_date, here)
                 seen = await self._history.seen(batch.id, batch.done_date)
+        _demand_all(batch, seen)
         await self._health.succeeded()
         removed = await self._remove(here, seen)
         await self._ledger.past.end(batch)
@@ -187,6 +190,15 @@ class HistoryLane:
             files=removed,
             duration_s=round(time.monotonic() - began, 3),
         )
+
+    async def _narrowed(self, batch: HistoryBatch, here: Sequence[Story]) -> HistoryBatch:
+        """Leave out of a batch what is not going to be written under it."""
+        members = tuple(story.file.id for story in here)
+        if len(members) == len(batch.members):
+            return batch
+        narrowed = replace(batch, members=members)
+        await self._ledger.past.begin(narrowed)
+        return narrowed
 
     async def _stories(self, ids: Sequence[str]) -> list[Story]:
         found: list[Story] = []
@@ -236,6 +248,18 @@ class HistoryLane:
             remembered.expired, self._forgot_to, _TURN, before
         )
         await self._ledger.past.forget(expired)
+
+
+def _demand_all(batch: HistoryBatch, seen: Sequence[Story]) -> None:
+    """Raise TransientError where a reader does not see all that was written."""
+    missing = set(batch.members) - {story.file.id for story in seen}
+    if missing:
+        raise TransientError(
+            f"{len(missing)} of {len(batch.members)} stories that were written to the history,"
+            f" under {batch.done_date}, are not seen there",
+            hint="see whether backupd may read all rows of the history, and whether what it asks"
+            " knows of all its files",
+        )
 
 
 def _chunks(items: Iterable[T], size: int) -> Iterator[list[T]]:
