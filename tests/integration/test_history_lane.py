@@ -362,6 +362,32 @@ async def test_a_file_that_goes_on_before_it_is_removed_is_not_written_again(
     assert (first.id in await ids_of(ledger)) == (how == "requeued")
 
 
+async def test_a_file_that_is_done_again_on_another_day_is_written_under_that_day(
+    ledger: Ledger, past: FakeHistory
+) -> None:
+    (first,) = await finished(ledger, FIRST)
+    bench = bench_of(ledger)
+    lane = lane_of(bench, past)
+    past.down_for = 1
+    await passed(lane)
+    assert rows(ledger, "history_members") == 1
+    await done_again(ledger, first, NOW + 3 * DAY)
+    await passed_again(lane)
+    assert [date for _, date in past.batches] == ["2026-11-26"]
+    async with reading(bench):
+        found = await bench.until(lambda files: len(files) == 2 and files[1].duplicate_of)
+    assert found[1].duplicate_of == first.id
+
+
+async def done_again(ledger: Ledger, file: FileRecord, at: float) -> None:
+    """A person has its cleanup done anew."""
+    await ledger.move([moves.requeued(file, Stage.CLEANUP, at)])
+    await ledger.claim(Stage.CLEANUP, 1, at, [FEED.name])
+    running = await one(ledger, file.id)
+    await ledger.move([moves.advance(running, Result(changes={}, detail="well"), at)])
+    await ledger.past.fold(await ledger.ask(stories.foldings, at + DAY, 100))
+
+
 async def test_a_restored_ledger_writes_nothing_twice(ledger: Ledger, past: FakeHistory) -> None:
     done = await finished(ledger, *[a_done_file(number) for number in range(3)])
     told = await ledger.ask(history.stories_of, HERE, [file.id for file in done[:2]])

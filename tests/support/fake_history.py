@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from backupd.core.dependencies import Dependency
@@ -37,12 +37,19 @@ class FakeHistory:
     async def find(self, past: Past) -> AsyncIterator[Story]:
         self._answer()
         self.finds += 1
-        found = [story for story in self.stories() if past.wants(story)]
-        for story in sorted(found, key=lambda story: (story.done_date, story.file.id)):
-            yield story
+        for date in sorted({date for _, date in self.batches}):
+            if past.may_be_of(date):
+                for story in self._of_date(date, replace(past, done_dates=None)):
+                    yield story
 
     async def aclose(self) -> None:
         """Nothing to let go of."""
+
+    def _of_date(self, date: str, past: Past) -> list[Story]:
+        """A partition has what was written into it, whatever its stories say."""
+        batches = [stories for (_, of), stories in self.batches.items() if of == date]
+        found = [story for stories in batches for story in stories if past.wants(story)]
+        return sorted(found, key=lambda story: story.file.id)
 
     def stories(self) -> list[Story]:
         """Return all that is there."""

@@ -175,7 +175,8 @@ class HistoryLane:
         here = await self._stories(batch.members)
         seen = await self._history.seen(batch.id, batch.done_date)
         if not seen:
-            here = await self._not_there_yet(batch, here)
+            of_date = [story for story in here if story.done_date == batch.done_date]
+            here = await self._not_there_yet(batch, of_date)
             batch = await self._narrowed(batch, here)
             if here:
                 await self._history.write(batch.id, batch.done_date, here)
