@@ -398,6 +398,31 @@ async def test_a_restored_ledger_writes_nothing_twice(ledger: Ledger, past: Fake
     assert sorted(story.file.id for story in past.stories()) == list(ids(done))
 
 
+async def test_a_ledger_that_was_restored_on_another_host_forgets_what_left(
+    ledger: Ledger, past: FakeHistory
+) -> None:
+    done = await finished(ledger, *[a_done_file(number) for number in range(2)])
+    told = await ledger.ask(history.stories_of, "before", [file.id for file in done])
+    await past.write("b" * 20, "2026-11-23", told)
+    await ledger._writer.apply(_restored, [NOW + DAY])
+    await passed(lane_of(bench_of(ledger), past))
+    assert await ids_of(ledger) == []
+    assert past.writes == 1
+
+
+async def test_the_host_names_under_which_was_written_are_kept(
+    ledger: Ledger, past: FakeHistory
+) -> None:
+    await ledger.past.writes_as("before")
+    bench = bench_of(ledger)
+
+    async def both() -> bool:
+        return await ledger.ask(history.hosts) == {"before", HERE}
+
+    async with bench.at_work(lane_of(bench, past).run()):
+        await eventually(both, lambda: "the second name is not written")
+
+
 def _restored(connection: sa.Connection, times: Sequence[float]) -> list[int]:
     connection.exec_driver_sql(f"PRAGMA application_id = {start.RESTORED:d}")
     return start.set_right(connection, times)

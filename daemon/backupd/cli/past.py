@@ -6,7 +6,6 @@ To read it takes libraries that the other commands go without.
 from __future__ import annotations
 
 import asyncio
-import socket
 import sys
 from dataclasses import dataclass
 from functools import cached_property
@@ -133,10 +132,10 @@ def may_be_past(wanted: Wanted) -> bool:
 def ours(section: WarehouseSection, reader: LedgerReader, page: Sequence[Story]) -> list[Story]:
     """Return those of this host's that are not in the ledger (too).
 
-    The embedded warehouse has but one ledger, whatever its host was called before.
+    The embedded warehouse has but one ledger. The host may have been called otherwise before.
     """
-    host = socket.gethostname()
-    mine = [story for story in page if section.hive is None or story.host == host]
+    hosts = reader.ask(history.hosts)
+    mine = [story for story in page if section.hive is None or story.host in hosts]
     back = {file.id for file in reader.ask(files.by_ids, [story.file.id for story in mine])}
     return [story for story in mine if story.file.id not in back]
 
@@ -160,18 +159,18 @@ def known(places: Places, reader: LedgerReader, text: str) -> Known:
     try:
         return _in_ledger(reader, past, resolve(reader, text))
     except UnknownFileError:
-        story = _meant(past, text)
+        story = _meant(reader, past, text)
         if story is None:
             raise
         return _in_history(reader, past, story)
 
 
-def _meant(past: PastReader, text: str) -> Story | None:
+def _meant(reader: LedgerReader, past: PastReader, text: str) -> Story | None:
     found = past.matching(text)
+    hosts = reader.ask(history.hosts)
     if len({story.file.path for story in found}) > 1:
         raise NoSuchFileError(ambiguous(text, [story.file for story in found]))
-    host = socket.gethostname()
-    return max(found, key=lambda story: (story.host == host, story.file.id), default=None)
+    return max(found, key=lambda story: (story.host in hosts, story.file.id), default=None)
 
 
 def _in_ledger(reader: LedgerReader, past: PastReader, file: FileRecord) -> Known:
@@ -217,7 +216,7 @@ def _original(
 
 def _refuse_past(places: Places, reader: LedgerReader, text: str) -> None:
     """Raise NoSuchFileError for a file that can be found, but not acted on: it left the ledger."""
-    story = _meant(PastReader(places, reader), text)
+    story = _meant(reader, PastReader(places, reader), text)
     if story is not None:
         raise NoSuchFileError(
             f"{escaped(text)} is in the history since it left the ledger: it was done on"

@@ -28,6 +28,7 @@ from backupd.ledger.schema import (
     files,
     files_left,
     history_batches,
+    history_hosts,
     history_members,
     in_history,
     receipts,
@@ -208,8 +209,13 @@ def left(connection: sa.Connection) -> dict[str, int]:
     return dict(connection.execute(sa.select(files_left)).all())
 
 
+def hosts(connection: sa.Connection) -> set[str]:
+    """Return the host names under which this ledger's stories were written."""
+    return set(connection.execute(sa.select(history_hosts.c.host)).scalars())
+
+
 def digest_of(story: Story) -> bytes:
-    """Return what tells a story from any other."""
+    """Return what tells a story from any other: all but the host name, which may change."""
     file = new_file_row(story.file)
     receipt = story.receipt and vars(story.receipt)
     return hashlib.sha256(repr((file, receipt, [*map(vars, story.events)])).encode()).digest()
@@ -232,6 +238,14 @@ def begin(connection: sa.Connection, items: Sequence[HistoryBatch]) -> list[None
         if members:
             connection.execute(sa.insert(history_members), members)
     return [None] * len(items)
+
+
+def writes_as(connection: sa.Connection, hosts: Sequence[str]) -> list[None]:
+    """Write down under which host names stories are written from now on."""
+    connection.execute(
+        sa.insert(history_hosts).prefix_with("OR IGNORE"), [{"host": host} for host in hosts]
+    )
+    return [None] * len(hosts)
 
 
 def end(connection: sa.Connection, batch_ids: Sequence[str]) -> list[None]:

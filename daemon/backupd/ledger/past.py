@@ -26,6 +26,10 @@ class PastWriter:
         if foldings:
             await self._writer.apply(stories.write, foldings)
 
+    async def writes_as(self, host: str) -> None:
+        """Write down the host name under which stories are written from now on."""
+        await self._writer.apply(history.writes_as, [host])
+
     async def begin(self, batch: HistoryBatch) -> None:
         """Write down which stories go into the history next."""
         await self._writer.apply(history.begin, [batch])

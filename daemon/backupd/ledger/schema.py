@@ -340,6 +340,13 @@ history_members = sa.Table(
     sqlite_with_rowid=False,
 )
 
+# The host names under which this ledger's stories were written: a snapshot may go to another host.
+history_hosts = sa.Table(
+    "history_hosts",
+    metadata,
+    sa.Column("host", sa.Text, primary_key=True),
+    sqlite_with_rowid=False,
+)
 # Files whose story is in the history already, with its digest; none where it is another one by now.
 in_history = sa.Table(
     "in_history",

@@ -19,7 +19,7 @@ from backupd.core.pace import repeat
 from backupd.core.records import new_id
 from backupd.ledger import history as ledger_history
 from backupd.ledger import remembered
-from backupd.ledger.history import START, HistoryBatch
+from backupd.ledger.history import START, HistoryBatch, digest_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -122,6 +122,7 @@ class HistoryLane:
 
     async def run(self) -> None:
         """Work until the stop."""
+        await self._ledger.past.writes_as(self._host)
         await repeat(self._look, _LOOK_EVERY, self._context.stop, share=_SHARE)
 
     async def _look(self) -> None:
@@ -220,9 +221,9 @@ class HistoryLane:
 
     async def _remove(self, here: Sequence[Story], seen: Sequence[Story]) -> int:
         """Remove what was seen as it is here. What is another story by now stays for good."""
-        there = {story.file.id: story for story in seen}
-        same = [story for story in here if there.get(story.file.id) == story]
-        others = there.keys() - {story.file.id for story in same}  # or removed by an earlier try
+        there = {digest_of(story) for story in seen}
+        same = [story for story in here if digest_of(story) in there]
+        others = {story.file.id for story in seen} - {story.file.id for story in same}
         if went_on := await self._ledger.past.keep_for_good(sorted(others)):
             log.warning("stories in the history are of an earlier state", files=went_on)
         removed = 0
@@ -234,7 +235,7 @@ class HistoryLane:
         """Remove files that came back, if their stories are what they were."""
         digests = await self._ledger.ask(ledger_history.digests, ids)
         here = await self._stories(ids)
-        same = [s for s in here if digests.get(s.file.id) == ledger_history.digest_of(s)]
+        same = [s for s in here if digests.get(s.file.id) == digest_of(s)]
         await self._ledger.past.remove(same)
         changed = {story.file.id for story in here} - {story.file.id for story in same}
         await self._ledger.past.keep_for_good(sorted(changed))

@@ -22,6 +22,11 @@ CREATE TABLE history_members (
     file_id TEXT NOT NULL,
     PRIMARY KEY (batch_id, file_id)
 ) WITHOUT ROWID;
+-- The host names under which this ledger's stories were written: a snapshot may go to another host.
+CREATE TABLE history_hosts (
+    host TEXT NOT NULL,
+    PRIMARY KEY (host)
+) WITHOUT ROWID;
 -- Files of the ledger whose story is in the history already, and may not be written there again: with
 -- the digest of that story, or none where it is another one by now.
 CREATE TABLE in_history (
