@@ -601,6 +601,40 @@ async def test_what_was_remembered_long_enough_is_forgotten_in_turns(
     await eventually(forgotten, lambda: f"{rows(ledger, 'remembered')} are remembered")
 
 
+OF_ITS_CHANGE = a_done_file(1, file_timestamp=FIRST.identity.mtime_ns / 1e9)
+OLD_ID = replace(a_done_file(1, file_timestamp=NOW - 5 * DAY), row_id="1" * 20)
+
+
+@pytest.mark.parametrize("file", [OF_ITS_CHANGE, OLD_ID], ids=["dated by mtime", "old id"])
+async def test_what_production_would_not_recognise_is_remembered_for_good(
+    ledger: Ledger, past: FakeHistory, file: FileRecord
+) -> None:
+    await finished(ledger, file)
+    bench = bench_of(ledger)
+    lane = lane_of(bench, past, remember=100 * DAY)
+    await passed(lane)
+    bench.ahead += 400 * DAY
+    lane._forgets_at = 0.0
+    await lane._forget_some()
+    assert rows(ledger, "remembered") == 1
+    async with reading(bench, file):
+        found = await bench.until(lambda files: len(files) == 2 and files[1].duplicate_of)
+    assert found[1].duplicate_of == file.id
+
+
+async def test_one_that_production_would_not_recognise_is_parked_when_its_story_is_lost(
+    ledger: Ledger, past: FakeHistory
+) -> None:
+    await finished(ledger, OF_ITS_CHANGE)
+    bench = bench_of(ledger)
+    await passed(lane_of(bench, past))
+    past.batches.clear()
+    async with reading(bench, OF_ITS_CHANGE):
+        (parked,) = await bench.until(lambda files: files and files[0].status is Status.PARKED)
+    assert "the history lacks its story" in parked.reason
+    assert rows(ledger, "remembered") == 1
+
+
 async def test_past_is_found_in_the_fake_as_it_was_told(past: FakeHistory, ledger: Ledger) -> None:
     done = await finished(ledger, FIRST)
     await passed(lane_of(bench_of(ledger), past))

@@ -10,6 +10,7 @@
     │                        waits alone, no attempt is burnt
     ├── PermanentError           trying again cannot help: park
     │   ├── NameTakenError       the name exists in the archive; nothing was written over
+    │   ├── LostStoryError       what is known of its first delivery is not in the history any more
     │   └── LocalGoneError       the local file is not there, or not the registered one, any more
     ├── DependencyDownError      the fault is not the file's: its stage pauses, no attempt is burnt
     ├── WorkerDiedError          a process of ours died with the file in hand: may be its fault
@@ -78,6 +79,10 @@ class PermanentError(BackupdError):
 
 class NameTakenError(PermanentError):
     """The name in the archive exists already. Nothing was written over."""
+
+
+class LostStoryError(PermanentError):
+    """The file was delivered before, its row would not be recognised, and its story is lost."""
 
 
 class LocalGoneError(PermanentError):

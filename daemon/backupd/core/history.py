@@ -43,6 +43,7 @@ class Remembered(NamedTuple):
 
     row_id: str  # as `core.rows.row_id` makes it
     done_date: str
+    lasts: bool = False  # never forgotten: nothing else would recognise the file
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

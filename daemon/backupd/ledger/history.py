@@ -18,7 +18,7 @@ from sqlalchemy.dialects import sqlite
 from backupd.core.history import Remembered, Story, done_date
 from backupd.ledger.duplicates import is_no_original
 from backupd.ledger.folding import fold
-from backupd.ledger.remembered import recognised_by, remember
+from backupd.ledger.remembered import is_known_here_alone, recognised_by, remember
 from backupd.ledger.rows import file_of, found_among, in_chunks, new_file_row
 from backupd.ledger.schema import (
     DONE,
@@ -299,8 +299,9 @@ def _write_marks(connection: sa.Connection, rows: Sequence[dict[str, Any]]) -> N
 
 def _remembered(story: Story) -> Iterator[Remembered]:
     if story.file.duplicate_of is None and not is_no_original(story.file):
+        lasts = is_known_here_alone(story.file)
         for row_id in recognised_by(story.file):
-            yield Remembered(row_id, story.done_date)
+            yield Remembered(row_id, story.done_date, lasts)
 
 
 def _leave_batches(connection: sa.Connection, ids: Sequence[str]) -> None:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from backupd.core.records import FileRecord
 
 _BYTES = 16
+_NS = 1e9
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC).date()
 FIRST_KEY = b""
 
@@ -36,6 +37,19 @@ def recognised_by(file: FileRecord) -> set[str]:
     return set(filter(is_key, found))
 
 
+def is_known_here_alone(file: FileRecord) -> bool:
+    """Return whether production would not recognise this file if it came again.
+
+    Its row has another id than would be given to it now, or its date may be another one next time:
+    that of its last change.
+    """
+    if file.sha256 is None:
+        return False
+    of_change = file.identity.mtime_ns / _NS
+    is_renamed = file.row_id != row_id(replace(file, row_id=None), file.sha256)
+    return is_renamed or file.file_timestamp == of_change
+
+
 def is_key(row_id: str) -> bool:
     """Return whether a row has an id that any daemon gives it, and not that of an old ledger."""
     return len(row_id) == 2 * _BYTES
@@ -47,7 +61,7 @@ def known(connection: sa.Connection, row_ids: Iterable[str]) -> dict[str, Rememb
     for some in in_chunks(map(bytes.fromhex, row_ids)):
         query = sa.select(remembered).where(remembered.c.row_id.in_(some))
         for key, day in connection.execute(query):
-            found[key.hex()] = Remembered(key.hex(), _date(day))
+            found[key.hex()] = Remembered(key.hex(), _date(max(day, ~day)), lasts=day < 0)
     return found
 
 
@@ -71,7 +85,8 @@ def expired(
 ) -> tuple[list[bytes], bytes]:
     """Return the keys behind `after` that were done before a date, and the last that was looked at.
 
-    `limit` keys are looked at; `FIRST_KEY` once there are no more.
+    Those that last are not among them. `limit` keys are looked at; `FIRST_KEY` once there are no
+    more.
     """
     query = (
         sa.select(remembered)
@@ -82,7 +97,7 @@ def expired(
     rows = connection.execute(query).all()
     day = _day(Remembered("", before))
     last = rows[-1].row_id if len(rows) == limit else FIRST_KEY
-    return [row.row_id for row in rows if row.done_day < day], last
+    return [row.row_id for row in rows if 0 <= row.done_day < day], last
 
 
 def forget(connection: sa.Connection, keys: Sequence[bytes]) -> list[None]:
@@ -95,7 +110,8 @@ _FORGET = Prepared(sa.delete(remembered).where(remembered.c.row_id == sa.bindpar
 
 
 def _day(of: Remembered) -> int:
-    return (datetime.fromisoformat(of.done_date).date() - _EPOCH).days
+    day = (datetime.fromisoformat(of.done_date).date() - _EPOCH).days
+    return ~day if of.lasts else day
 
 
 def _date(day: int) -> str:

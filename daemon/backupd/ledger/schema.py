@@ -312,7 +312,7 @@ remembered = sa.Table(
     "remembered",
     metadata,
     sa.Column("row_id", sa.LargeBinary, primary_key=True),  # 16 bytes, of `core.rows.row_id`
-    sa.Column("done_day", sa.Integer, nullable=False),  # days since the epoch
+    sa.Column("done_day", sa.Integer, nullable=False),  # days since the epoch; ~days: lasts
     sqlite_with_rowid=False,
 )
 

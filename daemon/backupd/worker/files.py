@@ -19,6 +19,7 @@ from backupd.core.errors import (
     BackupdError,
     DependencyDownError,
     LedgerError,
+    LostStoryError,
     UnknownOutcomeError,
 )
 from backupd.core.history import Remembered
@@ -266,6 +267,8 @@ class FileLane:
             await self._context.recall(left)
         except LedgerError:
             raise
+        except LostStoryError as error:
+            return moves.failed(move.file, error, self._context.now(), self._context.policy)
         except Exception as error:
             if not isinstance(error, BackupdError) and host_fault(error) is None:
                 log.exception("unexpected error", file=escaped(move.file.path))

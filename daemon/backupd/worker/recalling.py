@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from backupd.core.errors import LedgerError
+from backupd.core.errors import LedgerError, LostStoryError
 from backupd.core.history import Past
 from backupd.ledger.remembered import recognised_by
 
@@ -35,7 +35,10 @@ class Recaller:
         self._host = host
 
     async def recall(self, left: Remembered) -> None:
-        """Put it back. One that the history does not have is forgotten. Raises BackupdError."""
+        """Put it back. One that the history does not have is forgotten. Raises BackupdError.
+
+        LostStoryError: one that lasts and that the history does not have.
+        """
         try:
             found = await self._first_of(left)
         except LedgerError:
@@ -44,6 +47,12 @@ class Recaller:
             await self._health.failed(error)
             raise
         await self._health.succeeded()
+        if found is None and left.lasts:
+            raise LostStoryError(
+                f"it was delivered before, until {left.done_date}, and the history lacks its story",
+                hint="production may have a row of it that would not be recognised: put the"
+                " history's partition of that day back, then release this file",
+            )
         if found is None:
             log.warning("the history lacks a file that left for it", row=left.row_id)
             await self._ledger.past.forget([bytes.fromhex(left.row_id)])

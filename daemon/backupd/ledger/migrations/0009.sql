@@ -1,5 +1,6 @@
 -- The files that left for the history: by what each is recognised when it comes again (16 bytes of its
--- row's id), and on which day it was done (days since the epoch), where its story is.
+-- row's id), and on which day it was done (days since the epoch), where its story is. Below zero, ~days: never to
+-- be forgotten, as nothing else would recognise the file.
 CREATE TABLE remembered (
     row_id BLOB NOT NULL,
     done_day INTEGER NOT NULL,
