@@ -12,7 +12,8 @@ import pytest
 
 from backupd.config.sections import LedgerSection
 from backupd.core import moves
-from backupd.core.errors import PermanentError
+from backupd.core.dependencies import Dependency
+from backupd.core.errors import DependencyDownError, PermanentError
 from backupd.core.history import Past, Story
 from backupd.core.incidents import Kind
 from backupd.core.records import Move, Result
@@ -21,6 +22,7 @@ from backupd.core.shares import Shares
 from backupd.core.stages import Awaits, Stage, Status
 from backupd.ledger import Ledger, batches, files, history, incidents, reports, start, stories
 from backupd.worker import FileLane, HistoryHealth, HistoryLane, Recaller
+from backupd.worker.history import Use
 from support.done_files import a_done_file, a_receipt, events_of
 from support.fake_history import FakeHistory
 from support.files import COUNTED, NOW, a_file
@@ -443,6 +445,31 @@ async def test_an_error_that_lasts_is_one_incident_until_it_is_over(
     await passed_again(lane)
     assert await ledger.ask(incidents.all_open) == []
     assert await ids_of(ledger) == []
+
+
+async def test_a_history_that_cannot_be_written_is_told_while_it_is_read(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    health = HistoryHealth(bench_of(ledger).context)
+    down = DependencyDownError(Dependency.HISTORY, "it is read only")
+    monkeypatch.setattr("backupd.worker.history._DOWN_FOR", 0.0)
+    await health.failed(Use.WRITE, down)
+    await health.succeeded(Use.READ)
+    assert len(await ledger.ask(incidents.all_open)) == 1
+    await health.succeeded(Use.WRITE)
+    assert await ledger.ask(incidents.all_open) == []
+
+
+async def test_how_long_writing_fails_is_not_counted_anew_when_reading_succeeds(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    health = HistoryHealth(bench_of(ledger).context)
+    down = DependencyDownError(Dependency.HISTORY, "it is read only")
+    await health.failed(Use.WRITE, down)
+    await health.succeeded(Use.READ)
+    monkeypatch.setattr("backupd.worker.history._DOWN_FOR", 1e-9)
+    await health.failed(Use.WRITE, down)
+    assert len(await ledger.ask(incidents.all_open)) == 1
 
 
 async def _broken(*_: object) -> list[Story]:

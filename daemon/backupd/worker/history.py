@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import math
 import time
 from dataclasses import replace
+from enum import StrEnum
 from itertools import islice
 from typing import TYPE_CHECKING, TypeVar
 
@@ -47,25 +47,33 @@ _TURN = 2_000  # remembered files that are looked at, whether they are to be for
 _TURN_EVERY = 5.0  # seconds
 
 
+class Use(StrEnum):
+    """What the history is used for. Either may fail while the other does not."""
+
+    WRITE = "write"
+    READ = "read"
+
+
 class HistoryHealth:
-    """The incident of a history that cannot be used, whoever tried it."""
+    """The incident of a history that cannot be written, or not be read, whoever tried it."""
 
     def __init__(self, context: WorkerContext) -> None:
         self._context = context
-        self._since = math.inf  # time.monotonic
-        self._is_told = True  # an earlier process may have left one
+        self._since: dict[Use, float] = {}  # time.monotonic
+        self._told: set[Use] = set()
+        self._may_be_left = True  # by an earlier process
 
-    async def failed(self, error: Exception) -> None:
-        """Note that it cannot be used."""
+    async def failed(self, use: Use, error: Exception) -> None:
+        """Note that it cannot be used so."""
         if not isinstance(error, BackupdError) and host_fault(error) is None:
             log.exception("unexpected error")
         error, now = host_fault(error) or error, self._context.now()
-        self._since = min(self._since, time.monotonic())
-        log.info("the history cannot be used", reason=explained(error))
-        lasts = time.monotonic() - self._since
+        since = self._since.setdefault(use, time.monotonic())
+        log.info("the history cannot be used", use=use, reason=explained(error))
+        lasts = time.monotonic() - since
         if isinstance(error, DependencyDownError) and lasts < _DOWN_FOR:
             return
-        self._is_told = True
+        self._told.add(use)
         incident = Incident(
             id=new_id(now),
             kind=Kind.HISTORY,
@@ -77,12 +85,14 @@ class HistoryHealth:
         )
         await self._context.ledger.note_incidents([incident])
 
-    async def succeeded(self) -> None:
-        """Note that it was used."""
-        self._since = math.inf
-        if self._is_told:
+    async def succeeded(self, use: Use) -> None:
+        """Note that it was used so; another use may fail all the same."""
+        self._since.pop(use, None)
+        was_told = use in self._told or self._may_be_left
+        self._told.discard(use)
+        self._may_be_left = False
+        if was_told and not self._told:
             await self._context.ledger.close_incidents([HISTORY_CAUSE], self._context.now())
-        self._is_told = False
 
 
 class HistoryLane:
@@ -136,7 +146,7 @@ class HistoryLane:
         except Exception as error:  # noqa: BLE001 -- whatever it is, it is told and tried again
             self._pause = min(2 * self._pause or _FIRST_PAUSE, _LONGEST_PAUSE)
             self._not_before = time.monotonic() + self._pause
-            await self._health.failed(error)
+            await self._health.failed(Use.WRITE, error)
         else:
             self._pause = 0.0
 
@@ -183,7 +193,7 @@ class HistoryLane:
                 await self._history.write(batch.id, batch.done_date, here)
                 seen = await self._history.seen(batch.id, batch.done_date)
         _demand_all(batch, seen)
-        await self._health.succeeded()
+        await self._health.succeeded(Use.WRITE)
         removed = await self._remove(here, seen)
         await self._ledger.past.end(batch)
         log.info(

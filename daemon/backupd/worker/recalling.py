@@ -10,6 +10,7 @@ import structlog
 from backupd.core.errors import LedgerError, LostStoryError
 from backupd.core.history import Past
 from backupd.ledger.remembered import recognised_by
+from backupd.worker.history import Use
 
 if TYPE_CHECKING:
     from backupd.core.history import Remembered, Story
@@ -44,9 +45,9 @@ class Recaller:
         except LedgerError:
             raise
         except Exception as error:
-            await self._health.failed(error)
+            await self._health.failed(Use.READ, error)
             raise
-        await self._health.succeeded()
+        await self._health.succeeded(Use.READ)
         if found is None and left.lasts:
             raise LostStoryError(
                 f"it was delivered before, until {left.done_date}, and the history lacks its story",
