@@ -6,6 +6,7 @@ import asyncio
 import sqlite3
 from contextlib import asynccontextmanager, closing
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,7 +15,7 @@ from backupd.config.sections import LedgerSection
 from backupd.core import moves
 from backupd.core.dependencies import Dependency
 from backupd.core.errors import DependencyDownError, PermanentError
-from backupd.core.history import Past, Story
+from backupd.core.history import Past, Remembered, Story
 from backupd.core.incidents import Kind
 from backupd.core.records import Move, Result
 from backupd.core.rows import row_id
@@ -23,6 +24,7 @@ from backupd.core.stages import Awaits, Stage, Status
 from backupd.ledger import Ledger, batches, files, history, incidents, reports, start, stories
 from backupd.worker import FileLane, HistoryHealth, HistoryLane, Recaller
 from backupd.worker.history import Use
+from backupd.worker.recalling import NotRecalledError
 from support.done_files import a_done_file, a_receipt, events_of
 from support.fake_history import FakeHistory
 from support.files import COUNTED, NOW, a_file
@@ -571,6 +573,82 @@ async def test_a_file_waits_at_no_cost_while_the_history_cannot_be_read(
     assert (waits.stage, waits.status, waits.attempts) == (Stage.MANIFEST, Status.WAITING, 0)
     assert "the history is not readable" in waits.reason
     assert not bench.context.breakers.open, "nothing else waits"
+
+
+MANY = 40
+
+
+@asynccontextmanager
+async def reading_many(bench: Bench, many: list[FileRecord]) -> AsyncIterator[None]:
+    """As many files come again at once."""
+    again = [
+        replace(AGAIN, id=f"{n:020x}"[::-1], path=file.path, relative_path=file.relative_path)
+        for n, file in enumerate(many, 1)
+    ]
+    by_path = {file.relative_path: file for file in many}
+
+    async def work(task: Task) -> Result:
+        first = by_path[task.file.relative_path]
+        changes = {**COUNTED, "sha256": first.sha256, "companion_text": None}
+        changes["row_id"] = row_id(replace(task.file, row_id=None), str(first.sha256))
+        return Result(changes=changes, detail="1 record, 10 bytes")
+
+    lane = FileLane(bench.context, Stage.MANIFEST, work, Shares(MANY))
+    async with bench.at_work(lane.run()):
+        rows = [replace(each, row_id=None, next_attempt_at=0.0) for each in again]
+        await plant(bench.ledger, *rows)
+        yield
+
+
+async def test_many_that_come_again_are_looked_for_together(
+    ledger: Ledger, past: FakeHistory
+) -> None:
+    many = [a_done_file(number, file_timestamp=NOW - 5 * DAY) for number in range(MANY)]
+    await finished(ledger, *many)
+    bench = bench_of(ledger)
+    await passed(lane_of(bench, past))
+    past.finds = 0
+    async with reading_many(bench, many):
+        await bench.until(lambda files: sum(bool(each.duplicate_of) for each in files) == MANY)
+    assert past.finds < MANY / 4
+
+
+async def test_a_history_that_is_down_is_asked_once_for_all_that_wait(
+    ledger: Ledger, past: FakeHistory
+) -> None:
+    many = [a_done_file(number, file_timestamp=NOW - 5 * DAY) for number in range(MANY)]
+    await finished(ledger, *many)
+    bench = bench_of(ledger)
+    await passed(lane_of(bench, past))
+    past.down_for, past.asked = 1000, 0
+    async with reading_many(bench, many):
+        found = await bench.until(lambda files: sum(bool(each.reason) for each in files) == MANY)
+    assert past.asked == 1
+    assert all("the history is down" in each.reason for each in found)
+
+
+async def test_the_pause_grows_while_the_history_cannot_be_read(
+    ledger: Ledger, past: FakeHistory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("backupd.worker.recalling._FIRST_PAUSE", 1e-3)
+    bench = bench_of(ledger)
+    lane_of(bench, past)
+    past.down_for = 4
+    pauses = []
+    while past.down_for:
+        with pytest.raises(NotRecalledError) as raised:
+            await bench.context.recall(Remembered("ab" * 16, "2026-11-23"))
+        pauses.append(raised.value.pause)
+    assert max(pauses) > 4e-3
+    await eventually(partial(_is_recalled, bench), lambda: "the pause does not end")
+
+
+async def _is_recalled(bench: Bench) -> bool:
+    try:
+        await bench.context.recall(Remembered("ab" * 16, "2026-11-23"))
+    except NotRecalledError:
+        return False
+    return True
 
 
 async def test_one_that_the_history_lost_is_taken_as_new(ledger: Ledger, past: FakeHistory) -> None:

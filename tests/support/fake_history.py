@@ -24,6 +24,7 @@ class FakeHistory:
     batches: dict[tuple[str, str], list[Story]] = field(default_factory=dict)  # by id and date
     writes: int = 0
     finds: int = 0
+    asked: int = 0
 
     async def write(self, batch_id: str, done_date: str, stories: Sequence[Story]) -> None:
         self._answer()
@@ -56,6 +57,7 @@ class FakeHistory:
         return [story for batch in self.batches.values() for story in batch]
 
     def _answer(self) -> None:
+        self.asked += 1
         if self.down_for:
             self.down_for -= 1
             raise DependencyDownError(Dependency.HISTORY, "the history is down")

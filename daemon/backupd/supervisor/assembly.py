@@ -168,7 +168,9 @@ class Assembly:
         folding = FoldingLane(context, min(QUIET_FOR, section.keep))
         stack.push_async_callback(history.aclose)
         host, health = socket.gethostname(), HistoryHealth(context)
-        context.recall = Recaller(context, history, health, host).recall
+        recaller = Recaller(context, history, health, host)
+        stack.push_async_callback(recaller.aclose)
+        context.recall = recaller.recall
         return [folding, HistoryLane(context, history, health, host, section)]
 
     def _control_server(self, warehouse: Warehouse) -> ControlServer:

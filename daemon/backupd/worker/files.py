@@ -29,6 +29,7 @@ from backupd.core.records import NO_ROOT, Move, Result, Task
 from backupd.core.stages import FACTS, Awaits, Stage, Status
 from backupd.ledger import files as ledger_files
 from backupd.worker.context import AT_ONCE
+from backupd.worker.recalling import NotRecalledError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -44,7 +45,7 @@ log = structlog.get_logger()
 # Files in hand, more than are worked on at once.
 _CLAIMED = 256
 _CLAIMED_A_PLACE = 6
-_RECALL = 30.0  # seconds until the history is asked again
+_RECALL = 30.0  # seconds until a file is looked for again that left in that very moment
 _LEAST_PAUSE = 1.0  # seconds, of what is held up: it is not claimed again and again
 _HAVE_AN_INCIDENT = {
     Awaits.ARCHIVE,
@@ -254,7 +255,7 @@ class FileLane:
             move = await self._recalled(move, applied)
             (applied,) = await ledger.manifest_done([move])
         if isinstance(applied, Remembered):  # it left again meanwhile, or is not the one after all
-            move = self._waits_for_history(move, applied, "it was put back in vain")
+            move = self._waits_for_history(move, applied, "it was put back in vain", _RECALL)
             (applied,) = await ledger.manifest_done([move])
         return move if applied is True else None
 
@@ -265,20 +266,16 @@ class FileLane:
         """
         try:
             await self._context.recall(left)
-        except LedgerError:
-            raise
         except LostStoryError as error:
             return moves.failed(move.file, error, self._context.now(), self._context.policy)
-        except Exception as error:
-            if not isinstance(error, BackupdError) and host_fault(error) is None:
-                log.exception("unexpected error", file=escaped(move.file.path))
-            return self._waits_for_history(move, left, moves.explained(error))
+        except NotRecalledError as error:
+            return self._waits_for_history(move, left, moves.explained(error), error.pause)
         return move
 
-    def _waits_for_history(self, move: Move, left: Remembered, why: str) -> Move:
+    def _waits_for_history(self, move: Move, left: Remembered, why: str, pause: float) -> Move:
         reason = f"it was delivered before, until {left.done_date}; the history is not readable:"
         now = self._context.now()
-        return moves.given_back(move.file, f"{reason} {why}", now, now + _RECALL)
+        return moves.given_back(move.file, f"{reason} {why}", now, now + pause)
 
     def _log(self, move: Move, seconds: float) -> None:
         log.log(
