@@ -241,6 +241,24 @@ async def fold_all(ledger: Ledger) -> None:
     await ledger.past.fold(await ledger.ask(stories.foldings, NOW + DAY, 100))
 
 
+async def test_after_a_pass_in_vain_the_next_is_on_a_new_day(
+    ledger: Ledger, past: FakeHistory
+) -> None:
+    kept = a_done_file(1, local=True)
+    await finished(ledger, kept)
+    bench = bench_of(ledger)
+    lane = lane_of(bench, past, keep=2 * DAY)
+    await passed(lane)
+    lane._not_before -= 600.0
+    await finished(ledger, a_done_file(2, done_at=NOW + DAY))
+    await lane._look()
+    assert len(await ids_of(ledger)) == 2, "those that stay are not gone through each minute"
+    bench.ahead += DAY
+    for _ in range(3):
+        await lane._look()
+    assert await ids_of(ledger) == [kept.id]
+
+
 # -- what goes wrong -----------------------------------------------------------------------------
 
 

@@ -36,11 +36,13 @@ log = structlog.get_logger()
 
 _LOOK_EVERY = 1.0  # seconds
 _SHARE = 4  # of the time, it takes one part in so many at most
-_LOOKED_AT = 5_000  # done files in one look
+_LOOKED_AT = 5_000  # done files in one look, where the last one found some that may leave
+_GLANCED_AT = 500  # where it did not: those that stay are many, and others wait for the ledger
 _BATCH = 1_000  # stories in one batch, a file of the history: some 20 MiB in memory
 _AT_ONCE = 200  # files in one question to the ledger, or one transaction
 _DAY = 86_400.0
 _NEXT_PASS = 60.0  # seconds from one pass through the done files to the next, or sooner
+_NEXT_IN_VAIN = 3600.0  # seconds from one that found none to the next, or a new day
 _FIRST_PAUSE, _LONGEST_PAUSE = 5.0, 600.0  # seconds after a failure, doubled each time
 _DOWN_FOR = 3600.0  # seconds: the warehouse has an incident of its own
 _TURN = 2_000  # remembered files that are looked at, whether they are to be forgotten
@@ -124,6 +126,9 @@ class HistoryLane:
         self._forgot_to = remembered.FIRST_KEY
         self._forgets_at = 0.0  # time.monotonic
         self._is_through = False
+        self._finds = True  # the last look did
+        self._is_in_vain = True  # no look of this pass has found any
+        self._passed_before = 0.0
 
     @property
     def is_at_work(self) -> bool:
@@ -137,6 +142,8 @@ class HistoryLane:
 
     async def _look(self) -> None:
         await self._forget_some()
+        if self._is_new_day():
+            self._not_before = 0.0
         if time.monotonic() < self._not_before:
             return
         try:
@@ -156,9 +163,12 @@ class HistoryLane:
         if batch is not None:
             await self._move(batch)
             return
+        limit = _LOOKED_AT if self._finds else _GLANCED_AT
         found = await self._ledger.ask(
-            ledger_history.leaving, self._behind, self._before(), _LOOKED_AT, self._context.now()
+            ledger_history.leaving, self._behind, self._before(), limit, self._context.now()
         )
+        self._finds = bool(found.new or found.known)
+        self._is_in_vain &= not self._finds
         await self._take(found)
 
     async def _take(self, found: Leaving) -> None:
@@ -174,7 +184,19 @@ class HistoryLane:
         self._is_through = found.reached is None
         self._behind = found.reached or START
         if self._is_through:
-            self._not_before = time.monotonic() + min(_NEXT_PASS, self._keep)
+            self._end_pass()
+
+    def _end_pass(self) -> None:
+        whole_days = self._keep >= _DAY
+        pause = _NEXT_IN_VAIN if self._is_in_vain and whole_days else min(_NEXT_PASS, self._keep)
+        self._not_before = time.monotonic() + pause
+        self._passed_before = self._before()
+        self._finds = self._is_in_vain = True
+
+    def _is_new_day(self) -> bool:
+        """Return whether more files are old enough than in the last pass, which went well."""
+        waits = self._is_through and not self._pause and self._keep >= _DAY
+        return waits and self._before() != self._passed_before
 
     def _before(self) -> float:
         """Return before which time files must be done: whole days, so that each has few files."""
