@@ -420,6 +420,20 @@ async def test_a_restored_ledger_writes_nothing_twice(ledger: Ledger, past: Fake
     assert sorted(story.file.id for story in past.stories()) == list(ids(done))
 
 
+async def test_a_file_that_left_under_another_day_is_not_written_by_a_restored_ledger(
+    ledger: Ledger, past: FakeHistory
+) -> None:
+    """It was under way when the snapshot was taken, and is done again after that is in place."""
+    (first,) = await finished(ledger, a_done_file(1))
+    await past.write("b" * 20, "2026-11-23", await ledger.ask(history.stories_of, HERE, [first.id]))
+    await ledger._writer.apply(_restored, [NOW + DAY])
+    await done_again(ledger, first, NOW + 3 * DAY)
+    for _ in range(2):
+        await passed(lane_of(bench_of(ledger), past))
+    assert past.writes == 1
+    assert await ids_of(ledger) == [first.id], "it stays for good: its story is another one"
+
+
 async def test_a_ledger_that_was_restored_on_another_host_forgets_what_left(
     ledger: Ledger, past: FakeHistory
 ) -> None:

@@ -357,7 +357,7 @@ in_history = sa.Table(
     sqlite_with_rowid=False,
 )
 
-# When a snapshot was put in place: what was done before may have left since it was taken.
+# When a snapshot was put in place: what was seen before may have left since it was taken.
 restores = sa.Table("restores", metadata, sa.Column("at", sa.Float, primary_key=True))
 
 

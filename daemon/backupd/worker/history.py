@@ -16,7 +16,7 @@ from backupd.core.host import host_fault
 from backupd.core.incidents import HISTORY_CAUSE, Incident, Kind
 from backupd.core.moves import explained
 from backupd.core.pace import repeat
-from backupd.core.records import new_id
+from backupd.core.records import first_id, new_id
 from backupd.ledger import history as ledger_history
 from backupd.ledger import remembered
 from backupd.ledger.history import START, HistoryBatch, digest_of
@@ -209,7 +209,7 @@ class HistoryLane:
         seen = await self._history.seen(batch.id, batch.done_date)
         if not seen:
             of_date = [story for story in here if story.done_date == batch.done_date]
-            here = await self._not_there_yet(batch, of_date)
+            here = await self._not_there_yet(of_date)
             batch = await self._narrowed(batch, here)
             if here:
                 await self._history.write(batch.id, batch.done_date, here)
@@ -240,13 +240,17 @@ class HistoryLane:
             found += await self._ledger.ask(ledger_history.stories_of, self._host, some)
         return found
 
-    async def _not_there_yet(self, batch: HistoryBatch, here: list[Story]) -> list[Story]:
-        """Remove those that left before, since a snapshot of this ledger was taken."""
-        restored_at = await self._ledger.ask(ledger_history.last_restore)
-        if all((story.file.done_at or 0.0) > restored_at for story in here):
+    async def _not_there_yet(self, here: list[Story]) -> list[Story]:
+        """Remove those that left before, since a snapshot of this ledger was taken.
+
+        Only files that were seen before it was put in place can have: an id begins with when.
+        """
+        restored = first_id(await self._ledger.ask(ledger_history.last_restore))
+        ids = [story.file.id for story in here if story.file.id < restored]
+        if not ids:
             return here
-        past = Past(names=[story.file.id for story in here], done_dates=[batch.done_date])
-        there = [story async for story in self._history.find(past)]
+        # Under any day: they may have been done, or done again, only after the snapshot was taken.
+        there = [story async for story in self._history.find(Past(names=ids))]
         await self._remove(here, there)
         known = {story.file.id for story in there}
         return [story for story in here if story.file.id not in known]

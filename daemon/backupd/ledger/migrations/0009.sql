@@ -36,7 +36,7 @@ CREATE TABLE in_history (
     since FLOAT NOT NULL,
     PRIMARY KEY (file_id)
 ) WITHOUT ROWID;
--- When a snapshot was put in place: what was done before may have left since it was taken.
+-- When a snapshot was put in place: what was seen before may have left since it was taken.
 CREATE TABLE restores (
     at FLOAT NOT NULL,
     PRIMARY KEY (at)
