@@ -142,7 +142,7 @@ async def test_the_other_server_goes_on_when_one_is_killed_in_a_statement(
 
 def in_use(warehouse: Warehouse, hadoop: Hadoop) -> Server:
     """Return the HiveServer2 that the warehouse is connected to."""
-    address = warehouse._connection.servers.in_use  # type: ignore[attr-defined]
+    address = warehouse._hive.connection.servers.in_use  # type: ignore[attr-defined]
     (found,) = [name for name in hadoop.hives if hadoop.ports[name] == address[1]]
     return found
 
@@ -205,7 +205,7 @@ async def test_tickets_that_run_out_are_renewed(
     section = as_principal(section, secure_hadoop, "short")
     async with opened(section) as warehouse:
         await warehouse.find([RowKey("0" * 20, "2026-11-23")])
-        warehouse._connection.close()  # type: ignore[attr-defined]
+        warehouse._hive.connection.close()  # type: ignore[attr-defined]
         await asyncio.sleep(SHORT_LIFE + 1)
         await warehouse.find([RowKey("0" * 20, "2026-11-23")])
 
