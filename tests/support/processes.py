@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import signal
 import socket
@@ -12,10 +13,11 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import subprocess
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 START_WITHIN = 20.0  # seconds; far more than a server needs, even on a busy machine
 SECONDS_BETWEEN_LOOKS = 0.01
+_PR_SET_CHILD_SUBREAPER = 36  # include/uapi/linux/prctl.h
 
 
 def free_port() -> int:
@@ -77,6 +79,30 @@ def kill_descendants(pid: int) -> None:
         deadline = time.monotonic() + START_WITHIN
         while Path(f"/proc/{child}").exists() and time.monotonic() < deadline:
             time.sleep(0.001)
+
+
+def end_whole(process: subprocess.Popen[bytes]) -> None:
+    """End a server first, then what it started: else it takes one more connection in between."""
+    with _adopting():
+        started = descendants(process.pid)
+        process.terminate()
+        process.wait()
+        for child in started:
+            send_signal(child, signal.SIGKILL)
+        for child in started:
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(child, 0)
+
+
+@contextlib.contextmanager
+def _adopting() -> Iterator[None]:
+    """Become the parent of what loses its own meanwhile, so that none is left a zombie."""
+    libc = ctypes.CDLL(None)
+    libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    try:
+        yield
+    finally:
+        libc.prctl(_PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0)
 
 
 def send_signal(pid: int, number: signal.Signals) -> None:

@@ -18,6 +18,7 @@ import asyncssh
 
 from support.processes import (
     descendants,
+    end_whole,
     free_port,
     kill_descendants,
     says_ssh,
@@ -83,9 +84,7 @@ class SshServer:
         if self._process is None:
             return
         self.thaw()
-        self.drop_connections()
-        self._process.terminate()
-        self._process.wait()
+        end_whole(self._process)
         self._process = None
 
     def freeze(self) -> None:
