@@ -98,13 +98,17 @@ class Places:
         """Return the whole config; mistakes in it end the program."""
         return load_config(self._config_path)
 
+    def checked_config(self, *, with_secrets: bool = True) -> Config:
+        """Return the whole config. Raises ConfigMistakes."""
+        return read_config(find(self._config_path, os.environ), with_secrets=with_secrets)
+
     def config_if_valid(self) -> Config | None:
         """Return the config without its secrets, which its user may not be allowed to read.
 
         With mistakes in it say so on stderr and return None.
         """
         try:
-            return read_config(find(self._config_path, os.environ), with_secrets=False)
+            return self.checked_config(with_secrets=False)
         except ConfigMistakes as error:
             count = len(error.mistakes)
             sys.stderr.write(

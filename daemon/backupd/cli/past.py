@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from backupd.cli.targets import NoSuchFileError, UnknownFileError, ambiguous, resolve
+from backupd.config import ConfigMistakes
 from backupd.core.dependencies import Dependency
 from backupd.core.errors import BackupdError
 from backupd.core.history import Past
@@ -33,6 +34,10 @@ if TYPE_CHECKING:
     from backupd.ledger.reports import Wanted
 
 _PAGE = 500  # stories
+
+
+class UnknownPlaceError(BackupdError):
+    """The config does not say where the history is, or who runs the command may not read it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,17 +80,16 @@ class PastReader:
 
         Where the history cannot be read this is told on stderr, and there are no more.
         """
-        section = self._section if may_be_past(wanted) else None
-        if section is None:
+        if not may_be_past(wanted):
             return
         try:
             for page in self._pages(asked(wanted)):
-                yield ours(section, self._reader, page)
+                yield ours(self._section, self._reader, page)
         except BackupdError as error:
-            sys.stderr.write(f"note: files that left for the history are left out: {error}\n")
+            note_unread(error)
 
     def _pages(self, past: Past) -> Iterator[list[Story]]:
-        opened = None if self._section is None else open_past(self._section, self._reader)
+        opened = self._open()
         if opened is None:
             return
         with asyncio.Runner() as runner:
@@ -96,13 +100,29 @@ class PastReader:
             finally:
                 runner.run(opened.aclose())
 
+    def _open(self) -> History | None:
+        try:
+            return open_past(self._section, self._reader)
+        except ConfigMistakes as mistakes:
+            if not self._reader.ask(history.left):
+                return None
+            count = len(mistakes.mistakes)
+            raise UnknownPlaceError(
+                f"{count} mistake(s) in the config (`backupd check` names them)"
+            ) from mistakes
+
     @cached_property
-    def _section(self) -> WarehouseSection | None:
-        """Where it is, with the secrets that it takes; None where the config has mistakes."""
-        config = self._places.config_if_valid()
-        if config is None or config.warehouse.hive is None:
-            return None if config is None else config.warehouse
-        return self._places.config().warehouse
+    def _section(self) -> WarehouseSection:
+        """Where it is, with the secrets that it takes. Raises ConfigMistakes."""
+        section = self._places.checked_config(with_secrets=False).warehouse
+        if section.hive is None or not self._reader.ask(history.left):
+            return section
+        return self._places.checked_config().warehouse
+
+
+def note_unread(error: BackupdError) -> None:
+    """Say on stderr that the history cannot be read, and that the ledger alone is shown."""
+    sys.stderr.write(f"note: files that left for the history are left out: {error}\n")
 
 
 def open_past(section: WarehouseSection, reader: LedgerReader) -> History | None:
@@ -166,7 +186,11 @@ def known(places: Places, reader: LedgerReader, text: str) -> Known:
 
 
 def _meant(reader: LedgerReader, past: PastReader, text: str) -> Story | None:
-    found = past.matching(text)
+    try:
+        found = past.matching(text)
+    except BackupdError as error:
+        note_unread(error)
+        return None
     hosts = reader.ask(history.hosts)
     if len({story.file.path for story in found}) > 1:
         raise NoSuchFileError(ambiguous(text, [story.file for story in found]))
