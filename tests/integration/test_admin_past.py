@@ -73,3 +73,18 @@ def test_an_unknown_name_is_unknown_without_the_history_too(
     assert answer.exit_code == 1
     assert LEFT_OUT in answer.stderr
     assert "no file has the id, path or name nobody.csv" in answer.stderr
+
+
+def test_a_directory_that_cannot_be_looked_into_is_said(tmp_path: Path) -> None:
+    config = write_config(tmp_path, {"warehouse.embedded.root": f'"TMP/{"x" * 300}"'})
+    prepare(config, _used)
+    listed = admin(config, "list")
+    assert listed.exit_code == 0
+    assert "a_1.csv" in listed.stdout
+    assert listed.stderr.startswith(LEFT_OUT)
+    assert "File name too long" in listed.stderr
+
+
+async def _used(maker: Maker) -> None:
+    await _files(maker)
+    await maker.ledger.remember_place("warehouse", "ab" * 16, maker.now)

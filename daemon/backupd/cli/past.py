@@ -6,6 +6,7 @@ To read it takes libraries that the other commands go without.
 from __future__ import annotations
 
 import asyncio
+import stat
 import sys
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING
 from backupd.cli.targets import NoSuchFileError, UnknownFileError, ambiguous, resolve
 from backupd.config import ConfigMistakes
 from backupd.core.dependencies import Dependency
-from backupd.core.errors import BackupdError
+from backupd.core.errors import BackupdError, DependencyDownError
 from backupd.core.history import Past
 from backupd.core.names import escaped
 from backupd.core.stages import Stage, Status
@@ -126,16 +127,25 @@ def note_unread(error: BackupdError) -> None:
 
 
 def open_past(section: WarehouseSection, reader: LedgerReader) -> History | None:
-    """Open the history of a warehouse; None where there is none."""
+    """Open the history of a warehouse; None where there is none. Raises DependencyDownError."""
     mark = reader.ask(ledger_places.place, Dependency.WAREHOUSE)
-    root = section.embedded_root
-    if section.hive is None and (mark is None or not (root / "history").is_dir()):
+    if section.hive is None and (mark is None or not _is_there(section.embedded_root / "history")):
         return None
     if section.hive is not None and not reader.ask(history.left):
         return None
     from backupd.warehouse import open_history  # noqa: PLC0415 - takes its libraries with it
 
     return open_history(section, mark=mark)
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        return stat.S_ISDIR(path.stat().st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        message = f"the history at {path} cannot be read: {error.strerror}"
+        raise DependencyDownError(Dependency.HISTORY, message) from error
 
 
 def asked(wanted: Wanted) -> Past:
