@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
+import sqlalchemy as sa
 from pyarrow import parquet as pq
 
 from backupd.carrier import Carrier
@@ -18,6 +19,7 @@ from backupd.core.places import MARK_FILE, mark_text, new_mark
 from backupd.core.records import new_id
 from backupd.core.stages import UNSHIPPED, Stage, Status
 from backupd.ledger import batches
+from backupd.ledger.schema import events
 from backupd.localfs.claims import claim
 from backupd.stages.rows import row_of
 from backupd.supervisor import Supervisor
@@ -388,3 +390,35 @@ async def test_a_part_that_dies_ends_the_house_loudly(
         async with asyncio.timeout(PATIENCE):
             await supervisor.run(once=False)
     assert caught.group_contains(ZeroDivisionError)
+
+
+async def test_one_pass_ends_though_not_all_that_is_over_is_seen_to(
+    tmp_path: Path, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("backupd.worker.folding._AT_ONCE", 1)
+    monkeypatch.setattr("backupd.supervisor.once._PAST_WITHIN", 0.0)
+    config = configured(tmp_path, ledger__keep='"1h"')
+    deliver(tmp_path, *(f"a_{number}.csv" for number in range(3)))
+    assert await run_once(config, ledger)
+    assert await run_once(replace(config, ledger=replace(config.ledger, keep=0.0)), ledger)
+    files = await files_of(ledger)
+    assert files, "there was no time for them"
+    folded = [file for file in files if not await ledger.ask(events_of, file.id)]
+    assert len(folded) == 1, "what was begun is finished"
+
+
+async def test_one_pass_sees_to_what_is_over_without_a_pause(
+    tmp_path: Path, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("backupd.worker.folding._EVERY", 3600.0)
+    monkeypatch.setattr("backupd.worker.folding._AT_ONCE", 1)
+    config = configured(tmp_path, ledger__keep='"1h"')
+    deliver(tmp_path, *(f"a_{number}.csv" for number in range(3)))
+    assert await run_once(config, ledger)
+    assert await run_once(replace(config, ledger=replace(config.ledger, keep=0.0)), ledger)
+    assert await files_of(ledger) == []
+
+
+def events_of(connection: sa.Connection, file_id: str) -> int:
+    query = sa.select(sa.func.count()).where(events.c.file_id == file_id)
+    return int(connection.execute(query).scalar_one())

@@ -156,11 +156,11 @@ class Assembly:
         if self._config.metrics and until_done is None:
             await stack.enter_async_context(self._metrics_server(stack, self._config.metrics))
         parts = self._parts(work, warehouse, refresher, until_done)
+        if until_done is None:
+            return [*parts, *(lane.run() for lane in past)]
         for lane in past:
-            parts.append(lane.run())
-            if until_done is not None:
-                until_done.wait_for(lane)
-        return [*parts, until_done.run()] if until_done else parts
+            until_done.see_to_past(lane)
+        return [*parts, until_done.run()]
 
     def _past(self, stack: AsyncExitStack, history: History) -> list[FoldingLane | HistoryLane]:
         """Return who sees to the files that are over."""

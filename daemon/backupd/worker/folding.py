@@ -34,6 +34,11 @@ class FoldingLane:
         """Work until the stop."""
         await repeat(self._look, _EVERY, self._context.stop, share=_SHARE)
 
+    async def run_through(self) -> None:
+        """Work without a pause until nothing is to be folded, or the stop."""
+        while self.is_at_work and not self._context.stop.is_set():
+            await self._look()
+
     async def _look(self) -> None:
         before = self._context.now() - self._quiet_for
         ledger = self._context.ledger

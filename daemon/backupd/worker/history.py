@@ -140,6 +140,11 @@ class HistoryLane:
         await self._ledger.past.writes_as(self._host)
         await repeat(self._look, _LOOK_EVERY, self._context.stop, share=_SHARE)
 
+    async def run_through(self) -> None:
+        """Work without a pause until nothing is to be moved, that fails, or the stop."""
+        while self.is_at_work and not self._context.stop.is_set():
+            await self._look()
+
     async def _look(self) -> None:
         await self._forget_some()
         if self._is_new_day():
