@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import stat
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -84,7 +84,7 @@ class PastReader:
         if not may_be_past(wanted):
             return
         try:
-            for page in self._pages(asked(wanted)):
+            for page in self._pages(replace(asked(wanted), in_order=True)):
                 yield ours(self._section, self._reader, page)
         except BackupdError as error:
             note_unread(error)

@@ -44,6 +44,7 @@ class Remembered(NamedTuple):
     row_id: str  # as `core.rows.row_id` makes it
     done_date: str
     lasts: bool = False  # never forgotten: nothing else would recognise the file
+    sha256: str = ""  # of its content, where it is known
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -52,10 +53,12 @@ class Past:
 
     names: Collection[str] | None = None  # a file's id, its path, or its file name
     row_ids: Collection[str] | None = None  # `core.rows.row_id`
+    sha256s: Collection[str] | None = None  # of the content
     done_dates: Collection[str] | None = None  # no other partitions are read
     feed: str | None = None  # a feed's name, or the file type of several
     customer: str | None = None
     since: float | None = None  # first seen at or after
+    in_order: bool = False  # those of a date by file id: all files of the date may be open at once
 
     def may_be_of(self, date: str) -> bool:
         """Return whether a story of this done date may meet the conditions.
@@ -74,6 +77,7 @@ class Past:
         return (
             (self.names is None or not {file.id, file.path, file.file_name}.isdisjoint(self.names))
             and (self.row_ids is None or file.row_id in self.row_ids)
+            and (self.sha256s is None or file.sha256 in self.sha256s)
             and (self.done_dates is None or story.done_date in self.done_dates)
             and (self.feed is None or self.feed in {file.feed, file.file_type})
             and (self.customer is None or self.customer == file.customer)

@@ -156,7 +156,7 @@ class History(Protocol):
         ...
 
     def find(self, past: Past) -> AsyncIterator[Story]:
-        """Yield the stories that are asked for, of all hosts, by date, and within it by file id."""
+        """Yield the stories that are asked for, of all hosts, by date."""
         ...
 
     async def aclose(self) -> None:

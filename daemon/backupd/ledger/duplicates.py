@@ -54,12 +54,20 @@ def _left(
 ) -> dict[str, Remembered]:
     """Return for files that the ledger has no original of, which one left for the history."""
     wanted = {
-        item.file.id: row_id(replace(item.file, row_id=None), item.changes["sha256"])
+        item.file.id: _key(item)
         for item in moves
         if _may_be_duplicate(item) and not _originals(item, twins[item.file.id])
     }
     found = remembered.known(connection, wanted.values())
-    return {file_id: found[key] for file_id, key in wanted.items() if key in found}
+    return {
+        item.file.id: found[key]._replace(sha256=item.changes["sha256"])
+        for item in moves
+        if (key := wanted.get(item.file.id)) in found
+    }
+
+
+def _key(item: Move) -> str:
+    return row_id(replace(item.file, row_id=None), item.changes["sha256"])
 
 
 def _apply(

@@ -121,6 +121,8 @@ def _tests(past: Past) -> list[list[tuple[str, _Test]]]:
         tests.append([("id", _among(past.names)), ("file_name_key", keys), ("path_key", keys)])
     if past.row_ids is not None:
         tests.append([("file_id", _among(past.row_ids))])
+    if past.sha256s is not None:
+        tests.append([("sha256", _among(past.sha256s))])
     if past.feed is not None:
         tests.append([("feed", _among([past.feed])), ("file_type", _among([past.feed]))])
     if past.customer is not None:

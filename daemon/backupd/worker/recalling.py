@@ -124,7 +124,8 @@ class Recaller:
         # Those that last may have a row of another id: an older one, or of another name.
         rest = [left for left in asked if left.lasts and left not in found]
         if rest:
-            found |= await self._originals(replace(past, row_ids=None), rest)
+            by_content = replace(past, row_ids=None, sha256s=[left.sha256 for left in rest])
+            found |= await self._originals(by_content, rest)
         return found
 
     async def _originals(self, past: Past, asked: Sequence[Remembered]) -> dict[Remembered, Story]:

@@ -127,11 +127,18 @@ class EmbeddedHistory:
         with self._partition(root, date) as partition:
             if partition is None:
                 return
-            files = [self._stories(partition, date, name, past) for name in _files(partition)]
-            with ExitStack() as stack:
-                for file in files:
-                    stack.callback(file.close)
-                yield from heapq.merge(*files, key=lambda story: story.file.id)
+            if past.in_order:
+                yield from self._in_order(partition, date, past)
+                return
+            for name in _files(partition):
+                yield from self._stories(partition, date, name, past)
+
+    def _in_order(self, partition: Directory, date: str, past: Past) -> Iterator[Story]:
+        files = [self._stories(partition, date, name, past) for name in _files(partition)]
+        with ExitStack() as stack:
+            for file in files:
+                stack.callback(file.close)
+            yield from heapq.merge(*files, key=lambda story: story.file.id)
 
     def _dates(self, root: Directory) -> list[str]:
         if root.find(HISTORY) is None:

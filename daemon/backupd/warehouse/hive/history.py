@@ -46,7 +46,7 @@ class HiveHistory:
         asked = list(askable(past))
         if not asked:
             return
-        at_once = 1 if past.names is None and past.row_ids is None else _DATES
+        at_once = 1 if past.names is past.row_ids is past.sha256s is None else _DATES
         for dates in _some(await self._run(self._table.dates, past), at_once):
             found = await self._run(self._table.found, dates, asked)
             for date, ids in found.items():

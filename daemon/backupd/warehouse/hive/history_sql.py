@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import replace
+from itertools import product
 from typing import TYPE_CHECKING
 
 from backupd.core.records import ID_FORM
@@ -26,7 +27,8 @@ COLUMNS = {**hive_types(), WRITTEN_BY: "string"}
 
 _KEY_FORM = re.compile(r"[0-9a-f]{16}")
 _WORD_FORM = re.compile(r"[\w.:@/+-]+", re.ASCII)  # of feeds, file types and customers
-_NAMED = 500  # names or row ids in one statement
+_SHA256_FORM = re.compile(r"[0-9a-f]{64}")
+_NAMED = 500  # names, row ids or checksums in one statement
 
 
 class HistorySql(TableSql):
@@ -65,9 +67,10 @@ def askable(past: Past) -> Iterator[Past]:
     Row ids that no row can have are left out.
     """
     row_ids = past.row_ids and list(filter(ROW_ID_FORM.fullmatch, past.row_ids))
-    for names in _in_turn(past.names):
-        for some in _in_turn(row_ids):
-            yield replace(past, names=names, row_ids=some)
+    for names, some, sha256s in product(
+        _in_turn(past.names), _in_turn(row_ids), _in_turn(past.sha256s)
+    ):
+        yield replace(past, names=names, row_ids=some, sha256s=sha256s)
 
 
 def _in_turn(values: Collection[str] | None) -> Iterator[list[str] | None]:
@@ -85,6 +88,8 @@ def _conditions(past: Past) -> Iterator[str]:
         yield _named(past.names)
     if past.row_ids is not None:
         yield _among("file_id", past.row_ids, ROW_ID_FORM)
+    if past.sha256s is not None:
+        yield _among("sha256", past.sha256s, _SHA256_FORM)
     if past.feed is not None and _WORD_FORM.fullmatch(past.feed):
         yield f"({_is('feed', past.feed)} OR {_is('file_type', past.feed)})"
     if past.customer is not None and _WORD_FORM.fullmatch(past.customer):
