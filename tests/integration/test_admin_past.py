@@ -34,7 +34,7 @@ async def _files(maker: Maker) -> None:
 
 def have_one_left(config: Path) -> None:
     with closing(sqlite3.connect(config.parent / "ledger.db")) as connection, connection:
-        connection.execute("INSERT INTO files_left VALUES ('traffic/a', 1)")
+        connection.execute("INSERT INTO files_left VALUES ('traffic/a', 1, 0)")
 
 
 def config_with(tmp_path: Path, changes: Changes) -> Path:

@@ -778,3 +778,19 @@ async def test_past_is_found_in_the_fake_as_it_was_told(past: FakeHistory, ledge
     found = [story async for story in past.find(Past(names=[FIRST.file_name]))]
     assert [story.file for story in found] == done
     assert await ledger.ask(files.by_ids, [FIRST.id]) == []
+
+
+async def test_when_a_feed_was_last_done_is_known_after_its_files_left(
+    ledger: Ledger, past: FakeHistory
+) -> None:
+    await finished(ledger, *[a_done_file(n, done_at=NOW + n * DAY) for n in (2, 1)])
+    feed = FIRST.feed
+    bench = bench_of(ledger)
+    for _ in range(2):
+        await passed(lane_of(bench, past))
+    assert await ids_of(ledger) == []
+    assert await ledger.ask(reports.last_done, [feed, "tolling"]) == {feed: NOW + 2 * DAY}
+    assert (await ledger.ask(reports.done, feed, 0.0, 0.0)).last_at == NOW + 2 * DAY
+    async with reading(bench, FIRST):
+        await bench.until(lambda files: len(files) == 2)
+    assert await ledger.ask(reports.last_done, [feed]) == {feed: NOW + 2 * DAY}

@@ -171,7 +171,7 @@ def test_it_is_answered_from_an_index(writing: sa.Engine, name: str) -> None:
         for statement, parameters in asked:
             explained = connection.exec_driver_sql("EXPLAIN QUERY PLAN " + statement, parameters)
             for line in [row[3] for row in explained]:
-                if "rowid=?" in line or line == "SCAN files_left":  # a row a feed
+                if "rowid=?" in line or " files_left" in line:  # a row a feed
                     continue
                 if "files" in line or "batches" in line or "receipts" in line:
                     assert any(f"INDEX {index} " in f"{line} " for index in allowed), line

@@ -206,7 +206,14 @@ def last_restore(connection: sa.Connection) -> float:
 
 def left(connection: sa.Connection) -> dict[str, int]:
     """Return how many files of each feed are in the history and not in the ledger."""
-    return dict(connection.execute(sa.select(files_left)).all())
+    query = sa.select(files_left.c.feed, files_left.c.files)
+    return dict(connection.execute(query).all())
+
+
+def last_left(connection: sa.Connection, feed: str) -> float | None:
+    """Return when the last file of a feed that ever left was done; None: none left."""
+    query = sa.select(files_left.c.last_done_at).where(files_left.c.feed == feed)
+    return connection.execute(query).scalar_one_or_none()
 
 
 def hosts(connection: sa.Connection) -> set[str]:
@@ -279,7 +286,7 @@ def _remove(connection: sa.Connection, gone: Sequence[Story]) -> None:
         connection.execute(sa.delete(table).where(table.c.file_id.in_(ids)))
     connection.execute(sa.delete(files).where(files.c.id.in_(ids)))
     remember(connection, [each for story in gone for each in _remembered(story)])
-    _count(connection, Counter(story.file.feed for story in gone))
+    _count(connection, [(story, 1) for story in gone])
 
 
 def _note(connection: sa.Connection, stayed: Sequence[Story]) -> None:
@@ -320,16 +327,23 @@ def _leave_batches(connection: sa.Connection, ids: Sequence[str]) -> None:
         )
 
 
-def _count(connection: sa.Connection, more: Counter[str]) -> None:
-    if more:
-        rows = [{"feed": feed, "files": number} for feed, number in more.items()]
-        connection.execute(_COUNT, rows)
+def _count(connection: sa.Connection, changes: Sequence[tuple[Story, int]]) -> None:
+    more, last = Counter[str](), dict[str, float]()
+    for story, number in changes:
+        feed = story.file.feed
+        more[feed] += number
+        last[feed] = max(last.get(feed, 0.0), story.file.done_at or 0.0)
+    rows = [{"feed": feed, "files": more[feed], "last_done_at": last[feed]} for feed in last]
+    connection.execute(_COUNT, rows)
 
 
 _INSERT_COUNT = sqlite.insert(files_left)
 _COUNT = _INSERT_COUNT.on_conflict_do_update(
     index_elements=[files_left.c.feed],
-    set_={"files": files_left.c.files + _INSERT_COUNT.excluded.files},
+    set_={
+        "files": files_left.c.files + _INSERT_COUNT.excluded.files,
+        "last_done_at": sa.func.max(files_left.c.last_done_at, _INSERT_COUNT.excluded.last_done_at),
+    },
 )
 
 
@@ -361,7 +375,7 @@ def _recall(connection: sa.Connection, item: Recall, there: set[str]) -> bool:
     connection.execute(sa.insert(files), new_file_row(story.file))
     connection.execute(sa.insert(stories), _folded(story))
     connection.execute(sa.insert(in_history), mark)
-    _count(connection, Counter({story.file.feed: -1}))
+    _count(connection, [(story, -1)])
     return True
 
 

@@ -11,8 +11,8 @@ import sqlalchemy as sa
 
 from backupd.core.records import first_id
 from backupd.core.stages import Stage, Status
-from backupd.ledger.history import left
-from backupd.ledger.rows import file_of, time_or_none
+from backupd.ledger.history import last_left, left
+from backupd.ledger.rows import file_of
 from backupd.ledger.schema import DONE, IS_NAMED, files
 from backupd.ledger.stories import told
 
@@ -114,16 +114,23 @@ def done(connection: sa.Connection, feed: str, since: float, lately: float) -> D
         query = sa.select(sa.func.count()).select_from(files).where(*is_done, at >= moment)
         return int(connection.execute(query).scalar_one())
 
-    last = connection.execute(sa.select(sa.func.max(at)).where(*is_done)).scalar_one()
-    return Done(since=number(since), lately=number(lately), last_at=time_or_none(last))
+    last = last_done(connection, [feed]).get(feed)
+    return Done(since=number(since), lately=number(lately), last_at=last)
 
 
 def last_done(connection: sa.Connection, feeds: Collection[str]) -> dict[str, float]:
-    """Return when the last file of each of these feeds was done; feeds without one are left out."""
+    """Return when the last file of each of these feeds was done, also if it left for the history.
+
+    Feeds without one are left out.
+    """
     at = files.c.done_at
     query = sa.select(sa.func.max(at)).where(files.c.feed == sa.bindparam("of"), at.is_not(None))
-    found = {feed: connection.execute(query, {"of": feed}).scalar_one() for feed in feeds}
-    return {feed: moment for feed, moment in found.items() if moment is not None}
+    found = {}
+    for feed in feeds:
+        here = connection.execute(query, {"of": feed}).scalar_one()
+        if moments := [each for each in (here, last_left(connection, feed)) if each is not None]:
+            found[feed] = max(moments)
+    return found
 
 
 def select(connection: sa.Connection, wanted: Wanted) -> list[FileRecord]:

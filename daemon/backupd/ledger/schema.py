@@ -322,6 +322,7 @@ files_left = sa.Table(
     metadata,
     sa.Column("feed", sa.Text, primary_key=True),
     sa.Column("files", sa.Integer, nullable=False),
+    sa.Column("last_done_at", sa.Float, nullable=False),
     sqlite_with_rowid=False,
 )
 

@@ -6,10 +6,11 @@ CREATE TABLE remembered (
     done_day INTEGER NOT NULL,
     PRIMARY KEY (row_id)
 ) WITHOUT ROWID;
--- How many files of each feed left, and are not back.
+-- How many files of each feed left, and are not back; and when the last of all that left was done.
 CREATE TABLE files_left (
     feed TEXT NOT NULL,
     files INTEGER NOT NULL,
+    last_done_at FLOAT NOT NULL,
     PRIMARY KEY (feed)
 ) WITHOUT ROWID;
 -- Stories on their way into the history: written down before they are written there.
