@@ -15,6 +15,7 @@ from backupd.core.records import Identity
 from backupd.core.stages import Stage, Status
 from backupd.supervisor import Supervisor
 from support.admin import admin, lines
+from support.fake_history import FakeHistory
 from support.stories import Maker, prepare, write_config
 
 if TYPE_CHECKING:
@@ -101,15 +102,33 @@ def test_files_of_rows_that_an_older_version_wrote_are_no_difference(config: Pat
 def test_rows_of_files_that_the_ledger_does_not_know_are_told(
     config: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    other = write_config(tmp_path_factory.mktemp("other"), QUICK)
-    (other.parent / "in" / "a" / "a_9.csv").write_text("h\nforeign\n")
+    have_foreign_rows(config, tmp_path_factory.mktemp("other"), 1)
+    assert differences(config) == [("row-unknown", None)]
+
+
+def have_foreign_rows(config: Path, directory: Path, number: int) -> None:
+    """Rows of files that another daemon did."""
+    other = write_config(directory, QUICK)
+    for each in range(number):
+        (directory / "in" / "a" / f"a_9{each}.csv").write_text(f"h\nforeign {each}\n")
 
     async def run(maker: Maker) -> bool:
         return await Supervisor(maker.config, maker.ledger).run(once=True)
 
     prepare(other, run)
-    shutil.copy(parquet(other)[0], parquet(config)[0].parent)
-    assert differences(config) == [("row-unknown", None)]
+    for file in parquet(other):
+        shutil.copy(file, parquet(config)[0].parent)
+
+
+def test_the_history_is_asked_for_unknown_rows_together(
+    config: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    past = FakeHistory()
+    monkeypatch.setattr("backupd.cli.reconcile.open_past", lambda *_: past)
+    monkeypatch.setattr("backupd.cli.comparing._PART", 1)
+    have_foreign_rows(config, tmp_path_factory.mktemp("other"), 3)
+    assert differences(config) == [("row-unknown", None)] * 3
+    assert past.finds == 2, "once for its files, once for the rows"
     assert differences(config, "--feed", "traffic") == []
 
 

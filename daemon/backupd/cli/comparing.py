@@ -29,7 +29,9 @@ if TYPE_CHECKING:
 
 _CHECKSUMS = 32  # at once: an archive answers many together faster than one by one
 _PART = 5_000  # rows of a date that are looked up in the ledger at once
+_ASKED = 100_000  # rows that are looked up in the history at once: it is read anew for each look
 _DATES = 4  # whose rows are kept in memory: files come roughly in the order of their dates
+_UNKNOWN = "a row in production under {} of a file that the ledger does not know"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +72,7 @@ class Comparison:
         self._seen_dates: set[str] = set()
         self._unread_dates: set[str] = set()
         self._rows: dict[str, Tally] = {}
+        self._strange: list[tuple[str, str]] = []  # date and id of rows that the ledger lacks
         self._turns = asyncio.Semaphore(_CHECKSUMS)
 
     async def page(
@@ -77,6 +80,7 @@ class Comparison:
     ) -> AsyncIterator[Difference]:
         """Yield what differs of these files, and of the dates that they are the first of.
 
+        Rows that are not known are told by `unknown`, at the latest after the last page.
         Their receipts are in the ledger, or given by file id.
         """
         registered = [file for file in files if file.row_seen_at is not None]
@@ -136,35 +140,40 @@ class Comparison:
                 yield Difference(kind="rows-damaged", id=batch_id, file=None, detail=detail)
 
     async def _load(self, date: str, *, tells_unknown: bool) -> AsyncIterator[Difference]:
-        """Count the rows of a date; yield what the ledger does not know, once for each row."""
+        """Count the rows of a date, and note those that the ledger does not know."""
         while len(self._rows) >= _DATES:
             del self._rows[next(iter(self._rows))]
         rows = Tally()
         async for ids in _in_parts(self._warehouse.rows([date])):
             rows.add(ids)
-            for difference in await self._unknown(date, ids) if tells_unknown else ():
-                yield difference
+            if tells_unknown:
+                self._note_strange(date, ids)
+            if len(self._strange) >= _ASKED:
+                for difference in await self.unknown():
+                    yield difference
         rows.sort()
         self._rows[date] = rows
 
-    async def _unknown(self, date: str, ids: Sequence[str]) -> list[Difference]:
+    def _note_strange(self, date: str, ids: Sequence[str]) -> None:
         known = self._reader.ask(ledger_files.known_row_ids, ids)
-        known |= await self._left_for_history(set(ids) - known)
-        detail = f"a row in production under {date} of a file that the ledger does not know"
+        rest = set(ids) - known
+        known |= set(self._reader.ask(remembered.known, filter(remembered.is_key, rest)))
+        self._strange += [(date, row_id) for row_id in ids if row_id not in known]
+
+    async def unknown(self) -> list[Difference]:
+        """Return the rows of the dates so far that neither ledger nor history knows, once each."""
+        strange, self._strange = self._strange, []
+        in_history = await self._in_history({row_id for _, row_id in strange})
         return [
-            Difference(kind="row-unknown", id=file_id, file=None, detail=detail)
-            for file_id in ids
-            if file_id not in known
+            Difference(kind="row-unknown", id=row_id, file=None, detail=_UNKNOWN.format(date))
+            for date, row_id in strange
+            if row_id not in in_history
         ]
 
-    async def _left_for_history(self, ids: set[str]) -> set[str]:
-        """Return which of these rows are of files that left the ledger."""
-        known = set(self._reader.ask(remembered.known, filter(remembered.is_key, ids)))
-        rest = ids - known
-        if self._past is None or not rest:
-            return known
-        found = self._past.find(Past(row_ids=rest))
-        return known | {story.file.row_id or "" async for story in found}
+    async def _in_history(self, ids: set[str]) -> set[str]:
+        if self._past is None or not ids:
+            return set()
+        return {story.file.row_id or "" async for story in self._past.find(Past(row_ids=ids))}
 
     # -- archive -----------------------------------------------------------------------------------
 

@@ -118,6 +118,9 @@ async def _compare(
                     doubled.add(difference.file.file_date or "")
             compared += len(page)
             bar.advance(task, len(page))
+        for difference in await comparison.unknown():
+            report(difference)
+            differing += 1
         return compared, differing, warehouse.repairs(doubled)
 
 
