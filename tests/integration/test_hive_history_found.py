@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -63,7 +64,18 @@ async def test_stories_are_found_a_page_at_a_time_by_date_and_file_id(
         await until_written(history, new_id(NOW), list(reversed(stories)))
     assert await found(history) == [*days[1], *days[0], *days[2]]
     pages = [each for each in server.statements if "`events`" in each]
-    assert max(each.split(" IN ")[-1].count("'") // 2 for each in pages) == 2
+    ends = [re.findall(r"'0{19}(.)'", each) for each in pages]
+    assert ends == [
+        ["0", "3"],
+        ["6", "9"],
+        ["c", "c"],
+        ["1", "4"],
+        ["7", "a"],
+        ["d", "d"],
+        ["2", "5"],
+        ["8", "b"],
+        ["e", "e"],
+    ]
 
 
 async def test_names_are_looked_for_in_several_partitions_at_once_and_compared_whole(

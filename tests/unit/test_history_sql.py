@@ -62,17 +62,30 @@ def test_nothing_is_asked_where_nothing_can_match() -> None:
 def test_many_names_and_row_ids_are_asked_for_a_few_at_a_time() -> None:
     names, row_ids = [f"{number:04d}.csv" for number in range(1001)], [f"{1:032x}", f"{2:032x}"]
     asked = list(askable(Past(names=names, row_ids=row_ids)))
-    assert [len(each.names or ()) for each in asked] == [500, 500, 1]
+    assert [len(each.names or ()) for each in asked] == [100] * 10 + [1]
     assert [name for each in asked for name in each.names or ()] == names
     assert all(each.row_ids == row_ids for each in asked)
 
 
-def test_stories_are_read_by_their_date_and_ids_of_the_right_form() -> None:
-    assert SQL.select_stories(DATES[0], IDS).endswith(
-        f" WHERE `done_date` = '2026-11-24' AND `id` IN ('{IDS[0]}', '{IDS[1]}', '{IDS[2]}')"
+def test_stories_are_read_by_the_first_and_the_last_id_of_those_that_were_found() -> None:
+    date, between = "`done_date` = '2026-11-24'", f"`id` BETWEEN '{IDS[0]}' AND '{IDS[2]}'"
+    assert SQL.select_stories(DATES[0], IDS, Past()).endswith(f" WHERE {date} AND {between}")
+    assert SQL.select_stories(DATES[0], IDS, Past(customer="eLUX", since=1.5)).endswith(
+        f" AND {between} AND `customer` = 'eLUX' AND `first_seen_at` >= 1"
     )
+
+
+@pytest.mark.parametrize("past", [Past(names=["a.csv"]), Past(row_ids=["0" * 32])], ids=repr)
+def test_single_files_are_read_by_their_ids_for_many_lie_between_them(past: Past) -> None:
+    ids = f"'{IDS[0]}', '{IDS[1]}', '{IDS[2]}'"
+    assert SQL.select_stories(DATES[0], IDS, past).endswith(
+        f" AND `id` BETWEEN '{IDS[0]}' AND '{IDS[2]}' AND `id` IN ({ids})"
+    )
+
+
+def test_nothing_but_ids_and_dates_of_their_forms_is_read_by() -> None:
     with pytest.raises(ValueError, match="may not stand"):
-        SQL.select_stories(DATES[0], ["' OR 1=1 --"])
+        SQL.select_stories(DATES[0], ["' OR 1=1 --"], Past())
     with pytest.raises(ValueError, match="may not stand"):
         SQL.select_written("x", DATES[0])
     with pytest.raises(ValueError, match="may not stand"):

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from backupd.core.dependencies import Dependency
 from backupd.core.errors import DependencyDownError
-from backupd.warehouse.hive.history_sql import askable
+from backupd.warehouse.hive.history_sql import NAMED, askable, is_by_name
 from backupd.warehouse.hive.history_table import HistoryTable
 from backupd.warehouse.hive.thread import HiveThread
 
@@ -46,12 +46,12 @@ class HiveHistory:
         asked = list(askable(past))
         if not asked:
             return
-        at_once = 1 if past.names is past.row_ids is past.sha256s is None else _DATES
-        for dates in _some(await self._run(self._table.dates, past), at_once):
+        dates_at_once, ids_at_once = (_DATES, NAMED) if is_by_name(past) else (1, _STORIES)
+        for dates in _some(await self._run(self._table.dates, past), dates_at_once):
             found = await self._run(self._table.found, dates, asked)
             for date, ids in found.items():
-                for some in _some(ids, _STORIES):
-                    for story in await self._run(self._table.stories, date, some):
+                for some in _some(ids, ids_at_once):
+                    for story in await self._run(self._table.stories, date, some, past):
                         if past.wants(story):
                             yield story
 

@@ -18,7 +18,7 @@ from backupd.warehouse.history_rows import PARTITION, hive_types, name_key
 from backupd.warehouse.hive.sql import TableSql, identifier, is_id, literal
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Collection, Iterator, Sequence
 
     from backupd.core.history import Past
 
@@ -28,7 +28,11 @@ COLUMNS = {**hive_types(), WRITTEN_BY: "string"}
 _KEY_FORM = re.compile(r"[0-9a-f]{16}")
 _WORD_FORM = re.compile(r"[\w.:@/+-]+", re.ASCII)  # of feeds, file types and customers
 _SHA256_FORM = re.compile(r"[0-9a-f]{64}")
-_NAMED = 500  # names, row ids or checksums in one statement
+NAMED = 100
+"""Names, ids or checksums in one statement.
+
+Hive makes nested conditions of them for Parquet: with 1000, its stack runs over.
+"""
 
 
 class HistorySql(TableSql):
@@ -51,14 +55,27 @@ class HistorySql(TableSql):
         conditions = " AND ".join([self.among(dates), *_conditions(past)])
         return f"SELECT {self.partition}, {identifier('id')} FROM {self.name} WHERE {conditions}"
 
-    def select_stories(self, date: str, ids: Collection[str]) -> str:
-        """Return the stories of these files in a partition."""
-        among = f"{self.among([date])} AND {_among('id', ids, ID_FORM)}"
-        return f"{self._select_stories()} WHERE {among}"
+    def select_stories(self, date: str, ids: Sequence[str], past: Past) -> str:
+        """Return the stories of these files, which are in order, in a partition.
+
+        They are those that `select_found` has found between the first and the last of them.
+        """
+        first, last = (literal(file_id, ID_FORM) for file_id in (ids[0], ids[-1]))
+        between = f"{identifier('id')} BETWEEN {first} AND {last}"
+        conditions = [self.among([date]), between]
+        if is_by_name(past):
+            conditions.append(_among("id", ids, ID_FORM))
+        conditions += _conditions(replace(past, names=None, row_ids=None))
+        return f"{self._select_stories()} WHERE {' AND '.join(conditions)}"
 
     def _select_stories(self) -> str:
         names = ", ".join(map(identifier, hive_types()))
         return f"SELECT {names} FROM {self.name}"
+
+
+def is_by_name(past: Past) -> bool:
+    """Return whether single files are asked for, wherever they are: few, and far between."""
+    return not (past.names is past.row_ids is past.sha256s is None)
 
 
 def askable(past: Past) -> Iterator[Past]:
@@ -79,8 +96,8 @@ def _in_turn(values: Collection[str] | None) -> Iterator[list[str] | None]:
         yield None
         return
     ordered = sorted(values)
-    for start in range(0, len(ordered), _NAMED):
-        yield ordered[start : start + _NAMED]
+    for start in range(0, len(ordered), NAMED):
+        yield ordered[start : start + NAMED]
 
 
 def _conditions(past: Past) -> Iterator[str]:

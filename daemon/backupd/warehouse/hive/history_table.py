@@ -82,9 +82,9 @@ class HistoryTable:
                 ids[str(date)].add(str(file_id))
         return {date: sorted(ids[date]) for date in sorted(ids)}
 
-    def stories(self, date: str, ids: Collection[str]) -> list[Story]:
-        """Return the stories of these files in a partition, by file id."""
-        return self._stories(self.sql.select_stories(date, ids))
+    def stories(self, date: str, ids: Sequence[str], past: Past) -> list[Story]:
+        """Return the stories of these files, which `found` has returned, by file id."""
+        return self._stories(self.sql.select_stories(date, ids, past))
 
     def _run(self, _: str, statement: str) -> Sequence[Row]:
         """Nothing is remembered of what may come to its end whenever it likes."""
