@@ -81,11 +81,12 @@ def staged(server: HiveServer) -> list[str]:
 @pytest.mark.parametrize("fault", ["cut before", "cut after", "zombie", "hang", "fail", "forget"])
 @pytest.mark.parametrize("at", ["LOAD DATA", "ADD IF NOT EXISTS", "DESCRIBE"])
 async def test_a_statement_that_goes_wrong_makes_each_story_once(
-    server: HiveServer, history: HiveHistory, batch_id: str, at: str, fault: Fault
+    server: HiveServer, opened: Opened, batch_id: str, at: str, fault: Fault
 ) -> None:
     server.on(at, fault)
-    await until_written(history, batch_id, STORIES)
+    await until_written(opened(statement_timeout=1.0), batch_id, STORIES)
     server.release()
+    history = opened()
     assert await history.seen(batch_id, DONE_DATE) == STORIES
     assert await found(history) == STORIES
     assert staged(server) == []
@@ -125,7 +126,7 @@ async def test_a_zombie_that_wakes_before_the_next_try_makes_each_story_once(
 async def test_a_write_that_is_cancelled_and_repeated_makes_each_story_once(
     server: HiveServer, opened: Opened, batch_id: str
 ) -> None:
-    history = opened(statement_timeout=30.0)
+    history = opened()
     server.on("LOAD DATA", "linger")
     writing = asyncio.create_task(history.write(batch_id, DONE_DATE, STORIES))
     await asyncio.to_thread(server.wait_for, "LOAD DATA")
@@ -162,12 +163,12 @@ async def test_two_writers_of_the_same_stories_make_each_once(
 
 
 async def test_stories_that_were_taken_out_of_staging_are_written_at_the_next_try(
-    server: HiveServer, history: HiveHistory, batch_id: str
+    server: HiveServer, opened: Opened, history: HiveHistory, batch_id: str
 ) -> None:
     """A daemon that starts sweeps what batches left that it does not know."""
-    server.on("LOAD DATA", "hang")
+    server.on("LOAD DATA", "fail")
     with pytest.raises(BackupdError):
-        await history.write(batch_id, DONE_DATE, STORIES)
+        await opened().write(batch_id, DONE_DATE, STORIES)
     for path in (server.tables.directory.parent / "staging").rglob("*.parquet"):
         path.unlink()
     await history.write(batch_id, DONE_DATE, STORIES)

@@ -39,7 +39,7 @@ def server(tmp_path: Path) -> Iterator[HiveServer]:
 @pytest.fixture
 async def history(server: HiveServer) -> AsyncIterator[HiveHistory]:
     async with opening_histories(server) as opens:
-        yield opens(statement_timeout=30.0)
+        yield opens()
 
 
 @pytest.fixture

@@ -27,7 +27,7 @@ async def opening_histories(server: HiveServer) -> AsyncIterator[Opened]:
     histories: list[HiveHistory] = []
 
     def open_one(**changes: object) -> HiveHistory:
-        hive = hive_section(server, **{"statement_timeout": 1.0} | changes).hive
+        hive = hive_section(server, **changes).hive
         assert hive
         histories.append(HiveHistory(hive))
         return histories[-1]
