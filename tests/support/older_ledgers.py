@@ -16,6 +16,7 @@ _UNDONE = {
         DROP TABLE files_left;
         DROP TABLE history_batches;
         DROP TABLE history_members;
+        DROP TABLE history_hosts;
         DROP TABLE in_history;
         DROP TABLE restores;
     """,
