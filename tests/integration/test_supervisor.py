@@ -398,13 +398,13 @@ async def test_one_pass_ends_though_not_all_that_is_over_is_seen_to(
     monkeypatch.setattr("backupd.worker.folding._AT_ONCE", 1)
     monkeypatch.setattr("backupd.supervisor.once._PAST_WITHIN", 0.0)
     config = configured(tmp_path, ledger__keep='"1h"')
-    deliver(tmp_path, *(f"a_{number}.csv" for number in range(3)))
+    deliver(tmp_path, *(f"a_{number}.csv" for number in range(20)))
     assert await run_once(config, ledger)
     assert await run_once(replace(config, ledger=replace(config.ledger, keep=0.0)), ledger)
     files = await files_of(ledger)
     assert files, "there was no time for them"
     folded = [file for file in files if not await ledger.ask(events_of, file.id)]
-    assert len(folded) == 1, "what was begun is finished"
+    assert 0 < len(folded) < len(files), "what was begun is finished"
 
 
 async def test_one_pass_sees_to_what_is_over_without_a_pause(
