@@ -556,8 +556,9 @@ async def test_a_file_that_comes_again_is_a_duplicate_of_the_one_that_left(
     assert await ledger.ask(batches.previously_batched, [FIRST.id], "x") == {FIRST.id}
 
 
+@pytest.mark.parametrize("ahead", [0, 30 * DAY], ids=["", "after the clock was set right"])
 async def test_what_came_back_leaves_again_without_being_written(
-    ledger: Ledger, past: FakeHistory
+    ledger: Ledger, past: FakeHistory, ahead: float
 ) -> None:
     await finished(ledger, FIRST)
     bench = bench_of(ledger)
@@ -571,6 +572,8 @@ async def test_what_came_back_leaves_again_without_being_written(
     gone = Result(changes={"local": False}, detail="gone")
     await ledger.move([moves.advance(again, gone, bench.now())])
     await ledger.past.fold(await ledger.ask(stories.foldings, bench.now() + DAY, 10))
+    with closing(sqlite3.connect(ledger.path)) as other, other:
+        other.execute("UPDATE in_history SET since = since + ?", (ahead,))
     bench.ahead += 3 * DAY
     for _ in range(3):
         await passed(lane)

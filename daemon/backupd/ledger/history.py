@@ -130,12 +130,11 @@ _IS_OVER = sa.and_(
     ~sa.exists().where(events.c.file_id == files.c.id),
     ~sa.exists().where(_OTHER.c.duplicate_of == files.c.id),
 )
+_NOW = sa.bindparam("now", type_=sa.Float)
 _IS_BACK = sa.exists().where(
     in_history.c.file_id == files.c.id,
-    sa.or_(
-        in_history.c.digest.is_(None),
-        in_history.c.since > sa.bindparam("now", type_=sa.Float) - BACK_FOR,
-    ),
+    # A time that is to come is of a clock that was ahead, and holds nothing.
+    sa.or_(in_history.c.digest.is_(None), in_history.c.since.between(_NOW - BACK_FOR, _NOW)),
 )
 _BEHIND = [
     files.c.done_at.is_not(None),
