@@ -19,11 +19,19 @@ _ROW_ID_LENGTH = 32  # hex digits: two of 10 billion files share one once in 10*
 def row_id(file: FileRecord, sha256: str) -> str:
     """Return the id of a file's row: the same by any daemon, on any host, with any ledger.
 
-    It is made from the file type, the customer, the name below the feed's directory and the
-    content, and from nothing else. What a file got once it keeps.
+    What a file got once it keeps.
     """
     if file.row_id is not None and file.sha256 == sha256:
         return file.row_id
+    return made_row_id(file, sha256)
+
+
+def made_row_id(file: FileRecord, sha256: str) -> str:
+    """Return the id that a row of this file would get now, whatever it has.
+
+    It is made from the file type, the customer, the name below the feed's directory and the
+    content, and from nothing else.
+    """
     name = os.fsencode(file.relative_path)
     parts = (file.file_type.encode(), file.customer.encode(), name, sha256.encode())
     return hashlib.sha256(b"\0".join(parts)).hexdigest()[:_ROW_ID_LENGTH]  # no part holds a NUL

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from backupd.core.archive_names import versioned
 from backupd.core.moves import NEVER, closed, requeued
-from backupd.core.rows import row_id
+from backupd.core.rows import made_row_id
 from backupd.core.stages import UNSHIPPED, Awaits, Stage, Status
 from backupd.ledger import remembered
 from backupd.ledger.files import move
@@ -54,7 +54,7 @@ def _left(
 ) -> dict[str, Remembered]:
     """Return for files that the ledger has no original of, which one left for the history."""
     wanted = {
-        item.file.id: _key(item)
+        item.file.id: made_row_id(item.file, item.changes["sha256"])
         for item in moves
         if _may_be_duplicate(item) and not _originals(item, twins[item.file.id])
     }
@@ -64,10 +64,6 @@ def _left(
         for item in moves
         if (key := wanted.get(item.file.id)) in found
     }
-
-
-def _key(item: Move) -> str:
-    return row_id(replace(item.file, row_id=None), item.changes["sha256"])
 
 
 def _apply(

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
 from backupd.core.history import Remembered
-from backupd.core.rows import row_id
+from backupd.core.rows import made_row_id
 from backupd.ledger.engine import Prepared
 from backupd.ledger.rows import in_chunks
 from backupd.ledger.schema import remembered
@@ -33,7 +32,7 @@ def recognised_by(file: FileRecord) -> set[str]:
     """
     if file.sha256 is None:
         return set()
-    found = {row_id(replace(file, row_id=None), file.sha256), file.row_id or ""}
+    found = {made_row_id(file, file.sha256), file.row_id or ""}
     return set(filter(is_key, found))
 
 
@@ -46,7 +45,7 @@ def is_known_here_alone(file: FileRecord) -> bool:
     if file.sha256 is None:
         return False
     of_change = file.identity.mtime_ns / _NS
-    is_renamed = file.row_id != row_id(replace(file, row_id=None), file.sha256)
+    is_renamed = file.row_id != made_row_id(file, file.sha256)
     return is_renamed or file.file_timestamp == of_change
 
 
