@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 
 ID_FORM = re.compile(r"[0-9a-f]{20}")  # of what `new_id` returns
+SHA256_FORM = re.compile(r"[0-9a-f]{64}")
 
 
 def new_id(now: float) -> str:

@@ -9,19 +9,17 @@ before, so that they come back exactly; a time that cannot be one stands in the 
 from __future__ import annotations
 
 import json
-import re
 import zlib
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from backupd.core.records import Event, Receipt, VerifiedBy
+from backupd.core.records import SHA256_FORM, Event, Receipt, VerifiedBy
 from backupd.core.stages import Stage, Status
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _TICKS = 2**22  # a second: from 2004 on, every float that is a time is a whole number of them
-_SUM = re.compile(r"[0-9a-f]{64}")
 _SUM_BYTES = 32
 _MORE = 128  # in a byte of a number: another one follows
 _USUAL = (
@@ -155,7 +153,7 @@ def _receipt(
 
 def _write_sum(text: str, sums: list[str]) -> int | str:
     """Return the place of a sum among those before the text; what is no sum stays as it is."""
-    if not _SUM.fullmatch(text):
+    if not SHA256_FORM.fullmatch(text):
         return text
     if text not in sums:
         sums.append(text)

@@ -38,7 +38,7 @@ from backupd.ledger.schema import (
 from backupd.ledger.stories import told
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Collection, Iterator, Sequence
 
     from backupd.core.records import FileRecord
 
@@ -209,10 +209,13 @@ def left(connection: sa.Connection) -> dict[str, int]:
     return dict(connection.execute(query).all())
 
 
-def last_left(connection: sa.Connection, feed: str) -> float | None:
-    """Return when the last file of a feed that ever left was done; None: none left."""
-    query = sa.select(files_left.c.last_done_at).where(files_left.c.feed == feed)
-    return connection.execute(query).scalar_one_or_none()
+def last_left(connection: sa.Connection, feeds: Collection[str]) -> dict[str, float]:
+    """Return when the last file of each of these feeds that ever left was done."""
+    found: dict[str, float] = {}
+    for some in in_chunks(feeds):
+        query = sa.select(files_left.c.feed, files_left.c.last_done_at)
+        found |= dict(connection.execute(query.where(files_left.c.feed.in_(some))).all())
+    return found
 
 
 def hosts(connection: sa.Connection) -> set[str]:

@@ -125,11 +125,11 @@ def last_done(connection: sa.Connection, feeds: Collection[str]) -> dict[str, fl
     """
     at = files.c.done_at
     query = sa.select(sa.func.max(at)).where(files.c.feed == sa.bindparam("of"), at.is_not(None))
-    found = {}
+    found = last_left(connection, feeds)
     for feed in feeds:
         here = connection.execute(query, {"of": feed}).scalar_one()
-        if moments := [each for each in (here, last_left(connection, feed)) if each is not None]:
-            found[feed] = max(moments)
+        if here is not None:
+            found[feed] = max(here, found.get(feed, here))
     return found
 
 

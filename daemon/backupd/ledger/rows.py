@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import sys
 from dataclasses import fields
 from itertools import islice
@@ -11,7 +10,15 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import sqlalchemy as sa
 
-from backupd.core.records import Batch, Event, FileRecord, Identity, Receipt, VerifiedBy
+from backupd.core.records import (
+    SHA256_FORM,
+    Batch,
+    Event,
+    FileRecord,
+    Identity,
+    Receipt,
+    VerifiedBy,
+)
 from backupd.core.stages import Awaits, Stage, Status
 from backupd.ledger.schema import files
 
@@ -20,7 +27,6 @@ if TYPE_CHECKING:
 
 _Item = TypeVar("_Item")
 
-_SUM = re.compile(r"[0-9a-f]{64}")
 _PATHS = ("path", "relative_path", "companion_path")
 # Interned, as the names of parameters are: otherwise each is compared letter by letter.
 _FILE_COLUMNS = tuple(sys.intern(str(name)) for name in files.c.keys())  # noqa: SIM118
@@ -35,12 +41,16 @@ def in_chunks(items: Iterable[_Item], size: int = 500) -> Iterator[list[_Item]]:
 
 
 def found_among(
-    connection: sa.Connection, column: sa.Column[Any], values: Iterable[str]
+    connection: sa.Connection,
+    column: sa.Column[Any],
+    values: Iterable[str],
+    *conditions: sa.ColumnElement[bool],
 ) -> set[str]:
-    """Return which of these values a column holds."""
+    """Return which of these values a column holds in rows that meet the conditions."""
     found: set[str] = set()
     for some in in_chunks(values):
-        found.update(connection.execute(sa.select(column).where(column.in_(some))).scalars())
+        query = sa.select(column).where(column.in_(some), *conditions)
+        found.update(connection.execute(query).scalars())
     return found
 
 
@@ -57,7 +67,7 @@ def identity_of(text: str) -> Identity:
 
 def sum_bytes(sha256: str) -> str | bytes:
     """Write a sum as the ledger holds it: in half as many bytes as it has digits."""
-    return bytes.fromhex(sha256) if _SUM.fullmatch(sha256) else sha256
+    return bytes.fromhex(sha256) if SHA256_FORM.fullmatch(sha256) else sha256
 
 
 def sum_text(held: str | bytes | None) -> str | None:

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 from backupd.ledger.engine import Prepared
 from backupd.ledger.folding import fold, unfold
-from backupd.ledger.rows import event_of, in_chunks, receipt_of
+from backupd.ledger.rows import event_of, found_among, in_chunks, receipt_of
 from backupd.ledger.schema import DONE, events, files, receipts, stories
 
 if TYPE_CHECKING:
@@ -80,14 +80,8 @@ def receipts_of(connection: sa.Connection, file_ids: Sequence[str]) -> dict[str,
 
 def with_receipt(connection: sa.Connection, ids: Sequence[str]) -> set[str]:
     """Return which of these files have a receipt of their own."""
-    found: set[str] = set()
-    for some in in_chunks(ids):
-        for query in (
-            sa.select(receipts.c.file_id).where(receipts.c.file_id.in_(some)),
-            sa.select(stories.c.file_id).where(stories.c.file_id.in_(some), stories.c.has_receipt),
-        ):
-            found.update(connection.execute(query).scalars())
-    return found
+    unfolded = found_among(connection, receipts.c.file_id, ids)
+    return unfolded | found_among(connection, stories.c.file_id, ids, stories.c.has_receipt)
 
 
 def has_receipt(file_id: sa.ColumnElement[str]) -> sa.ColumnElement[bool]:

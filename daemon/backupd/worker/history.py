@@ -5,8 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 from enum import StrEnum
-from itertools import islice
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import structlog
 
@@ -20,17 +19,15 @@ from backupd.core.records import first_id, new_id
 from backupd.ledger import history as ledger_history
 from backupd.ledger import remembered
 from backupd.ledger.history import START, HistoryBatch, digest_of
+from backupd.ledger.rows import in_chunks
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Sequence
 
     from backupd.config.sections import LedgerSection
-    from backupd.core.history import Story
-    from backupd.core.ports import History
+    from backupd.core.history import History, Story
     from backupd.ledger.history import Leaving
     from backupd.worker.context import WorkerContext
-
-T = TypeVar("T")
 
 log = structlog.get_logger()
 
@@ -177,9 +174,9 @@ class HistoryLane:
         await self._take(found)
 
     async def _take(self, found: Leaving) -> None:
-        for some in _chunks(found.known, _AT_ONCE):
+        for some in in_chunks(found.known, _AT_ONCE):
             await self._remove_known(some)
-        for ids in _chunks(found.new, _BATCH):
+        for ids in in_chunks(found.new, _BATCH):
             now = self._context.now()
             batch = HistoryBatch(id=new_id(now), done_date=found.done_date, members=tuple(ids))
             await self._ledger.past.begin(batch)
@@ -241,7 +238,7 @@ class HistoryLane:
 
     async def _stories(self, ids: Sequence[str]) -> list[Story]:
         found: list[Story] = []
-        for some in _chunks(ids, _AT_ONCE):
+        for some in in_chunks(ids, _AT_ONCE):
             found += await self._ledger.ask(ledger_history.stories_of, self._host, some)
         return found
 
@@ -268,7 +265,7 @@ class HistoryLane:
         if went_on := await self._ledger.past.keep_for_good(sorted(others)):
             log.warning("stories in the history are of an earlier state", files=went_on)
         removed = 0
-        for some in _chunks(same, _AT_ONCE):
+        for some in in_chunks(same, _AT_ONCE):
             removed += await self._ledger.past.remove(some)
         return removed
 
@@ -303,9 +300,3 @@ def _demand_all(batch: HistoryBatch, seen: Sequence[Story]) -> None:
             hint="see whether backupd may read all rows of the history, and whether what it asks"
             " knows of all its files",
         )
-
-
-def _chunks(items: Iterable[T], size: int) -> Iterator[list[T]]:
-    rest = iter(items)
-    while chunk := list(islice(rest, size)):
-        yield chunk

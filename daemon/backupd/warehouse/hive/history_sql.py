@@ -12,7 +12,7 @@ from dataclasses import replace
 from itertools import product
 from typing import TYPE_CHECKING
 
-from backupd.core.records import ID_FORM
+from backupd.core.records import ID_FORM, SHA256_FORM
 from backupd.core.rows import ROW_ID_FORM
 from backupd.warehouse.history_rows import PARTITION, hive_types, name_key
 from backupd.warehouse.hive.sql import TableSql, identifier, is_id, literal
@@ -27,7 +27,6 @@ COLUMNS = {**hive_types(), WRITTEN_BY: "string"}
 
 _KEY_FORM = re.compile(r"[0-9a-f]{16}")
 _WORD_FORM = re.compile(r"[\w.:@/+-]+", re.ASCII)  # of feeds, file types and customers
-_SHA256_FORM = re.compile(r"[0-9a-f]{64}")
 NAMED = 100
 """Names, ids or checksums in one statement.
 
@@ -106,7 +105,7 @@ def _conditions(past: Past) -> Iterator[str]:
     if past.row_ids is not None:
         yield _among("file_id", past.row_ids, ROW_ID_FORM)
     if past.sha256s is not None:
-        yield _among("sha256", past.sha256s, _SHA256_FORM)
+        yield _among("sha256", past.sha256s, SHA256_FORM)
     if past.feed is not None and _WORD_FORM.fullmatch(past.feed):
         yield f"({_is('feed', past.feed)} OR {_is('file_type', past.feed)})"
     if past.customer is not None and _WORD_FORM.fullmatch(past.customer):
