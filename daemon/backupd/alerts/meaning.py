@@ -8,7 +8,7 @@ from __future__ import annotations
 import shlex
 from typing import TYPE_CHECKING
 
-from backupd.core.dependencies import facts_of
+from backupd.core.dependencies import Dependency, facts_of
 from backupd.core.incidents import Kind, Occasion, Outcome, Way
 
 if TYPE_CHECKING:
@@ -40,10 +40,7 @@ _BACKUP_MEANING = (
     "Files go on. But if this host were lost now, its ledger could be restored only as it was at"
     " the last snapshot. It is tried again by itself, and is over with the next snapshot."
 )
-_HISTORY_MEANING = (
-    "Files go on, but done ones stay in the ledger, which grows; and one that was delivered before"
-    " and has left the ledger waits in manifest. It is tried again by itself."
-)
+_HISTORY_MEANING = f"{facts_of(Dependency.HISTORY).means} It is tried again by itself."
 _PARKED_MEANING = (
     "These files wait for a person; all others go on. Mend the cause, then take them back with"
     " `backupd-admin requeue`; what can never go on is closed with `backupd-admin dismiss`."

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from backupd.core.dependencies import ARCHIVE_PREFIX, FEED_PREFIX, facts_of
+from backupd.core.dependencies import ARCHIVE_PREFIX, FEED_PREFIX, Dependency, facts_of
 from backupd.core.names import escaped
 from backupd.core.records import new_id
 
@@ -48,7 +48,7 @@ _TITLES_OF_KIND = {
     Kind.ROOM: "files are too large for what is free in the archive",
     Kind.DOUBLED: "files have more than one row in the production table",
     Kind.BACKUP: "the ledger is not backed up",
-    Kind.HISTORY: "the history cannot be used",
+    Kind.HISTORY: facts_of(Dependency.HISTORY).title,
     Kind.PARKED: "files of feed {feed} are parked",
 }
 
