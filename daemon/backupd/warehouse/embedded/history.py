@@ -25,7 +25,7 @@ from backupd.core.errors import DependencyDownError
 from backupd.core.records import ID_FORM
 from backupd.core.times import DATE_FORM
 from backupd.localfs.whole import remove_leftovers, write_whole
-from backupd.warehouse.embedded.roots import HINTS, VisitedRoot
+from backupd.warehouse.embedded.roots import VisitedRoot, on_disk
 from backupd.warehouse.history_parquet import encode_stories, wanted_stories
 from backupd.warehouse.history_rows import PARTITION
 
@@ -48,7 +48,7 @@ _NO_NAME = re.compile(r"[^A-Za-z0-9.-]")  # of a host, in a file's name
 
 
 class EmbeddedHistory:
-    """`core.ports.History` in a directory of the embedded warehouse.
+    """`core.history.History` in a directory of the embedded warehouse.
 
     One thread does all the work, one call at a time, beside the warehouse's.
     """
@@ -167,17 +167,8 @@ class EmbeddedHistory:
 
     async def _run(self, work: Callable[..., T], *args: object) -> T:
         """Run in the history's thread. Raises DependencyDownError when its disk is at fault."""
-        loop = asyncio.get_running_loop()
-        try:
-            async with asyncio.timeout(_ANSWER_WITHIN):
-                return await loop.run_in_executor(self._thread, partial(work, *args))
-        except TimeoutError as error:
-            raise _down(
-                self._path, f"did not answer in {_ANSWER_WITHIN:.0f} s", "look whether it hangs"
-            ) from error
-        except OSError as error:
-            hint = HINTS.get(error.errno or 0, "see that its file system is mounted and has it")
-            raise _down(self._path, f"cannot be used: {error}", hint) from error
+        down = partial(_down, self._path)
+        return await on_disk(self._thread, partial(work, *args), _ANSWER_WITHIN, down)
 
 
 def _refuse_strange(batch_id: str, done_date: str) -> None:

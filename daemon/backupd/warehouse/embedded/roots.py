@@ -6,10 +6,11 @@ takes whatever is written to it. So the root has a mark (`core.places`), which e
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import os
 import shutil
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from backupd.core.dependencies import Dependency
 from backupd.core.errors import BackupdError, DependencyDownError
@@ -22,6 +23,7 @@ from backupd.localfs.whole import directory_at, read_mark, write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from concurrent.futures import ThreadPoolExecutor
     from pathlib import Path
 
     from backupd.core.ports import PlaceMemory
@@ -29,8 +31,9 @@ if TYPE_CHECKING:
 
     HasRow = Callable[[Directory, Sequence[RowKey]], bool]
 
+T = TypeVar("T")
 
-HINTS = {  # what to do about its disk, by errno
+_HINTS = {  # what to do about its disk, by errno
     errno.ENOSPC: "free some space there",
     errno.EDQUOT: "free some space there, or raise the quota",
     errno.EROFS: "mount its file system for writing",
@@ -41,6 +44,26 @@ HINTS = {  # what to do about its disk, by errno
     errno.ELOOP: "put a directory there in place of the symbolic link",
     errno.ENOTDIR: "put a directory there in place of what stands in its way",
 }
+
+
+async def on_disk(
+    thread: ThreadPoolExecutor,
+    work: Callable[[], T],
+    within: float,
+    down: Callable[[str, str], DependencyDownError],
+) -> T:
+    """Run in a thread what a disk has so many seconds for.
+
+    Raises what `down` makes of the problem and of what to do about it, where the disk is at fault.
+    """
+    try:
+        async with asyncio.timeout(within):
+            return await asyncio.get_running_loop().run_in_executor(thread, work)
+    except TimeoutError as error:
+        raise down(f"did not answer in {within:.0f} s", "look whether its disk hangs") from error
+    except OSError as error:
+        hint = _HINTS.get(error.errno or 0, "see that its file system is mounted and has it")
+        raise down(f"cannot be used: {error}", hint) from error
 
 
 class Root(Protocol):

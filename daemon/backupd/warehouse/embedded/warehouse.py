@@ -46,12 +46,12 @@ from backupd.warehouse.columns import by_date, probe_row
 from backupd.warehouse.embedded.compaction import advance, compact, remove_replaced
 from backupd.warehouse.embedded.partitions import PRODUCTION, Partitions
 from backupd.warehouse.embedded.roots import (
-    HINTS,
     OwnRoot,
     Root,
     VisitedRoot,
     mark_of,
     move,
+    on_disk,
     remove_tree,
     sorted_names,
 )
@@ -379,18 +379,11 @@ class EmbeddedWarehouse:
 
     async def _run(self, work: Callable[..., T], *args: object) -> T:
         """Run in the warehouse's thread. Raises DependencyDownError when its disk is at fault."""
-        loop = asyncio.get_running_loop()
-        try:
-            async with asyncio.timeout(ANSWER_WITHIN):
-                return await loop.run_in_executor(self._thread, partial(work, *args))
-        except TimeoutError as error:
-            message = f"the warehouse at {self._path} did not answer in {ANSWER_WITHIN:.0f} s"
-            hint = "look whether its disk hangs"
-            raise DependencyDownError(Dependency.WAREHOUSE, message, hint=hint) from error
-        except OSError as error:
-            message = f"the warehouse at {self._path} cannot be used: {error}"
-            hint = HINTS.get(error.errno or 0, "see that its file system is mounted and has it")
-            raise DependencyDownError(Dependency.WAREHOUSE, message, hint=hint) from error
+        return await on_disk(self._thread, partial(work, *args), ANSWER_WITHIN, self._down)
+
+    def _down(self, problem: str, hint: str) -> DependencyDownError:
+        message = f"the warehouse at {self._path} {problem}"
+        return DependencyDownError(Dependency.WAREHOUSE, message, hint=hint)
 
 
 def _some(ids: Iterator[str]) -> list[str]:
