@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from backupd.core.ports import History
+    from backupd.core.history import History
 
 FIRST, SECOND = "1a22ee7c51380ee370c5", "1a22ee7c51380ee370c6"
 DAY = 86_400.0

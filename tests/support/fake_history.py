@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class FakeHistory:
-    """`core.ports.History`. Set a fault and the next calls meet it."""
+    """`core.history.History`. Set a fault and the next calls meet it."""
 
     down_for: int = 0  # so many calls find it down
     hides: int = 0  # so many stories of a batch are not seen

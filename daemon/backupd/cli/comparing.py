@@ -22,7 +22,8 @@ from backupd.stages import key_of
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 
-    from backupd.core.ports import Archive, History, Warehouse
+    from backupd.core.history import History
+    from backupd.core.ports import Archive, Warehouse
     from backupd.core.records import FileRecord, Receipt
     from backupd.core.rows import RowKey
     from backupd.ledger import LedgerReader

@@ -28,8 +28,7 @@ if TYPE_CHECKING:
 
     from backupd.cli.options import Places
     from backupd.config.sections import WarehouseSection
-    from backupd.core.history import Story
-    from backupd.core.ports import History
+    from backupd.core.history import History, Story
     from backupd.core.records import Event, FileRecord, Receipt
     from backupd.ledger import LedgerReader
     from backupd.ledger.reports import Wanted

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from backupd.config.sections import Config
-    from backupd.core.ports import History
+    from backupd.core.history import History
     from backupd.core.records import FileRecord, Receipt
     from backupd.ledger import LedgerReader
 

@@ -1,15 +1,15 @@
-"""The history: where the stories of done files go when they leave the ledger."""
+"""The history, where the stories of done files go when they leave the ledger, and its port."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from backupd.core.records import ID_FORM
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import AsyncIterator, Collection, Sequence
 
     from backupd.core.records import Event, FileRecord, Receipt
 
@@ -83,6 +83,36 @@ class Past:
             and (self.customer is None or self.customer == file.customer)
             and (self.since is None or file.first_seen_at >= self.since)
         )
+
+
+class History(Protocol):
+    """Where the stories of done files are kept for ever, a partition a day on which they were done.
+
+    What is written once is never changed. As for all ports, see `core.ports`.
+    """
+
+    async def write(self, batch_id: str, done_date: str, stories: Sequence[Story]) -> None:
+        """Have these stories of one date in the history, each once, durably.
+
+        May be repeated at will with the same ones, cancelled, or killed at any moment. No stories
+        of another id are touched, whichever daemon wrote them.
+        """
+        ...
+
+    async def seen(self, batch_id: str, done_date: str) -> list[Story]:
+        """Return the stories that `write` brought there under this id, as every reader sees them.
+
+        None: an empty list.
+        """
+        ...
+
+    def find(self, past: Past) -> AsyncIterator[Story]:
+        """Yield the stories that are asked for, of all hosts, by date."""
+        ...
+
+    async def aclose(self) -> None:
+        """Let go of connections and threads."""
+        ...
 
 
 def _first_date(name: str) -> str:

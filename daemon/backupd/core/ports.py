@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Collection, Mapping, Sequence
     from contextlib import AbstractAsyncContextManager
 
-    from backupd.core.history import Past, Story
     from backupd.core.places import Witness
     from backupd.core.records import Batch, Identity
     from backupd.core.rows import Compaction, ProductionRow, RowKey, Statement
@@ -127,36 +126,6 @@ class Warehouse(Protocol):
 
     async def probe(self) -> list[Probe]:
         """Try it for real: write, read back, remove. Failures are reported in the answer."""
-        ...
-
-    async def aclose(self) -> None:
-        """Let go of connections and threads."""
-        ...
-
-
-class History(Protocol):
-    """Where the stories of done files are kept for ever, a partition a day on which they were done.
-
-    What is written once is never changed.
-    """
-
-    async def write(self, batch_id: str, done_date: str, stories: Sequence[Story]) -> None:
-        """Have these stories of one date in the history, each once, durably.
-
-        May be repeated at will with the same ones, cancelled, or killed at any moment. No stories
-        of another id are touched, whichever daemon wrote them.
-        """
-        ...
-
-    async def seen(self, batch_id: str, done_date: str) -> list[Story]:
-        """Return the stories that `write` brought there under this id, as every reader sees them.
-
-        None: an empty list.
-        """
-        ...
-
-    def find(self, past: Past) -> AsyncIterator[Story]:
-        """Yield the stories that are asked for, of all hosts, by date."""
         ...
 
     async def aclose(self) -> None:

@@ -66,7 +66,8 @@ if TYPE_CHECKING:
     from typing import Any
 
     from backupd.config.sections import Config, MetricsSection
-    from backupd.core.ports import History, Refresher, Warehouse, Work
+    from backupd.core.history import History
+    from backupd.core.ports import Refresher, Warehouse, Work
     from backupd.core.records import Task
     from backupd.ledger import Ledger
     from backupd.supervisor.once import UntilDone
@@ -141,7 +142,7 @@ class Assembly:
         stack.push_async_callback(warehouse.aclose)
         past = self._past(stack, open_history(section, place))
         work = await self._work_of_stages(stack, warehouse)
-        refresher = open_refresher(self._config.warehouse)
+        refresher = open_refresher(section)
         if refresher is not None:
             stack.push_async_callback(refresher.aclose)
         await self._recover(warehouse)

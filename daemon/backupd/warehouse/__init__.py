@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from backupd.config.sections import WarehouseSection
-    from backupd.core.ports import History, PlaceMemory, Refresher, StatementLog, Warehouse
+    from backupd.core.history import History
+    from backupd.core.ports import PlaceMemory, Refresher, StatementLog, Warehouse
 
 
 def open_warehouse(
@@ -43,7 +44,7 @@ def open_history(
         from backupd.warehouse.hive.history import HiveHistory  # noqa: PLC0415 - as above
 
         return HiveHistory(section.hive)
-    from backupd.warehouse.embedded.history import EmbeddedHistory  # noqa: PLC0415
+    from backupd.warehouse.embedded.history import EmbeddedHistory  # noqa: PLC0415 - as above
 
     return EmbeddedHistory(section.embedded_root, place, mark)
 

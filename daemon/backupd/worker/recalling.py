@@ -20,8 +20,7 @@ from backupd.worker.history import Use
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from backupd.core.history import Remembered, Story
-    from backupd.core.ports import History
+    from backupd.core.history import History, Remembered, Story
     from backupd.worker.context import WorkerContext
     from backupd.worker.history import HistoryHealth
 

@@ -23,7 +23,7 @@ _DATES = 10  # looked through by one statement for single files: its answer is w
 
 
 class HiveHistory:
-    """`core.ports.History` in the table that the config names.
+    """`core.history.History` in the table that the config names.
 
     Whatever is wrong is the history's fault alone: nothing but old stories waits for it.
     """
