@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import random
-import subprocess
-import sys
-import time
 from collections import Counter
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from pyarrow import parquet as pq
 
 from backupd.ledger import LedgerReader, places
 from support.compacting import DATE, begun
+from support.killed_victims import killed_after, run_to_its_end
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 LONGEST = 0.4  # seconds from its beginning to its end by a kill: some compactions
-TESTS = Path(__file__).parents[1]
-COMMAND = [sys.executable, "-m", "support.compacting"]
+PROGRAM = "support.compacting"
 
 
 @pytest.mark.parametrize(
@@ -28,7 +28,7 @@ def test_killed_at_any_moment(tmp_path: Path, kills: int) -> None:
     moments = random.Random(kills)
     switched = 0
     for _ in range(kills):
-        killed_after(tmp_path, moments.uniform(0, LONGEST))
+        killed_after(PROGRAM, tmp_path, moments.uniform(0, LONGEST))
         before_last = [file_id for _, ids in begun(tmp_path)[:-1] for file_id in ids]
         rows = rows_of(tmp_path)
         assert max(rows.values(), default=1) == 1, "a row is there twice"
@@ -36,20 +36,11 @@ def test_killed_at_any_moment(tmp_path: Path, kills: int) -> None:
         switched += any(name.startswith("compacted-") for name in files_of(tmp_path))
     assert switched, "nothing was compacted"
 
-    subprocess.run([*COMMAND, tmp_path, "1"], cwd=TESTS, check=True, capture_output=True)
+    run_to_its_end(PROGRAM, tmp_path, "1")
 
     assert rows_of(tmp_path) == Counter(id_ for _, ids in begun(tmp_path) for id_ in ids)
     assert list((tmp_path / "warehouse" / "staging").iterdir()) == []
     assert known_sums(tmp_path) == files_of(tmp_path)
-
-
-def killed_after(directory: Path, seconds: float) -> None:
-    command = [*COMMAND, str(directory)]
-    with subprocess.Popen(command, cwd=TESTS, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout
-        assert process.stdout.readline() == "ready\n"
-        time.sleep(seconds)
-        process.kill()
 
 
 def partition(directory: Path) -> Path:

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import random
 import sqlite3
-import subprocess
-import sys
-import time
 from collections import Counter
 from contextlib import closing
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from pyarrow import parquet as pq
 
+from support.killed_victims import killed_after, run_to_its_end
 from support.leaving import made
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
 LONGEST = 0.8  # seconds from its beginning to its end by a kill: some batches
-TESTS = Path(__file__).parents[1]
-COMMAND = [sys.executable, "-m", "support.leaving"]
+PROGRAM = "support.leaving"
 
 
 @pytest.mark.parametrize(
@@ -28,27 +28,18 @@ def test_killed_at_any_moment(tmp_path: Path, kills: int) -> None:
     moments = random.Random(kills)
     half_way = 0
     for _ in range(kills):
-        killed_after(tmp_path, moments.uniform(0, LONGEST))
+        killed_after(PROGRAM, tmp_path, moments.uniform(0, LONGEST))
         there, here = in_history(tmp_path), in_ledger(tmp_path)
         assert max(there.values(), default=1) == 1, "a story is there twice"
         assert set(made(tmp_path)) <= there.keys() | here, "a file is lost"
         half_way += bool(there and here)
     assert half_way, "every kill came before or after everything"
 
-    subprocess.run([*COMMAND, tmp_path, "to-the-end"], cwd=TESTS, check=True, capture_output=True)
+    run_to_its_end(PROGRAM, tmp_path, "to-the-end")
 
     assert in_history(tmp_path) == Counter(made(tmp_path))
     assert not in_ledger(tmp_path)
     assert remembered(tmp_path) == len(made(tmp_path))
-
-
-def killed_after(directory: Path, seconds: float) -> None:
-    command = [*COMMAND, str(directory)]
-    with subprocess.Popen(command, cwd=TESTS, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout
-        assert process.stdout.readline() == "ready\n"
-        time.sleep(seconds)
-        process.kill()
 
 
 def in_history(directory: Path) -> Counter[str]:

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
-from backupd.core.errors import BackupdError
 from backupd.core.history import Past
 from backupd.warehouse.hive.history import HiveHistory
 from support.hives import hive_section
+from support.merging import until_it_works
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
 
-    from backupd.core.history import Story
-    from backupd.core.ports import History
+    from backupd.core.errors import BackupdError
+    from backupd.core.history import History, Story
     from support.hive_server import HiveServer
 
     Opened = Callable[..., HiveHistory]
@@ -51,16 +51,9 @@ async def until_written(
 
     A real server takes `pause` seconds between tries to come back.
     """
-    failures: list[BackupdError] = []
-    while len(failures) < tries:
-        try:
-            await history.write(batch_id, stories[0].done_date, stories)
-        except BackupdError as error:
-            failures.append(error)
-            await asyncio.sleep(pause)
-        else:
-            return failures
-    raise AssertionError(failures)
+    write = partial(history.write, batch_id, stories[0].done_date, stories)
+    failures, _ = await until_it_works(write, tries=tries, pause=pause)
+    return failures
 
 
 async def found(history: History, **past: object) -> list[Story]:

@@ -5,19 +5,21 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from backupd.core.errors import BackupdError
 from backupd.core.rows import RowKey
 from support.rows import new_batch
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     from backupd.core.ports import Warehouse
     from backupd.core.records import Batch
     from backupd.core.rows import ProductionRow
     from support.hive_server import HiveServer
+
+T = TypeVar("T")
 
 
 async def until_merged(
@@ -32,17 +34,27 @@ async def until_merged(
 
     A real server takes `pause` seconds between tries to come back.
     """
+
+    async def once() -> Counter[str]:
+        await warehouse.load(batch, rows)
+        return await warehouse.merge(batch, rows)
+
+    failures, seen = await until_it_works(once, tries=tries, pause=pause)
+    assert seen == Counter(row.file_id for row in rows)
+    return failures
+
+
+async def until_it_works(
+    work: Callable[[], Awaitable[T]], *, tries: int, pause: float
+) -> tuple[list[BackupdError], T]:
+    """Do it again after each failure, so many tries at most; return the failures and the answer."""
     failures: list[BackupdError] = []
     while len(failures) < tries:
         try:
-            await warehouse.load(batch, rows)
-            seen = await warehouse.merge(batch, rows)
+            return failures, await work()
         except BackupdError as error:
             failures.append(error)
-            await asyncio.sleep(pause)
-        else:
-            assert seen == Counter(row.file_id for row in rows)
-            return failures
+            await asyncio.sleep(pause)  # a real server needs that long to come back
     raise AssertionError(failures)
 
 
