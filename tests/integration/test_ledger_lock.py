@@ -216,9 +216,9 @@ def test_a_ledger_that_is_replaced_before_sqlite_opens_it_is_refused(
 
     real = engine.open_for_writing
 
-    def replace_first(given: Path) -> object:
+    def replace_first(given: Path, alive: Callable[[], None]) -> object:
         (tmp_path / "new.db").rename(path)
-        return real(given)
+        return real(given, alive)
 
     monkeypatch.setattr(engine, "open_for_writing", replace_first)
     with pytest.raises(LedgerError, match="was replaced while it was opened"):

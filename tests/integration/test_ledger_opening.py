@@ -18,7 +18,7 @@ import sqlalchemy as sa
 
 from backupd.core.errors import LedgerError
 from backupd.core.stages import Stage
-from backupd.ledger import Ledger, LedgerLockedError, LedgerReader, lock, reports, schema
+from backupd.ledger import Ledger, LedgerLockedError, LedgerReader, engine, lock, reports, schema
 from support.files import COUNTED, a_file
 from support.holders import another_holder
 from support.ledgers import digests, files_of, filled, opened, plant
@@ -224,6 +224,23 @@ async def test_a_file_that_an_older_version_has_read_keeps_its_own_id_as_its_row
     async with opened(path) as ledger:
         found = {file.id: file.row_id for file in await files_of(ledger)}
     assert found == {"new": None, "read": "read", "again": "read"}
+
+
+async def test_a_migration_tells_that_it_goes_on_and_the_work_after_it_tells_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "ledger.db"
+    await filled(path, 300)
+    make_older(path, 7)
+    monkeypatch.setattr(engine, "_STEPS", 1_000)
+    told: list[None] = []
+    ledger = Ledger(path, lambda: told.append(None))
+    during = len(told)
+    assert len(await files_of(ledger)) == 300
+    await ledger.sign_of_life()
+    await ledger.close()
+    assert during >= 2
+    assert len(told) == during
 
 
 def test_the_steps_make_the_tables_that_the_program_speaks_of() -> None:

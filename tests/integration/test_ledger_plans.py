@@ -149,7 +149,7 @@ ASKED: dict[str, tuple[Callable[..., Any], tuple[Any, ...], set[str]]] = {
 
 @pytest.fixture
 def writing(tmp_path: Path) -> Iterator[sa.Engine]:
-    opened = engine.open_for_writing(tmp_path / "ledger.db")
+    opened = engine.open_for_writing(tmp_path / "ledger.db", lambda: None)
     yield opened
     opened.dispose()
 

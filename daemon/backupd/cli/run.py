@@ -22,6 +22,7 @@ from backupd.config import find
 from backupd.core.errors import BackupdError
 from backupd.ledger import Ledger, LedgerLockedError
 from backupd.ops import logs, output, process
+from backupd.ops.systemd import Manager
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -93,7 +94,7 @@ async def _run(config: Config, reread: Callable[[], Config], *, once: bool, bars
     # Imported here: it brings every adapter's library, which `check` and `--help` do without.
     from backupd.supervisor import Supervisor  # noqa: PLC0415
 
-    ledger = Ledger(config.ledger.path)
+    ledger = Ledger(config.ledger.path, Manager(os.environ).alive)
     try:
         async with progress.shown(ledger) if bars else nullcontext():
             while True:

@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, cast
 from urllib.parse import quote
 
 import sqlalchemy as sa
@@ -24,7 +25,7 @@ from backupd.ledger import reclaiming, schema
 from backupd.ledger.lock import real_path
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
 _P = ParamSpec("_P")
@@ -32,25 +33,38 @@ _T = TypeVar("_T")
 
 
 _BUSY_TIMEOUT_MS = 10_000
+_STEPS = 10_000_000  # of SQLite's virtual machine: half a second or so
 _PAGE_CACHE_KIB = 16_384  # a few hundred thousand open files' index pages; bounds memory too
 
 
-def open_for_writing(path: Path) -> sa.Engine:
+def open_for_writing(path: Path, alive: Callable[[], None]) -> sa.Engine:
     """Open (or make) the ledger for its one writer: checked, and migrated to this version.
 
-    The caller holds the lock. Raises LedgerError when it is damaged, newer, or not writable.
+    The caller holds the lock. `alive` is called each second or so while a migration makes progress:
+    for a large ledger it may take minutes. Raises LedgerError when it is damaged, newer, or not
+    writable.
     """
     engine = _engine(f"file:{quote(str(path))}?mode=rwc")
     sa.event.listen(engine, "connect", _set_up_writer)
     try:
         _refuse_unfit(path)
-        with engine.begin() as connection:
+        with engine.begin() as connection, _showing_life(connection, alive):
             schema.migrate(connection)
         reclaiming.prepare(engine, path)
     except (sa.exc.DatabaseError, sqlite3.DatabaseError) as error:
         engine.dispose()
         raise unusable(path, error) from error
     return engine
+
+
+@contextmanager
+def _showing_life(connection: sa.Connection, alive: Callable[[], None]) -> Iterator[None]:
+    driver = cast("sqlite3.Connection", connection.connection.driver_connection)
+    driver.set_progress_handler(alive, _STEPS)
+    try:
+        yield
+    finally:
+        driver.set_progress_handler(None, 0)
 
 
 def open_for_reading(path: Path) -> sa.Engine:

@@ -60,17 +60,18 @@ class Ledger:
     Who waits for work asks for a wake-up of its own by `wakes`.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, alive: Callable[[], None] = lambda: None) -> None:
         """Take the lock, check, migrate. Raises LedgerLockedError or LedgerError.
 
-        A large ledger is checked beside the work: see `engine.LateCheck`.
+        A large ledger is checked beside the work (see `engine.LateCheck`), and may take minutes to
+        migrate, while which `alive` is called again and again.
         """
         self._lock = LedgerLock(path)
         self._lock.acquire()
         path = self.path = real_path(path)
         try:
             snapshots.remove_leftovers(path)
-            self._engine = engine.open_for_writing(path)
+            self._engine = engine.open_for_writing(path, alive)
             self._refuse_replaced()
         except BaseException:
             self._lock.release()
