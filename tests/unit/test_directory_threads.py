@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from backupd.core.calls import _AT_ONCE, Call, Calls, DoesNotAnswerError
+from backupd.core.calls import AT_ONCE, Call, Calls, DoesNotAnswerError
 from backupd.core.threads import DirectoryThreads, in_steps
 from support.intake import eventually
 
@@ -152,7 +152,7 @@ async def test_few_calls_into_a_directory_are_made_at_once() -> None:
     threads, meeting = DirectoryThreads("test", patience=30), Meeting()
     await asyncio.gather(*(threads.run(OTHER, meeting) for _ in range(200)))
     assert meeting.made == 200
-    assert 1 < meeting.most <= _AT_ONCE
+    assert 1 < meeting.most <= AT_ONCE
 
 
 async def test_slow_calls_keep_no_other_call_waiting(frozen: Frozen) -> None:
@@ -186,7 +186,7 @@ def _wait_then(frozen: Frozen, made: list[str]) -> str:
 
 async def test_a_call_whose_caller_is_gone_is_never_made(frozen: Frozen) -> None:
     threads, made = DirectoryThreads("test", patience=30), []
-    busy = [asyncio.create_task(threads.run(FROZEN, frozen)) for _ in range(_AT_ONCE)]
+    busy = [asyncio.create_task(threads.run(FROZEN, frozen)) for _ in range(AT_ONCE)]
     waiting = asyncio.create_task(threads.run(FROZEN, lambda: made.append("made")))
     await asyncio.sleep(0)
     waiting.cancel()
@@ -213,7 +213,7 @@ async def test_time_in_which_the_process_stood_still_makes_no_call_hang(
 async def test_what_gives_back_is_called_beside_calls_that_are_about_to_hang(
     threads: DirectoryThreads, frozen: Frozen
 ) -> None:
-    calls = [asyncio.create_task(threads.run(FROZEN, frozen)) for _ in range(2 * _AT_ONCE)]
+    calls = [asyncio.create_task(threads.run(FROZEN, frozen)) for _ in range(2 * AT_ONCE)]
     await asyncio.sleep(0)
     given_back: list[str] = []
     await threads.run_at_last(FROZEN, partial(given_back.append, "given back"))
@@ -353,12 +353,103 @@ async def test_each_small_call_has_its_own_answer(threads: DirectoryThreads) -> 
     assert await threads.run_small(OTHER, lambda: "again") == "again"
 
 
-async def test_small_calls_fail_together_where_their_directory_hangs(
+async def test_small_calls_into_many_directories_share_a_thread(
+    threads: DirectoryThreads,
+) -> None:
+    names = await asyncio.gather(
+        *(
+            threads.run_small(str(number), lambda: threading.current_thread().name)
+            for number in range(50)
+        )
+    )
+    assert len(set(names)) == 1
+
+
+async def test_a_small_call_that_hangs_keeps_nobody_but_itself(
     threads: DirectoryThreads, frozen: Frozen
 ) -> None:
-    calls: list[Callable[[], str]] = [frozen, lambda: "well"]
-    hanging = asyncio.gather(
-        *(threads.run_small(FROZEN, call) for call in calls), return_exceptions=True
+    calls: list[Callable[[], str]] = [lambda: "before", frozen, lambda: "behind"]
+    beside = asyncio.gather(
+        *(threads.run_small(FROZEN, call) for call in calls),
+        *(threads.run_small(f"{OTHER}/{number}", lambda: "well") for number in range(20)),
+        return_exceptions=True,
     )
+    before, hanging, behind, *others = await beside
+    assert (before, type(hanging), behind) == ("before", DoesNotAnswerError, "behind")
+    assert others == ["well"] * 20
+
+
+async def test_while_one_hangs_no_further_small_call_into_its_directory_is_made(
+    threads: DirectoryThreads, frozen: Frozen
+) -> None:
+    with pytest.raises(DoesNotAnswerError):
+        await threads.run_small(FROZEN, frozen)
+    for _ in range(5):
+        with pytest.raises(DoesNotAnswerError):
+            await threads.run_small(FROZEN, frozen)
+    assert frozen.begun == 1, "no more threads hang"
     assert await threads.run_small(OTHER, lambda: "well") == "well"
-    assert [type(error) for error in await hanging] == [DoesNotAnswerError] * 2
+    frozen.thaw.set()
+    await eventually(partial(_answers, threads), lambda: "it was never called again")
+    assert await threads.run_small(FROZEN, lambda: "again") == "again"
+
+
+@pytest.mark.parametrize("error", [None, OSError("gone")], ids=repr)
+async def test_a_small_call_that_merely_is_slow_is_made_once(
+    frozen: Frozen, monkeypatch: pytest.MonkeyPatch, error: Exception | None
+) -> None:
+    monkeypatch.setattr("backupd.core.small_calls._WITHIN", 0.01)
+    threads = DirectoryThreads("test", slow=0.01, patience=30)
+    frozen.error = error
+    slow = asyncio.create_task(threads.run_small(FROZEN, frozen))
+
+    async def is_slow() -> bool:
+        return threads._small.is_slow(FROZEN)
+
+    await eventually(is_slow, lambda: "it never was slow")
+    assert await threads.run_small(FROZEN, lambda: "beside") == "beside"
+    frozen.thaw.set()
+    await asyncio.wait([slow])
+    assert slow.exception() is error
+    assert error or slow.result() == "thawed"
+    assert frozen.begun == 1
+    assert not await is_slow()
+
+
+async def test_who_asked_for_a_slow_small_call_knows_while_it_lasts(
+    frozen: Frozen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("backupd.core.small_calls._WITHIN", 0.01)
+    threads = DirectoryThreads("test", slow=0.01, patience=30)
+    happened: list[str] = []
+
+    @contextmanager
+    def slow() -> Iterator[None]:
+        happened.append("slow")
+        frozen.thaw.set()
+        yield
+        happened.append("came on")
+
+    assert await threads.run_small(FROZEN, frozen, slow()) == "thawed"
+    assert happened == ["slow", "came on"]
+
+
+async def test_a_small_call_whose_caller_is_gone_is_never_made(threads: DirectoryThreads) -> None:
+    made: list[str] = []
+    waiting = asyncio.create_task(threads.run_small(OTHER, lambda: made.append("made")))
+    beside = asyncio.create_task(threads.run_small(OTHER, lambda: "made"))
+    await asyncio.sleep(0)
+    waiting.cancel()
+    assert await beside == "made"
+    assert made == []
+
+
+async def test_small_calls_without_a_thread_fail_and_later_ones_are_made(
+    threads: DirectoryThreads, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", _refuse)
+        for _ in range(2):
+            with pytest.raises(RuntimeError, match="can't start new thread"):
+                await threads.run_small(OTHER, lambda: "made")
+    assert await threads.run_small(OTHER, lambda: "made") == "made"

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from concurrent.futures import ThreadPoolExecutor
 
 # Calls, without slow ones: as many as asyncio has threads for. With more, Python wastes its time.
-_AT_ONCE = min(32, (os.cpu_count() or 1) + 4)
+AT_ONCE = min(32, (os.cpu_count() or 1) + 4)
 _SLOW_LOOKS = 3  # a call is slow that so many looks have found under way; two looks take `slow`
 
 
@@ -75,7 +75,7 @@ class Calls:
         """Have one more thread make calls, unless there are enough."""
         worker = object()
         with self._lock:
-            if not self._waiting or len(self._workers) >= _AT_ONCE:
+            if not self._waiting or len(self._workers) >= AT_ONCE:
                 return
             self._workers.add(worker)
         try:

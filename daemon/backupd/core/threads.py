@@ -13,7 +13,8 @@ from contextlib import ExitStack, nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from backupd.core.calls import Call, Calls, DoesNotAnswerError, give, outcome_of
+from backupd.core.calls import Call, Calls, DoesNotAnswerError
+from backupd.core.small_calls import SmallCalls
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Generator, Iterator, Mapping
@@ -42,8 +43,7 @@ class DirectoryThreads:
         self._slow, self._patience = slow, patience
         no_calls = partial(Calls, self._pool, slow, patience)
         self._calls: dict[str, Calls] = defaultdict(no_calls)  # by directory
-        self._small: dict[str, list[tuple[Callable[[], Any], asyncio.Future[Any]]]] = {}
-        self._working: set[asyncio.Task[None]] = set()
+        self._small = SmallCalls(self._pool, self.run)
 
     async def run(
         self,
@@ -64,34 +64,16 @@ class DirectoryThreads:
             finally:
                 del answer  # else what it raises would keep itself alive, and what the call holds
 
-    async def run_small(self, directory: str, call: Callable[[], T]) -> T:
-        """The same for a call that takes no time unless it hangs.
-
-        To change the thread takes longer than the call: those into one directory that come while
-        others are made are made together.
-        """
-        answer: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        if directory not in self._small:
-            self._small[directory] = []
-            working = asyncio.create_task(self._work_off(directory))
-            self._working.add(working)
-            working.add_done_callback(self._working.discard)
-        self._small[directory].append((call, answer))
-        return await answer
-
-    async def _work_off(self, directory: str) -> None:
-        while asked := self._small[directory]:
-            self._small[directory] = []
-            outcomes = map(outcome_of, [call for call, _ in asked])
-            while asked:
-                try:
-                    made = await self.run(directory, partial(_step, outcomes))
-                except Exception as error:  # noqa: BLE001 - not lost: all that asked get it
-                    made = [(None, error)] * len(asked)
-                for (_, answer), outcome in zip(asked, made, strict=False):
-                    give(answer, *outcome)
-                asked = asked[len(made) :]
-        del self._small[directory]
+    async def run_small(
+        self,
+        directory: str,
+        call: Callable[[], T],
+        slow: AbstractContextManager[None] = NOTHING,
+    ) -> T:
+        """The same for a call that takes no time unless it hangs."""
+        if self._calls[directory].hanging or self._small.is_slow(directory):
+            return await self.run(directory, call, slow)
+        return await self._small.run(directory, call, slow)
 
     async def run_at_last(self, directory: str, call: Callable[[], object]) -> None:
         """Call what gives back what earlier calls took, in any case. Who asks does not wait long.

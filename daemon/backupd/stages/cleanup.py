@@ -20,7 +20,7 @@ from backupd.localfs.directory import NOTHING_THERE
 from backupd.localfs.files import NotRegularError, companion_text, has_coarse_times, open_file
 from backupd.localfs.leases import Writers, writers_of
 from backupd.localfs.removal import KeptAsideError, Removal, put_back, remove
-from backupd.stages.local import SMALL, open_feed, open_in, open_local
+from backupd.stages.local import open_feed, open_in, open_local
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
@@ -76,8 +76,7 @@ class Cleanup:
         if not task.is_proven:
             await self._threads.run_small(task.feed, partial(self._refuse_writers, task))
             await self._look_again(receipt, task)
-        is_small = (task.file.size_bytes or 0) <= SMALL
-        run = self._threads.run_small if is_small else self._threads.run
+        run = self._threads.by_size(task.file.size_bytes or 0)
         read_on: Callable[[], Removal | None] = partial(next, self._remove(task, receipt))
         while (removal := await run(task.feed, read_on)) is None:
             pass

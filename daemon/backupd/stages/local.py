@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from contextlib import ExitStack, asynccontextmanager, contextmanager
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from backupd.core.calls import DoesNotAnswerError
 from backupd.core.dependencies import feed_directory
@@ -29,7 +29,17 @@ _NOT_A_FILE = {errno.ELOOP, errno.ENXIO, errno.EISDIR, errno.ENODEV, errno.EXDEV
 
 T = TypeVar("T")
 
-SMALL = 64 * 1024  # bytes: of a file that takes no time to read or to compare
+_SMALL = 64 * 1024  # bytes: of a file that takes no time to read or to compare
+
+
+class Run(Protocol):
+    """`FeedThreads.run`, or its sibling for small calls."""
+
+    async def __call__(
+        self, feed: Feed, call: Callable[[], T], slow: AbstractContextManager[None] = NOTHING, /
+    ) -> T:
+        """Call it."""
+        ...
 
 
 class FeedThreads:
@@ -51,10 +61,19 @@ class FeedThreads:
         with _translated(feed):
             return await self._threads.run(feed.directory, call, slow)
 
-    async def run_small(self, feed: Feed, call: Callable[[], T]) -> T:
+    async def run_small(
+        self,
+        feed: Feed,
+        call: Callable[[], T],
+        slow: AbstractContextManager[None] = NOTHING,
+    ) -> T:
         """The same, for what takes no time unless it hangs."""
         with _translated(feed):
-            return await self._threads.run_small(feed.directory, call)
+            return await self._threads.run_small(feed.directory, call, slow)
+
+    def by_size(self, size: int) -> Run:
+        """Return how to run a step of reading a file of so many bytes."""
+        return self.run_small if size <= _SMALL else self.run
 
     @asynccontextmanager
     async def opened(self, task: Task) -> AsyncIterator[OpenFile]:

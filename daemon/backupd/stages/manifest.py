@@ -66,7 +66,8 @@ class Manifest:
         """
         steps = self._read(task)
         read_on: Callable[[], Result | None] = partial(next, steps)
-        while (result := await self._threads.run(task.feed, read_on, self._places.lent())) is None:
+        run = self._threads.by_size(task.file.identity.size)
+        while (result := await run(task.feed, read_on, self._places.lent())) is None:
             await self._places.take_turns(task.feed.name)
         return result
 

@@ -24,7 +24,7 @@ from backupd.core.ports import NOT_A_FILE, Checksum, Published
 from backupd.core.records import Receipt, Result, VerifiedBy
 from backupd.core.shares import Shares
 from backupd.core.stages import Awaits
-from backupd.stages.local import SMALL, refuse_other_content
+from backupd.stages.local import refuse_other_content
 from backupd.stages.sending import send, verified
 
 if TYPE_CHECKING:
@@ -216,8 +216,7 @@ class Ship:
         await self._archive.discard_parts(name, [_part(file)])
 
     def _stream(self, task: Task, opened: OpenFile) -> Stream:
-        is_small = opened.identity.size <= SMALL
-        run = self._threads.run_small if is_small else self._threads.run
+        run = self._threads.by_size(opened.identity.size)
         compress = self._compresses(task.file)
         return self._open_stream(opened.fd, partial(run, task.feed), compress=compress)
 
