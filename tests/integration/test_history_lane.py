@@ -741,6 +741,24 @@ async def test_what_was_remembered_long_enough_is_forgotten_in_turns(
     await eventually(forgotten, lambda: f"{rows(ledger, 'remembered')} are remembered")
 
 
+async def test_daemons_that_run_for_a_turn_each_come_to_all_that_is_remembered(
+    ledger: Ledger, past: FakeHistory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("backupd.worker.history._TURN", 4)
+    done = sorted([a_done_file(number) for number in range(16)], key=lambda file: file.row_id or "")
+    young = [replace(file, done_at=NOW + 30 * DAY) for file in done[:8]]  # their keys come first
+    await finished(ledger, *young, *done[8:])
+    bench = bench_of(ledger)
+    await passed(lane_of(bench, past))
+    bench.ahead += 80 * DAY
+
+    async def forgotten() -> bool:
+        await lane_of(bench, past, remember=100 * DAY)._forget_some()
+        return rows(ledger, "remembered") == len(young)
+
+    await eventually(forgotten, lambda: f"{rows(ledger, 'remembered')} are remembered")
+
+
 OF_ITS_CHANGE = a_done_file(1, file_timestamp=FIRST.identity.mtime_ns / 1e9)
 OLD_ID = replace(a_done_file(1, file_timestamp=NOW - 5 * DAY), row_id="1" * 20)
 

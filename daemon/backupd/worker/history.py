@@ -120,7 +120,7 @@ class HistoryLane:
         self._behind = START
         self._not_before = 0.0  # time.monotonic
         self._pause = 0.0
-        self._forgot_to = remembered.FIRST_KEY
+        self._forgot_to = remembered.any_key()
         self._forgets_at = 0.0  # time.monotonic
         self._is_through = False
         self._finds = True  # the last look did
