@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 AT_ONCE = {"ledger.keep": '"1s"', "ledger.remember": '"400d"'}
+DATED_BY_NAME = {
+    "feeds.traffic.timestamp_regex": "'_(\\d{8})'",
+    "feeds.traffic.timestamp_format": '"%Y%m%d"',
+}
 LONG = 90.0  # seconds: it takes a few of them until a file has left
 
 
@@ -75,6 +79,21 @@ def test_what_comes_again_is_kept_where_its_copy_is_lost(host: Host) -> None:
     assert "is not there any more" in host.reason("a.csv")
     assert list(host.local()) == ["a.csv"]
     assert len(host.rows()) == 1
+
+
+def test_one_whose_story_is_lost_gets_no_second_row(host: Host) -> None:
+    """As one that comes again when it is not remembered any more."""
+    host.configure(AT_ONCE | DATED_BY_NAME)
+    with host.daemon():
+        host.deliver("a_20261123.csv")
+        all_left(host, 1)
+        (lost,) = (host.root / "warehouse" / "history").rglob("*.parquet")
+        lost.unlink()
+        host.deliver("a_20261123.csv")
+        all_left(host, 1)
+    assert len(host.rows()) == 1
+    assert len(host.archived()) == 1
+    assert not host.local()
 
 
 def test_other_content_under_a_known_name_is_another_file(host: Host) -> None:

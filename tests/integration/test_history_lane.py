@@ -17,7 +17,7 @@ from backupd.core.dependencies import Dependency
 from backupd.core.errors import DependencyDownError, PermanentError
 from backupd.core.history import Past, Remembered, Story
 from backupd.core.incidents import Kind
-from backupd.core.records import Move, Result
+from backupd.core.records import Move, Result, new_id
 from backupd.core.rows import row_id
 from backupd.core.shares import Shares
 from backupd.core.stages import Awaits, Stage, Status
@@ -432,6 +432,16 @@ async def test_a_file_that_left_under_another_day_is_not_written_by_a_restored_l
         await passed(lane_of(bench_of(ledger), past))
     assert past.writes == 1
     assert await ids_of(ledger) == [first.id], "it stays for good: its story is another one"
+
+
+async def test_a_batch_is_complete_that_was_formed_long_after_the_last_that_left_was_done(
+    ledger: Ledger, past: FakeHistory
+) -> None:
+    assert await ledger.ask(history.complete_since) == ""
+    await finished(ledger, a_done_file(1), a_done_file(2, done_at=NOW + DAY))
+    await passed(lane_of(bench_of(ledger), past))
+    since = await ledger.ask(history.complete_since)
+    assert new_id(NOW + DAY) < since <= new_id(NOW + 2 * DAY)
 
 
 async def test_a_ledger_that_was_restored_on_another_host_forgets_what_left(

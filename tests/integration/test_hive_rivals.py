@@ -13,6 +13,7 @@ from backupd.core.errors import RewindError
 from backupd.core.records import new_id
 from backupd.core.rows import RowKey
 from backupd.warehouse import open_warehouse
+from backupd.warehouse.hive.batch_statements import StatementMemory
 from support.hives import DATABASE, TABLE, hive_section, running_hive
 from support.rows import NOON, batch_of, new_batch
 
@@ -101,6 +102,21 @@ async def test_a_merge_that_is_repeated_finds_its_own_rows_and_makes_none(
     await first.merge(batch, rows)
     assert await merge(second, batch, rows) == Counter(row.file_id for row in rows)
     assert await rows_of(first, rows) == Counter(RowKey(r.file_id, r.file_date) for r in rows)
+
+
+async def test_a_row_is_looked_for_in_batches_whose_files_may_have_been_forgotten(
+    server: HiveServer,
+) -> None:
+    log = StatementMemory()
+    warehouse = open_warehouse(hive_section(server), log)
+    batch, rows = new_batch(2)
+    again = batch_of(rows, new_id(NOON + 86_400))
+    log.since = again.id
+    for each in (batch, again):
+        await warehouse.load(each, rows)
+        await merge(warehouse, each, rows)
+    assert await rows_of(warehouse, rows) == Counter(RowKey(r.file_id, r.file_date) for r in rows)
+    await warehouse.aclose()
 
 
 async def test_what_another_makes_at_the_same_moment_is_counted(

@@ -243,6 +243,19 @@ async def test_rows_of_others_are_looked_for_in_files_that_the_ledger_does_not_k
     assert await warehouse.find(keys) == {row.file_id for row in (*theirs, *ours)}
 
 
+async def test_rows_are_looked_for_where_a_ledger_may_have_forgotten_their_files(
+    begin: Callable[[Memory], Warehouse],
+) -> None:
+    memory = Memory()
+    warehouse = begin(memory)
+    made = [await merged(warehouse) for _ in range(2)]
+    (_, forgotten), (later, known) = sorted(made, key=lambda each: each[0].id)
+    keys = [RowKey(row.file_id, row.file_date) for row in (*forgotten, *known)]
+    assert await warehouse.find(keys, by_others=True) == frozenset()
+    memory.since = later.id
+    assert await warehouse.find(keys, by_others=True) == {row.file_id for row in forgotten}
+
+
 async def test_a_file_of_another_ledger_that_cannot_be_read_holds_up_and_costs_no_attempt(
     begin: Callable[[Memory], Warehouse], root: Path
 ) -> None:

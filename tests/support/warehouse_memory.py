@@ -19,6 +19,7 @@ class Memory:
         self.mark = mark
         self.rows = [RowKey(row.file_id, row.file_date) for row in rows]
         self.sums: dict[str, str] = {}
+        self.since = ""
 
     def expected(self) -> str | None:
         return self.mark
@@ -31,6 +32,9 @@ class Memory:
 
     def known_files(self, names: Collection[str]) -> dict[str, str]:
         return {name: self.sums[name] for name in names if name in self.sums}
+
+    def complete_since(self) -> str:
+        return self.since
 
     def forget_files(self, names: Collection[str]) -> None:
         for name in names:

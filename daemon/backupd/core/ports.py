@@ -89,7 +89,7 @@ class Warehouse(Protocol):
     async def find(self, keys: Collection[RowKey], *, by_others: bool = False) -> frozenset[str]:
         """Return the ids among `keys` that have a row in production (whatever batch made it).
 
-        With `by_others`, before a load, those may be left out that batches of this ledger made, or
+        With `by_others`, before a load, those may be left out whose files the ledger would know, or
         that `merge` will notice by itself.
         """
         ...
@@ -173,6 +173,13 @@ class StatementLog(Protocol):
         """Return those that are batches of this ledger."""
         ...
 
+    def complete_since(self) -> str:
+        """Return the id from which on all files of every batch are known.
+
+        Files of older batches may have been forgotten, though the batch is known.
+        """
+        ...
+
     def forget(self, batch_id: str) -> None:
         """Forget the batch's: its end is known."""
         ...
@@ -202,6 +209,13 @@ class PlaceMemory(Protocol):
 
     def known_files(self, names: Collection[str]) -> dict[str, str]:
         """Return what `remember_files` was given of these names, the SHA-256 by name."""
+        ...
+
+    def complete_since(self) -> str:
+        """Return the id from which on all files of every batch are known.
+
+        Whose rows are in what older batches have written may have been forgotten.
+        """
         ...
 
     def forget_files(self, names: Collection[str]) -> None:

@@ -16,6 +16,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import sqlite
 
 from backupd.core.history import Remembered, Story, done_date
+from backupd.core.records import first_id
 from backupd.ledger.duplicates import is_no_original
 from backupd.ledger.folding import fold
 from backupd.ledger.remembered import is_known_here_alone, recognised_by, remember
@@ -216,6 +217,16 @@ def last_left(connection: sa.Connection, feeds: Collection[str]) -> dict[str, fl
         query = sa.select(files_left.c.feed, files_left.c.last_done_at)
         found |= dict(connection.execute(query.where(files_left.c.feed.in_(some))).all())
     return found
+
+
+def complete_since(connection: sa.Connection) -> str:
+    """Return from which id on the ledger has all files of every batch; "" before any file left.
+
+    A batch is formed before its files are done. So none left of a batch that was formed after the
+    last of those that left was done: a day after, as a clock may have been set back.
+    """
+    last = connection.execute(sa.select(sa.func.max(files_left.c.last_done_at))).scalar_one()
+    return "" if last is None else first_id(last + _DAY)
 
 
 def hosts(connection: sa.Connection) -> set[str]:

@@ -6,7 +6,7 @@ import asyncio
 import time
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from backupd.ledger import batches, places
+from backupd.ledger import batches, history, places
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Coroutine, Mapping
@@ -57,6 +57,10 @@ class LedgerPlace(_LedgerCalls):
         """Ask the ledger."""
         return self._wait(self._ledger.ask(places.warehouse_sums, names))
 
+    def complete_since(self) -> str:
+        """Ask the ledger."""
+        return self._wait(self._ledger.ask(history.complete_since))
+
     def forget_files(self, names: Collection[str]) -> None:
         """Remove them from the ledger."""
         self._wait(self._ledger.forget_files(names))
@@ -80,6 +84,10 @@ class LedgerStatements(_LedgerCalls):
     def known_batches(self, batch_ids: Collection[str]) -> set[str]:
         """Ask the ledger."""
         return self._wait(self._ledger.ask(batches.known, batch_ids))
+
+    def complete_since(self) -> str:
+        """Ask the ledger."""
+        return self._wait(self._ledger.ask(history.complete_since))
 
     def forget(self, batch_id: str) -> None:
         """Forget the batch's."""

@@ -48,6 +48,11 @@ def is_compacted(name: str) -> bool:
     return name.startswith(_COMPACTED)
 
 
+def _id_in(name: str) -> str:
+    """Return the id in a name of ours."""
+    return name.removeprefix(_COMPACTED).removesuffix(".parquet")
+
+
 def is_ours(name: str) -> bool:
     """Return whether a file of this name is a batch's, or has the rows of others."""
     return _OURS.fullmatch(name) is not None
@@ -69,7 +74,7 @@ class Partitions:
     def found(
         self, root: Directory, keys: Iterable[RowKey], memory: PlaceMemory | None = None
     ) -> frozenset[str]:
-        """Return the ids that have a row; with a `memory`, in a file that it does not know."""
+        """Return the ids that have a row; with a `memory`, in files of whose rows it lacks some."""
         wanted: dict[str, list[RowKey]] = defaultdict(list)
         for key in keys:
             wanted[key.file_date].append(key)
@@ -143,10 +148,15 @@ class Partitions:
         return False
 
     def _unknown(self, date: str, names: Iterable[str], memory: PlaceMemory | None) -> list[str]:
-        """Return the names that a memory does not know; all where there is none."""
+        """Return the names of files of whose rows a memory lacks some; all where there is none.
+
+        A file that comes again after its row's file was forgotten is like one of another daemon.
+        """
+        if memory is None:
+            return list(names)
         inside = {name: f"{self.name(date)}/{name}" for name in names}
-        known = memory.known_files(inside.values()) if memory else {}
-        return [name for name in inside if inside[name] not in known]
+        known, since = memory.known_files(inside.values()), memory.complete_since()
+        return [name for name in inside if inside[name] not in known or _id_in(name) < since]
 
     def _ids_in(self, files: _Files, date: str, names: Iterable[str]) -> Iterator[str]:
         for name in names:

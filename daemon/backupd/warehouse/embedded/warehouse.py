@@ -118,7 +118,7 @@ class EmbeddedWarehouse:
     async def find(self, keys: Collection[RowKey], *, by_others: bool = False) -> frozenset[str]:
         """Look through the partitions that `keys` name, and no others.
 
-        With `by_others` through those files alone that the ledger does not know.
+        With `by_others` through those files alone of whose rows the ledger may lack some.
         """
         return await self._run(self._find, keys, by_others)
 

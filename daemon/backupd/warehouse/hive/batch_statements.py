@@ -94,6 +94,7 @@ class StatementMemory:
     def __init__(self) -> None:
         self._last: dict[str, Statement] = {}
         self._batches: set[str] = set()
+        self.since = ""
 
     def write(self, statement: Statement) -> None:
         """Remember it in place of the batch's last one."""
@@ -107,6 +108,10 @@ class StatementMemory:
     def known_batches(self, batch_ids: Collection[str]) -> set[str]:
         """Return those of which it was given a statement."""
         return self._batches.intersection(batch_ids)
+
+    def complete_since(self) -> str:
+        """Return what it was told, at first that nothing was forgotten."""
+        return self.since
 
     def forget(self, batch_id: str) -> None:
         """Forget the batch's."""

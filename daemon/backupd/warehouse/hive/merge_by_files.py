@@ -125,12 +125,17 @@ class FilesMerge:
         return self.folders.staging
 
     def _of_others(self, files: Files, targets: Mapping[str, str]) -> set[str]:
-        """Return the files in these partitions that no batch of this ledger made."""
+        """Return the files in these partitions that may have rows which this ledger does not know.
+
+        No batch of it made them, or files of the batch may have been forgotten.
+        """
         folders = [target.rpartition("/")[0] for target in targets.values()]
         found = {f"{folder}/{name}": name for folder in folders for name in files.names(folder)}
         batch_ids = {path: name.removesuffix(".parquet") for path, name in found.items()}
-        ours = self.execution.log.known_batches(list(filter(is_id, batch_ids.values())))
-        return {path for path, batch_id in batch_ids.items() if batch_id not in ours}
+        log = self.execution.log
+        ours = log.known_batches(list(filter(is_id, batch_ids.values())))
+        since = log.complete_since()
+        return {path for path, id_ in batch_ids.items() if id_ not in ours or id_ < since}
 
     def _refuse_registered(
         self,
