@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import asyncssh
 import pytest
+from asyncssh.logging import SSHLogger
 
 from backupd.archive import open_archive
 from backupd.archive.sftp import login
@@ -389,3 +390,19 @@ async def test_an_adapter_raises_only_our_errors_when_all_breaks(
     failures = [result for result in results if isinstance(result, BaseException)]
     assert [failure for failure in failures if not isinstance(failure, BackupdError)] == []
     await archive.aclose()
+
+
+async def test_no_lines_are_put_together_for_debugging_that_nobody_sees(
+    archive: Archive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await put(archive, "before.csv.gz")  # it logs in
+    formatted: list[object] = []
+
+    def note(*args: object, **_: object) -> str:
+        formatted.append(args)
+        return ""
+
+    monkeypatch.setattr(SSHLogger, "log", note)
+    monkeypatch.setattr("asyncssh.packet.plural", note)
+    await put(archive, "a.csv.gz")
+    assert formatted == []
