@@ -309,18 +309,25 @@ def _settling(query: sa.Select[Any], without: Collection[str]) -> sa.Select[Any]
 
 def next_due(connection: sa.Connection, stage: Stage, feeds: Collection[str]) -> float | None:
     """Return when the next waiting file of a stage and of these feeds is due; None: none."""
-    # Looked up for each feed: no other one's backlog is gone through.
-    wanted = sa.func.json_each(json.dumps(tuple(feeds))).table_valued("value", name="wanted")
-    first = (
-        sa.select(files.c.next_attempt_at)
-        .where(files.c.stage == stage, files.c.status == WAITING, files.c.feed == wanted.c.value)
-        .order_by(files.c.next_attempt_at)
-        .limit(1)
-        .correlate(wanted)
-        .scalar_subquery()
+    values = {"of_stage": stage, "of_feeds": json.dumps(tuple(feeds))}
+    return time_or_none(_NEXT_DUE.run(connection, values).scalar_one())
+
+
+# Looked up for each feed: no other one's backlog is gone through.
+_feeds = sa.func.json_each(sa.bindparam("of_feeds")).table_valued("value", name="of_feeds")
+_first_due = (
+    sa.select(files.c.next_attempt_at)
+    .where(
+        files.c.stage == sa.bindparam("of_stage"),
+        files.c.status == WAITING,
+        files.c.feed == _feeds.c.value,
     )
-    query = sa.select(sa.func.min(first)).select_from(wanted)
-    return time_or_none(connection.execute(query).scalar_one())
+    .order_by(files.c.next_attempt_at)
+    .limit(1)
+    .correlate(_feeds)
+    .scalar_subquery()
+)
+_NEXT_DUE = Prepared(sa.select(sa.func.min(_first_due)).select_from(_feeds))
 
 
 def any_unfinished(
