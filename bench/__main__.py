@@ -8,7 +8,15 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench import ROOT, ledger_bytes, ledger_million, report, throughput, watching
+from bench import (
+    ROOT,
+    ledger_bytes,
+    ledger_million,
+    ledger_years,
+    report,
+    throughput,
+    watching,
+)
 from bench.peers import Peers, demand_programs
 from bench.process import MeasuringError
 from bench.throughput import Arena
@@ -20,6 +28,7 @@ if TYPE_CHECKING:
     from bench.report import Figure
 
 CASES = ("large", "small", "watching", "ledger")
+LONG = ("years",)  # takes a quarter of an hour: only when asked for
 
 
 def main() -> None:
@@ -51,6 +60,7 @@ def _measure(
                 *ledger_bytes.measure(directory / "bytes", quick=quick),
                 *ledger_million.measure(directory / "ledger", quick=quick, whole=whole),
             ],
+            "years": lambda: ledger_years.measure(directory / "years", quick=quick),
         }
         for case in cases:
             print(f"{case} …", flush=True)
@@ -59,7 +69,9 @@ def _measure(
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("--only", action="append", choices=CASES, help="may be given again")
+    parser.add_argument(
+        "--only", action="append", choices=CASES + LONG, help="may be given again; years: long"
+    )
     parser.add_argument("--quick", action="store_true", help="small amounts: does it all work?")
     parser.add_argument(
         "--whole", action="store_true", help="ledger: with 10,000,000 remembered files (minutes)"
