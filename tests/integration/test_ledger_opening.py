@@ -18,7 +18,16 @@ import sqlalchemy as sa
 
 from backupd.core.errors import LedgerError
 from backupd.core.stages import Stage
-from backupd.ledger import Ledger, LedgerLockedError, LedgerReader, engine, lock, reports, schema
+from backupd.ledger import (
+    Ledger,
+    LedgerLockedError,
+    LedgerReader,
+    engine,
+    lock,
+    reports,
+    schema,
+    versions,
+)
 from support.files import COUNTED, a_file
 from support.holders import another_holder
 from support.ledgers import digests, files_of, filled, opened, plant
@@ -123,7 +132,7 @@ async def test_a_new_ledger_has_this_programs_version(tmp_path: Path) -> None:
     path = tmp_path / "ledger.db"
     await filled(path)
     with sqlite3.connect(path) as connection:
-        assert connection.execute("PRAGMA user_version").fetchone() == (schema.VERSION,)
+        assert connection.execute("PRAGMA user_version").fetchone() == (versions.VERSION,)
         assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
     connection.close()
 
@@ -150,11 +159,11 @@ async def test_a_newer_ledger_is_refused_by_writer_and_reader_and_not_touched(
     path = tmp_path / "ledger.db"
     await filled(path)
     connection = sqlite3.connect(path)
-    connection.execute(f"PRAGMA user_version = {schema.VERSION + 1}")
+    connection.execute(f"PRAGMA user_version = {versions.VERSION + 1}")
     connection.close()
     before = digests(tmp_path)
     for open_it in (Ledger, LedgerReader):
-        with pytest.raises(LedgerError, match=f"schema version {schema.VERSION + 1}") as caught:
+        with pytest.raises(LedgerError, match=f"schema version {versions.VERSION + 1}") as caught:
             open_it(path)
         assert "newer backupd" in caught.value.hint
     assert digests(tmp_path) == before
@@ -166,7 +175,7 @@ async def test_an_older_ledger_is_read_once_the_daemon_has_brought_it_to_this_ve
     path = tmp_path / "ledger.db"
     await filled(path)
     connection = sqlite3.connect(path)
-    connection.execute(f"PRAGMA user_version = {schema.VERSION - 1}")
+    connection.execute(f"PRAGMA user_version = {versions.VERSION - 1}")
     connection.close()
     with pytest.raises(LedgerError, match="of an older backupd") as caught:
         LedgerReader(path)
@@ -182,8 +191,8 @@ async def test_a_step_that_fails_leaves_the_older_ledger_as_it_was(
     half_a_step = (
         "ALTER TABLE files ADD COLUMN novelty TEXT;\nALTER TABLE nowhere ADD COLUMN novelty TEXT;\n"
     )
-    monkeypatch.setattr(schema, "MIGRATIONS", (*schema.MIGRATIONS, half_a_step))
-    monkeypatch.setattr(schema, "VERSION", schema.VERSION + 1)
+    monkeypatch.setattr(versions, "MIGRATIONS", (*versions.MIGRATIONS, half_a_step))
+    monkeypatch.setattr(versions, "VERSION", versions.VERSION + 1)
     with pytest.raises(LedgerError, match="nowhere"):
         Ledger(path)
     monkeypatch.undo()
@@ -199,12 +208,12 @@ async def test_an_older_ledger_is_brought_to_this_programs_version(
     step = (
         "-- More room.\nCREATE TABLE novelties (id TEXT);\n\nINSERT INTO novelties VALUES ('a');\n"
     )
-    monkeypatch.setattr(schema, "MIGRATIONS", (*schema.MIGRATIONS, step))
-    monkeypatch.setattr(schema, "VERSION", schema.VERSION + 1)
+    monkeypatch.setattr(versions, "MIGRATIONS", (*versions.MIGRATIONS, step))
+    monkeypatch.setattr(versions, "VERSION", versions.VERSION + 1)
     async with opened(path) as ledger:
         assert len(await files_of(ledger)) == 200
     with sqlite3.connect(path) as connection:
-        assert connection.execute("PRAGMA user_version").fetchone() == (schema.VERSION,)
+        assert connection.execute("PRAGMA user_version").fetchone() == (versions.VERSION,)
         assert connection.execute("SELECT id FROM novelties").fetchall() == [("a",)]
     connection.close()
 
@@ -244,7 +253,7 @@ async def test_a_migration_tells_that_it_goes_on_and_the_work_after_it_tells_not
 
 
 def test_the_steps_make_the_tables_that_the_program_speaks_of() -> None:
-    assert _made_by(schema.migrate) == _made_by(schema.metadata.create_all)
+    assert _made_by(versions.migrate) == _made_by(schema.metadata.create_all)
 
 
 def _made_by(make: Callable[[sa.Connection], None]) -> set[tuple[object, ...]]:

@@ -17,7 +17,7 @@ from backupd.ledger import (
     LedgerLockedError,
     Restoring,
     Snapshotting,
-    schema,
+    versions,
 )
 from support.files import NOW, a_file, a_sighting
 from support.ledgers import files_of, filled, numbered, opened, plant
@@ -81,7 +81,7 @@ async def test_a_sound_ledger_is_never_replaced(ledger: Path, snapshot: bytes) -
 async def test_nor_is_a_newer_one(ledger: Path, snapshot: bytes) -> None:
     await filled(ledger, 3)
     with closing(sqlite3.connect(ledger)) as connection:
-        connection.execute(f"PRAGMA user_version = {schema.VERSION + 1:d}")
+        connection.execute(f"PRAGMA user_version = {versions.VERSION + 1:d}")
     with pytest.raises(LedgerError, match="is sound"):
         restore(ledger, snapshot)
 
@@ -190,8 +190,8 @@ def with_version(content: bytes, number: int) -> bytes:
 
 
 def test_a_snapshot_of_a_newer_backupd_is_refused(ledger: Path, snapshot: bytes) -> None:
-    with pytest.raises(LedgerError, match=f"schema version {schema.VERSION + 1}") as caught:
-        restore(ledger, with_version(snapshot, schema.VERSION + 1))
+    with pytest.raises(LedgerError, match=f"schema version {versions.VERSION + 1}") as caught:
+        restore(ledger, with_version(snapshot, versions.VERSION + 1))
     assert "newer backupd" in caught.value.hint
     assert beside(ledger) == set()
 

@@ -21,7 +21,7 @@ from sqlalchemy.dialects import sqlite
 from sqlalchemy.pool import StaticPool
 
 from backupd.core.errors import LedgerError
-from backupd.ledger import reclaiming, schema
+from backupd.ledger import reclaiming, versions
 from backupd.ledger.lock import real_path
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def open_for_writing(path: Path, alive: Callable[[], None]) -> sa.Engine:
     try:
         _refuse_unfit(path)
         with engine.begin() as connection, _showing_life(connection, alive):
-            schema.migrate(connection)
+            versions.migrate(connection)
         reclaiming.prepare(engine, path)
     except (sa.exc.DatabaseError, sqlite3.DatabaseError) as error:
         engine.dispose()
@@ -102,9 +102,9 @@ def _reader(path: Path, mode: str) -> sa.Engine:
     engine = _engine(f"file:{quote(str(path))}?{mode}")
     sa.event.listen(engine, "connect", _set_up_reader)
     with engine.connect() as connection:
-        found = schema.version(connection)
-        schema.refuse_newer(found)
-        schema.refuse_older(found)
+        found = versions.version(connection)
+        versions.refuse_newer(found)
+        versions.refuse_older(found)
     return engine
 
 
@@ -130,7 +130,7 @@ def _refuse_unfit(path: Path) -> None:
         return
     connection = connect_alone(path)
     try:
-        schema.refuse_newer(connection.execute("PRAGMA user_version").fetchone()[0])
+        versions.refuse_newer(connection.execute("PRAGMA user_version").fetchone()[0])
         if is_read_first(path):
             refuse_damaged(connection)
     finally:

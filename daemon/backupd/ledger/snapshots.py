@@ -21,7 +21,8 @@ from backupd.core.errors import BackupdError
 from backupd.core.snapshots import LastSnapshot
 from backupd.ledger.engine import connect_alone, connect_to_read, has_log, refuse_damaged
 from backupd.ledger.lock import real_path
-from backupd.ledger.schema import VERSION, refuse_newer, snapshots
+from backupd.ledger.schema import snapshots
+from backupd.ledger.versions import VERSION, refuse_newer
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
