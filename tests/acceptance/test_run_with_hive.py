@@ -67,7 +67,7 @@ def registered(server: HiveServer) -> list[str]:
     table = server.tables.directory / f"{DATABASE}.{TABLE}"
     return sorted(
         name
-        for path in table.rglob("*.parquet")
+        for path in table.glob("file_date=*/*")
         for name in pq.read_table(path, partitioning=None)["file_name"].to_pylist()
     )
 

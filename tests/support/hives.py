@@ -92,6 +92,8 @@ def hive_options(**changes: object) -> HiveSection:
         history_table=HISTORY_TABLE,
         staging=staging_section(str(url)),
         statement_timeout=30.0,
+        compact_after=172_800.0,
+        compact_files=20,
         settings={},
     )
     return replace(section, **rest)  # type: ignore[arg-type]  # any field

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -15,7 +16,7 @@ Moment = Literal["sent", "polled"]  # a statement was sent; the server took it a
 
 
 def die_at(pattern: str, moment: Moment) -> None:
-    """Die when a statement that begins so comes to that moment."""
+    """Die when a statement that begins with this pattern comes to that moment."""
     current = ""
     execute = ImpatientCursor.execute
 
@@ -31,7 +32,7 @@ def die_at(pattern: str, moment: Moment) -> None:
 
     def deadly(call: Callable[..., Any]) -> Callable[..., Any]:
         def called(*arguments: object) -> object:
-            if current.startswith(pattern):
+            if re.match(pattern, current):
                 os.kill(os.getpid(), signal.SIGKILL)
             return call(*arguments)
 

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
 # What takes back the step to a version, for what tests put into a ledger.
 _UNDONE = {
+    10: "DROP TABLE replacements;",
     9: """
         DROP TABLE remembered;
         DROP TABLE files_left;

@@ -11,7 +11,6 @@ from backupd.cli.times import moment, span
 from backupd.control import (
     Answer,
     DaemonAbsentError,
-    NotCompactedError,
     ask_daemon,
     carry_out,
     remember_place,
@@ -31,6 +30,7 @@ if TYPE_CHECKING:
     from backupd.control import FileRequest
     from backupd.core.ports import PlaceMemory
 
+_LONGEST_LOOK = 600  # seconds for the list of all dates: Hive may have years of them
 _LONGEST_COMPACTION = 3600  # seconds for a date
 
 
@@ -88,13 +88,13 @@ def request_of_daemon(
 
 
 def compact_dates(places: Places, before: str) -> Iterator[Compaction]:
-    """Compact the embedded warehouse's dates before this one; yield what became of each.
+    """Compact the dates before this one; yield what became of each.
 
     Raises BackupdError when neither the daemon nor this process can.
     """
     request = {"verb": "dates to compact", "before": before}
     try:
-        dates = ask_daemon(places.socket, request)["dates"]
+        dates = ask_daemon(places.socket, request, _LONGEST_LOOK)["dates"]
     except DaemonAbsentError:
         yield from _compact_here(places, before)
         return
@@ -147,7 +147,10 @@ def _compact_here(places: Places, before: str) -> Iterator[Compaction]:
 
     section = places.config().warehouse
     if section.kind != "embedded":
-        raise NotCompactedError
+        raise BackupdError(
+            "partitions in Hive are compacted by the daemon, and none runs",
+            hint="start it, then try again",
+        )
     with places.reader() as reader:
         if reader.ask(ledger_places.place, Dependency.WAREHOUSE) is None:
             return  # nothing was ever written there

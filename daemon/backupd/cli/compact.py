@@ -34,7 +34,11 @@ Examples:
 @json_option
 @pass_places
 def compact(places: Places, *, before: datetime | None, as_json: bool) -> None:
-    """Make one Parquet file of each past date's many, in the embedded warehouse.
+    """Make one Parquet file of each past date's many.
+
+    In Hive the daemon does that by itself (compact_after, compact_files), and has to run; what is
+    said here of files holds there too, where a partition is read from another directory afterwards
+    and no query fails: docs/hive.md. In the embedded warehouse:
 
     Rows and columns stay as they are: the new file is compared with the old ones row by row, then
     put in their place in one step. Whoever lists the date's directory sees the old files or the

@@ -89,6 +89,8 @@ _HIVE_KEYS = (
     "production_table",
     "history_table",
     "statement_timeout",
+    "compact_after",
+    "compact_files",
     "settings",
 )
 

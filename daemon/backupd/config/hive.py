@@ -205,6 +205,15 @@ HIVE = Table(
             "The time for one statement, {allowed}; one that takes longer is cancelled.",
             default="30m",
         ),
+        "compact_after": Key(
+            duration(at_least="1d"),
+            """
+            Partitions of dates that are longer ago than this, {allowed}, and have more than
+            compact_files files of ours become one file (docs/hive.md).
+            """,
+            default="2d",
+        ),
+        "compact_files": Key(integer(0, 1_000_000), "0: never.", default=20),
         "settings": Key(
             Reader(_settings, "a table of texts"),
             "Hive settings for the daemon's session.",

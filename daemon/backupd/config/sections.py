@@ -129,6 +129,8 @@ class HiveSection:
     history_table: str
     staging: StagingSection
     statement_timeout: float
+    compact_after: float
+    compact_files: int  # 0: never
     settings: dict[str, str]
 
 

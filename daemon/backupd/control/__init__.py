@@ -8,7 +8,7 @@ from backupd.control.actions import (
     remember_place,
 )
 from backupd.control.client import DaemonAbsentError, ask_daemon
-from backupd.control.requests import Action, FileRequest, NotCompactedError
+from backupd.control.requests import Action, FileRequest
 from backupd.control.server import ControlServer
 
 __all__ = [
@@ -17,7 +17,6 @@ __all__ = [
     "ControlServer",
     "DaemonAbsentError",
     "FileRequest",
-    "NotCompactedError",
     "ask_daemon",
     "carry_out",
     "described",

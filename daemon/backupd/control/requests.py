@@ -51,13 +51,6 @@ class FileRequest:
         return request | {"from": self.stage, "dry_run": self.dry_run, "why": self.why}
 
 
-class NotCompactedError(BackupdError):
-    """The warehouse is none that is compacted when a person asks for it."""
-
-    def __init__(self) -> None:
-        super().__init__('only the embedded warehouse can be compacted: kind = "embedded"')
-
-
 _NOT_REPEATED = "no second row is made, nothing in the archive is written over"
 
 

@@ -18,14 +18,14 @@ import structlog
 
 from backupd.control import actions
 from backupd.control.client import LONGEST_REQUEST
-from backupd.control.requests import Action, FileRequest, NotCompactedError
+from backupd.control.requests import Action, FileRequest
 from backupd.core.errors import BackupdError
 from backupd.ops.bounded_server import BoundedServer, Bounds
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from backupd.core.ports import Compacting
+    from backupd.core.compacting import Compacting
     from backupd.ledger import Ledger
 
     BackUp = Callable[[], Awaitable[dict[str, Any]]]
@@ -152,7 +152,7 @@ class ControlServer:
 
     async def _compact(self, request: dict[str, Any]) -> dict[str, Any]:
         if self._compacting is None:
-            raise NotCompactedError
+            raise BackupdError("there is no warehouse here that could be compacted")
         if request["verb"] == "compact":
             return {"compaction": asdict(await self._compacting.compact(str(request["date"])))}
         return {"dates": await self._compacting.dates_to_compact(str(request["before"]))}

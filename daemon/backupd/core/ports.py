@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol
 
 from backupd.core.records import Result, Task, VerifiedBy
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from backupd.core.places import Witness
     from backupd.core.records import Batch, Identity
-    from backupd.core.rows import Compaction, ProductionRow, RowKey, Statement
+    from backupd.core.rows import ProductionRow, RowKey, Statement
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,28 +130,6 @@ class Warehouse(Protocol):
 
     async def aclose(self) -> None:
         """Let go of connections and threads."""
-        ...
-
-
-@runtime_checkable
-class Compacting(Protocol):
-    """A warehouse whose dates can be compacted: the rows of many files go into one.
-
-    Whoever lists a partition sees either the files that were there or the new one, so that no row
-    is seen twice, or missed by who opens what it has listed. Loads and merges may go on meanwhile,
-    of the same date too.
-    """
-
-    async def dates_to_compact(self, before: str) -> list[str]:
-        """Return the dates before this one whose partition has more than one file."""
-        ...
-
-    async def compact(self, date: str) -> Compaction:
-        """Have the rows of a date in one file, in their order, if each of its files is ours.
-
-        May be repeated at will, and cancelled or killed at any moment. Raises ValueError for what
-        is not a date.
-        """
         ...
 
 

@@ -7,16 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
 
 from backupd.core.errors import LedgerError
-from backupd.core.records import (
-    Batch,
-    BatchMove,
-    FileRecord,
-    Known,
-    Move,
-    Receipt,
-    Seen,
-    Sighting,
-)
+from backupd.core.records import Batch, BatchMove, FileRecord, Known, Move, Receipt, Seen, Sighting
 from backupd.core.stages import BATCHED, Stage, Status
 from backupd.ledger import (
     batches,
@@ -28,6 +19,7 @@ from backupd.ledger import (
     intake,
     places,
     renames,
+    replacements,
     snapshots,
     start,
     stories,
@@ -368,11 +360,13 @@ class Ledger:
         return await self.ask(hive_memory.owed_refreshes)
 
     async def refreshed(self, refreshes: Sequence[OwedRefresh]) -> None:
-        """Write that Impala was notified, or need not be.
-
-        Merges since `refreshes` were read stay owed.
-        """
+        """Write that Impala was notified, or need not be; what was merged since stays owed."""
         await self._writer.apply(hive_memory.refreshed, refreshes)
+
+    async def note_replacement(self, change: replacements.Change) -> None:
+        """Write how far the compaction of a partition has come."""
+        await self._writer.apply(replacements.note, [change])
+        self.wake(Stage.MERGE)  # Impala may be owed a REFRESH
 
     # -- incidents -----------------------------------------------------------------------------
 

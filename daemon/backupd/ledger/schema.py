@@ -357,3 +357,18 @@ in_history = sa.Table(
 
 # When a snapshot was put in place: what was seen before may have left since it was taken.
 restores = sa.Table("restores", metadata, sa.Column("at", sa.Float, primary_key=True))
+
+# The new directories of partitions in Hive: see `core.compacting`. `files` is a JSON list of the
+# names in the old directory whose rows are in the new file.
+replacements = sa.Table(
+    "replacements",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("table_name", sa.Text, nullable=False),
+    sa.Column("file_date", sa.Text, nullable=False),
+    sa.Column("old", sa.Text, nullable=False),
+    sa.Column("new", sa.Text, nullable=False),
+    sa.Column("files", sa.Text, nullable=False),
+    sa.Column("step", sa.Text, nullable=False),
+    *_times("since"),
+)

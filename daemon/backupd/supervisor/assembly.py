@@ -15,10 +15,10 @@ from backupd.carrier import Carrier, CarrierConfig
 from backupd.config import warehouse_answers
 from backupd.control import ControlServer, described
 from backupd.core.archive_names import home_of
+from backupd.core.compacting import CompactedByItself, Compacting
 from backupd.core.dependencies import Dependency
 from backupd.core.incidents import BACKUP_CAUSE, Kind
 from backupd.core.moves import RetryPolicy
-from backupd.core.ports import Compacting
 from backupd.core.records import Result
 from backupd.core.shares import Shares
 from backupd.core.stages import SINGLE, Stage
@@ -40,6 +40,7 @@ from backupd.worker import (
     BatchLane,
     Breakers,
     ClockWatch,
+    CompactionLane,
     Compactor,
     DuplicateRowLane,
     FileLane,
@@ -48,6 +49,7 @@ from backupd.worker import (
     HistoryLane,
     HostWatch,
     LedgerPlace,
+    LedgerReplacements,
     LedgerStatements,
     Recaller,
     RefreshLane,
@@ -61,7 +63,7 @@ from backupd.worker import (
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Awaitable, Callable, Coroutine, Mapping
+    from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
     from contextlib import AsyncExitStack
     from typing import Any
 
@@ -136,15 +138,17 @@ class Assembly:
 
         With `until_done`, for `run --once`, that is a part as well.
         """
-        place = LedgerPlace(self._ledger, Dependency.WAREHOUSE)
         section = self._config.warehouse
-        warehouse = open_warehouse(section, LedgerStatements(self._ledger), place)
-        stack.push_async_callback(warehouse.aclose)
-        past = self._past(stack, open_history(section, place))
-        work = await self._work_of_stages(stack, warehouse)
         refresher = open_refresher(section)
         if refresher is not None:
             stack.push_async_callback(refresher.aclose)
+        place = LedgerPlace(self._ledger, Dependency.WAREHOUSE)
+        statements = LedgerStatements(self._ledger)
+        compacted = LedgerReplacements(self._ledger, refresher.table if refresher else "")
+        warehouse = open_warehouse(section, statements, place, replacements=compacted)
+        stack.push_async_callback(warehouse.aclose)
+        past = self._past(stack, open_history(section, place))
+        work = await self._work_of_stages(stack, warehouse)
         await self._recover(warehouse)
         if self._config.warehouse.hive is None:
             await self._ledger.note_servers({})
@@ -153,12 +157,14 @@ class Assembly:
         process.tune_garbage_collector()
         if self._snapshots is None or not self._config.ledger.backup_every:
             await self._ledger.close_incidents([BACKUP_CAUSE], time.time())
-        await stack.enter_async_context(self._control_server(warehouse))
+        compactor = self._compactor_of(warehouse)
+        await stack.enter_async_context(self._control_server(compactor))
         if self._config.metrics and until_done is None:
             await stack.enter_async_context(self._metrics_server(stack, self._config.metrics))
         parts = self._parts(work, warehouse, refresher, until_done)
         if until_done is None:
-            return [*parts, *(lane.run() for lane in past)]
+            compaction = self._compaction(warehouse, compactor)
+            return [*parts, *(lane.run() for lane in past), *compaction]
         for lane in past:
             until_done.see_to_past(lane)
         return [*parts, until_done.run()]
@@ -174,9 +180,17 @@ class Assembly:
         context.recall = recaller.recall
         return [folding, HistoryLane(context, history, health, host, section)]
 
-    def _control_server(self, warehouse: Warehouse) -> ControlServer:
+    def _compactor_of(self, warehouse: Warehouse) -> Compactor | None:
+        return Compactor(warehouse, self._stop) if isinstance(warehouse, Compacting) else None
+
+    def _compaction(self, warehouse: Warehouse, compactor: Compactor | None) -> Iterator[Part]:
+        hive = self._config.warehouse.hive
+        if hive and compactor and isinstance(warehouse, CompactedByItself):
+            after, files = hive.compact_after, hive.compact_files
+            yield CompactionLane(self.context, warehouse, compactor, after, files).run()
+
+    def _control_server(self, compactor: Compactor | None) -> ControlServer:
         socket, snapshots = self._config.control.socket, self._snapshots
-        compactor = Compactor(warehouse, self._stop) if isinstance(warehouse, Compacting) else None
         if snapshots is None:
             return ControlServer(socket, self._ledger, compacting=compactor)
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from backupd.config.sections import WarehouseSection
+    from backupd.core.compacting import ReplacementLog
     from backupd.core.history import History
     from backupd.core.ports import PlaceMemory, Refresher, StatementLog, Warehouse
 
@@ -15,18 +16,21 @@ def open_warehouse(
     log: StatementLog | None = None,
     place: PlaceMemory | None = None,
     mark: str | None = None,
+    replacements: ReplacementLog | None = None,
 ) -> Warehouse:
     """Return the warehouse of this section. Nothing is touched or connected to yet.
 
-    Who loads and merges in it gives a `log` and the memory of its `place`, which outlive the
-    process; who only looks gives the `mark` that the ledger knows, if it knows one.
+    Who loads and merges in it gives a `log`, the memory of its `place` and of `replacements`, which
+    outlive the process; who only looks gives the `mark` that the ledger knows, if it knows one.
     """
     # The libraries cost 30 MiB and a tenth of a second: commands that need no table go without.
     if section.hive is not None:
         from backupd.warehouse.hive.batch_statements import StatementMemory  # noqa: PLC0415
+        from backupd.warehouse.hive.replaced_dirs import ReplacementMemory  # noqa: PLC0415
         from backupd.warehouse.hive.warehouse import HiveWarehouse  # noqa: PLC0415
 
-        return HiveWarehouse(section.hive, section.columns, log or StatementMemory())
+        memories = log or StatementMemory(), replacements or ReplacementMemory()
+        return HiveWarehouse(section.hive, section.columns, *memories)
     from backupd.warehouse.embedded.warehouse import EmbeddedWarehouse  # noqa: PLC0415
 
     return EmbeddedWarehouse(section, place, mark)

@@ -78,13 +78,13 @@ def all_rows(file: BinaryIO, path: str) -> Iterator[pa.RecordBatch]:
 
 
 def write_rows(
-    file: BinaryIO, schema: pa.Schema, parts: Iterable[pa.RecordBatch]
+    file: BinaryIO, schema: pa.Schema, parts: Iterable[pa.RecordBatch], *, int96: bool = False
 ) -> Generator[int, None, None]:
     """Write a Parquet file, a small part in memory at a time.
 
     Yields the number of rows of each part that was taken.
     """
-    with pq.ParquetWriter(file, schema) as writer:
+    with pq.ParquetWriter(file, schema, use_deprecated_int96_timestamps=int96) as writer:
         taken: list[pa.RecordBatch] = []
         for part in parts:
             taken.append(part)

@@ -14,8 +14,9 @@ from backupd.worker.duplicate_rows import DuplicateRowLane
 from backupd.worker.files import FileLane
 from backupd.worker.folding import QUIET_FOR, FoldingLane
 from backupd.worker.history import HistoryHealth, HistoryLane
+from backupd.worker.hive_compaction import CompactionLane
 from backupd.worker.host import HostWatch
-from backupd.worker.ledger_calls import LedgerPlace, LedgerStatements
+from backupd.worker.ledger_calls import LedgerPlace, LedgerReplacements, LedgerStatements
 from backupd.worker.recalling import Recaller
 from backupd.worker.recovery import recover, sweep
 from backupd.worker.refresh import RefreshLane
@@ -31,6 +32,7 @@ __all__ = [
     "BatchLane",
     "Breakers",
     "ClockWatch",
+    "CompactionLane",
     "Compactor",
     "DuplicateRowLane",
     "FileLane",
@@ -39,6 +41,7 @@ __all__ = [
     "HistoryLane",
     "HostWatch",
     "LedgerPlace",
+    "LedgerReplacements",
     "LedgerStatements",
     "Recaller",
     "RefreshLane",

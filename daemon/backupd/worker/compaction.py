@@ -11,7 +11,7 @@ from backupd.core.errors import BackupdError
 from backupd.worker.stopping import unless_stopped
 
 if TYPE_CHECKING:
-    from backupd.core.ports import Compacting
+    from backupd.core.compacting import Compacting
     from backupd.core.rows import Compaction
 
 log = structlog.get_logger()
@@ -24,6 +24,7 @@ class Compactor:
         self._warehouse = warehouse
         self._stop = stop
         self._alone = asyncio.Lock()
+        self._left: dict[str, str] = {}  # what was logged of dates that were left as they are
 
     async def dates_to_compact(self, before: str) -> list[str]:
         """Ask the warehouse."""
@@ -36,8 +37,15 @@ class Compactor:
         )
         async with self._alone:  # half a compaction changes nothing: it is given up at once
             outcome = await unless_stopped(self._warehouse.compact(date), self._stop, stopping)
-        if outcome.left:
-            log.warning("not compacted", date=date, reason=outcome.left)
-        else:
-            log.info("compacted", date=date, files=outcome.files_before, rows=outcome.rows)
+        self._log(outcome)
         return outcome
+
+    def _log(self, outcome: Compaction) -> None:
+        """Log it; a date that is left as it is again, for the same reason, was logged already."""
+        date = outcome.date
+        if not outcome.left:
+            log.info("compacted", date=date, files=outcome.files_before, rows=outcome.rows)
+            self._left.pop(date, None)
+        elif self._left.get(date) != outcome.left:
+            log.warning("not compacted", date=date, reason=outcome.left)
+            self._left[date] = outcome.left

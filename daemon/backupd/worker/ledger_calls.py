@@ -6,11 +6,12 @@ import asyncio
 import time
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from backupd.ledger import batches, history, places
+from backupd.ledger import batches, history, places, replacements
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Coroutine, Mapping
 
+    from backupd.core.compacting import Replacement
     from backupd.core.rows import RowKey, Statement
     from backupd.ledger import Ledger
 
@@ -96,3 +97,30 @@ class LedgerStatements(_LedgerCalls):
     def note_servers(self, in_use: Mapping[str, str]) -> None:
         """Write them in place of those that were."""
         self._wait(self._ledger.note_servers(in_use))
+
+
+class LedgerReplacements(_LedgerCalls):
+    """`core.compacting.ReplacementLog`."""
+
+    def __init__(self, ledger: Ledger, refreshes: str = "") -> None:
+        """`refreshes` is the table of whose new files Impala is to be notified."""
+        super().__init__(ledger)
+        self._refreshes = refreshes
+
+    def write(self, replacement: Replacement) -> None:
+        """Write it into the ledger."""
+        change = replacements.Change(now=replacement, refreshes=self._refreshes)
+        self._wait(self._ledger.note_replacement(change))
+
+    def all(self, table: str) -> list[Replacement]:
+        """Ask the ledger."""
+        return self._wait(self._ledger.ask(replacements.of_table, table))
+
+    def forget(self, replacement_id: str) -> None:
+        """Remove it from the ledger."""
+        change = replacements.Change(forgotten=replacement_id)
+        self._wait(self._ledger.note_replacement(change))
+
+    def owes_refresh(self, table: str, date: str) -> bool:
+        """Ask the ledger."""
+        return self._wait(self._ledger.ask(replacements.owes_refresh, table, date))

@@ -31,7 +31,7 @@ from backupd.core.dependencies import Dependency
 from backupd.core.errors import DependencyDownError, UnknownOutcomeError
 from backupd.core.times import moment
 from backupd.warehouse.hive.driver import STILL, TRANSPORT_ERRORS, identifier
-from backupd.warehouse.hive.errors import cut
+from backupd.warehouse.hive.errors import cut, verb
 from backupd.warehouse.hive.servers import address_of, shown
 
 if TYPE_CHECKING:
@@ -207,7 +207,10 @@ def _wait_out(statement: Statement, reason: str, patience: float) -> None:
 
 
 def _unknown(statement: Statement, reason: str, until: float | None = None) -> DependencyDownError:
-    message = f"an INSERT of batch {statement.batch_id} may still run: {reason}"
+    what = f"{verb(statement.text)} of compaction"
+    if statement.text.startswith("INSERT"):
+        what = "an INSERT of batch"
+    message = f"{what} {statement.batch_id} may still run: {reason}"
     over = f", or until {moment(until)}" if until else ""
     hint = f"no rows are inserted until its server says that it has ended{over}: docs/hive.md"
     return DependencyDownError(Dependency.WAREHOUSE, message, hint=hint)

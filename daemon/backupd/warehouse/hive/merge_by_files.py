@@ -74,6 +74,12 @@ class FilesMerge:
             files.remove(self.folders.of(batch_id))
         return seen
 
+    def moved(self, date: str) -> None:
+        """Forget where this date's files belong: its partition lies elsewhere now."""
+        for batch_id, targets in list(self.located.items()):
+            if date in targets:
+                del self.located[batch_id]
+
     def discard(self, batch_id: str) -> None:
         """Remove what is staged."""
         self.located.pop(batch_id, None)

@@ -90,6 +90,9 @@ class InsertMerge:
             self._run(batch_id, self.staging_sql.drop(batch_id))
         return seen
 
+    def moved(self, date: str) -> None:
+        """Do nothing: it is Hive that knows where a partition lies."""
+
     def discard(self, batch_id: str) -> None:
         """Remove what is staged."""
         self.folders.discard(batch_id)

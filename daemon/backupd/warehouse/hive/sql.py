@@ -37,6 +37,15 @@ class TableSql:
         """The same of one partition; an error where there is none."""
         return f"DESCRIBE FORMATTED {self.name} {self.spec(date)}"
 
+    def partitions(self) -> str:
+        """Return the partitions, each as `<column>=<date>`."""
+        return f"SHOW PARTITIONS {self.name}"
+
+    def set_location(self, date: str, location: str) -> str:
+        """Have a partition read from another directory, from the next query on."""
+        place = literal(location, _PATH)
+        return f"ALTER TABLE {self.name} {self.spec(date)} SET LOCATION {place}"
+
     def add_partitions(self, dates: Collection[str]) -> str:
         """Make the partitions that are missing."""
         specs = " ".join(self.spec(date) for date in sorted(dates))
@@ -146,6 +155,70 @@ def leave_one_each(production: TableSql, columns: Mapping[str, str], date: str) 
         f" AS copy_number FROM {production.name} WHERE {production.among([date])}) numbered"
         f" WHERE copy_number = 1"
     )
+
+
+def make_beside(table: str, like: TableSql, location: str) -> str:
+    """Make a table with the columns and the format of another one, in a directory of its own.
+
+    Dropped, it leaves its files, whatever the server's default is.
+    """
+    return (
+        f"CREATE EXTERNAL TABLE {table} LIKE {like.name} LOCATION {literal(location, _PATH)}"
+        " TBLPROPERTIES ('external.table.purge' = 'false', 'discover.partitions' = 'false')"
+    )
+
+
+def make_over(table: str, location: str, *, purge: bool) -> str:
+    """Make a table of a directory; with `purge` the directory goes with it when it is dropped."""
+    return (
+        f"CREATE EXTERNAL TABLE IF NOT EXISTS {table} (`line` string) STORED AS TEXTFILE"
+        f" LOCATION {literal(location, _PATH)}"
+        f" TBLPROPERTIES ('external.table.purge' = '{str(purge).lower()}')"
+    )
+
+
+def put_in_place(path: str, table: str) -> str:
+    """Put a file in the place of all in a table's directory, which stays."""
+    return f"LOAD DATA INPATH {literal(path, _PATH)} OVERWRITE INTO TABLE {table}"
+
+
+def drop(table: str) -> str:
+    """Drop a table, if it is there. Its name is quoted already."""
+    return f"DROP TABLE IF EXISTS {table}"
+
+
+def can_be_located(location: str) -> bool:
+    """Return whether a location may stand in a statement."""
+    return _PATH.fullmatch(location) is not None
+
+
+def copy_rows(source: TableSql, target: TableSql, columns: Mapping[str, str], date: str) -> str:
+    """Write a partition's rows into another table's partition, as one file: it is sorted whole."""
+    names = ", ".join(identifier(name) for name in in_file(columns).values())
+    return (
+        f"INSERT INTO TABLE {target.name} {target.spec(date)} SELECT {names} FROM {source.name}"
+        f" WHERE {source.among([date])} ORDER BY {identifier(columns['file_id'])}"
+    )
+
+
+def count_differences(one: TableSql, other: TableSql, columns: Mapping[str, str], date: str) -> str:
+    """Return how many different rows a partition has more or less often than another table's."""
+    names = ", ".join(identifier(name) for name in in_file(columns).values())
+    sides = " UNION ALL ".join(
+        f"SELECT {names}, {side} AS side FROM {table.name} WHERE {table.among([date])}"
+        for table, side in ((one, "1"), (other, "-1"))
+    )
+    return (
+        f"SELECT count(*) FROM (SELECT {names}, sum(side) AS surplus FROM ({sides}) sides"
+        f" GROUP BY {names} HAVING sum(side) <> 0) differing"
+    )
+
+
+def count_by_batch(table: TableSql, batch_column: str, date: str) -> str:
+    """Return which batches made the rows of a partition, and how many each."""
+    column = identifier(batch_column)
+    where = table.among([date])
+    return f"SELECT {column}, count(*) FROM {table.name} WHERE {where} GROUP BY {column}"
 
 
 def refresh(table: str, partition: str = "") -> str:

@@ -33,7 +33,17 @@ if TYPE_CHECKING:
     from backupd.warehouse.hive.kerberos import Kerberos
 
 _HDFS = {"hdfs", "viewfs", "webhdfs", "swebhdfs"}  # what a table's location may say for it
+_CHANGED = ("modificationTime", "mtime", "LastModified", "updated")
 _SAME_AS = {"webhdfs": _HDFS, "swebhdfs": _HDFS}
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What stands under a name. A file that is the same as before is one with equal facts."""
+
+    is_file: bool
+    size: int  # bytes
+    changed: str  # when, as its file system says it
 
 
 class Files(Protocol):
@@ -68,6 +78,10 @@ class Files(Protocol):
 
     def names(self, path: str) -> list[str]:
         """Return the names in a directory; no directory: none."""
+        ...
+
+    def entries(self, path: str) -> dict[str, Entry]:
+        """Return what lies in a directory, by its name there; no directory: nothing."""
         ...
 
 
@@ -172,6 +186,12 @@ class _HdfsFiles:
         except FileNotFoundError:
             return []
 
+    def entries(self, path: str) -> dict[str, Entry]:
+        try:
+            return {name: _entry(about) for name, about in self._hdfs.infos(path).items()}
+        except FileNotFoundError:
+            return {}
+
 
 class _OtherFiles:
     """`Files` on any other file system of fsspec."""
@@ -207,6 +227,18 @@ class _OtherFiles:
         if not self._fs.isdir(path):
             return []
         return [found.rstrip("/").rpartition("/")[2] for found in self._fs.ls(path, detail=False)]
+
+    def entries(self, path: str) -> dict[str, Entry]:
+        if not self._fs.isdir(path):
+            return {}
+        found = self._fs.ls(path, detail=True)
+        return {about["name"].rstrip("/").rpartition("/")[2]: _entry(about) for about in found}
+
+
+def _entry(about: Mapping[str, object]) -> Entry:
+    """Read what fsspec says of a file; when it was changed has another name on each system."""
+    changed = next((about[key] for key in _CHANGED if key in about), "")
+    return Entry(about["type"] == "file", int(str(about["size"])), str(changed))
 
 
 @dataclass(frozen=True, slots=True)

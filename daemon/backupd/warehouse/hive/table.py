@@ -32,6 +32,11 @@ class Description:
         """Where it lies, without scheme and host."""
         return urlsplit(self.facts.get("Location", "")).path
 
+    @property
+    def location(self) -> str:
+        """The same with them, as Hive writes it."""
+        return self.facts.get("Location", "")
+
     def is_true(self, parameter: str) -> bool:
         """Return whether a table parameter is set to true."""
         return self.facts.get(parameter, "").lower() == "true"

@@ -7,14 +7,18 @@ from typing import TYPE_CHECKING, TypeVar
 from backupd.core.rows import RowKey
 from backupd.warehouse.columns import PARTITION, STAGING_PARTITION
 from backupd.warehouse.hive.batch_statements import BatchStatements
+from backupd.warehouse.hive.compaction import HiveCompaction
 from backupd.warehouse.hive.connection import session_settings
 from backupd.warehouse.hive.earlier_statements import EarlierStatements
 from backupd.warehouse.hive.history_table import HistoryTable
 from backupd.warehouse.hive.merge_by_files import FilesMerge
 from backupd.warehouse.hive.merge_by_insert import InsertMerge
+from backupd.warehouse.hive.new_file import MadeByHive, MadeHere, NewFile
+from backupd.warehouse.hive.partition_dirs import PartitionDirs
 from backupd.warehouse.hive.partition_files import PartitionFiles
 from backupd.warehouse.hive.probe import probe_files, probe_history, probe_insert
 from backupd.warehouse.hive.probe_way_in import probe_way_in
+from backupd.warehouse.hive.replaced_dirs import ReplacedDirs
 from backupd.warehouse.hive.rows import HiveRows, keys_of
 from backupd.warehouse.hive.sql import StagingSql, TableSql, leave_one_each
 from backupd.warehouse.hive.staging import BatchFolders
@@ -25,17 +29,26 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Collection, Sequence
 
     from backupd.config.sections import HiveSection
+    from backupd.core.compacting import ReplacementLog
     from backupd.core.ports import Probe, StatementLog
     from backupd.core.records import Batch
-    from backupd.core.rows import ProductionRow
+    from backupd.core.rows import Compaction, ProductionRow
 
 T = TypeVar("T")
+
+_LISTED = 20  # partitions whose files are listed before a batch has its turn
 
 
 class HiveWarehouse:
     """`core.ports.Warehouse` in the table that the config names."""
 
-    def __init__(self, section: HiveSection, columns: dict[str, str], log: StatementLog) -> None:
+    def __init__(
+        self,
+        section: HiveSection,
+        columns: dict[str, str],
+        log: StatementLog,
+        replacements: ReplacementLog,
+    ) -> None:
         """`columns` maps our columns to the table's names, in table order."""
         self._columns = columns
         self._log = log
@@ -48,6 +61,7 @@ class HiveWarehouse:
         timeout = section.statement_timeout
         self._execution = BatchStatements(connection, earlier, log, timeout)
         self._merge = self._merge_of(section)
+        self._compaction = self._compaction_of(section, replacements)
         self._history = HistoryTable(section, connection, self._hive.staging)  # for the probe
 
     def _merge_of(self, section: HiveSection) -> FilesMerge | InsertMerge:
@@ -64,6 +78,28 @@ class HiveWarehouse:
             StagingSql(section.database, section.staging_table, partition),
             self._columns,
             session_settings(section),
+        )
+
+    def _compaction_of(self, section: HiveSection, log: ReplacementLog) -> HiveCompaction:
+        by_files = isinstance(self._merge, FilesMerge)
+        dirs = PartitionDirs(
+            self._hive.connection,
+            self._sql,
+            self._hive.staging,
+            self._columns,
+            self._log,
+            not by_files,
+        )
+        folders = BatchFolders(self._hive.staging)
+        here = MadeHere(dirs, folders, self._hive.connection.gave_up)
+        return HiveCompaction(
+            section.database,
+            dirs,
+            NewFile(dirs, here if by_files else MadeByHive(dirs)),
+            ReplacedDirs(section.database, dirs, folders, self._rows, self._execution),
+            self._merge.moved,
+            self._execution,
+            log,
         )
 
     async def load(self, batch: Batch, rows: Sequence[ProductionRow]) -> str:
@@ -106,6 +142,22 @@ class HiveWarehouse:
     def repairs(self, dates: Collection[str]) -> list[str]:
         """Return a statement a partition, which writes it anew."""
         return [leave_one_each(self._sql, self._columns, date) for date in sorted(dates)]
+
+    async def dates_to_compact(self, before: str, more_than: int = 1) -> list[str]:
+        """Ask Hive for the partitions, and list their files, some dates at a time."""
+        dates = await self._run(self._compaction.dates, before)
+        counts: dict[str, int] = {}
+        for start in range(0, len(dates), _LISTED):
+            counts |= await self._run(self._compaction.counts, dates[start : start + _LISTED])
+        return [date for date, count in counts.items() if count > more_than]
+
+    async def compact(self, date: str) -> Compaction:
+        """Compact a partition; no batch of ours is loaded or merged meanwhile."""
+        return await self._run(self._compaction.compact, date)
+
+    async def finish_compactions(self) -> list[str]:
+        """Settle what was cut short, move what came too late, remove what is a day old."""
+        return await self._run(self._compaction.finish)
 
     async def probe(self) -> list[Probe]:
         """Log in, compare the tables with the config, have a row staged, moved and read."""

@@ -171,6 +171,12 @@ class WebHdfs(WebHDFS):  # type: ignore[misc]  # fsspec has no types
         with _understanding():
             return [found.rpartition("/")[2] for found in self.ls(path, detail=False)]
 
+    def infos(self, path: str) -> dict[str, dict[str, Any]]:
+        """Return what there is to know of all in a directory, by name. Raises FileNotFoundError."""
+        with _understanding():
+            found = self.ls(path, detail=True)
+            return {str(each["name"]).rpartition("/")[2]: dict(each) for each in found}
+
     def make_directory(self, path: str) -> None:
         """Make a directory, with those above it, that everyone may write into."""
         self.mkdir(path)
