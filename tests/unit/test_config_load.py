@@ -90,6 +90,24 @@ def test_a_customers_name_stands_for_itself_in_the_pattern(tmp_path: Path) -> No
     assert only.directory.endswith("/in/[x]*")
 
 
+def test_what_differs_by_customer_stands_beside_the_customer(tmp_path: Path) -> None:
+    (tmp_path / "in" / "lux" / "cdr").mkdir(parents=True)
+
+    one, other = loaded(
+        tmp_path,
+        {
+            "feeds.traffic.directories": '{ a = "lux/cdr" }',
+            "feeds.traffic.patterns": '{ a = "LUX-{customer}-*.csv" }',
+            "feeds.traffic.archive_directories": '{ b = "old/b" }',
+        },
+    ).feeds
+
+    assert (one.customer, one.directory) == ("a", str(tmp_path / "in" / "lux" / "cdr"))
+    assert (one.pattern, one.archive_directory) == ("LUX-a-*.csv", "a/traffic")
+    assert (other.customer, other.directory) == ("b", str(tmp_path / "in" / "b"))
+    assert (other.pattern, other.archive_directory) == ("b_*.csv", "old/b/traffic")
+
+
 def test_the_archive_directory_may_be_the_root(tmp_path: Path) -> None:
     config = loaded(tmp_path, {"feeds.traffic.archive_directory": '""'})
 

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from backupd.config.feeds import archive_directory, fill
+from backupd.config.feeds import ARCHIVE_KEYS, DIRECTORY_KEYS, archive_directory_of, directory_of
 from backupd.config.mistakes import Mistake
 from backupd.config.own_places import trees
 from backupd.config.sections import LocalArchiveSection
@@ -25,18 +25,17 @@ def directories_to_look_at(values: Mapping[str, Any]) -> Iterator[str]:
     own = dict(trees(values))
     yield from own.values()
     for file_type, feed in values.get("feeds", {}).items():
-        if feed.keys() >= {"customers", "directory"}:
-            yield from (fill(feed["directory"], customer) for customer in feed["customers"])
+        if feed.keys() >= DIRECTORY_KEYS:
+            yield from (directory_of(customer, feed) for customer in feed["customers"])
         if "archive.url" in own:
             yield from _targets(own["archive.url"], file_type, feed)
 
 
 def _targets(archive_root: str, file_type: str, values: Mapping[str, Any]) -> Iterator[str]:
     """Yield the directories of a local archive that files of this section go to."""
-    if values.keys() >= {"customers", "archive_directory"}:
+    if values.keys() >= ARCHIVE_KEYS:
         for customer in values["customers"]:
-            below = archive_directory(values["archive_directory"], file_type, customer)
-            yield f"{archive_root}/{below}"
+            yield f"{archive_root}/{archive_directory_of(file_type, customer, values)}"
 
 
 def check_feed_directories(
@@ -46,14 +45,14 @@ def check_feed_directories(
 
     For feeds in `seen`, and where it does not answer, it is away, and that is none.
     """
-    if not values.keys() >= {"customers", "directory"}:
+    if not values.keys() >= DIRECTORY_KEYS:
         return
     for customer in values["customers"]:
-        directory = Path(fill(values["directory"], customer))
-        if f"{file_type}/{customer}" in seen or not mounts.answers(str(directory)):
+        path = Path(directory_of(customer, values))
+        if f"{file_type}/{customer}" in seen or not mounts.answers(str(path)):
             continue
-        if not is_directory(directory):
-            problem = f"names {directory}, which {_trouble(directory)}"
+        if not is_directory(path):
+            problem = f"names {path}, which {_trouble(path)}"
             yield Mistake(f"feeds.{file_type}.directory", problem, "an existing directory")
 
 

@@ -16,6 +16,7 @@ from backupd.config.readers import (
     Key,
     Reader,
     choice,
+    expect,
     integer,
     path_part,
     plain_text,
@@ -26,11 +27,15 @@ from backupd.core.records import CompanionRule, Feed
 from backupd.core.snapshots import OWN_DIRECTORY
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
 Algorithm = Literal["cksum", "md5", "sha256"]
 
 _CUSTOMER = "{customer}"
+DIRECTORY_KEYS = {"customers", "directory", "directories"}
+PATTERN_KEYS = {"customers", "pattern", "patterns"}
+ARCHIVE_KEYS = {"customers", "archive_directory", "archive_directories"}
+_BY_CUSTOMER = ("directories", "patterns", "archive_directories")
 _PLACEHOLDER = re.compile(r"\{\w*\}")
 _SAMPLE = datetime(2023, 11, 22, 13, 14, 15, tzinfo=UTC)  # no two of its parts are alike
 
@@ -75,6 +80,21 @@ def _archive_directory(value: object) -> str:
     return "/".join(directory.parts)
 
 
+def _below(value: object) -> str:
+    """Read what stands for {customer} in a path: one part of it, or several."""
+    parts = plain_text(value).split("/")
+    if not all(parts) or {".", ".."} & set(parts):
+        raise BadValueError(f"has {value!r}, which is not a part of a path")
+    return "/".join(parts)
+
+
+def _by_customer(read: Callable[[object], str]) -> Callable[[object], dict[str, str]]:
+    def table(value: object) -> dict[str, str]:
+        return {customer: read(each) for customer, each in expect(value, dict).items()}
+
+    return table
+
+
 def _regex(value: object) -> str:
     text = plain_text(value)
     try:
@@ -107,8 +127,9 @@ def _suffix(value: object) -> str:
 _FEED = Table(
     """
     One section per file type, which defines one feed for each customer. {customer} stands for the
-    customer's name in directory, pattern and archive_directory. No two feeds may match the same
-    file.
+    customer's name in directory, pattern and archive_directory; `directories`,
+    `archive_directories` and `patterns` have what differs by customer. No two feeds may match the
+    same file.
     """,
     {
         "customers": Key(
@@ -124,6 +145,14 @@ _FEED = Table(
             archive or the warehouse, the feeds may be there too.
             """,
         ),
+        "directories": Key(
+            Reader(_by_customer(_below), "a table from customers to parts of a path"),
+            """
+            What {customer} stands for in directory, where it is not the customer's name:
+            directories = { eLUX = "lux" }.
+            """,
+            default={},
+        ),
         "pattern": Key(
             Reader(_pattern, "a shell pattern for file names (*, ?, [...]), with {customer}"),
             """
@@ -131,6 +160,14 @@ _FEED = Table(
             names ending in .tmp, .part, .partial or .filepart are never taken: senders write to
             such a name and rename the file when it is complete (docs/senders.md).
             """,
+        ),
+        "patterns": Key(
+            Reader(_by_customer(_pattern), "a table from customers to shell patterns"),
+            """
+            The pattern of a customer whose files have other names:
+            patterns = { eLUX = "lux-*.csv" }.
+            """,
+            default={},
         ),
         "timestamp_regex": Key(
             Reader(_regex, r"a regular expression with exactly one group, such as '_(\d{14})'"),
@@ -168,6 +205,13 @@ _FEED = Table(
             """,
             default=None,
         ),
+        "archive_directories": Key(
+            Reader(_by_customer(_below), "a table from customers to parts of a path"),
+            """
+            What {customer} stands for in archive_directory, where it is not the customer's name.
+            """,
+            default={},
+        ),
         "companion_suffix": Key(
             Reader(_suffix, 'a "." and more, such as ".cksum"'),
             """
@@ -202,12 +246,15 @@ FEEDS = NamedTables(
         "traffic": {
             "customers": ["eLUX", "SKYROAM"],
             "directory": "/backup1/MNAAS/Customer_CDR/{customer}/traffic",
+            "directories": {},
             "pattern": "{customer}_*.csv",
+            "patterns": {},
             "timestamp_regex": r"_(\d{14})",
             "timestamp_format": "%Y%m%d%H%M%S",
             "header_lines": 1,
             "recursive": False,
             "archive_directory": "{customer}/traffic",
+            "archive_directories": {},
             "companion_suffix": ".cksum",
             "companion_algorithm": "cksum",
             "companion_required": True,
@@ -231,26 +278,45 @@ def check_feed(key: str, given: Mapping[str, Any], values: Mapping[str, Any]) ->
     ):
         if one in given and other not in given:
             yield Mistake(f"{key}.{one}", f"is given without {other}", f"both or {other} too")
+    yield from _check_customers(key, values)
     yield from _check_archive_directory(key, values)
-    if "pattern" in values and "companion_suffix" in values:
-        yield from _check_pattern(key, values["pattern"], values["companion_suffix"])
+    if "companion_suffix" in values:
+        for name, pattern in _patterns(values):
+            yield from _check_pattern(key, name, pattern, values["companion_suffix"])
+
+
+def _check_customers(key: str, values: Mapping[str, Any]) -> Iterator[Mistake]:
+    """A name that is no customer's is a slip: what stands beside it would never be used."""
+    if "customers" not in values:
+        return
+    for name in _BY_CUSTOMER:
+        if unknown := values.get(name, {}).keys() - set(values["customers"]):
+            problem = f"names {', '.join(sorted(unknown))}, which customers does not have"
+            yield Mistake(f"{key}.{name}", problem, "names of customers")
+
+
+def _patterns(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield each pattern with the name of its key."""
+    if "pattern" in values:
+        yield "pattern", values["pattern"]
+    for customer, pattern in values.get("patterns", {}).items():
+        yield f"patterns.{customer}", pattern
 
 
 def _check_archive_directory(key: str, values: Mapping[str, Any]) -> Iterator[Mistake]:
     """Snapshots are removed where newer ones are there: no other file is to be among them."""
-    if not values.keys() >= {"customers", "archive_directory"}:
+    if not values.keys() >= ARCHIVE_KEYS:
         return
-    template = values["archive_directory"]
-    targets = (archive_directory(template, "", customer) for customer in values["customers"])
+    targets = (archive_directory_of("", customer, values) for customer in values["customers"])
     if any(target.split("/")[0] == OWN_DIRECTORY for target in targets):
         problem = f"leads to {OWN_DIRECTORY}, where snapshots of the ledger are"
         yield Mistake(f"{key}.archive_directory", problem, "another directory of the archive")
 
 
-def _check_pattern(key: str, pattern: str, suffix: str | None) -> Iterator[Mistake]:
+def _check_pattern(key: str, name: str, pattern: str, suffix: str | None) -> Iterator[Mistake]:
     if common_name([pattern]) is None:
         problem = "matches no name, or only hidden ones, which are never taken"
-        yield Mistake(f"{key}.pattern", problem, "a pattern that can match")
+        yield Mistake(f"{key}.{name}", problem, "a pattern that can match")
     elif suffix and common_name([pattern], [suffix]) is None:
         problem = f"is {suffix!r}, so that every file of the pattern would be a companion itself"
         yield Mistake(f"{key}.companion_suffix", problem, "another suffix than the data files have")
@@ -261,32 +327,42 @@ def expand(file_type: str, values: Mapping[str, Any]) -> list[Feed]:
     return [_feed(file_type, customer, values) for customer in values["customers"]]
 
 
-def fill(template: str, customer: str) -> str:
-    """Put the customer into a path."""
-    return template.replace(_CUSTOMER, customer)
+def directory_of(customer: str, values: Mapping[str, Any]) -> str:
+    """Return the directory of a customer's feed; `values` has DIRECTORY_KEYS."""
+    return _filled(values["directory"], customer, values["directories"])
 
 
-def fill_pattern(template: str, customer: str) -> str:
-    """Put the customer into a pattern, in which its characters stand for themselves."""
-    return template.replace(_CUSTOMER, glob.escape(customer))
+def pattern_of(customer: str, values: Mapping[str, Any]) -> str:
+    """Return a feed's pattern, in which the customer's characters stand for themselves.
+
+    `values` has PATTERN_KEYS.
+    """
+    template = values["patterns"].get(customer, values["pattern"])
+    return str(template.replace(_CUSTOMER, glob.escape(customer)))
 
 
-def archive_directory(template: str | None, file_type: str, customer: str) -> str:
-    """Return where a feed's files go below the archive's root."""
-    return f"{customer}/{file_type}" if template is None else fill(template, customer)
+def archive_directory_of(file_type: str, customer: str, values: Mapping[str, Any]) -> str:
+    """Return where a feed's files go below the archive's root; `values` has ARCHIVE_KEYS."""
+    given = values["archive_directory"]
+    template = f"{_CUSTOMER}/{file_type}" if given is None else given
+    return _filled(template, customer, values["archive_directories"])
+
+
+def _filled(template: str, customer: str, others: Mapping[str, str]) -> str:
+    return template.replace(_CUSTOMER, others.get(customer, customer))
 
 
 def _feed(file_type: str, customer: str, values: Mapping[str, Any]) -> Feed:
     return Feed(
         file_type=file_type,
         customer=customer,
-        directory=fill(values["directory"], customer),
-        pattern=fill_pattern(values["pattern"], customer),
+        directory=directory_of(customer, values),
+        pattern=pattern_of(customer, values),
         timestamp_regex=values["timestamp_regex"],
         timestamp_format=values["timestamp_format"] or "",
         header_lines=values["header_lines"],
         recursive=values["recursive"],
-        archive_directory=archive_directory(values["archive_directory"], file_type, customer),
+        archive_directory=archive_directory_of(file_type, customer, values),
         companion=_companion(values),
     )
 

@@ -10,7 +10,14 @@ from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
 from backupd.config.archive import FileUrl
-from backupd.config.feeds import archive_directory, fill, fill_pattern
+from backupd.config.feeds import (
+    ARCHIVE_KEYS,
+    DIRECTORY_KEYS,
+    PATTERN_KEYS,
+    archive_directory_of,
+    directory_of,
+    pattern_of,
+)
 from backupd.config.globs import common_name, companion_pattern, without_ending
 from backupd.config.mistakes import Mistake
 from backupd.core.archive_names import GZIP
@@ -25,7 +32,7 @@ _ALLOWED = {
     "pattern": "patterns or directories that leave each file to one feed",
     "directory": "one path for one directory",
 }
-_NEEDED = {"customers", "directory", "pattern", "recursive", "companion_suffix"}
+_NEEDED = DIRECTORY_KEYS | PATTERN_KEYS | {"recursive", "companion_suffix"}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -59,8 +66,8 @@ def claims(file_type: str, values: Mapping[str, Any], mounts: Mounts) -> list[Cl
         Claim(
             key=f"feeds.{file_type}",
             feed=f"{file_type}/{customer}",
-            directory=mounts.spot(fill(values["directory"], customer)),
-            pattern=fill_pattern(values["pattern"], customer),
+            directory=mounts.spot(directory_of(customer, values)),
+            pattern=pattern_of(customer, values),
             recursive=values["recursive"],
             suffix=values["companion_suffix"],
             archive=_archive(file_type, customer, values),
@@ -70,9 +77,9 @@ def claims(file_type: str, values: Mapping[str, Any], mounts: Mounts) -> list[Cl
 
 
 def _archive(file_type: str, customer: str, values: Mapping[str, Any]) -> str | None:
-    if "archive_directory" not in values:
+    if not values.keys() >= ARCHIVE_KEYS:
         return None
-    return archive_directory(values["archive_directory"], file_type, customer)
+    return archive_directory_of(file_type, customer, values)
 
 
 def check_overlaps(all_claims: Iterable[Claim]) -> Iterator[Mistake]:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from backupd.config.archive import FileUrl
-from backupd.config.feeds import fill
+from backupd.config.feeds import DIRECTORY_KEYS, directory_of
 from backupd.config.mistakes import Mistake
 from backupd.config.readers import SECRET_FILE, BadValueError
 from backupd.config.schema import CONFIG
@@ -93,14 +93,14 @@ def check_own_places(
     file_type: str, values: Mapping[str, Any], places: Sequence[OwnPlace], mounts: Mounts
 ) -> Iterator[Mistake]:
     """Yield one mistake for each place that feeds of this section reach."""
-    if not values.keys() >= {"customers", "directory", "recursive"}:
+    if not values.keys() >= DIRECTORY_KEYS | {"recursive"}:
         return
-    directories = [fill(values["directory"], customer) for customer in values["customers"]]
+    directories = [directory_of(customer, values) for customer in values["customers"]]
     spots = [(each, mounts.spot(each)) for each in dict.fromkeys(directories)]
     for place in places:
         problems = [
-            f"names {directory}, which {trouble} {_named(place, directory, trouble)}"
-            for directory, spot in spots
+            f"names {path}, which {trouble} {_named(place, path, trouble)}"
+            for path, spot in spots
             if (trouble := place.trouble(spot, recursive=values["recursive"]))
         ]
         if problems:
