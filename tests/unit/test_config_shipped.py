@@ -79,7 +79,9 @@ def test_it_shows_the_defaults(tmp_path: Path, text: str) -> None:
 
 def test_what_is_commented_out_is_valid_too(tmp_path: Path, text: str) -> None:
     path = tmp_path / "config.toml"
-    path.write_text(uncommented(text).replace("/etc/backupd/", f"{tmp_path}/"))
+    full = re.sub(r"^customers = .*\n", "", uncommented(text), count=1, flags=re.MULTILINE)
+    path.write_text(full.replace("/etc/backupd/", f"{tmp_path}/"))
+    (tmp_path / "customers").write_text("eLUX\nSKYROAM\n")
     for name in ("smtp-password", "on-incident"):
         (tmp_path / name).write_text("hunter2")
         (tmp_path / name).chmod(0o700)

@@ -41,6 +41,10 @@ _BACKUP_MEANING = (
     " the last snapshot. It is tried again by itself, and is over with the next snapshot."
 )
 _HISTORY_MEANING = f"{facts_of(Dependency.HISTORY).means} It is tried again by itself."
+_CUSTOMERS_MEANING = (
+    "The last good list stays in force, and files of its customers go on; those of a customer that"
+    " is not in it wait. It is read again by itself once the file changes."
+)
 _PARKED_MEANING = (
     "These files wait for a person; all others go on. Mend the cause, then take them back with"
     " `backupd-admin requeue`; what can never go on is closed with `backupd-admin dismiss`."
@@ -51,6 +55,7 @@ _MEANING_OF_KIND = {
     Kind.PARKED: _PARKED_MEANING,
     Kind.DOUBLED: _DOUBLED_MEANING,
     Kind.BACKUP: _BACKUP_MEANING,
+    Kind.CUSTOMERS: _CUSTOMERS_MEANING,
     Kind.HISTORY: _HISTORY_MEANING,
     Kind.UNTAKEN: _UNTAKEN_MEANING,
     Kind.FEED: _FEED_MEANING,
@@ -66,19 +71,22 @@ def meaning(incident: Incident) -> str:
     return _MEANING_OF_KIND[incident.kind]
 
 
+_COMMANDS = {
+    Kind.UNTAKEN: "ls -l there, fix it as described above, then: backupd-admin incidents",
+    Kind.BACKUP: "do what the reason says, then: backupd-admin backup",
+    Kind.CUSTOMERS: "put the file right, then: backupd check",
+}
+
+
 def next_command(incident: Incident) -> str:
     """Return what to type next."""
     if incident.kind is Kind.PARKED:
         return f"backupd-admin list --status parked --feed {shlex.quote(incident.feed)}"
-    if incident.kind is Kind.UNTAKEN:
-        return "ls -l there, fix it as described above, then: backupd-admin incidents"
     if incident.kind is Kind.DOUBLED:
         return f"stop backupd, run in beeline, start backupd: {incident.trouble}"
-    if incident.kind is Kind.BACKUP:
-        return "do what the reason says, then: backupd-admin backup"
     if incident.kind is Kind.DEPENDENCY:
         return facts_of(incident.cause).command
-    return "backupd check --probe"
+    return _COMMANDS.get(incident.kind, "backupd check --probe")
 
 
 _OUTCOMES = {

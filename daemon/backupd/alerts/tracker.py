@@ -17,6 +17,7 @@ import structlog
 from backupd.alerts.ports import UntilChanged
 from backupd.core.dependencies import feed_directory
 from backupd.core.incidents import (
+    CUSTOMERS_PREFIX,
     ROOM_CAUSE,
     Incident,
     Kind,
@@ -27,7 +28,7 @@ from backupd.core.incidents import (
 from backupd.core.records import new_id
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 
     from backupd.alerts.ports import AlertLedger
     from backupd.core.incidents import Troubles
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 _NOTHING: Untakens = {}
+_NO_REASONS: Mapping[str, str] = {}
+_RENEWED = {Kind.UNTAKEN, Kind.CUSTOMERS}  # their reason changes while they are open
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,11 +61,14 @@ class IncidentTracker:
         ledger: AlertLedger,
         away: Callable[[], Away | None],
         untaken: Callable[[], Untakens] = dict,
+        unlisted: Mapping[str, str] = _NO_REASONS,
     ) -> None:
         """`away()` maps the feeds whose directory is away to the reasons; None: not looked yet.
 
-        `untaken()` maps every feed to what it does not take; None: not looked yet.
+        `untaken()` maps every feed to what it does not take; None: not looked yet. `unlisted` maps
+        the file types whose customers_file cannot be used to the reasons.
         """
+        self._unlisted = unlisted
         self._ledger = ledger
         self._away = away
         self._untaken = untaken
@@ -80,7 +86,7 @@ class IncidentTracker:
         """Look once, write what changed."""
         now = time.time()
         troubles = await self._troubles.get()
-        found = changes(troubles, self._away(), now, self._untaken())
+        found = changes(troubles, self._away(), now, self._untaken(), self._unlisted)
         if noted := [*found.opened, *found.renewed]:
             await self._ledger.note_incidents(noted)
         if found.closed:
@@ -101,7 +107,11 @@ class IncidentTracker:
 
 
 def changes(
-    troubles: Troubles, away: Away | None, now: float, untaken: Untakens = _NOTHING
+    troubles: Troubles,
+    away: Away | None,
+    now: float,
+    untaken: Untakens = _NOTHING,
+    unlisted: Mapping[str, str] = _NO_REASONS,
 ) -> Changes:
     """Compare the open incidents with what is so. Pure.
 
@@ -109,10 +119,15 @@ def changes(
     are tried again. `away` None leaves the feeds' incidents as they are.
     """
     known = {each.cause: each for each in troubles.open}
-    found = [*_found(troubles, away or {}, now), *_found_untaken(untaken, now)]
+    found = [
+        *_found(troubles, away or {}, now),
+        *_found_untaken(untaken, now),
+        *_found_unlisted(unlisted, now),
+    ]
+    causes = {each.cause for each in found}
     return Changes(
         opened=[each for each in found if each.cause not in known],
-        closed=[each for each in troubles.open if _is_over(each, troubles, away, untaken)],
+        closed=[each for each in troubles.open if _is_over(each, causes, troubles, away, untaken)],
         renewed=list(_renewed(known, found)),
     )
 
@@ -120,7 +135,7 @@ def changes(
 def _renewed(known: Mapping[str, Incident], found: Iterable[Incident]) -> Iterator[Incident]:
     """Yield the open incidents that name other paths by now, or another number."""
     for each in found:
-        before = known.get(each.cause) if each.kind is Kind.UNTAKEN else None
+        before = known.get(each.cause) if each.kind in _RENEWED else None
         if before and before.reason != each.reason:
             yield replace(before, reason=each.reason)
 
@@ -163,7 +178,27 @@ def _found_untaken(untaken: Untakens, now: float) -> Iterator[Incident]:
         )
 
 
-def _is_over(incident: Incident, troubles: Troubles, away: Away | None, untaken: Untakens) -> bool:
+def _found_unlisted(unlisted: Mapping[str, str], now: float) -> Iterator[Incident]:
+    for file_type, reason in unlisted.items():
+        yield Incident(
+            id=new_id(now),
+            kind=Kind.CUSTOMERS,
+            cause=f"{CUSTOMERS_PREFIX}{file_type}",
+            feed="",
+            trouble="",
+            reason=reason,
+            opened_at=now,
+        )
+
+
+def _is_over(
+    incident: Incident,
+    found: Container[str],
+    troubles: Troubles,
+    away: Away | None,
+    untaken: Untakens,
+) -> bool:
+    """Return whether it has ended. `found` are the causes that there are now."""
     match incident.kind:
         case Kind.PARKED:
             return (incident.feed, incident.trouble) not in troubles.lasting
@@ -176,6 +211,8 @@ def _is_over(incident: Incident, troubles: Troubles, away: Away | None, untaken:
             }
         case Kind.ROOM:
             return not troubles.room
+        case Kind.CUSTOMERS:
+            return incident.cause not in found
         case Kind.DEPENDENCY | Kind.ARCHIVE | Kind.DOUBLED | Kind.BACKUP | Kind.HISTORY:
             return False
 

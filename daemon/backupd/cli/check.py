@@ -88,6 +88,10 @@ def _tell_valid(config: Config) -> None:
     for feed in answering(config):
         if not Path(feed.directory).is_dir():
             click.echo(f"warning: the directory of feed {feed.name} is unavailable", err=True)
+    for file in config.customers_files:
+        if file.trouble:
+            kept = f"the last good list stays, of {len(file.customers)}"
+            click.echo(f"warning: {file.path} {file.trouble}: {kept}", err=True)
     for warning in (*open_file_warnings(config), *limit_warnings(config)):
         click.echo(f"warning: {warning}", err=True)
     for name in config.inactive:

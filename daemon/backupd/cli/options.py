@@ -7,7 +7,7 @@ import sys
 from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -38,14 +38,16 @@ def load_config(explicit: Path | None) -> Config:
         fail(str(mistakes), USAGE)
 
 
-def read_config(path: Path, *, with_secrets: bool = True) -> Config:
+def read_config(
+    path: Path, *, with_secrets: bool = True, document: dict[str, Any] | None = None
+) -> Config:
     """Return the config, as `load` does. Raises ConfigMistakes.
 
     A missing directory is no mistake where the ledger shows that it was there once: it is away, and
     the daemon starts without it, as after a boot with a disk that is not mounted yet.
     """
     seen = _seen_feeds(path)
-    return load(path, environ=os.environ, seen=seen, with_secrets=with_secrets)
+    return load(path, environ=os.environ, seen=seen, with_secrets=with_secrets, document=document)
 
 
 def _seen_feeds(path: Path) -> frozenset[str]:

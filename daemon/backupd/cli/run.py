@@ -89,7 +89,7 @@ def finished(running: Coroutine[Any, Any, bool]) -> bool:
         return False  # asked to stop at once
 
 
-async def _run(config: Config, reread: Callable[[], Config], *, once: bool, bars: bool) -> bool:
+async def _run(config: Config, reread: Callable[..., Config], *, once: bool, bars: bool) -> bool:
     """Return whether every file is done."""
     # Imported here: it brings every adapter's library, which `check` and `--help` do without.
     from backupd.supervisor import Supervisor  # noqa: PLC0415

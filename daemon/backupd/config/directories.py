@@ -43,13 +43,15 @@ def check_feed_directories(
 ) -> Iterator[Mistake]:
     """Yield a mistake for each customer whose directory is not there.
 
-    For feeds in `seen`, and where it does not answer, it is away, and that is none.
+    For feeds in `seen`, and where it does not answer, it is away, and that is none. So it is for
+    customers that a file names: one of them must not keep the daemon from starting.
     """
     if not values.keys() >= DIRECTORY_KEYS:
         return
     for customer in values["customers"]:
         path = Path(directory_of(customer, values))
-        if f"{file_type}/{customer}" in seen or not mounts.answers(str(path)):
+        may_be_away = values.get("customers_file") or f"{file_type}/{customer}" in seen
+        if may_be_away or not mounts.answers(str(path)):
             continue
         if not is_directory(path):
             problem = f"names {path}, which {_trouble(path)}"

@@ -8,9 +8,8 @@ from datetime import UTC, datetime
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, Literal
 
-from backupd.config.globs import common_name
-from backupd.config.mistakes import Mistake
 from backupd.config.readers import (
+    PATH,
     SWITCH,
     BadValueError,
     Key,
@@ -24,10 +23,9 @@ from backupd.config.readers import (
 )
 from backupd.config.tables import NamedTables, Table
 from backupd.core.records import CompanionRule, Feed
-from backupd.core.snapshots import OWN_DIRECTORY
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Mapping
 
 Algorithm = Literal["cksum", "md5", "sha256"]
 
@@ -35,7 +33,6 @@ _CUSTOMER = "{customer}"
 DIRECTORY_KEYS = {"customers", "directory", "directories"}
 PATTERN_KEYS = {"customers", "pattern", "patterns"}
 ARCHIVE_KEYS = {"customers", "archive_directory", "archive_directories"}
-_BY_CUSTOMER = ("directories", "patterns", "archive_directories")
 _PLACEHOLDER = re.compile(r"\{\w*\}")
 _SAMPLE = datetime(2023, 11, 22, 13, 14, 15, tzinfo=UTC)  # no two of its parts are alike
 
@@ -134,7 +131,24 @@ _FEED = Table(
     {
         "customers": Key(
             Reader(_customers, "a list of names, each once, that can be part of a path"),
-            "Names, each once.",
+            "Names, each once; or, in their place, the next key.",
+            default=None,
+        ),
+        "customers_file": Key(
+            PATH,
+            """
+            A file with a customer on each line, which is read again when it changes: no reload is
+            needed. Empty lines and those that begin with # count for nothing. While it is missing,
+            without a customer, or ends within a line, the last good list stays, and you are told.
+            The directory of a customer in it may be missing: then that feed is unavailable.
+            """,
+            default=None,
+            example="/etc/backupd/customers",
+        ),
+        "customers_column": Key(
+            integer(1, 1000),
+            "Which part of a line is the customer, where | separates several: {allowed}.",
+            default=1,
         ),
         "directory": Key(
             Reader(_directory, "an absolute path, with {customer} where it belongs"),
@@ -245,6 +259,8 @@ FEEDS = NamedTables(
     examples={
         "traffic": {
             "customers": ["eLUX", "SKYROAM"],
+            "customers_file": "/etc/backupd/customers",
+            "customers_column": 1,
             "directory": "/backup1/MNAAS/Customer_CDR/{customer}/traffic",
             "directories": {},
             "pattern": "{customer}_*.csv",
@@ -265,61 +281,8 @@ FEEDS = NamedTables(
             "pattern": "{customer}_*.csv.gz",
         },
     },
+    commented=frozenset({"customers_file", "customers_column"}),
 )
-
-
-def check_feed(key: str, given: Mapping[str, Any], values: Mapping[str, Any]) -> Iterator[Mistake]:
-    """Yield what is wrong between the keys of one feed: `given` in the file, `values` as read."""
-    for one, other in (
-        ("timestamp_regex", "timestamp_format"),
-        ("timestamp_format", "timestamp_regex"),
-        ("companion_algorithm", "companion_suffix"),
-        ("companion_required", "companion_suffix"),
-    ):
-        if one in given and other not in given:
-            yield Mistake(f"{key}.{one}", f"is given without {other}", f"both or {other} too")
-    yield from _check_customers(key, values)
-    yield from _check_archive_directory(key, values)
-    if "companion_suffix" in values:
-        for name, pattern in _patterns(values):
-            yield from _check_pattern(key, name, pattern, values["companion_suffix"])
-
-
-def _check_customers(key: str, values: Mapping[str, Any]) -> Iterator[Mistake]:
-    """A name that is no customer's is a slip: what stands beside it would never be used."""
-    if "customers" not in values:
-        return
-    for name in _BY_CUSTOMER:
-        if unknown := values.get(name, {}).keys() - set(values["customers"]):
-            problem = f"names {', '.join(sorted(unknown))}, which customers does not have"
-            yield Mistake(f"{key}.{name}", problem, "names of customers")
-
-
-def _patterns(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Yield each pattern with the name of its key."""
-    if "pattern" in values:
-        yield "pattern", values["pattern"]
-    for customer, pattern in values.get("patterns", {}).items():
-        yield f"patterns.{customer}", pattern
-
-
-def _check_archive_directory(key: str, values: Mapping[str, Any]) -> Iterator[Mistake]:
-    """Snapshots are removed where newer ones are there: no other file is to be among them."""
-    if not values.keys() >= ARCHIVE_KEYS:
-        return
-    targets = (archive_directory_of("", customer, values) for customer in values["customers"])
-    if any(target.split("/")[0] == OWN_DIRECTORY for target in targets):
-        problem = f"leads to {OWN_DIRECTORY}, where snapshots of the ledger are"
-        yield Mistake(f"{key}.archive_directory", problem, "another directory of the archive")
-
-
-def _check_pattern(key: str, name: str, pattern: str, suffix: str | None) -> Iterator[Mistake]:
-    if common_name([pattern]) is None:
-        problem = "matches no name, or only hidden ones, which are never taken"
-        yield Mistake(f"{key}.{name}", problem, "a pattern that can match")
-    elif suffix and common_name([pattern], [suffix]) is None:
-        problem = f"is {suffix!r}, so that every file of the pattern would be a companion itself"
-        yield Mistake(f"{key}.companion_suffix", problem, "another suffix than the data files have")
 
 
 def expand(file_type: str, values: Mapping[str, Any]) -> list[Feed]:

@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any
 from backupd.config.alerts import check_alerts
 from backupd.config.archive import FileUrl, check_login, secret_files
 from backupd.config.build import build, ledger_section
+from backupd.config.customers import fill_in_customers
 from backupd.config.directories import (
     check_feed_directories,
     check_ledger,
     check_targets,
     directories_to_look_at,
 )
-from backupd.config.feeds import check_feed
+from backupd.config.feed_checks import check_feed
 from backupd.config.hive import check_hive, check_way_in, idle_keys
 from backupd.config.hive_files import read_hive_files
 from backupd.config.mistakes import ConfigMistakes, Mistake
@@ -47,6 +48,7 @@ def load(
     environ: Mapping[str, str],
     seen: Container[str] = (),
     with_secrets: bool = True,
+    document: Values | None = None,
 ) -> Config:
     """Return the config that is in force with this environment.
 
@@ -54,13 +56,27 @@ def load(
     is no mistake for the feeds in `seen`, which once had it: it is away, as a disk that is not
     mounted. One that does not answer, as on a network file system that hangs, is judged by its path
     alone. Without secrets, for who is to reach nothing by the config, their files are not looked
-    at. Raises ConfigMistakes with every mistake there is.
+    at. With a `document`, an earlier config's, that is taken for what the file holds. Raises
+    ConfigMistakes with every mistake there is.
     """
-    document = _parse(path)
+    if document is None:
+        document = _parse(path)
+    return _loaded(document, path, environ, seen, with_secrets=with_secrets)
+
+
+def _loaded(
+    document: Values,
+    path: Path,
+    environ: Mapping[str, str],
+    seen: Container[str],
+    *,
+    with_secrets: bool,
+) -> Config:
     mistakes: list[Mistake] = []
     values = read_table(CONFIG, document, "", mistakes)
     fill_in(CONFIG, values, values)
     values |= _environment(environ, mistakes)
+    customers_files = fill_in_customers(values, mistakes)
     unanswered = silent(directories_to_look_at(values), _ANSWER_WITHIN)
     mounts = Mounts(unanswered)
     mistakes += _check(document, values, seen, mounts)
@@ -72,7 +88,8 @@ def load(
     if mistakes:
         raise ConfigMistakes(mistakes)
     inactive = tuple(_inactive(document, values))
-    return build(values, secrets, inactive, tuple(sorted(unanswered)))
+    config = build(values, secrets, inactive, tuple(sorted(unanswered)))
+    return replace(config, customers_files=tuple(customers_files), document=document)
 
 
 def load_places(path: Path) -> tuple[LedgerSection, ControlSection]:

@@ -33,6 +33,7 @@ _FILES = (
     ("status_file", "path"),
     ("alerts", "hook"),
 )
+_CUSTOMERS_FILE = "customers_file"
 _AMONG_OTHERS = {"control.socket", "status_file.path", "alerts.hook"}  # often where others' lie
 
 
@@ -70,7 +71,7 @@ def own_places(
     """Return what this config makes backupd's own. Only what could be read is looked at."""
     roots = [OwnPlace(key=key, path=root, spot=mounts.spot(root)) for key, root in trees(values)]
     of_config = _file(str(config), config, mounts)
-    named = [*_files(values), *_secrets(values, environ)]
+    named = [*_files(values), *_secrets(values, environ), *_customers_files(values)]
     files = [*of_config, *(place for each in named for place in _file(*each, mounts))]
     data = [*roots, *(place for place in files if place.key == "ledger.url")]
     return [
@@ -81,7 +82,7 @@ def own_places(
 
 def _is_apart(place: OwnPlace, of_config: Sequence[OwnPlace], data: Sequence[OwnPlace]) -> bool:
     """Return whether a file's directory is there for backupd alone."""
-    if place.key in _AMONG_OTHERS:
+    if place.key in _AMONG_OTHERS or place.key.endswith(f".{_CUSTOMERS_FILE}"):
         return False
     holds_both = all(
         any(each.spot.lies_in(place.spot) for each in places) for places in (of_config, data)
@@ -133,6 +134,12 @@ def _secrets(values: Mapping[str, Any], environ: Mapping[str, str]) -> Iterator[
     for key, name in read_by(SECRET_FILE, CONFIG, values):
         with suppress(BadValueError):  # reported by whoever reads it
             yield key, locate(name, environ)
+
+
+def _customers_files(values: Mapping[str, Any]) -> Iterator[tuple[str, Path]]:
+    for file_type, section in values.get("feeds", {}).items():
+        if path := section.get(_CUSTOMERS_FILE):
+            yield f"feeds.{file_type}.{_CUSTOMERS_FILE}", path
 
 
 def trees(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

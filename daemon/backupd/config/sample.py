@@ -109,7 +109,10 @@ def _examples(tables: NamedTables, name: str) -> Iterator[Section]:
     """Yield a section for each example. The first one explains the keys for all of them."""
     keys = _keys(tables.each)
     (first, shown), *others = tables.examples.items()
-    explained = [Setting(each, value, _words(keys[each], value)) for each, value in shown.items()]
+    explained = [
+        Setting(each, value, _words(keys[each], value), each not in tables.commented)
+        for each, value in shown.items()
+    ]
     yield Section(join(name, first), tables.each.words, explained)
     for other, values in others:
         yield Section(join(name, other), "", [Setting(*each) for each in values.items()])

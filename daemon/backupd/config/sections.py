@@ -6,7 +6,7 @@ An adapter is handed its own section and nothing else.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -246,8 +246,22 @@ class MetricsSection:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class CustomersFile:
+    """`customers_file` of a section, and the customers that are in force by it.
+
+    `mark` is what the file was like just before it was read: see `mark_of`.
+    """
+
+    file_type: str
+    path: Path
+    customers: tuple[str, ...]
+    trouble: str  # why it cannot be used, and the last good list is in force; "": it can
+    mark: tuple[int, ...] | None = field(default=None, compare=False)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Config:
-    """The whole config of one daemon."""
+    """The whole config of one daemon. `document` is what the file held."""
 
     environment: Environment
     ledger: LedgerSection
@@ -263,5 +277,7 @@ class Config:
     alerts: AlertsSection | None = None
     status_file: Path | None = None
     metrics: MetricsSection | None = None
+    customers_files: tuple[CustomersFile, ...] = ()
+    document: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
     inactive: tuple[str, ...] = ()  # sections and keys that are there and not acted on
     silent: tuple[str, ...] = ()  # directories that did not answer, and were not looked at

@@ -35,12 +35,14 @@ class Table:
 class NamedTables:
     """Sections of one shape, at least one, each named by the operator.
 
-    Each of the `examples` has its name and its values as in the file.
+    Each of the `examples` has its name and its values as in the file, those of `commented` keys
+    commented out.
     """
 
     each: Table
     allowed: str
     examples: Mapping[str, Mapping[str, Any]]
+    commented: frozenset[str]
 
 
 Entry = Key | Table | NamedTables

@@ -24,6 +24,7 @@ ROOM_CAUSE = "archive room"
 DOUBLED_CAUSE = "doubled rows"
 BACKUP_CAUSE = "ledger backup"
 HISTORY_CAUSE = "history"
+CUSTOMERS_PREFIX = "customers:"  # before the file type
 _LONGEST_TROUBLE = 200  # characters: what differs only behind them is the same trouble
 
 
@@ -37,6 +38,7 @@ class Kind(StrEnum):
     ROOM = "archive room"  # no file waits any more for room in the archive
     DOUBLED = "doubled"  # the production table has one row of each file again
     BACKUP = "backup"  # a snapshot of the ledger is in the archive again
+    CUSTOMERS = "customers"  # the file type's customers_file can be used again
     HISTORY = "history"  # done files leave the ledger for the history again
     PARKED = "parked"  # the files were requeued, released or delivered again, and went on
 
@@ -48,6 +50,7 @@ _TITLES_OF_KIND = {
     Kind.ROOM: "files are too large for what is free in the archive",
     Kind.DOUBLED: "files have more than one row in the production table",
     Kind.BACKUP: "the ledger is not backed up",
+    Kind.CUSTOMERS: "the customers of {file_type} cannot be read",
     Kind.HISTORY: facts_of(Dependency.HISTORY).title,
     Kind.PARKED: "files of feed {feed} are parked",
 }
@@ -87,7 +90,7 @@ class Incident:
     kind: Kind
     # "archive", "archive:<directory>", "archive room", "host", "feed:<feed>",
     # "parked:<feed>:<trouble>", "untaken:<feed>:<trouble>", "doubled rows", "ledger backup",
-    # "history"; one open each:
+    # "customers:<file type>", "history"; one open each:
     cause: str
     feed: str  # "" for a dependency
     trouble: str  # of parked files: their reason without what is one file's own; of what is not
@@ -105,7 +108,9 @@ class Incident:
         if self.kind is Kind.DEPENDENCY:
             return facts_of(self.cause).title
         directory = escaped(self.cause.removeprefix(ARCHIVE_PREFIX))
-        return _TITLES_OF_KIND[self.kind].format(feed=self.feed, directory=directory)
+        file_type = self.cause.removeprefix(CUSTOMERS_PREFIX)
+        title = _TITLES_OF_KIND[self.kind]
+        return title.format(feed=self.feed, directory=directory, file_type=file_type)
 
     @property
     def feeds(self) -> tuple[str, ...]:

@@ -288,7 +288,7 @@ def _held_by(incident: Incident) -> list[sa.ColumnElement[bool]]:
             ]
         case Kind.ROOM:
             return [_IN_TROUBLE, files.c.trouble == NO_ROOM]
-        case Kind.DOUBLED | Kind.UNTAKEN | Kind.BACKUP | Kind.HISTORY:
+        case Kind.DOUBLED | Kind.UNTAKEN | Kind.BACKUP | Kind.CUSTOMERS | Kind.HISTORY:
             return [sa.false()]  # they go on; it has no row
 
 

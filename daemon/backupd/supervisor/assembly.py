@@ -30,6 +30,7 @@ from backupd.ops.metrics import Meter, MetricsServer, Snapshot
 from backupd.ops.status_file import StatusFile
 from backupd.ops.systemd import Manager, Watchdog
 from backupd.stages import CleanupRules, FeedThreads, Manifest, ShipRules
+from backupd.supervisor import customers
 from backupd.warehouse import open_history, open_refresher, open_warehouse
 from backupd.worker import (
     LATE,
@@ -288,7 +289,9 @@ class Assembly:
     def _alerts(self) -> Alerts:
         config = self._config
         is_dev = config.environment == "dev"
-        tracker = IncidentTracker(self._ledger, self._feeds_away, self.intake.untaken)
+        tracker = IncidentTracker(
+            self._ledger, self._feeds_away, self.intake.untaken, customers.unusable(config)
+        )
         return Alerts(config.alerts, self._ledger, tracker, dev=is_dev)
 
     def _feeds_away(self) -> Mapping[str, str] | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 from contextlib import AsyncExitStack
+from functools import partial
 from typing import TYPE_CHECKING
 
 import structlog
@@ -13,7 +14,9 @@ from backupd.config import ConfigMistakes, Mistake
 from backupd.core.dependencies import Dependency
 from backupd.core.stages import Stage
 from backupd.ledger import files
+from backupd.supervisor import customers
 from backupd.supervisor.assembly import Assembly
+from backupd.supervisor.customers import CustomersWatch
 from backupd.supervisor.once import UntilDone
 
 if TYPE_CHECKING:
@@ -37,13 +40,14 @@ class Supervisor:
         self,
         config: Config,
         ledger: Ledger,
-        reread: Callable[[], Config] | None = None,
+        reread: Callable[..., Config] | None = None,
         leave_within: Callable[[float, int], None] = lambda *_: None,
     ) -> None:
         """The ledger is open, so its lock is held; closing it is up to the caller.
 
         `reread` reads the config again at SIGHUP. A valid one ends this supervisor as SIGTERM does,
-        and is put in `successor`: the caller builds the next supervisor from it.
+        and is put in `successor`: the caller builds the next supervisor from it. Where a
+        customers_file changed it is called with the config's `document`, which it reads then.
         `leave_within` is called with the number of seconds in which the process is to end, whatever
         hangs, and with the exit code.
         """
@@ -86,7 +90,12 @@ class Supervisor:
         async with AsyncExitStack() as stack:
             # Should it fail, systemd is not notified any more, and acts.
             stack.callback(asyncio.create_task(assembly.watchdog.run()).cancel)
-            await self._work(await assembly.parts(stack, until_done))
+            if files := self._config.customers_files:
+                await customers.keep(self._config)
+            parts = await assembly.parts(stack, until_done)
+            if files and not once:
+                parts.append(CustomersWatch(files, self._customers_changed).run(self._stop))
+            await self._work(parts)
 
     def stop(self) -> None:
         """Claim no more, let what runs end, then return from `run`."""
@@ -104,7 +113,7 @@ class Supervisor:
             stack.callback(signal.signal, signal.SIGHUP, signal.SIG_IGN)
             stack.callback(loop.remove_signal_handler, signal.SIGHUP)
 
-    def _reload(self, reread: Callable[[], Config]) -> None:
+    def _reload(self, reread: Callable[..., Config]) -> None:
         """Have the config read anew; once more where that is under way: it may have changed."""
         if self._is_ending():
             return
@@ -113,7 +122,7 @@ class Supervisor:
         if self._rereading is None or self._rereading.done():
             self._rereading = asyncio.create_task(self._read_anew(reread))
 
-    async def _read_anew(self, reread: Callable[[], Config]) -> None:
+    async def _read_anew(self, reread: Callable[..., Config]) -> None:
         """Read it in a thread: a directory that it names may keep it waiting."""
         while self._is_to_reread:
             self._is_to_reread = False
@@ -124,6 +133,27 @@ class Supervisor:
                 self._refuse(mistakes)
             else:
                 self._make_way_for(config)
+
+    def _customers_changed(self) -> bool:
+        """Have the customers read again. False: not now, the config is being read anew."""
+        if self._reread is None or self._is_ending():
+            return False
+        if self._rereading is not None and not self._rereading.done():
+            return False
+        self._rereading = asyncio.create_task(self._read_customers(self._reread))
+        return True
+
+    async def _read_customers(self, reread: Callable[..., Config]) -> None:
+        """Read them, but keep to the config that is in force: a new one waits for its reload."""
+        try:
+            config = await asyncio.to_thread(partial(reread, document=self._config.document))
+        except ConfigMistakes as mistakes:
+            self._refuse(mistakes)
+        else:
+            if customers.differ(config, self._config):
+                self._systemd.reloading()
+                self._make_way_for(config)
+        await self._read_anew(reread)  # if that was asked for meanwhile
 
     def _make_way_for(self, config: Config) -> None:
         if not self._is_ending():
