@@ -9,7 +9,7 @@ import pytest
 from support.daemon import PROGRAMS
 
 
-@pytest.mark.parametrize("command", ["run", "check", "demo"])
+@pytest.mark.parametrize("command", ["run", "check", "import-job", "demo"])
 def test_tells_exit_codes_and_gives_examples(command: str) -> None:
     shown = subprocess.run(
         [PROGRAMS / "backupd", command, "--help"], capture_output=True, text=True, check=True

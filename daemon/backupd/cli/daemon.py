@@ -1,4 +1,4 @@
-"""`backupd`: run, check, restore, demo."""
+"""`backupd`: run, check, restore, import-job, demo."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import click
 
 from backupd.cli.check import check
 from backupd.cli.demo import demo
+from backupd.cli.import_job import import_job
 from backupd.cli.program import Program
 from backupd.cli.restore import restore
 from backupd.cli.run import run
@@ -24,4 +25,5 @@ def main() -> None:
 main.add_command(run)
 main.add_command(check)
 main.add_command(restore)
+main.add_command(import_job)
 main.add_command(demo)

@@ -2,10 +2,11 @@
 
 from backupd.config.customers import keep_customers, mark_of
 from backupd.config.directories import answering, warehouse_answers, write_paths
-from backupd.config.loader import find, load, load_places
+from backupd.config.loader import SYSTEM_CONFIG, find, load, load_places, mistakes_in
 from backupd.config.mistakes import ConfigMistakes, Mistake
 
 __all__ = [
+    "SYSTEM_CONFIG",
     "ConfigMistakes",
     "Mistake",
     "answering",
@@ -14,6 +15,7 @@ __all__ = [
     "load",
     "load_places",
     "mark_of",
+    "mistakes_in",
     "warehouse_answers",
     "write_paths",
 ]

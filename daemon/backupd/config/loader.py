@@ -64,6 +64,15 @@ def load(
     return _loaded(document, path, environ, seen, with_secrets=with_secrets)
 
 
+def mistakes_in(text: str, path: Path, environ: Mapping[str, str]) -> tuple[Mistake, ...]:
+    """Return every mistake that a config with this text would have, if it were that file."""
+    try:
+        _loaded(tomllib.loads(text), path, environ, (), with_secrets=True)
+    except ConfigMistakes as found:
+        return found.mistakes
+    return ()
+
+
 def _loaded(
     document: Values,
     path: Path,
