@@ -52,7 +52,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Mapping
 
     from backupd.config.sections import Config
-    from backupd.core.ports import History, Warehouse, Work
+    from backupd.core.history import History
+    from backupd.core.ports import Warehouse, Work
     from backupd.core.records import Task
 
 _CLEANUPS = 32  # at once, as in `supervisor.assembly`
