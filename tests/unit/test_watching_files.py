@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from prometheus_client import generate_latest
@@ -61,9 +62,41 @@ def test_every_rule_is_tried() -> None:
     assert alerts == set(re.findall(r"alertname: (\w+)", tried))
 
 
+def panels() -> list[dict[str, Any]]:
+    shown: list[dict[str, Any]] = json.loads(DASHBOARD.read_text())["panels"]
+    return shown
+
+
+def test_every_panel_shows_the_chosen_hosts_alone() -> None:
+    expressions = [target["expr"] for panel in panels() for target in panel["targets"]]
+    for expression in expressions:
+        selectors = re.findall(r"\b(?:backupd_\w+|process_\w+|up)\b(\{[^}]*\})?", expression)
+        assert selectors, expression
+        assert all('instance=~"$instance"' in each for each in selectors), expression
+
+
+def test_some_panels_show_each_host_apart() -> None:
+    apart = [
+        panel["title"]
+        for panel in panels()
+        if all("by (instance)" in each["expr"] for each in panel["targets"][1:] or panel["targets"])
+    ]
+    assert {"Hosts", "Files done a minute, by host"} <= set(apart)
+
+
+def test_no_two_panels_lie_on_each_other() -> None:
+    taken = [
+        (place["x"] + column, place["y"] + row)
+        for place in (panel["gridPos"] for panel in panels())
+        for column in range(place["w"])
+        for row in range(place["h"])
+    ]
+    assert len(taken) == len(set(taken))
+    assert len({panel["id"] for panel in panels()}) == len(panels())
+
+
 def test_every_panel_asks_for_figures_that_there_are_and_every_figure_is_shown() -> None:
-    panels = json.loads(DASHBOARD.read_text())["panels"]
-    expressions = [target["expr"] for panel in panels for target in panel["targets"]]
+    expressions = [target["expr"] for panel in panels() for target in panel["targets"]]
     for expression in expressions:
         assert asked_for(expression) <= figures().keys()
     shown = set().union(*map(asked_for, expressions))
