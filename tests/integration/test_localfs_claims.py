@@ -116,6 +116,23 @@ def test_an_owner_may_ask_for_its_own_claim_again(tmp_path: Path) -> None:
     claim(*key(tmp_path), "feed").release()
 
 
+def test_the_claims_of_others_are_seen_until_they_end(tmp_path: Path) -> None:
+    (tmp_path / "ours").mkdir()
+    with Claims() as held:
+        held.add(*key(tmp_path / "ours"), "feed")
+        with another_process(tmp_path):
+            assert key(tmp_path) in held.elsewhere("feed")
+            assert key(tmp_path / "ours") not in held.elsewhere("feed")
+            assert key(tmp_path) not in held.elsewhere("archive")
+        until_gone(held, tmp_path)
+
+
+def until_gone(held: Claims, path: Path) -> None:
+    deadline = time.monotonic() + 10
+    while key(path) in held.elsewhere("feed"):
+        assert time.monotonic() < deadline
+
+
 def test_nothing_is_written_or_held_open(tmp_path: Path) -> None:
     with Claims() as held:
         held.add(*key(tmp_path), "feed")

@@ -92,7 +92,7 @@ class Finder:
         for root in roots:
             feed_root = self._health.roots.get(root.matchers[0].feed.name)
             if feed_root is not None:
-                yield Tree(root, feed_root, all_roots)
+                yield Tree(root, feed_root, all_roots, self._health.claimed)
 
     async def _scan(self, turns: Turns, tree: Tree, source: str, *, companions: bool) -> None:
         odd = self.oddities.begin(tree.root.directory)

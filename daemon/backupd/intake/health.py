@@ -4,8 +4,8 @@ An unmounted disk leaves an empty directory behind. So the mount point of each f
 and a feed whose mount point is none any more is unavailable for as long as it has files there. The
 directory may also have been replaced, by a link or by another one: whoever may write to the one
 above it can do that. Then the feed is unavailable until its directory is back, or the config is
-read anew. So is one whose directory is another feed's by a bind mount: its files
-would be taken twice.
+read anew. So is one whose directory is another feed's by a bind mount, or another daemon's: its
+files would be taken twice.
 """
 
 from __future__ import annotations
@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
+_FEED = "feed"  # what a claim calls its directory
+
 
 @dataclass(frozen=True, slots=True)
 class _Sight:
@@ -48,8 +50,8 @@ class _Sight:
 class FeedHealth:
     """Knows which feeds are unavailable.
 
-    `away` maps their names to the reasons, `roots` those of all others to their directories, both
-    as last checked.
+    `away` maps their names to the reasons, `roots` those of all others to their directories, and
+    `claimed` has device and inode of the directories of other daemons' feeds, all as last checked.
     """
 
     def __init__(
@@ -63,6 +65,7 @@ class FeedHealth:
         self._threads = threads
         self.away: dict[str, str] = {}
         self.roots: dict[str, FeedRoot] = {}
+        self.claimed: frozenset[tuple[int, int]] = frozenset()
         self.checked = False  # whether `away` was looked at yet
         self._feeds = tuple(feeds)
         self._ledger = ledger
@@ -81,6 +84,8 @@ class FeedHealth:
             self._remembered = await self._ledger.feed_mounts()
             away = await self._look()
         await self._remember()
+        if any(feed.recursive for feed in self._feeds):  # no other feed looks below its directory
+            self.claimed = self._claims.elsewhere(_FEED)
         self.roots = {
             feed.name: self._good[feed.name].root for feed in self._feeds if feed.name not in away
         }
@@ -177,7 +182,7 @@ class FeedHealth:
     def _claimed(self, root: FeedRoot) -> str | None:
         """Claim the directory; say so where another daemon has it."""
         try:
-            self._claims.add(root.dev, root.ino, "feed")
+            self._claims.add(root.dev, root.ino, _FEED)
         except ClaimedError as error:
             return f"{error} ({error.hint})"
         except OSError as error:

@@ -6,6 +6,7 @@ Entries come in chunks, so that memory does not depend on the size of a director
 from __future__ import annotations
 
 import os
+import posixpath
 import stat
 import time
 from contextlib import suppress
@@ -32,6 +33,11 @@ if TYPE_CHECKING:
     Lstat = Callable[[], os.stat_result]
 
 CHUNK = 1_000  # entries looked at, at once
+_OF_ANOTHER_DAEMON = Trouble(
+    "it is the directory of another backupd's feed",
+    "only one backupd may work on a directory: keep it out of one of the two feeds;"
+    " `ss -xlp | grep backupd/feed` names the processes",
+)
 
 
 class Candidate(NamedTuple):
@@ -67,12 +73,14 @@ class Chunk:
 class Tree:
     """A feed directory: which feeds live in it, and which directory it is just now.
 
-    `all_roots` has the real paths of all feed directories by device and inode.
+    `all_roots` has the real paths of all feed directories by device and inode, `claimed` has device
+    and inode of those that belong to feeds of other daemons.
     """
 
     root: Root
     feed_root: FeedRoot
     all_roots: Mapping[tuple[int, int], str]
+    claimed: frozenset[tuple[int, int]]
 
     def path(self, below: str, name: str = "") -> str:
         """Return the absolute path of a name in a directory below this one ("" is itself)."""
@@ -131,7 +139,7 @@ class Scanner:
 
     def _entries(self, tree: Tree, below: str, odd: Tally) -> Iterator[tuple[Entry, Lstat] | None]:
         """Yield the entries of a tree, but not the directories that it goes into: None for each."""
-        pending = [below]
+        pending = [] if _is_claimed(tree, posixpath.dirname(below)) else [below]
         while pending:
             directory = pending.pop()
             for entry in self._listed(tree, directory, odd):
@@ -144,6 +152,8 @@ class Scanner:
     def _named(
         self, tree: Tree, below: str, names: Iterable[str], odd: Tally
     ) -> Iterator[tuple[Entry, Lstat]]:
+        if _is_claimed(tree, below):
+            return  # the next scan reports it
         try:
             with open_root(tree.feed_root) as top, top.directory(below) as directory:
                 for name in names:
@@ -156,8 +166,8 @@ class Scanner:
         path = tree.path(below)
         try:
             with open_root(tree.feed_root) as top, top.directory(below) as directory:
-                if below and (owner := _listed_elsewhere(tree, below, directory)):
-                    odd.add(_feed_at(tree, below), _twice(owner), path)
+                if below and (trouble := _not_to_be_listed(tree, below, directory)):
+                    odd.add(_feed_at(tree, below), trouble, path)
                     return
                 self._watch(tree.root, path, directory)
                 yield from directory.names()
@@ -226,11 +236,28 @@ def _feed_at(tree: Tree, below: str) -> str:
     return tree.root.at(below)[0].feed.name
 
 
-def _listed_elsewhere(tree: Tree, below: str, directory: Directory) -> str | None:
-    """Return where this very directory is a feed's own, by another path; None: nowhere."""
-    about = directory.stat()
-    owner = tree.all_roots.get((about.st_dev, about.st_ino))
-    return None if owner == f"{tree.feed_root.path}/{below}" else owner
+def _is_claimed(tree: Tree, below: str) -> bool:
+    """Return whether a directory, or one above it in the tree, is of another daemon's feed."""
+    if not (tree.claimed and below):
+        return False
+    parts = below.split("/")
+    paths = ("/".join(parts[:count]) for count in range(1, len(parts) + 1))
+    with suppress(OSError), open_root(tree.feed_root) as top:  # who lists it reports what is wrong
+        return any(_key(top.stat(path)) in tree.claimed for path in paths)
+    return False
+
+
+def _not_to_be_listed(tree: Tree, below: str, directory: Directory) -> Trouble | None:
+    """Return why what is in this directory is not this feed's to take; None: it is."""
+    key = _key(directory.stat())
+    if key in tree.claimed:
+        return _OF_ANOTHER_DAEMON
+    owner = tree.all_roots.get(key)
+    return _twice(owner) if owner and owner != f"{tree.feed_root.path}/{below}" else None
+
+
+def _key(about: os.stat_result) -> tuple[int, int]:
+    return about.st_dev, about.st_ino
 
 
 def _twice(owner: str) -> Trouble:

@@ -10,10 +10,12 @@ namespace have names of their own: they are not seen.
 from __future__ import annotations
 
 import errno
+import re
 import socket
 import struct
 import time
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from backupd.core.errors import BackupdError
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 _CREDENTIALS = struct.Struct("3i")  # pid, uid, gid: socket(7), SO_PEERCRED
 _TRIES = 10
 _PAUSE = 0.02  # seconds: the owner may be about to listen, or its last child about to end
+_SOCKETS = Path("/proc/self/net/unix")  # all of this network namespace
 _BACKLOG = 4096  # askers, who only want to know whom they reached
 
 
@@ -83,6 +86,14 @@ class Claims:
         if key not in self._held:
             self._held[key] = claim(directory_dev, directory_ino, what)
 
+    def elsewhere(self, what: str) -> frozenset[tuple[int, int]]:
+        """Return device and inode of the directories that others have claimed as `what`.
+
+        None where the kernel does not show its sockets.
+        """
+        ours = {(dev, ino) for held, dev, ino in self._held if held == what}
+        return frozenset(_claimed(what) - ours)
+
     def answer(self) -> None:
         """See `Claim.answer`: for all of them, now and then."""
         for held in self._held.values():
@@ -115,6 +126,13 @@ def claim_named(key: str, what: str) -> Claim:
             raise ClaimedError(what, pid)
         time.sleep(_PAUSE)
     raise ClaimedError(what, "unknown")
+
+
+def _claimed(what: str) -> set[tuple[int, int]]:
+    names = re.compile(rf"@backupd/{re.escape(what)}/(\d+):(\d+)$".encode(), re.MULTILINE)
+    with suppress(OSError):
+        return {(int(dev), int(ino)) for dev, ino in names.findall(_SOCKETS.read_bytes())}
+    return set()
 
 
 def _bound(name: str) -> socket.socket:
