@@ -3,6 +3,7 @@ VENV ?= .venv
 PYTHON ?=
 ARGS ?=
 HADOOP ?=
+FLEET ?=
 FAULTS ?=
 FAULTS_SEED ?= 1
 SOAK ?= 900
@@ -20,6 +21,7 @@ help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
 	@echo
 	@echo "HADOOP=sample has test-hadoop run two variants of each test at most."
+	@echo "FLEET=30000 has it deliver that many files to three hosts, where it is 1,500 else."
 	@echo "FAULTS_SEED=7 gives test-faults other random numbers."
 	@echo "ARGS='...' is handed on; VENV and PYTHON choose the environment and its interpreter."
 	@echo "PARALLEL=0 runs the tests of test and test-slow one after the other, as --pdb needs it."
@@ -38,7 +40,7 @@ test-slow:  ## Run the tests that take minutes: hundreds of kills
 
 test-hadoop:  ## Run the tests against a real HDFS and Hive (Java 17, Maven; 280 MiB of jars, once)
 	$(SETUP) hadoop
-	@HADOOP=$(HADOOP) $(PYTEST) -m hadoop $(ARGS)
+	@HADOOP=$(HADOOP) FLEET=$(FLEET) $(PYTEST) -m hadoop $(ARGS)
 
 test-soak:  ## Let two daemons run while a secured Hive's servers die (SOAK=900 seconds)
 	$(SETUP) hadoop
