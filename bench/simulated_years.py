@@ -83,17 +83,12 @@ class Plan:
         Again: while it is in the ledger, from the history, and when it is not remembered any more.
         """
         yield from ((day, number) for number in range(self.files_a_day * self.every))
-        again = (self.keep // 3, self.long_hold, self.remember // 2, self.not_known_after)
+        again = (self.keep // 3, self.long_hold, self.remember // 2, self.remember + self.keep)
         yield from ((day - ago, n) for n, ago in enumerate(again) if self.has(day - ago))
 
     def has(self, day: int) -> bool:
         """Return whether files were delivered on a day."""
         return day >= 0 and day % self.every == 0
-
-    @property
-    def not_known_after(self) -> int:
-        """Days after which a file is surely forgotten: all that are remembered were looked at."""
-        return self.remember + self.keep
 
     @property
     def long_hold(self) -> int:
@@ -156,7 +151,8 @@ async def live(config: Config, plan: Plan, clock: Clock) -> list[Month]:
             for day in days[:-1]:
                 await _live_through(daemon, plan, day, clock)
             claim = await _live_through(daemon, plan, days[-1], clock, timed=True)
-            await _demand_no_incident(daemon)
+            if opened := await daemon.ledger.ask(incidents.all_open):
+                raise MeasuringError(f"{opened[0].cause}: {opened[0].reason}")
             ever = sum(count.files for count in await daemon.ledger.ask(reports.counts))
             held = _held(config)
         restarts = [await _restart(config) for _ in range(_RESTARTS)]
@@ -248,11 +244,6 @@ async def _time_claims(daemon: Daemon) -> float:
         times.append(time.perf_counter() - began)
     await ledger.move([moves.given_back(file, "claimed in vain", now, now) for file in claimed])
     return median(times)
-
-
-async def _demand_no_incident(daemon: Daemon) -> None:
-    if opened := await daemon.ledger.ask(incidents.all_open):
-        raise MeasuringError(f"{opened[0].cause}: {opened[0].reason}")
 
 
 async def _restart(config: Config) -> float:
