@@ -38,8 +38,8 @@ pytestmark = pytest.mark.hadoop
 
 until_merged = partial(merging.until_merged, tries=60, pause=0.3)
 
-ROUNDS = 30 if samples.HADOOP else 100
-FREEZES, KILLS = (3, 1) if samples.HADOOP else (8, 3)  # of a server, in some of the rounds
+ROUNDS = 20 if samples.HADOOP else 100
+FREEZES, KILLS = (2, 1) if samples.HADOOP else (8, 3)  # of a server, in some of the rounds
 MERGES = ["files", "insert"]
 
 

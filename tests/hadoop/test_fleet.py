@@ -1,6 +1,7 @@
 """Several hosts and one Hive: daemons are killed, a ledger is lost, two share a directory.
 
-FLEET is how many files are delivered to the first ones: 1,500, or 30,000 for a whole run.
+FLEET is how many files are delivered to the first ones: 1,500 by itself, 500 in a sample, or 30,000
+for a whole run.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from support import samples
 from support.fleet import Fleet
 
 if TYPE_CHECKING:
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.hadoop
 
-FILES = int(os.environ.get("FLEET") or 1500)
+FILES = int(os.environ.get("FLEET") or (500 if samples.HADOOP else 1500))
 A_TURN = 250  # files delivered until the next kill
 LONGEST_TURN = 4.0  # seconds
 
