@@ -79,10 +79,10 @@ def import_job(files: tuple[Path, ...], *, is_source: bool) -> None:
 
 
 def _mistakes(found: Import) -> list[Mistake]:
-    """Return what is wrong with the config beside what is to be filled in."""
+    """Return what is wrong with the config beside the values that are to be filled in."""
     told = {each.key for each in found.to_fill_in}
     mistakes = mistakes_in(found.text, SYSTEM_CONFIG, {})
-    return [mistake for mistake in mistakes if mistake.key not in told]
+    return [each for each in mistakes if each.key not in told or each.problem == "is missing"]
 
 
 def _content(file: Path) -> bytes:
