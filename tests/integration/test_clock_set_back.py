@@ -123,6 +123,7 @@ _TIMES = [
     schema.refreshes_owed,
     schema.places,
     schema.snapshots,
+    schema.replacements,
 ]
 
 

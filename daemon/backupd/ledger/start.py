@@ -19,6 +19,7 @@ from backupd.ledger.schema import (
     files,
     incidents,
     notices,
+    replacements,
     restores,
     row_counts_due,
     stories,
@@ -120,6 +121,8 @@ _TRIED = (
     .values(next_try_at=_NOW)
 )
 _TOLD = sa.update(notices).where(notices.c.at > _NOW).values(at=_NOW)
+# Old directories are removed a day after: a day from now, then.
+_REPLACED = sa.update(replacements).where(replacements.c.since > _NOW).values(since=_NOW)
 _NOT_LATER = (
     _DUE_FILES,
     _KEPT_FILES,
@@ -129,6 +132,7 @@ _NOT_LATER = (
     _OPENED,
     _TRIED,
     _TOLD,
+    _REPLACED,
 )
 # What is done or parked has none any more, what ran is interrupted.
 _FORGET_PROOFS = (
