@@ -16,7 +16,7 @@ HADOOP = os.environ.get("HADOOP") == "sample"  # and not all tests on real Hadoo
 
 
 def sampled(items: Iterable[pytest.Item]) -> list[pytest.Item]:
-    """Return all tests, with two variants each at most.
+    """Return all tests, with two variants each at most, and one of those marked `long`.
 
     Which ones depends on the test's name alone: the same everywhere, and each server and parameter
     gets its share. They are half of all variants apart, so that they differ in what varies last.
@@ -24,11 +24,12 @@ def sampled(items: Iterable[pytest.Item]) -> list[pytest.Item]:
     variants: defaultdict[str, list[pytest.Item]] = defaultdict(list)
     for item in items:
         variants[item.nodeid.partition("[")[0]].append(item)
-    return [each for name, some in variants.items() for each in _two(name, some)]
+    return [each for name, some in variants.items() for each in _some(name, some)]
 
 
-def _two(name: str, variants: Sequence[pytest.Item]) -> Iterator[pytest.Item]:
+def _some(name: str, variants: Sequence[pytest.Item]) -> Iterator[pytest.Item]:
     number = len(variants)
     first = zlib.crc32(name.encode()) % number
-    for index in sorted({first, (first + number // 2) % number}):
+    other = first if variants[0].get_closest_marker("long") else (first + number // 2) % number
+    for index in sorted({first, other}):
         yield variants[index]
