@@ -14,6 +14,7 @@ from support.hive_compaction import (
     each_once,
     files_of,
     left_tables,
+    production,
     read_rows,
     some_batches,
     was_cleared,
@@ -22,6 +23,8 @@ from support.merging import until_merged
 from support.rows import new_batch
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from backupd.core.rows import ProductionRow
     from backupd.warehouse.hive.warehouse import HiveWarehouse
     from support.hive_server import Fault, HiveServer
@@ -106,3 +109,21 @@ async def test_a_switch_of_which_nothing_is_known_keeps_batches_out(
     assert read_rows(server) == each_once([*rows, *more])
     await warehouse.finish_compactions()
     assert read_rows(server) == each_once([*rows, *more])
+
+
+@pytest.mark.usefixtures("a_day_later")
+async def test_what_an_insert_that_was_cut_short_left_goes_with_its_directory(
+    server: HiveServer, warehouse: HiveWarehouse, rows: list[ProductionRow]
+) -> None:
+    server.on("SET LOCATION", "fail")
+    with pytest.raises(BackupdError):
+        await warehouse.compact(DATE)
+    (made,) = compacted(server).glob("*/file_date=*")
+    (made / ".hive-staging_hive_2026-11-23" / "-ext-10000").mkdir(parents=True)
+    assert await warehouse.finish_compactions() == []
+    assert not list(compacted(server).iterdir())
+    assert read_rows(server) == each_once(rows)
+
+
+def compacted(server: HiveServer) -> Path:
+    return production(server).place / ".compacted"

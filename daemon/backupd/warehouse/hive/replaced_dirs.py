@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from backupd.warehouse.hive.sql import TableSql
     from backupd.warehouse.hive.staging import BatchFolders
 
+_HIVES = ".hive-staging"  # directories that Hive writes in before it moves files into place
 MARKER = "moved-by-backupd.txt"
 _MARKER = """\
 backupd has compacted the partition of {date}. Hive reads it from
@@ -97,9 +98,10 @@ class ReplacedDirs:
         there = self.dirs.entries(location)
         there.pop(MARKER, None)
         self._demand_elsewhere(replacement, location)
-        if odd := [name for name, each in there.items() if not each.is_file]:
+        files = [name for name, each in there.items() if each.is_file]
+        if odd := [name for name in there if name not in files and not _is_hives(location, name)]:
             raise LeftAloneError(f"{location} stays: {escaped(odd[0])} in it is not a file")
-        ids = {each for name in there for each in self._ids_in(location, name)}
+        ids = {each for name in files for each in self._ids_in(location, name)}
         if lacking := self._lacking(ids, replacement.file_date):
             message = f"{location} stays: {len(lacking)} of its rows are not in the partition"
             raise LeftAloneError(message)
@@ -147,6 +149,11 @@ class ReplacedDirs:
     def _lacking(self, ids: set[str], date: str) -> set[str]:
         """Return those that the partition has no row of."""
         return ids - set(self.production.ids(date)) if ids else ids
+
+
+def _is_hives(location: str, name: str) -> bool:
+    """Return whether an INSERT of ours may have left it, which was cut short: no other is there."""
+    return f"/{COMPACTED}/" in location and name.startswith(_HIVES)
 
 
 def _demand_whole(name: str, ids: set[str], lacking: set[str]) -> None:
