@@ -20,7 +20,7 @@ AS_ROOT = $(if $(filter 0,$(shell id -u)),,sudo)
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
 	@echo
-	@echo "HADOOP=sample has test-hadoop run two variants of each test at most."
+	@echo "HADOOP=sample has test-hadoop run some variants of most tests."
 	@echo "FLEET=30000 has it deliver that many files to three hosts, where it is 1,500 else."
 	@echo "FAULTS_SEED=7 gives test-faults other random numbers."
 	@echo "ARGS='...' is handed on; VENV and PYTHON choose the environment and its interpreter."

@@ -130,7 +130,7 @@ def opened_hive(section: WarehouseSection) -> HiveWarehouse:
     return open_warehouse(section)  # type: ignore[return-value]  # of the kind that it says
 
 
-@pytest.mark.long
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("merge", ["files", "insert"])
 async def test_readers_see_each_row_once_and_work_goes_on_afterwards(
     hadoop: Hadoop, merge: str, monkeypatch: pytest.MonkeyPatch
@@ -198,7 +198,7 @@ def leftovers(hadoop: Hadoop, table: str) -> list[str]:
     return hadoop.names(f"{path}/file_date={DATE}")
 
 
-@pytest.mark.long
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("merge", ["files", "insert"])
 async def test_what_another_daemon_brings_meanwhile_is_neither_lost_nor_doubled(
     hadoop: Hadoop, merge: str
@@ -259,7 +259,7 @@ def with_ledger(section: WarehouseSection, ledger: Ledger) -> HiveWarehouse:
     return open_warehouse(section, log, replacements=replacements)  # type: ignore[return-value]
 
 
-@pytest.mark.long
+@pytest.mark.sample(0)
 @pytest.mark.parametrize("merge", ["files", "insert"])
 async def test_whatever_step_a_daemon_is_killed_at_readers_see_each_row_once(
     hadoop: Hadoop, tmp_path: Path, merge: str, monkeypatch: pytest.MonkeyPatch
@@ -318,7 +318,7 @@ def remove_until_dead(section: WarehouseSection, path: Path, step: tuple[str, Mo
     asyncio.run(work())
 
 
-@pytest.mark.long
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("merge", ["files", "insert"])
 def test_a_daemon_compacts_and_goes_on_on_a_secured_cluster(
     tmp_path: Path, secure_hadoop: SecureHadoop, merge: str

@@ -76,7 +76,7 @@ def archive_away(host: Host) -> Iterator[None]:
     aside.rename(host.archive)
 
 
-@pytest.mark.long
+@pytest.mark.sample(1)
 @pytest.mark.parametrize(("merge", "how"), [("files", "frozen"), ("insert", "dead")])
 def test_without_a_kdc_the_warehouse_waits_and_nothing_else(
     tmp_path: Path, secure_hadoop: SecureHadoop, merge: str, how: Literal["frozen", "dead"]

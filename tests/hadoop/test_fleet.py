@@ -1,7 +1,6 @@
 """Several hosts and one Hive: daemons are killed, a ledger is lost, two share a directory.
 
-FLEET is how many files are delivered to the first ones: 1,500 by itself, 500 in a sample, or 30,000
-for a whole run.
+FLEET is how many files are delivered to the first ones: 1,500, or 30,000 for a whole run.
 """
 
 from __future__ import annotations
@@ -16,7 +15,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from support import samples
 from support.fleet import Fleet
 
 if TYPE_CHECKING:
@@ -26,11 +24,12 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.hadoop
 
-FILES = int(os.environ.get("FLEET") or (500 if samples.HADOOP else 1500))
+FILES = int(os.environ.get("FLEET") or 1500)
 A_TURN = 250  # files delivered until the next kill
 LONGEST_TURN = 4.0  # seconds
 
 
+@pytest.mark.sample(0)
 def test_kills_and_a_lost_ledger_lose_and_double_nothing_of_a_fleet(
     tmp_path: Path, plain_hadoop: Hadoop
 ) -> None:
@@ -88,6 +87,7 @@ def without_story(fleet: Fleet, thrown: dict[str, str]) -> set[str]:
     return lacking
 
 
+@pytest.mark.sample(0)
 def test_two_hosts_on_one_directory_lose_nothing_and_report_what_they_double(
     tmp_path: Path, plain_hadoop: Hadoop
 ) -> None:

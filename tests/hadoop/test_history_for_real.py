@@ -161,7 +161,7 @@ async def test_two_writers_at_once_make_each_story_once(hadoop: Hadoop) -> None:
         await rival.aclose()
 
 
-@pytest.mark.long
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("after", [0.05, 0.15, 0.3, 0.6])
 async def test_a_server_that_is_killed_during_a_write_makes_each_story_once(
     hadoop: Hadoop, opened: Opened, after: float

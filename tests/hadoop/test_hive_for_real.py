@@ -120,7 +120,7 @@ async def test_three_rivals_on_one_batch_make_each_row_once(hadoop: Hadoop) -> N
         await rival.aclose()
 
 
-@pytest.mark.long
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("after", [0.0, 0.1, 0.25, 0.5, 0.9])
 async def test_a_server_that_is_killed_during_a_merge_makes_each_row_once(
     hadoop: Hadoop, opened: Opened, after: float

@@ -131,7 +131,7 @@ async def test_the_statements_can_be_pasted(hadoop: Hadoop) -> None:
     await warehouse.aclose()
 
 
-@pytest.mark.long
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("after", [0.3, 1.0, 1.8, 2.6])
 async def test_a_server_that_is_killed_during_a_merge_makes_each_row_once(
     hadoop: Hadoop, after: float
@@ -202,7 +202,7 @@ def _die_at(
     asyncio.run(merge())
 
 
-@pytest.mark.long
+@pytest.mark.sample(1)
 async def test_a_transactional_table_takes_rows_also_after_a_kill(hadoop: Hadoop) -> None:
     with hadoop.other_hive(TRANSACTIONAL):
         kind = "STORED AS ORC TBLPROPERTIES ('transactional' = 'true')"

@@ -16,7 +16,7 @@ HADOOP = os.environ.get("HADOOP") == "sample"  # and not all tests on real Hadoo
 
 
 def sampled(items: Iterable[pytest.Item]) -> list[pytest.Item]:
-    """Return all tests, with two variants each at most, and one of those marked `long`.
+    """Return all tests, with two variants each, or as many as their marker `sample` says.
 
     Which ones depends on the test's name alone: the same everywhere, and each server and parameter
     gets its share. They are half of all variants apart, so that they differ in what varies last.
@@ -30,6 +30,11 @@ def sampled(items: Iterable[pytest.Item]) -> list[pytest.Item]:
 def _some(name: str, variants: Sequence[pytest.Item]) -> Iterator[pytest.Item]:
     number = len(variants)
     first = zlib.crc32(name.encode()) % number
-    other = first if variants[0].get_closest_marker("long") else (first + number // 2) % number
-    for index in sorted({first, other}):
+    chosen = (first, (first + number // 2) % number)[: _wanted(variants[0])]
+    for index in sorted(set(chosen)):
         yield variants[index]
+
+
+def _wanted(item: pytest.Item) -> int:
+    marker = item.get_closest_marker("sample")
+    return int(marker.args[0]) if marker else 2
