@@ -25,12 +25,8 @@ from backupd.core.records import ID_FORM, Identity, first_id, new_id
 from backupd.core.rows import Compaction
 from backupd.localfs.directory import CREATE, NOTHING_THERE
 from backupd.localfs.likeness import make_alike
-from backupd.warehouse.embedded.partitions import (
-    PRODUCTION,
-    compacted_name,
-    is_compacted,
-    is_ours,
-)
+from backupd.warehouse.compacted import LeftAloneError, compacted_name, is_compacted
+from backupd.warehouse.embedded.partitions import PRODUCTION, is_ours
 from backupd.warehouse.embedded.roots import exchange, remove_tree, sorted_names
 from backupd.warehouse.parquet import all_rows, compare_rows, schema_of, write_rows
 
@@ -50,10 +46,6 @@ KEPT_FOR = 86_400.0  # seconds
 _TURN = 0.1  # seconds: so long a merge waits
 _TRIES = 3
 _NO_EXCHANGE = {errno.EINVAL, errno.ENOSYS}
-
-
-class _LeftAloneError(Exception):
-    """The partition stays as it is; the message says why."""
 
 
 class _ChangedError(Exception):
@@ -86,7 +78,7 @@ def compact(root: Directory, partition: str, date: str, memory: PlaceMemory) -> 
                 except _ChangedError:
                     continue
         reason = "batches of this date come in all the time: try again later"
-    except (_LeftAloneError, TransientError) as error:
+    except (LeftAloneError, TransientError) as error:
         reason = str(error)
     return Compaction(date=date, files_before=files, files_after=files, left=reason)
 
@@ -119,7 +111,7 @@ class _Work:
         self._schema: pa.Schema | None = None
 
     def steps(self, date: str) -> Steps:
-        """Do it. Raises _ChangedError, _LeftAloneError, or TransientError of unreadable Parquet."""
+        """Do it. Raises _ChangedError, LeftAloneError, or TransientError of unreadable Parquet."""
         count = len(self._found)
         if count <= 1:
             return Compaction(date=date, files_before=count, files_after=count)
@@ -158,11 +150,11 @@ class _Work:
         return rows
 
     def _compare(self, new: Directory) -> Generator[object, None, None]:
-        """Raise _LeftAloneError unless the new file has just the rows of the old ones."""
+        """Raise LeftAloneError unless the new file has just the rows of the old ones."""
         with os.fdopen(new.open(self._name), "rb") as file:
             written = all_rows(file, self._name)
             if not (yield from compare_rows(self._rows(), written)):
-                raise _LeftAloneError("what was written is not what is read back")
+                raise LeftAloneError("what was written is not what is read back")
 
     def _rows(self, sums: dict[str, str] | None = None) -> Iterator[pa.RecordBatch]:
         """Yield the rows of each file; with `sums`, if it is the file that was written."""
@@ -174,11 +166,11 @@ class _Work:
 
     def _verify(self, name: str, file: BufferedReader, sums: dict[str, str]) -> None:
         if (written := sums.get(self._known_as(name))) is None:
-            raise _LeftAloneError(f"{name} is not known to the ledger")
+            raise LeftAloneError(f"{name} is not known to the ledger")
         if hashlib.file_digest(file, "sha256").hexdigest() != written:
-            raise _LeftAloneError(f"{name} is not as it was written")
+            raise LeftAloneError(f"{name} is not as it was written")
         if not schema_of(file, name).equals(self._schema):
-            raise _LeftAloneError(f"{name} has other columns than {next(iter(self._found))}")
+            raise LeftAloneError(f"{name} has other columns than {next(iter(self._found))}")
         file.seek(0)
 
     def _open(self, name: str) -> BufferedReader:
@@ -192,7 +184,7 @@ class _Work:
             make_alike(made, model)
         except PermissionError as error:
             message = f"its permissions cannot be given to what is made: {error.strerror}"
-            raise _LeftAloneError(message) from error
+            raise LeftAloneError(message) from error
 
     # -- the switch ------------------------------------------------------------------------------
 
@@ -214,7 +206,7 @@ class _Work:
             raise _ChangedError
 
     def _exchange(self) -> None:
-        """Let the new partition and the old one change places. Raises _LeftAloneError, OSError."""
+        """Let the new partition and the old one change places. Raises LeftAloneError, OSError."""
         with self._both() as (production, place):
             try:
                 exchange(production, place, self._partition)
@@ -222,7 +214,7 @@ class _Work:
                 if error.errno not in _NO_EXCHANGE:
                     raise
                 message = "its file system cannot let two directories change places in one step"
-                raise _LeftAloneError(message) from error
+                raise LeftAloneError(message) from error
 
     def _flush(self) -> None:
         with self._both() as both:
@@ -243,21 +235,21 @@ def _opened(root: Directory, partition: str) -> Directory:
     except OSError as error:
         if error.errno not in NOTHING_THERE:
             raise
-        raise _LeftAloneError("it is not a directory") from error
+        raise LeftAloneError("it is not a directory") from error
     owner = found.stat().st_uid
     if owner != os.geteuid():
         found.close()
-        raise _LeftAloneError(f"it belongs to user {owner}, who alone can compact it")
+        raise LeftAloneError(f"it belongs to user {owner}, who alone can compact it")
     return found
 
 
 def _look(partition: Directory) -> dict[str, Identity]:
-    """Return all files, in the order in which their rows came. Raises _LeftAloneError."""
+    """Return all files, in the order in which their rows came. Raises LeftAloneError."""
     found = {}
     for name in (entry.name for entry in partition.names()):
         about = partition.stat(name)
         if not is_ours(name) or not stat.S_ISREG(about.st_mode):
-            raise _LeftAloneError(f"{escaped(name)} is not a file that backupd makes")
+            raise LeftAloneError(f"{escaped(name)} is not a file that backupd makes")
         found[name] = Identity.of(about)
     return dict(sorted(found.items(), key=lambda item: (not is_compacted(item[0]), item[0])))
 

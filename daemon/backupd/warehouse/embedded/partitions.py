@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 import stat
 from collections import Counter, defaultdict
 from contextlib import contextmanager
@@ -17,9 +16,9 @@ from itertools import chain
 from typing import TYPE_CHECKING
 
 from backupd.core.errors import TransientError
-from backupd.core.records import ID_FORM
 from backupd.core.times import DATE_FORM
 from backupd.warehouse.columns import PARTITION
+from backupd.warehouse.compacted import FILE_FORM, id_in, is_compacted
 from backupd.warehouse.parquet import file_ids
 
 if TYPE_CHECKING:
@@ -34,28 +33,11 @@ if TYPE_CHECKING:
     _Files = dict[str, Callable[[], BufferedReader]]  # by their names
 
 PRODUCTION = "production"
-_COMPACTED = "compacted-"
-_OURS = re.compile(rf"(?:{_COMPACTED})?{ID_FORM.pattern}\.parquet")
-
-
-def compacted_name(id_: str) -> str:
-    """Return the name of a file that has the rows of others."""
-    return f"{_COMPACTED}{id_}.parquet"
-
-
-def is_compacted(name: str) -> bool:
-    """Return whether a file of this name has the rows of others."""
-    return name.startswith(_COMPACTED)
-
-
-def _id_in(name: str) -> str:
-    """Return the id in a name of ours."""
-    return name.removeprefix(_COMPACTED).removesuffix(".parquet")
 
 
 def is_ours(name: str) -> bool:
     """Return whether a file of this name is a batch's, or has the rows of others."""
-    return _OURS.fullmatch(name) is not None
+    return FILE_FORM.fullmatch(name) is not None
 
 
 class Partitions:
@@ -156,7 +138,7 @@ class Partitions:
             return list(names)
         inside = {name: f"{self.name(date)}/{name}" for name in names}
         known, since = memory.known_files(inside.values()), memory.complete_since()
-        return [name for name in inside if inside[name] not in known or _id_in(name) < since]
+        return [name for name in inside if inside[name] not in known or id_in(name) < since]
 
     def _ids_in(self, files: _Files, date: str, names: Iterable[str]) -> Iterator[str]:
         for name in names:

@@ -20,7 +20,7 @@ from backupd.core.compacting import Replacement, Step
 from backupd.core.records import new_id
 from backupd.core.rows import Compaction
 from backupd.core.times import DATE_FORM
-from backupd.warehouse.hive.partition_dirs import LeftAloneError
+from backupd.warehouse.compacted import LeftAloneError
 from backupd.warehouse.hive.sql import TableSql
 
 if TYPE_CHECKING:

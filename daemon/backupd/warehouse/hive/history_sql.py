@@ -40,10 +40,6 @@ class HistorySql(TableSql):
     def __init__(self, database: str, table: str) -> None:
         super().__init__(database, table, PARTITION)
 
-    def partitions(self) -> str:
-        """Return the partitions, each as `done_date=<date>`."""
-        return f"SHOW PARTITIONS {self.name}"
-
     def select_written(self, batch_id: str, date: str) -> str:
         """Return the stories that were brought into a partition under this id."""
         by = f"{identifier(WRITTEN_BY)} = {literal(batch_id, ID_FORM)}"

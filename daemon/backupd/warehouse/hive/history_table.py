@@ -8,13 +8,18 @@ from typing import TYPE_CHECKING
 
 from backupd.core.dependencies import Dependency
 from backupd.core.errors import DependencyDownError, TransientError
-from backupd.core.times import DATE_FORM
 from backupd.warehouse.history_parquet import encode_stories
 from backupd.warehouse.history_rows import EVENTS, PARTITION, RECEIPT, hive_types, story_of
 from backupd.warehouse.hive.history_sql import COLUMNS, WRITTEN_BY, HistorySql
 from backupd.warehouse.hive.partition_files import PartitionFiles
 from backupd.warehouse.hive.staging import BatchFolders
-from backupd.warehouse.hive.table import describe, differences, not_shared, unfit_for_files
+from backupd.warehouse.hive.table import (
+    dates_of,
+    describe,
+    differences,
+    not_shared,
+    unfit_for_files,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -70,9 +75,8 @@ class HistoryTable:
 
     def dates(self, past: Past) -> list[str]:
         """Return the partitions in which there may be what is asked for, in order."""
-        rows = self._connection.run(self.sql.partitions())
-        dates = (str(name).partition("=")[2] for (name,) in rows)
-        return sorted(each for each in dates if DATE_FORM.fullmatch(each) and past.may_be_of(each))
+        dates = dates_of(self._connection.run(self.sql.partitions()))
+        return list(filter(past.may_be_of, dates))
 
     def found(self, dates: Collection[str], asked: Collection[Past]) -> dict[str, list[str]]:
         """Return by date the ids of what one of these may ask for, in order."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from backupd.core.errors import TransientError, UnknownOutcomeError
 from backupd.warehouse.columns import in_file
-from backupd.warehouse.hive.partition_dirs import LeftAloneError, compacted_name, path_of
+from backupd.warehouse.compacted import LeftAloneError, compacted_name
 from backupd.warehouse.hive.sql import (
     copy_rows,
     count_by_batch,
@@ -21,6 +21,7 @@ from backupd.warehouse.hive.sql import (
     drop,
     make_beside,
 )
+from backupd.warehouse.hive.table import path_of
 from backupd.warehouse.parquet import all_rows, compare_rows, schema_of, write_rows
 
 if TYPE_CHECKING:

@@ -11,13 +11,11 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from backupd.core.names import escaped
-from backupd.core.records import ID_FORM
-from backupd.core.times import DATE_FORM
+from backupd.warehouse.compacted import FILE_FORM, LeftAloneError
 from backupd.warehouse.hive.sql import can_be_located
-from backupd.warehouse.hive.table import describe, unfit_for_files, unlike
+from backupd.warehouse.hive.table import dates_of, describe, path_of, unfit_for_files, unlike
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -30,13 +28,8 @@ if TYPE_CHECKING:
     from backupd.warehouse.hive.table import Description
 
 COMPACTED = ".compacted"
-_FILE = re.compile(rf"(?P<compacted>compacted-)?(?P<id>{ID_FORM.pattern})\.parquet")
 _INSERTED = re.compile(r"\d{6}_\d+(?:_copy_\d+)?(?:\.\w+)*", re.ASCII)
 _MOST_BYTES = 256 * 1024**2  # of a date's files, which go through this process's memory
-
-
-class LeftAloneError(Exception):
-    """The partition stays as it is; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,9 +63,7 @@ class PartitionDirs:
 
     def dates(self) -> list[str]:
         """Return the dates of all partitions."""
-        rows = self.connection.run(self.sql.partitions())
-        dates = (str(row[0]).partition("=")[2] for row in rows)
-        return sorted(filter(DATE_FORM.fullmatch, dates))
+        return dates_of(self.connection.run(self.sql.partitions()))
 
     def counts(self, dates: Iterable[str], replaced: Sequence[Replacement]) -> dict[str, int]:
         """Return how many files each date has, where the partition is to be expected."""
@@ -115,7 +106,7 @@ class PartitionDirs:
         return f"{table.location}/{self._name(date)}"
 
     def new(self, replacement_id: str, date: str) -> str:
-        """Return where compaction puts it. Raises LeftAloneError where it cannot be named."""
+        """Return where compaction puts it."""
         return f"{self.table().location}/{COMPACTED}/{replacement_id}/{self._name(date)}"
 
     def entries(self, location: str) -> dict[str, Entry]:
@@ -138,7 +129,7 @@ class PartitionDirs:
 
     def _not_ours(self, there: Mapping[str, Entry], new_ids: set[str]) -> Iterator[str]:
         """Yield what was found that no batch of this ledger, nor a compaction, has made."""
-        matches = {name: _FILE.fullmatch(name) for name in there}
+        matches = {name: FILE_FORM.fullmatch(name) for name in there}
         ids = [match["id"] for match in matches.values() if match]
         known = self.log.known_batches(ids)
         for name, match in matches.items():
@@ -147,16 +138,6 @@ class PartitionDirs:
             if not (is_ours or inserted) or not there[name].is_file:
                 yield f"{escaped(name)} is not a file that this backupd made"
                 return
-
-
-def path_of(location: str) -> str:
-    """Return a location without scheme and host."""
-    return urlsplit(location).path
-
-
-def compacted_name(replacement_id: str) -> str:
-    """Return what the file is called that has a date's rows."""
-    return f"compacted-{replacement_id}.parquet"
 
 
 def _refuse(*reasons: str) -> None:

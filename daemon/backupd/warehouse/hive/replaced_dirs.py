@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from backupd.core.errors import TransientError
 from backupd.core.names import escaped
-from backupd.warehouse.hive.partition_dirs import COMPACTED, LeftAloneError, path_of
+from backupd.warehouse.compacted import LeftAloneError
+from backupd.warehouse.hive.partition_dirs import COMPACTED
 from backupd.warehouse.hive.sql import (
     can_be_located,
     drop,
@@ -16,6 +17,7 @@ from backupd.warehouse.hive.sql import (
     make_over,
     put_in_place,
 )
+from backupd.warehouse.hive.table import path_of
 from backupd.warehouse.parquet import file_ids
 
 if TYPE_CHECKING:

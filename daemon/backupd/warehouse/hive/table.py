@@ -7,6 +7,7 @@ from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from backupd.core.times import DATE_FORM
 from backupd.warehouse.columns import KINDS, PARTITION, in_file
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ class Description:
     @property
     def path(self) -> str:
         """Where it lies, without scheme and host."""
-        return urlsplit(self.facts.get("Location", "")).path
+        return path_of(self.location)
 
     @property
     def location(self) -> str:
@@ -40,6 +41,17 @@ class Description:
     def is_true(self, parameter: str) -> bool:
         """Return whether a table parameter is set to true."""
         return self.facts.get(parameter, "").lower() == "true"
+
+
+def path_of(location: str) -> str:
+    """Return a location without scheme and host."""
+    return urlsplit(location).path
+
+
+def dates_of(rows: Sequence[Row]) -> list[str]:
+    """Read what SHOW PARTITIONS returned, each as `<column>=<date>`; return the dates in order."""
+    dates = (str(name).partition("=")[2] for (name,) in rows)
+    return sorted(filter(DATE_FORM.fullmatch, dates))
 
 
 def describe(rows: Sequence[Row]) -> Description:
