@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from backupd.config.mistakes import Mistake
 from backupd.config.readers import BadValueError, path_part
+from backupd.config.secrets import without_waiting
 from backupd.config.sections import CustomersFile
+from backupd.core.records import Identity
 from backupd.localfs.whole import made_directory_at, write_whole
 
 if TYPE_CHECKING:
@@ -77,13 +79,12 @@ def _in_force(file_type: str, section: Mapping[str, Any], ledger: Path | None) -
     )
 
 
-def mark_of(path: Path) -> tuple[int, ...] | None:
-    """Return what changes with the file: device, inode, size, times. None: it cannot be seen."""
+def mark_of(path: Path) -> Identity | None:
+    """Return what changes with the file. None: it cannot be seen."""
     try:
-        found = path.stat()
+        return Identity.of(path.stat())
     except OSError:
         return None
-    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
 def customers_in(path: Path, column: int) -> list[str]:
@@ -93,7 +94,7 @@ def customers_in(path: Path, column: int) -> list[str]:
 
 def _content(path: Path) -> str:
     try:
-        with open(path, "rb", opener=_without_waiting) as file:
+        with open(path, "rb", opener=without_waiting) as file:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                 raise BadValueError("is not a regular file")
             content = file.read(_LARGEST + 1)
@@ -102,10 +103,6 @@ def _content(path: Path) -> str:
         raise BadValueError(f"cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise BadValueError("is not UTF-8 text") from error
-
-
-def _without_waiting(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_NONBLOCK)  # a FIFO would wait for its writer
 
 
 def _customers(text: str, column: int) -> list[str]:

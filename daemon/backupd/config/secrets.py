@@ -68,7 +68,7 @@ def read_file(given: str, environ: Mapping[str, str], *, secret: bool) -> tuple[
     """
     path = locate(given, environ)
     try:
-        with open(path, "rb", opener=_without_waiting) as file:
+        with open(path, "rb", opener=without_waiting) as file:
             if secret:
                 _check_mode(path, os.fstat(file.fileno()), environ)
             content = file.read(_LARGEST)
@@ -79,8 +79,9 @@ def read_file(given: str, environ: Mapping[str, str], *, secret: bool) -> tuple[
     return path, content
 
 
-def _without_waiting(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_NONBLOCK)  # a FIFO would wait for its writer
+def without_waiting(path: str, flags: int) -> int:
+    """Open a file as `open` does it, but not wait for the writer of a FIFO."""
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def _unreadable(path: Path, given: str, error: OSError) -> str:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     )
     from backupd.config.urls import Address, StagingUrl
     from backupd.config.warehouse import Kind
-    from backupd.core.records import Feed
+    from backupd.core.records import Feed, Identity
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -256,7 +256,7 @@ class CustomersFile:
     path: Path
     customers: tuple[str, ...]
     trouble: str  # why it cannot be used, and the last good list is in force; "": it can
-    mark: tuple[int, ...] | None = field(default=None, compare=False)
+    mark: Identity | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

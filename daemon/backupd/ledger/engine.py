@@ -13,7 +13,7 @@ from __future__ import annotations
 import sqlite3
 import threading
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 from urllib.parse import quote
 
 import sqlalchemy as sa
@@ -59,7 +59,7 @@ def open_for_writing(path: Path, alive: Callable[[], None]) -> sa.Engine:
 
 @contextmanager
 def _showing_life(connection: sa.Connection, alive: Callable[[], None]) -> Iterator[None]:
-    driver = cast("sqlite3.Connection", connection.connection.driver_connection)
+    driver = reclaiming.driver_of(connection)
     driver.set_progress_handler(alive, _STEPS)
     try:
         yield

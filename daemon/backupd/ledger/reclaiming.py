@@ -44,7 +44,7 @@ def prepare(engine: sa.Engine, path: Path) -> None:
         return
     os.environ.setdefault(_TEMPORARY, str(path.parent))  # where room was looked for
     with engine.connect() as connection:
-        _driver(connection).execute("VACUUM")
+        driver_of(connection).execute("VACUUM")
     log.info("the ledger was written anew, so that it can shrink", path=str(path), size_bytes=size)
 
 
@@ -58,7 +58,7 @@ def is_possible(engine: sa.Engine) -> bool:
 def give_back(engine: sa.Engine) -> bool:
     """Give back a few pages, if many are free; return whether there are more."""
     with engine.connect() as connection:
-        driver = _driver(connection)
+        driver = driver_of(connection)
         (free,) = driver.execute("PRAGMA freelist_count").fetchone()
         spare = min(free - _KEPT, _AT_ONCE)
         if spare > 0:
@@ -67,5 +67,6 @@ def give_back(engine: sa.Engine) -> bool:
     return bool(free - _KEPT > _AT_ONCE)
 
 
-def _driver(connection: sa.Connection) -> sqlite3.Connection:
+def driver_of(connection: sa.Connection) -> sqlite3.Connection:
+    """Return the connection below it."""
     return cast("sqlite3.Connection", connection.connection.driver_connection)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from backupd.config.sections import Config, CustomersFile
+    from backupd.core.records import Identity
 
 log = structlog.get_logger()
 
@@ -41,7 +42,7 @@ class CustomersWatch:
         if self._last == before != self._read and self._changed():
             self._read = self._last
 
-    def _marks(self) -> list[tuple[int, ...] | None]:
+    def _marks(self) -> list[Identity | None]:
         return [mark_of(path) for path in self._paths]
 
 

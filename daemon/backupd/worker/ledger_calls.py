@@ -30,6 +30,10 @@ class _LedgerCalls:
         self._ledger = ledger
         self._loop = asyncio.get_running_loop()
 
+    def complete_since(self) -> str:
+        """Ask the ledger."""
+        return self._wait(self._ledger.ask(history.complete_since))
+
     def _wait(self, asked: Coroutine[Any, Any, T]) -> T:
         return asyncio.run_coroutine_threadsafe(asked, self._loop).result()
 
@@ -58,10 +62,6 @@ class LedgerPlace(_LedgerCalls):
         """Ask the ledger."""
         return self._wait(self._ledger.ask(places.warehouse_sums, names))
 
-    def complete_since(self) -> str:
-        """Ask the ledger."""
-        return self._wait(self._ledger.ask(history.complete_since))
-
     def forget_files(self, names: Collection[str]) -> None:
         """Remove them from the ledger."""
         self._wait(self._ledger.forget_files(names))
@@ -85,10 +85,6 @@ class LedgerStatements(_LedgerCalls):
     def known_batches(self, batch_ids: Collection[str]) -> set[str]:
         """Ask the ledger."""
         return self._wait(self._ledger.ask(batches.known, batch_ids))
-
-    def complete_since(self) -> str:
-        """Ask the ledger."""
-        return self._wait(self._ledger.ask(history.complete_since))
 
     def forget(self, batch_id: str) -> None:
         """Forget the batch's."""
