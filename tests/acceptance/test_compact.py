@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-import json
-import os
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
-from support.daemon import Host, until
+from support.daemon import Host
+from support.past_files import (
+    FILES,
+    assert_nothing_differs,
+    comes_to_its_end,
+    compacted,
+    deliver,
+    run_each,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 DATE = "2026-11-23"
-NOON = 1_795_435_200.0
-FILES = 3
 
 
 @pytest.fixture
@@ -24,43 +28,14 @@ def host(tmp_path: Path) -> Host:
     return Host(tmp_path)
 
 
-def deliver(host: Host, number: int, at: float = NOON) -> str:
-    """Deliver a file of that time; its date is its mtime's."""
-    name = f"{number}.csv"
-    hidden = host.deliver(f".{name}", f"A;B\n{number};2\n".encode())
-    os.utime(hidden, (at, at))
-    hidden.rename(host.inbox / name)
-    return name
-
-
-def run_each(host: Host) -> None:
-    """Have each of a few files in a batch of its own."""
-    for number in range(FILES):
-        deliver(host, number)
-        assert host.once().returncode == 0
-
-
-def comes_to_its_end(host: Host, name: str) -> None:
-    done = "cleanup done"
-    until(lambda: host.standing().get(name) == done, lambda: str(host.standing()))
-
-
 def files_of(host: Host, date: str = DATE) -> list[Path]:
     return list((host.root / f"warehouse/production/file_date={date}").iterdir())
-
-
-def compacted(host: Host, *options: str, exit_code: int = 0) -> list[dict[str, Any]]:
-    answer = host.admin("compact", "--json", *options)
-    assert answer.returncode == exit_code, answer.stderr
-    return [json.loads(line) for line in answer.stdout.splitlines()]
 
 
 def assert_sound(host: Host) -> None:
     """Each file has one row, and nothing differs."""
     assert [row["file_name"] for row in host.rows()] == [f"{n}.csv" for n in range(FILES)]
-    reconciled = host.admin("reconcile")
-    assert (reconciled.returncode, reconciled.stdout) == (0, "")
-    assert host.admin("prove", "0.csv").returncode == 0
+    assert_nothing_differs(host)
 
 
 def test_without_a_daemon_each_past_date_has_one_file_in_the_end(host: Host) -> None:

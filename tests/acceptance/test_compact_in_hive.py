@@ -8,17 +8,9 @@ import pytest
 
 from support.daemon import until
 from support.hive_compaction import DATE, usual_place
-from support.hive_host import (
-    FILES,
-    a_host,
-    assert_sound,
-    comes_to_its_end,
-    compacted,
-    count_files,
-    deliver,
-    run_each,
-)
+from support.hive_host import a_host, assert_sound, count_files
 from support.hives import running_hive
+from support.past_files import FILES, comes_to_its_end, compacted, deliver, run_each
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -9,6 +9,7 @@ import pytest
 from pyarrow import parquet as pq
 
 from support.daemon import Host
+from support.hive_host import in_hive
 from support.hives import DATABASE, TABLE, running_hive
 from support.processes import free_port
 
@@ -41,19 +42,6 @@ def impala(server: HiveServer, tmp_path: Path) -> Iterator[HiveServer]:
 def merge(request: pytest.FixtureRequest) -> dict[str, str]:
     """The change in the config for each way to merge."""
     return {"warehouse.hive.merge": f'"{request.param}"'}
-
-
-def in_hive(host: Host, server: HiveServer, **changes: str | None) -> None:
-    host.configure(
-        {
-            "warehouse.kind": '"hive"',
-            "warehouse.hive.host": f'"{server.host}"',
-            "warehouse.hive.port": str(server.port),
-            "warehouse.hive.auth": '"NOSASL"',
-            "warehouse.hive.staging_url": '"file://TMP/hive/staging"',
-            **changes,
-        }
-    )
 
 
 def with_impala(impala: HiveServer) -> dict[str, str]:

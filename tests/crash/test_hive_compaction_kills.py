@@ -7,17 +7,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from support.hive_compaction import DATE, STATEMENTS, at_statement
-from support.hive_host import (
-    FILES,
-    a_host,
-    assert_sound,
-    comes_to_its_end,
-    compacted,
-    count_files,
-    deliver,
-    run_each,
-)
+from support.hive_host import a_host, assert_sound, count_files
 from support.hives import running_hive
+from support.past_files import FILES, comes_to_its_end, compacted, deliver, run_each
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

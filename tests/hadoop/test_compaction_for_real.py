@@ -8,14 +8,11 @@ import signal
 import threading
 from collections import Counter
 from contextlib import asynccontextmanager, closing, contextmanager
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
 
-from backupd.core.errors import RewindError
-from backupd.core.records import new_id
 from backupd.core.rows import RowKey
 from backupd.warehouse import open_warehouse
 from backupd.warehouse.hive import compaction
@@ -26,12 +23,12 @@ from support.daemon import until
 from support.hadoop_hosts import secured_host
 from support.hadoop_tables import PARQUET, new_table, run
 from support.hive_compaction import DATE, NEXT, some_batches
-from support.hive_host import FILES, deliver, run_each
 from support.hives import DATABASE
 from support.killed_client import die_at
 from support.ledgers import opened
-from support.merging import assert_once
-from support.rows import NOON, batch_of, new_batch
+from support.merging import assert_once, merge_again
+from support.past_files import FILES, deliver, run_each
+from support.rows import new_batch
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
@@ -167,14 +164,7 @@ async def more_rows(warehouse: HiveWarehouse, rows: Sequence[ProductionRow]) -> 
     await until_merged(warehouse, batch, more)
     keys = {RowKey(row.file_id, row.file_date) for row in (*rows, *more)}
     assert await warehouse.find(keys) == {key.file_id for key in keys}
-    again = [replace(row, batch_id=(batch_id := new_id(NOON))) for row in rows[:4]]
-    requeued = batch_of(again, batch_id)
-    await warehouse.load(requeued, again)
-    try:
-        await warehouse.merge(requeued, again)
-    except RewindError:
-        await warehouse.load(replace(requeued, staged_at="there"), again)
-        await warehouse.merge(requeued, again)
+    await merge_again(warehouse, rows[:4])
     return more
 
 

@@ -1,28 +1,30 @@
-"""A host whose files of one past date are in a scripted Hive, each in a batch of its own."""
+"""A host that loads into a scripted Hive."""
 
 from __future__ import annotations
 
-import json
-import os
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from support.daemon import Host, until
+from support.daemon import Host
 from support.hive_compaction import DATE, production, read_rows
-from support.rows import NOON
+from support.past_files import FILES, assert_nothing_differs
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from support.hive_server import HiveServer
 
-FILES = 3
-
 
 def a_host(root: Path, server: HiveServer, **changes: str | None) -> Host:
     """Make a host that loads into the server's table."""
     server.sasl = False
     host = Host(root)
+    in_hive(host, server, **changes)
+    return host
+
+
+def in_hive(host: Host, server: HiveServer, **changes: str | None) -> None:
+    """Configure a host for a server that asks for no login."""
     host.configure(
         {
             "warehouse.kind": '"hive"',
@@ -33,44 +35,13 @@ def a_host(root: Path, server: HiveServer, **changes: str | None) -> Host:
             **changes,
         }
     )
-    return host
-
-
-def deliver(host: Host, number: int) -> str:
-    """Deliver a file of that date."""
-    name = f"{number}.csv"
-    hidden = host.deliver(f".{name}", f"A;B\n{number};2\n".encode())
-    os.utime(hidden, (NOON, NOON))
-    hidden.rename(host.inbox / name)
-    return name
-
-
-def run_each(host: Host) -> None:
-    """Have each of a few files in a batch of its own."""
-    for number in range(FILES):
-        deliver(host, number)
-        assert host.once().returncode == 0
-
-
-def comes_to_its_end(host: Host, name: str) -> None:
-    """Wait until a daemon has taken this file through all stages."""
-    until(lambda: host.standing().get(name) == "cleanup done", lambda: str(host.standing()))
-
-
-def compacted(host: Host, exit_code: int = 0) -> list[dict[str, Any]]:
-    """Have all dates compacted; return what is said of each."""
-    answer = host.admin("compact", "--json")
-    assert answer.returncode == exit_code, answer.stderr
-    return [json.loads(line) for line in answer.stdout.splitlines()]
 
 
 def assert_sound(host: Host, server: HiveServer, files: int = FILES) -> None:
     """Each file has one row, and nothing differs."""
     rows = read_rows(server, [DATE])
     assert Counter(rows.values()) == {1: files}
-    reconciled = host.admin("reconcile")
-    assert (reconciled.returncode, reconciled.stdout) == (0, "")
-    assert host.admin("prove", "0.csv").returncode == 0
+    assert_nothing_differs(host)
 
 
 def count_files(server: HiveServer) -> int:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
-from backupd.core.errors import BackupdError
+from backupd.core.errors import BackupdError, RewindError
+from backupd.core.records import new_id
 from backupd.core.rows import RowKey
-from support.rows import new_batch
+from support.rows import NOON, batch_of, new_batch
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -42,6 +44,18 @@ async def until_merged(
     failures, seen = await until_it_works(once, tries=tries, pause=pause)
     assert seen == Counter(row.file_id for row in rows)
     return failures
+
+
+async def merge_again(warehouse: Warehouse, rows: Sequence[ProductionRow]) -> None:
+    """Have the rows of files that were requeued merged, in a new batch, as the worker would."""
+    again = [replace(row, batch_id=(batch_id := new_id(NOON))) for row in rows]
+    batch = batch_of(again, batch_id)
+    await warehouse.load(batch, again)
+    try:
+        await warehouse.merge(batch, again)
+    except RewindError:
+        await warehouse.load(replace(batch, staged_at="there"), again)
+        await warehouse.merge(batch, again)
 
 
 async def until_it_works(

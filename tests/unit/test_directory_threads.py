@@ -16,7 +16,7 @@ from backupd.core.threads import DirectoryThreads, in_steps
 from support.intake import eventually
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Awaitable, Callable, Iterator
 
 FROZEN, OTHER = "/frozen", "/other"
 
@@ -95,7 +95,13 @@ async def test_it_is_called_again_once_all_that_hung_has_come_back(
     await eventually(partial(_answers, threads), lambda: "it was never called again")
 
 
-async def test_who_is_slow_is_known_while_it_lasts(frozen: Frozen) -> None:
+@pytest.mark.parametrize(
+    "run", [DirectoryThreads.run, DirectoryThreads.run_small], ids=["any", "small"]
+)
+async def test_who_is_slow_is_known_while_it_lasts(
+    frozen: Frozen, monkeypatch: pytest.MonkeyPatch, run: Callable[..., Awaitable[str]]
+) -> None:
+    monkeypatch.setattr("backupd.core.small_calls._WITHIN", 0.01)
     threads = DirectoryThreads("test", slow=0.01, patience=30)
     happened: list[str] = []
 
@@ -106,7 +112,7 @@ async def test_who_is_slow_is_known_while_it_lasts(frozen: Frozen) -> None:
         yield
         happened.append("came on")
 
-    assert await threads.run(FROZEN, frozen, slow()) == "thawed"
+    assert await run(threads, FROZEN, frozen, slow()) == "thawed"
     assert happened == ["slow", "came on"]
 
 
@@ -414,24 +420,6 @@ async def test_a_small_call_that_merely_is_slow_is_made_once(
     assert error or slow.result() == "thawed"
     assert frozen.begun == 1
     assert not await is_slow()
-
-
-async def test_who_asked_for_a_slow_small_call_knows_while_it_lasts(
-    frozen: Frozen, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("backupd.core.small_calls._WITHIN", 0.01)
-    threads = DirectoryThreads("test", slow=0.01, patience=30)
-    happened: list[str] = []
-
-    @contextmanager
-    def slow() -> Iterator[None]:
-        happened.append("slow")
-        frozen.thaw.set()
-        yield
-        happened.append("came on")
-
-    assert await threads.run_small(FROZEN, frozen, slow()) == "thawed"
-    assert happened == ["slow", "came on"]
 
 
 async def test_a_small_call_whose_caller_is_gone_is_never_made(threads: DirectoryThreads) -> None:

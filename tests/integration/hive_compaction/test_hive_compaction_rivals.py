@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
 
-from backupd.core.errors import RewindError
 from backupd.core.records import new_id
 from backupd.core.rows import RowKey
 from backupd.warehouse.hive.replaced_dirs import ReplacementMemory
@@ -26,8 +24,8 @@ from support.hive_compaction import (
     usual_place,
     was_cleared,
 )
-from support.merging import until_merged
-from support.rows import COLUMNS, NOON, batch_of, new_batch, production_row
+from support.merging import merge_again, until_merged
+from support.rows import COLUMNS, NOON, new_batch, production_row
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -188,14 +186,7 @@ async def test_requeued_files_make_no_second_row(
     server: HiveServer, warehouse: HiveWarehouse, rows: list[ProductionRow]
 ) -> None:
     await warehouse.compact(DATE)
-    again = [replace(row, batch_id=(batch_id := new_id(NOON))) for row in rows[:4]]
-    batch = batch_of(again, batch_id)
-    await warehouse.load(batch, again)
-    try:
-        await warehouse.merge(batch, again)
-    except RewindError:
-        await warehouse.load(replace(batch, staged_at="there"), again)
-        await warehouse.merge(batch, again)
+    await merge_again(warehouse, rows[:4])
     assert read_rows(server) == each_once(rows)
 
 
