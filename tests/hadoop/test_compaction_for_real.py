@@ -49,8 +49,10 @@ until_merged = partial(merging.until_merged, tries=20, pause=0.2)
 
 AFTER = "2026-11-25"
 NOT_OURS = "this backupd"
-BY_FETCH = "SELECT file_id FROM {table}"
-BY_A_JOB = "SELECT count(*), count(file_id), count(DISTINCT file_id) FROM {table}"
+# How a reader gets its rows: HiveServer2 fetches them itself, or runs a job. The job is no Tez job
+# as ours are: two of those at a time in one JVM take each other's input ("Invalid input path").
+BY_FETCH = ()
+BY_A_JOB = ("SET hive.fetch.task.conversion=none", "SET hive.execution.engine=mr")
 PAUSE = 0.2  # seconds between two queries: two cores are for all
 SWITCH = "ALTER TABLE .* SET LOCATION"
 STEPS: dict[str, list[tuple[str, Moment]]] = {
@@ -73,10 +75,11 @@ _spawning = multiprocessing.get_context("spawn")
 class Reader:
     """Reads all of a table again and again, as anybody does; notes what it got."""
 
-    def __init__(self, hadoop: Hadoop, query: str) -> None:
+    def __init__(self, hadoop: Hadoop, table: str, settings: Sequence[str]) -> None:
         self.answers: Counter[object] = Counter()
         self._hadoop = hadoop
-        self._query = query
+        self._query = f"SELECT file_id FROM {table}"
+        self._settings = settings
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._read)
 
@@ -85,6 +88,8 @@ class Reader:
             closing(self._hadoop.connection()) as connection,
             closing(connection.cursor()) as cursor,
         ):
+            for setting in self._settings:
+                cursor.execute(setting)
             while not self._stop.wait(PAUSE if self.answers else 0.0):
                 try:
                     cursor.execute(self._query)
@@ -104,13 +109,11 @@ class Reader:
 @contextmanager
 def reading(hadoop: Hadoop, table: str, rows: Sequence[ProductionRow]) -> Iterator[None]:
     """See that readers get each of these rows once meanwhile, and nothing else."""
-    queries = (query.format(table=table) for query in (BY_FETCH, BY_A_JOB))
-    fetching, counting = (Reader(hadoop, query) for query in queries)
-    with fetching, counting:
+    by_fetch, by_a_job = (Reader(hadoop, table, how) for how in (BY_FETCH, BY_A_JOB))
+    with by_fetch, by_a_job:
         yield
-    count = len(rows)
-    assert list(fetching.answers) == [tuple(sorted((row.file_id,) for row in rows))]
-    assert list(counting.answers) == [((count, count, count),)]
+    each_once = tuple(sorted((row.file_id,) for row in rows))
+    assert list(by_fetch.answers) == list(by_a_job.answers) == [each_once]
 
 
 def a_table(hadoop: Hadoop, merge: str) -> WarehouseSection:
