@@ -55,6 +55,8 @@ class Names:
         Raises DependencyDownError where none is safe, asyncssh.SFTPError as the server does.
         """
         while (trying := self._ways.get(link)) is not None and not _failed(trying):
+            if trying.done():
+                return trying.result()
             # Another directory's refusal says nothing of this one.
             with contextlib.suppress(asyncssh.SFTPError):
                 # Shielded, since many wait for the same.
