@@ -23,7 +23,7 @@ from backupd.core.errors import (
     TransientError,
     WorkerDiedError,
 )
-from backupd.core.records import Identity, Task
+from backupd.core.records import Identity, Result, Task
 from backupd.core.stages import Awaits, Stage, Status
 from backupd.stages import CleanupRules, ShipRules
 from support.archives import FirstUse, archive_section
@@ -74,6 +74,29 @@ async def test_a_file_is_shipped_and_its_receipt_comes_back(carrier: Carrier, ta
     assert result.receipt is not None
     assert result.receipt.sha256 == task.file.sha256
     assert result.changes["identity"] == Identity.of(Path(task.file.path).stat())
+
+
+async def test_many_files_that_are_asked_for_at_once_each_get_their_own_answer(
+    carrier: Carrier, tmp_path: Path
+) -> None:
+    paths = [tmp_path / f"eLUX_{number}.csv" for number in range(40)]
+    for number, path in enumerate(paths):
+        path.write_bytes(CONTENT + b"%d" % number)
+    tasks = [task_of(registered(path)) for path in paths]
+    for path in paths[::4]:
+        path.unlink()
+    ship = carrier.stage(Stage.SHIP)
+    answers = await asyncio.gather(*map(ship, tasks), return_exceptions=True)
+    for number, (task, answer) in enumerate(zip(tasks, answers, strict=True)):
+        if number % 4 == 0:
+            assert isinstance(answer, LocalGoneError)
+        else:
+            assert isinstance(answer, Result)
+            assert answer.receipt
+            assert (answer.receipt.file_id, answer.receipt.sha256) == (
+                task.file.id,
+                task.file.sha256,
+            )
 
 
 async def test_what_the_stage_raises_comes_back_as_it_was(carrier: Carrier, task: Task) -> None:

@@ -19,7 +19,7 @@ from backupd.carrier.wire import (
     LookForSnapshots,
     Outbox,
     ShipSnapshot,
-    receive,
+    received,
 )
 from backupd.core.dependencies import Dependency
 from backupd.core.errors import (
@@ -293,12 +293,9 @@ class _Child:
             await self._process.wait()
 
     async def _listen(self, reader: asyncio.StreamReader) -> None:
-        try:
-            while True:
-                number, outcome = await receive(reader)
-                self._settle(self._in_hand.get(number), outcome)
-        except EOFError:
-            self.dead = True
+        async for number, outcome in received(reader):
+            self._settle(self._in_hand.get(number), outcome)
+        self.dead = True
         code = await self._process.wait()
         log.error("the carrier process died", code=code, files_in_hand=len(self._in_hand))
         self._give_up(f"the carrier process died (code {code})")

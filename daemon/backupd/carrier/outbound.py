@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
-from itertools import chain, repeat
 from typing import TYPE_CHECKING
 
 from backupd.archive.scope import Scope
@@ -15,10 +14,11 @@ from backupd.core.stages import Stage
 from backupd.stages import Cleanup, FeedThreads, Ship, SnapshotShelf
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from backupd.carrier.wire import Asked, CarrierConfig, Outcome
     from backupd.core.ports import Archive, Work
+    from backupd.core.records import Task
 
 
 class OutboundStages:
@@ -53,6 +53,13 @@ class OutboundStages:
         work = self._stages[stage]
         if asked.is_proven:  # the archive is not looked at
             return await work(asked)
-        runs = chain([asked], repeat(replace(asked, is_repeat=True)))
+        runs = _runs(asked)
         where = directory_of(asked.holder, asked.feed)
         return await self._scope.within(where, lambda: work(next(runs)))
+
+
+def _runs(task: Task) -> Iterator[Task]:
+    """Yield the task for each run of its stage in one try."""
+    yield task
+    while True:
+        yield replace(task, is_repeat=True)

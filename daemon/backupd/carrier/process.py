@@ -12,13 +12,13 @@ import signal
 import socket
 import sys
 from functools import partial
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import structlog
 
 from backupd.archive import open_archive
 from backupd.carrier.outbound import OutboundStages
-from backupd.carrier.wire import Outbox, receive
+from backupd.carrier.wire import Outbox, received
 from backupd.core.errors import BackupdError, TransientError
 from backupd.core.host import host_fault
 from backupd.core.moves import explained
@@ -26,7 +26,7 @@ from backupd.localfs.syscalls import die_with_parent
 from backupd.ops import logs, output, process, streams
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable
+    from collections.abc import AsyncIterator, Awaitable
 
     from backupd.carrier.wire import CarrierConfig, Outcome
 
@@ -59,26 +59,32 @@ def _end_without(first: int) -> None:
 async def _serve(pair: socket.socket, first: int) -> NoReturn:
     reader, writer = await asyncio.open_unix_connection(sock=pair)
     outbox = Outbox(writer)
+    messages = received(reader)
+    if (config := await anext(messages, None)) is not None:
+        await _answer_all(messages, outbox, _outbound(config, first))
+    # The first process has ended or been killed. What runs here may not outlive it: its next one
+    # will take it up. While it waits for our end, there is time for the last lines.
+    _end_without(first)
+    output.end()
+    os._exit(0)
+
+
+def _outbound(config: CarrierConfig, first: int) -> OutboundStages:
+    return OutboundStages(config, open_archive(config.archive), partial(_end_without, first))
+
+
+async def _answer_all(
+    messages: AsyncIterator[Any], outbox: Outbox, outbound: OutboundStages
+) -> None:
+    """Do what is asked for, until the first process is gone."""
     running: set[asyncio.Task[None]] = set()
-    try:
-        config: CarrierConfig = await receive(reader)
-        outbound = OutboundStages(
-            config, open_archive(config.archive), partial(_end_without, first)
-        )
-        while True:
-            number, stage, asked = await receive(reader)
-            if asked is None:  # no more than a sign of life is wanted
-                outbox.put((number, None))
-                continue
-            answer = asyncio.create_task(_answer(outbox, number, outbound.do(stage, asked)))
-            running.add(answer)
-            answer.add_done_callback(running.discard)
-    except EOFError:
-        # The first process has ended or been killed. What runs here may not outlive it: its next
-        # one will take it up. While it waits for our end, there is time for the last lines.
-        _end_without(first)
-        output.end()
-        os._exit(0)
+    async for number, stage, asked in messages:
+        if asked is None:  # no more than a sign of life is wanted
+            outbox.put((number, None))
+            continue
+        answer = asyncio.create_task(_answer(outbox, number, outbound.do(stage, asked)))
+        running.add(answer)
+        answer.add_done_callback(running.discard)
 
 
 async def _answer(outbox: Outbox, number: int, work: Awaitable[Outcome | None]) -> None:

@@ -1,5 +1,7 @@
 """What the two processes say to each other: pickled frames over a socket pair.
 
+A frame holds several messages: what they have in common, a feed or a class, is named in it once.
+
 Pickle is for one's own words only: the socket has no name, and nobody else can come to it.
 """
 
@@ -8,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import pickle
 import struct
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +18,7 @@ from backupd.core.records import Result, Task
 from backupd.core.snapshots import Shipped
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import AsyncIterator, Sequence
 
     from backupd.config.sections import ArchiveSection
     from backupd.core.places import Witness
@@ -77,28 +80,24 @@ class Outbox:
 
     def __init__(self, writer: asyncio.StreamWriter) -> None:
         self._writer = writer
-        self._frames: list[bytes] = []
+        self._messages: list[object] = []
 
     def put(self, message: object) -> None:
         """Have it sent. Nothing is raised when the other process is gone: it is read of."""
-        if not self._frames:
+        if not self._messages:
             asyncio.get_running_loop().call_soon(self._send)
-        self._frames.append(_frame(message))
+        self._messages.append(message)
 
     def _send(self) -> None:
-        self._writer.write(b"".join(self._frames))
-        self._frames.clear()
+        body = pickle.dumps(self._messages, pickle.HIGHEST_PROTOCOL)
+        self._writer.write(_LENGTH.pack(len(body)) + body)
+        self._messages.clear()
 
 
-async def receive(reader: asyncio.StreamReader) -> Any:  # noqa: ANN401 - whatever was sent
-    """Return the next message. Raises EOFError when the other process is gone."""
-    try:
-        (length,) = _LENGTH.unpack(await reader.readexactly(_LENGTH.size))
-        return pickle.loads(await reader.readexactly(length))  # noqa: S301 - our own words
-    except (asyncio.IncompleteReadError, ConnectionError) as error:
-        raise EOFError from error
-
-
-def _frame(message: object) -> bytes:
-    body = pickle.dumps(message, pickle.HIGHEST_PROTOCOL)
-    return _LENGTH.pack(len(body)) + body
+async def received(reader: asyncio.StreamReader) -> AsyncIterator[Any]:
+    """Yield each message, until the other process is gone."""
+    with suppress(asyncio.IncompleteReadError, ConnectionError):
+        while True:
+            (length,) = _LENGTH.unpack(await reader.readexactly(_LENGTH.size))
+            for message in pickle.loads(await reader.readexactly(length)):  # noqa: S301 - our own
+                yield message
