@@ -5,6 +5,7 @@ from __future__ import annotations
 import posixpath
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING
 
 from backupd.core.errors import PermanentError
@@ -34,19 +35,19 @@ WHY_SAFE: Mapping[NamedBy, str] = {
 """Completes "taken ..."."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Place:
     """One name of the archive: `name` is relative, the others absolute paths at the archive."""
 
     name: str
     root: str
 
-    @property
+    @cached_property
     def path(self) -> str:
         """Where the file stands once it is published."""
         return posixpath.join(self.root, self.name)
 
-    @property
+    @cached_property
     def directory(self) -> str:
         """The directory that holds it."""
         return posixpath.dirname(self.path)
@@ -55,7 +56,7 @@ class Place:
         """Return the path of a temporary file: hidden, in the same directory, unique by its id."""
         return self._hidden(f".{part_id}.part")
 
-    @property
+    @cached_property
     def claim(self) -> str:
         """The path of the file whose owner alone may take this name."""
         return self._hidden(".claim")
@@ -66,6 +67,7 @@ class Place:
         return posixpath.join(self.directory, f".{stem}{end}")
 
 
+@lru_cache(maxsize=1024)  # each file's is asked for four times while it is shipped
 def place(root: str, name: str) -> Place:
     """Return where `name` lies. PermanentError where no file system could hold such a name."""
     parts = name.split("/")

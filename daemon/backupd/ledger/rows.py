@@ -107,7 +107,9 @@ def file_of(row: sa.Row[Any]) -> FileRecord:
     for name in _PATHS:
         if values[name] is not None:
             values[name] = os.fsdecode(values[name])
-    return FileRecord(**values)
+    file = object.__new__(FileRecord)
+    vars(file).update(values)  # every field: the class's own way takes twice as long, being frozen
+    return file
 
 
 def batch_of(row: sa.Row[Any], members: Sequence[str]) -> Batch:
