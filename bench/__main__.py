@@ -17,13 +17,15 @@ from bench import (
     throughput,
     watching,
 )
+from bench.machine import Machine
 from bench.peers import Peers, demand_programs
 from bench.process import MeasuringError
+from bench.revision import check_out
 from bench.throughput import Arena
 from support.sshd import running_sshd
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator
 
     from bench.report import Figure
 
@@ -34,35 +36,36 @@ LONG = ("years",)  # takes a quarter of an hour: only when asked for
 def main() -> None:
     """Measure what is asked for. Exits 0 whether or not bars were passed: the table tells."""
     wanted = _arguments()
+    machine = Machine()
     try:
         demand_programs()
         with tempfile.TemporaryDirectory(prefix="backupd-bench-", dir=wanted.dir) as directory:
-            cases = wanted.only or CASES
-            measuring = _measure(Path(directory), cases, quick=wanted.quick, whole=wanted.whole)
-            figures = list(measuring)
+            figures = list(_measure(Path(directory), wanted))
     except MeasuringError as error:
         sys.exit(f"bench: {error}")
     report.show(figures)
-    report.save(wanted.out, figures, quick=wanted.quick)
+    report.save(wanted.out, figures, machine, quick=wanted.quick)
     print(f"Written to {wanted.out}.")
+    for each in machine.disturbances():
+        print(f"The machine was not quiet: {each}.")
 
 
-def _measure(
-    directory: Path, cases: Sequence[str], *, quick: bool, whole: bool
-) -> Iterator[Figure]:
+def _measure(directory: Path, wanted: argparse.Namespace) -> Iterator[Figure]:
+    quick = wanted.quick
     with running_sshd(directory / "sshd") as server:
-        arena = Arena(directory, Peers(server, directory))
+        other = check_out(wanted.against, directory / "other") if wanted.against else None
+        arena = Arena(directory, Peers(server, directory), other)
         measures: dict[str, Callable[[], list[Figure]]] = {
             "large": lambda: throughput.large(arena, quick=quick),
             "small": lambda: throughput.small(arena, quick=quick),
             "watching": lambda: watching.measure(directory / "watching", quick=quick),
             "ledger": lambda: [
                 *ledger_bytes.measure(directory / "bytes", quick=quick),
-                *ledger_million.measure(directory / "ledger", quick=quick, whole=whole),
+                *ledger_million.measure(directory / "ledger", quick=quick, whole=wanted.whole),
             ],
             "years": lambda: ledger_years.measure(directory / "years", quick=quick),
         }
-        for case in cases:
+        for case in wanted.only or CASES:
             print(f"{case} …", flush=True)
             yield from measures[case]()
 
@@ -75,6 +78,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="small amounts: does it all work?")
     parser.add_argument(
         "--whole", action="store_true", help="ledger: with 10,000,000 remembered files (minutes)"
+    )
+    parser.add_argument(
+        "--against", metavar="REV", help="large, small: that revision of backupd takes turns, too"
     )
     parser.add_argument("--out", type=Path, default=ROOT / "bench-result.json")
     parser.add_argument("--dir", type=Path, help="where to work (some GB; default: the system's)")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import sqlite3
 import subprocess
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.corpus import CUSTOMERS, FILE_TYPES
-from bench.process import MeasuringError, Peak, Run, run
+from bench.process import MeasuringError, Peak, Run, cpu_of_all, run
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -63,6 +64,12 @@ class Site:
 
     state: Path
     config: Path
+    code: Path | None = None  # of another revision; None: this one
+
+    @property
+    def environ(self) -> dict[str, str]:
+        """What the program is to run with."""
+        return dict(os.environ) | ({"PYTHONPATH": str(self.code)} if self.code else {})
 
     @property
     def ledger(self) -> Path:
@@ -98,7 +105,8 @@ def site(
 
 def run_once(where: Site) -> Run:
     """Run `backupd run --once`: it ends with 0 only when every file is done."""
-    return run([_PROGRAM, "run", "--once", "--config", str(where.config)], where.log)
+    command = [_PROGRAM, "run", "--once", "--config", str(where.config)]
+    return run(command, where.log, where.environ)
 
 
 def take_through(where: Site, arriving: Mapping[Path, Path]) -> Run:
@@ -108,12 +116,14 @@ def take_through(where: Site, arriving: Mapping[Path, Path]) -> Run:
     """
     with running(where) as process:
         peak = Peak(process.pid)
+        cpu = cpu_of_all(process.pid)
         began = time.perf_counter()
         for source, target in arriving.items():
             source.rename(target)
         _wait_until_done(where, process, len(arriving))
         seconds = time.perf_counter() - began
-    return Run(seconds, peak.mib())
+        cpu = cpu_of_all(process.pid) - cpu
+    return Run(seconds, peak.mib(), cpu)
 
 
 def _wait_until_done(where: Site, process: subprocess.Popen[bytes], files: int) -> None:
@@ -138,6 +148,7 @@ def running(where: Site) -> Iterator[subprocess.Popen[bytes]]:
             [_PROGRAM, "run", "--config", str(where.config)],
             stdin=subprocess.DEVNULL,
             stderr=log,
+            env=where.environ,
         )
     try:
         _wait_until_ready(where, process)

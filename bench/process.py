@@ -28,6 +28,7 @@ class Run:
 
     seconds: float
     peak_mib: float  # resident, its children's with it, pages that they share counted once
+    cpu_seconds: float | None = None  # its own and its children's, where that was measured
 
 
 def run(command: Sequence[str], log: Path, environ: Mapping[str, str] | None = None) -> Run:
@@ -91,6 +92,11 @@ def memory_mib(pid: int, what: str = "VmRSS") -> float:
             if line.startswith(f"{what}:"):
                 return int(line.split()[1]) / 1024
     return 0.0
+
+
+def cpu_of_all(pid: int) -> float:
+    """Return the CPU time in seconds that a process and its children have used so far."""
+    return sum(map(cpu_seconds, [pid, *_children(pid)]))
 
 
 def cpu_seconds(pid: int) -> float:

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from bench.machine import Machine
+
 _HUNDRED, _TEN = 100, 10
 _MARKS = {True: "[green]pass[/]", False: "[red]FAIL[/]", None: ""}
 
@@ -68,7 +70,7 @@ def show(figures: Sequence[Figure]) -> None:
             console.print(f"{each.case}, {each.name}: {each.note}", soft_wrap=True)
 
 
-def save(path: Path, figures: Sequence[Figure], *, quick: bool) -> None:
+def save(path: Path, figures: Sequence[Figure], machine: Machine, *, quick: bool) -> None:
     """Write everything as JSON."""
     result = {
         "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
@@ -77,7 +79,8 @@ def save(path: Path, figures: Sequence[Figure], *, quick: bool) -> None:
             "system": platform.platform(),
             "python": platform.python_version(),
             "cpus": os.cpu_count(),
-            "load_before": os.getloadavg()[2],
+            "load_before": machine.load_before,
+            "steal": machine.steal,
         },
         "figures": [{**asdict(each), "passed": each.passed} for each in figures],
     }

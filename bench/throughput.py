@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import shutil
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from statistics import median
 from typing import TYPE_CHECKING
 
@@ -14,17 +15,19 @@ from bench.process import MeasuringError
 from bench.report import Figure
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from bench.corpus import Corpus
     from bench.peers import Peers
     from bench.process import Run
+    from bench.revision import Revision
 
     Job = Callable[[Sequence[Path], Path], Run]
 
 MIB = 1024 * 1024
 MEMORY_BAR = 200  # MiB
+_SCATTER = 0.1  # of the median, from the fastest to the slowest run
 _NOTE = (
     f"from arrival to done at a daemon that runs; settle_for = {daemon.SETTLE_FOR} and max_wait = "
     f"{daemon.MAX_WAIT}, so that waiting for files to settle or to fill a batch is not measured"
@@ -42,17 +45,27 @@ class Case:
 
 @dataclass(frozen=True, slots=True)
 class Arena:
-    """Where the jobs run: the same disk, the same server."""
+    """Where the jobs run: the same disk, the same server; another revision too, if there is one."""
 
     directory: Path
     peers: Peers
+    other: Revision | None = None
 
     def compete(self, case: Case) -> dict[str, list[Run]]:
-        """Run every job in turns, so that what disturbs the machine disturbs all alike."""
+        """Run every job in turns, so that what disturbs the machine disturbs all alike.
+
+        Where runs of one job differ much, all are run again, up to as often as they were.
+        """
+        wanted = dict(case.rounds)
+        if self.other is not None:
+            wanted[_named(self.other)] = wanted["backupd"]
+        most = max(wanted.values())
         runs: defaultdict[str, list[Run]] = defaultdict(list)
-        for turn in range(max(case.rounds.values())):
-            for job, rounds in case.rounds.items():
-                if turn < rounds:
+        for turn in range(2 * most):
+            if turn >= most and not any(map(_scattered, runs.values())):
+                break
+            for job, rounds in wanted.items():
+                if turn % most < rounds:
                     runs[job].append(self._run(job, case.files))
         return runs
 
@@ -69,14 +82,19 @@ class Arena:
         return run
 
     def _jobs(self) -> dict[str, Job]:
-        return {
-            "backupd": self._backupd,
+        revisions = {_named(each): partial(self._backupd, each) for each in self._others}
+        return revisions | {
+            "backupd": partial(self._backupd, None),
             "old job": self.peers.old_job,
             "rclone": self.peers.rclone,
             "igzip | ssh": self.peers.igzip,
         }
 
-    def _backupd(self, feeds: Sequence[Path], archive: Path) -> Run:
+    @property
+    def _others(self) -> list[Revision]:
+        return [] if self.other is None else [self.other]
+
+    def _backupd(self, revision: Revision | None, feeds: Sequence[Path], archive: Path) -> Run:
         state, server = self.directory / "state", self.peers.server
         inbox, watched = feeds[0].parents[1], state / "watched"
         arriving: dict[Path, Path] = {}
@@ -84,7 +102,9 @@ class Arena:
             target = watched / feed.relative_to(inbox)
             target.mkdir(parents=True)
             arriving |= {path: target / path.name for path in feed.iterdir()}
-        return daemon.take_through(daemon.site(state, watched, archive, server), arriving)
+        site = daemon.site(state, watched, archive, server)
+        code = None if revision is None else revision.code
+        return daemon.take_through(replace(site, code=code), arriving)
 
 
 def large(arena: Arena, *, quick: bool) -> list[Figure]:
@@ -97,6 +117,7 @@ def large(arena: Arena, *, quick: bool) -> list[Figure]:
     figures = [
         *_speeds(case, runs, files.total_bytes / 1e6, "MB/s"),
         *_ratios(case, runs, {"old job": 10}),
+        *_against(case, arena, runs),
         Figure(
             case=case,
             name="time of igzip | ssh",
@@ -120,6 +141,8 @@ def small(arena: Arena, *, quick: bool) -> list[Figure]:
     figures = [
         *_speeds(case, runs, number, "files/s"),
         *_ratios(case, runs, {"old job": 3, "rclone": 1.5}),
+        *_against(case, arena, runs),
+        *_cpu(case, runs, number),
         _peak(case, runs["backupd"]),
     ]
     shutil.rmtree(files.directory)
@@ -154,6 +177,30 @@ def _ratios(case: str, runs: dict[str, list[Run]], bars: dict[str, float]) -> li
     ]
 
 
+def _against(case: str, arena: Arena, runs: dict[str, list[Run]]) -> list[Figure]:
+    if arena.other is None:
+        return []
+    other = _named(arena.other)
+    speed = _seconds(runs[other]) / _seconds(runs["backupd"])
+    return [Figure(case=case, name=f"speed of {other}", value=speed, unit="x")]
+
+
+def _cpu(case: str, runs: dict[str, list[Run]], files: int) -> Iterator[Figure]:
+    for job, some in runs.items():
+        if found := [run.cpu_seconds for run in some if run.cpu_seconds is not None]:
+            each = median(found) / files * 1000
+            yield Figure(case=case, name=f"CPU a file, {job}", value=each, unit="ms")
+
+
+def _named(revision: Revision) -> str:
+    return f"backupd at {revision.name}"
+
+
+def _scattered(runs: list[Run]) -> bool:
+    times = [run.seconds for run in runs]
+    return max(times) - min(times) > _SCATTER * median(times)
+
+
 def _peak(case: str, runs: list[Run]) -> Figure:
     peak = max(run.peak_mib for run in runs)
     return Figure(case=case, name="peak resident size", value=peak, unit="MiB", at_most=MEMORY_BAR)
@@ -174,5 +221,5 @@ def _check(job: str, files: Corpus, inbox: Path, archive: Path) -> None:
     arrived = sum(path.name != MARK_FILE for path in there)
     if arrived != files.files:
         raise MeasuringError(f"{job}: {arrived} of {files.files} files are in the archive")
-    if job == "backupd" and any(path.is_file() for path in inbox.rglob("*")):
+    if job.startswith("backupd") and any(path.is_file() for path in inbox.rglob("*")):
         raise MeasuringError("backupd left local files behind")
