@@ -8,6 +8,7 @@ import sqlite3
 import time
 from contextlib import closing
 from dataclasses import dataclass
+from itertools import count
 from statistics import median
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,7 @@ from backupd.core.records import Identity, Result, Sighting
 from backupd.core.rows import row_id
 from backupd.core.stages import Stage
 from backupd.ledger import Ledger
-from bench import corpus, daemon, ledger_bytes
+from bench import corpus, daemon, ledger_bytes, watching
 from bench.process import MeasuringError, memory_mib
 from bench.report import Figure
 
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 _AT_ONCE = 32  # as many as the ship lane has places
 _BATCH = 500  # the default of batch.max_files
 _RESTARTS = 3
+_LIE_THERE = 2_000  # files, in the directories
 
 
 def measure(directory: Path, *, quick: bool, whole: bool = False) -> list[Figure]:
@@ -39,19 +41,23 @@ def measure(directory: Path, *, quick: bool, whole: bool = False) -> list[Figure
     A million done ones, and as many remembered; ten times as many with `whole`.
     """
     million, rounds = (20_000, 20) if quick else (1_000_000, 100)
-    inbox = directory / "inbox"
-    site = daemon.site(directory / "state", inbox, directory / "archive")
+    inbox, numbers = directory / "inbox", count(len(corpus.FEEDS))
+    where = directory / "state", inbox, directory / "archive"
+    site = daemon.site(*where)
     corpus.make(inbox, len(corpus.FEEDS), 1024)
     daemon.run_once(site)
     ledger_bytes.fold(site)
-    before, restart_before = asyncio.run(_costs(site, rounds)), _restart(site)
+    site = daemon.site(*where, **watching.ONLY_FOUND)
+    with watching.watched(site, inbox, numbers) as watch:
+        watch.bring(_LIE_THERE)
+    before, restart_before = _costs(site, inbox, numbers, rounds), _restart(site)
     began = time.perf_counter()
     multiply(site.ledger, million)
     remembered = million * (10 if whole else 1)
     remembering = remember(site.ledger, remembered)
     made_in = time.perf_counter() - began
     size = site.ledger.stat().st_size / 1e9
-    after, restart = asyncio.run(_costs(site, rounds)), _restart(site)
+    after, restart = _costs(site, inbox, numbers, rounds), _restart(site)
     case = f"ledger, {million:,} done, {remembered:,} remembered"
     return [
         *_compared(case, before, after, rounds),
@@ -89,7 +95,7 @@ def _compared(
     for name, seconds in after.items():
         yield Figure(
             case=case,
-            name=f"{name} {_AT_ONCE} files",
+            name=name,
             value=seconds * 1000,
             unit="ms",
             note=f"median of {rounds}; {before[name] * 1000:.2f} ms with none done",
@@ -230,7 +236,16 @@ def _start(site: Site) -> _Start:
         return _Start(seconds=time.perf_counter() - began, mib=memory_mib(process.pid))
 
 
-async def _costs(site: Site, rounds: int) -> dict[str, float]:
+def _costs(site: Site, inbox: Path, numbers: Iterator[int], rounds: int) -> dict[str, float]:
+    """Return the median seconds of what a daemon does again and again."""
+    costs = asyncio.run(_ledger_costs(site, rounds))
+    costs[f"rescan {_LIE_THERE:,} files"] = asyncio.run(watching.time_rescans(site, rounds))
+    with watching.watched(site, inbox, numbers) as watch:
+        times = [watch.time_to_row(watching.rename_there) for _ in range(rounds)]
+    return costs | {"detect a file": median(times)}
+
+
+async def _ledger_costs(site: Site, rounds: int) -> dict[str, float]:
     """Return the median seconds of what is done with some files at a time."""
     feed = load(site.config, environ={}).feeds[0]
     ledger = Ledger(site.ledger)
@@ -257,9 +272,9 @@ async def _time_round(ledger: Ledger, feed: Feed, now: float) -> dict[str, float
     if moved != [True] * _AT_ONCE or registered != moved:
         raise MeasuringError(f"of {_AT_ONCE} files, {sum(moved)} were claimed and moved")
     return {
-        "claim and move": moved_at - began,
-        "claim and register": read_at - moved_at,
-        "look up paths of": known_at - read_at,
+        f"claim and move {_AT_ONCE} files": moved_at - began,
+        f"claim and register {_AT_ONCE} files": read_at - moved_at,
+        f"look up paths of {_AT_ONCE} files": known_at - read_at,
     }
 
 

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import count
 from statistics import median
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from backupd.config import load
 from backupd.intake.service import Intake
@@ -31,8 +31,7 @@ _SEEN_WITHIN = 300.0  # seconds
 _BETWEEN = 0.05  # seconds that a daemon gets to come to rest between two files
 
 # Files stay in settle: what is measured is how they are found, not what is then done with them.
-_SETTLE_FOR = "1d"
-_RESCAN_EVERY = "1h"
+ONLY_FOUND: dict[str, Any] = {"settle_for": "1d", "rescan_every": "1h"}
 
 
 def measure(directory: Path, *, quick: bool) -> list[Figure]:
@@ -45,29 +44,28 @@ def measure(directory: Path, *, quick: bool) -> list[Figure]:
         directory / "state",
         inbox,
         directory / "archive",
-        settle_for=_SETTLE_FOR,
-        rescan_every=_RESCAN_EVERY,
+        **ONLY_FOUND,
     )
     numbers = count()
-    with _watched(site, inbox, numbers) as watch:
+    with watched(site, inbox, numbers) as watch:
         figures = [
             _idle("few", watch.pid, rest),
             watch.latency("close", _close_there, samples),
-            watch.latency("rename", _rename_there, samples),
+            watch.latency("rename", rename_there, samples),
         ]
         watch.bring_to(_FEW)
-    with _watched(site, inbox, numbers) as watch:
+    with watched(site, inbox, numbers) as watch:
         time.sleep(rest)
         few_mib = memory_mib(watch.pid)
         figures += watch.burst(many - _FEW)
-    with _watched(site, inbox, numbers) as watch:
+    with watched(site, inbox, numbers) as watch:
         figures.append(_idle(f"{many:,}", watch.pid, rest))
         figures += _memory(few_mib, memory_mib(watch.pid), many)
     return [*figures, _rescan(site, many)]
 
 
 @dataclass(slots=True)
-class _Watch:
+class Watch:
     """A running daemon, its inbox, and a look into its ledger from outside."""
 
     pid: int
@@ -80,7 +78,7 @@ class _Watch:
         return Figure(
             case="detection, idle",
             name=f"{what} to row, median",
-            value=median(self._time_to_row(deliver) for _ in range(samples)) * 1000,
+            value=median(self.time_to_row(deliver) for _ in range(samples)) * 1000,
             unit="ms",
             at_most=50,
             note=f"{samples} files, one at a time, seen by another process that reads the ledger",
@@ -90,6 +88,10 @@ class _Watch:
         """Deliver files until so many are known."""
         self._write(files - self._rows())
         self._wait_until_seen(files)
+
+    def bring(self, files: int) -> None:
+        """Deliver so many more, and wait until they are known."""
+        self.bring_to(self._rows() + files)
 
     def burst(self, files: int) -> list[Figure]:
         """Deliver many files at once."""
@@ -118,7 +120,8 @@ class _Watch:
             ),
         ]
 
-    def _time_to_row(self, deliver: Callable[[Path], None]) -> float:
+    def time_to_row(self, deliver: Callable[[Path], None]) -> float:
+        """Deliver one file; return the seconds until its row can be read."""
         time.sleep(_BETWEEN)
         path = self._new_path()
         deliver(path)
@@ -152,16 +155,18 @@ class _Watch:
 
 
 @contextmanager
-def _watched(site: Site, inbox: Path, numbers: Iterator[int]) -> Iterator[_Watch]:
+def watched(site: Site, inbox: Path, numbers: Iterator[int]) -> Iterator[Watch]:
+    """Run a daemon on an inbox; `numbers` name the files that are delivered there."""
     with daemon.running(site) as process, daemon.looking_into(site) as ledger:
-        yield _Watch(process.pid, inbox, ledger, numbers)
+        yield Watch(process.pid, inbox, ledger, numbers)
 
 
 def _close_there(path: Path) -> None:
     path.write_bytes(corpus.HEADER)
 
 
-def _rename_there(path: Path) -> None:
+def rename_there(path: Path) -> None:
+    """Deliver a file as platforms do: whole at once."""
     hidden = path.with_name(f".{path.name}.tmp")
     hidden.write_bytes(corpus.HEADER)
     hidden.rename(path)
@@ -197,7 +202,7 @@ def _idle(files: str, pid: int, seconds: float) -> Figure:
 
 def _rescan(site: Site, files: int) -> Figure:
     """Time the scan itself, by the daemon's own parts, on the ledger that the daemon left."""
-    seconds = asyncio.run(_time_rescan(site))
+    seconds = asyncio.run(time_rescans(site, 1))
     return Figure(
         case="rescan",
         name=f"{files:,} known, nothing new",
@@ -207,13 +212,19 @@ def _rescan(site: Site, files: int) -> Figure:
     )
 
 
-async def _time_rescan(site: Site) -> float:
+async def time_rescans(site: Site, rescans: int) -> float:
+    """Return the median seconds of so many. No daemon may run."""
     config = load(site.config, environ={})
     ledger = Ledger(site.ledger)
+    intake = Intake(config.intake, config.feeds, ledger)
     try:
-        intake = Intake(config.intake, config.feeds, ledger)
-        began = time.perf_counter()
-        await intake.scan_once()
-        return time.perf_counter() - began
+        return median([await _time_rescan(intake) for _ in range(rescans)])
     finally:
+        intake.health.close()  # the directories are free for a daemon again
         await ledger.close()
+
+
+async def _time_rescan(intake: Intake) -> float:
+    began = time.perf_counter()
+    await intake.scan_once()
+    return time.perf_counter() - began
