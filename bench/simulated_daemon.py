@@ -212,7 +212,7 @@ async def _file_lanes(
     config: Config, context: WorkerContext, warehouse: Warehouse, stack: AsyncExitStack
 ) -> dict[Stage, FileLane]:
     outbound = await _outbound(config, context.ledger, stack)
-    rows = RowsSeen(warehouse)
+    rows = RowsSeen(warehouse, Shares(_CLEANUPS))
     stack.push_async_callback(rows.aclose)
     clean_up = rows.seen_before(partial(_do, outbound, Stage.CLEANUP))
     reading = Shares(config.concurrency.manifest)

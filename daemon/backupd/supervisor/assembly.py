@@ -78,6 +78,9 @@ if TYPE_CHECKING:
     Part = Coroutine[Any, Any, None]
 
 _CLEANUPS = 32  # at once: each is a look and an unlink
+# The rows of so many files are looked for at once after a start: in Hive a statement may take
+# seconds, whether for one row or for a hundred.
+_ROWS_LOOKED_FOR = 128
 _VERIFYING = 3  # as many files in ship as are sent at once: the others wait for their verification
 _JITTER = (0.75, 1.25)
 
@@ -93,7 +96,7 @@ class Assembly:
         self._places = {
             Stage.MANIFEST: Shares(config.concurrency.manifest),
             Stage.SHIP: Shares(_VERIFYING * config.concurrency.ship),
-            Stage.CLEANUP: Shares(_CLEANUPS),
+            Stage.CLEANUP: Shares(_ROWS_LOOKED_FOR),
         }
         retry = config.retry
         policy = RetryPolicy(
@@ -330,7 +333,7 @@ class Assembly:
         self._snapshots = SnapshotLane(self.context, maker, ledger.backup_every)
         clean_up = carrier.stage(Stage.CLEANUP)
         if rules.delete:
-            rows = RowsSeen(warehouse)
+            rows = RowsSeen(warehouse, Shares(_CLEANUPS))
             stack.push_async_callback(rows.aclose)
             clean_up = rows.seen_before(clean_up)
         return here | {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -9,18 +10,22 @@ from backupd.core.dependencies import Dependency
 from backupd.core.errors import PermanentError
 from backupd.core.request_batcher import RequestBatcher
 from backupd.stages import key_of
+from backupd.worker.context import PROOF_IS_FRESH_FOR
 
 if TYPE_CHECKING:
     from backupd.core.ports import Warehouse, Work
     from backupd.core.records import Result, Task
     from backupd.core.rows import RowKey
+    from backupd.core.shares import Shares
 
 
 class RowsSeen:
     """Looks for rows, those of many files at once."""
 
-    def __init__(self, warehouse: Warehouse) -> None:
+    def __init__(self, warehouse: Warehouse, cleanups: Shares) -> None:
+        """Rows are looked for of as many files as ask; `cleanups` are done at a time."""
         self._warehouse = warehouse
+        self._cleanups = cleanups
         self._looks: RequestBatcher[RowKey, bool] = RequestBatcher(self._look)
 
     def seen_before(self, clean_up: Work) -> Work:
@@ -30,11 +35,14 @@ class RowsSeen:
         """
 
         async def work(task: Task) -> Result:
-            if task.is_proven or task.holder.row_seen_at is None:
-                return await clean_up(task)
-            await self._see(task)
-            result = await clean_up(task)
-            return replace(result, leaned_on=(*result.leaned_on, Dependency.WAREHOUSE))
+            seen_in = await self._see(task)
+            seen_at = time.monotonic()
+            async with self._cleanups.place(task.feed.name):
+                if time.monotonic() - seen_at >= PROOF_IS_FRESH_FOR:
+                    task = replace(task, is_proven=False)
+                    seen_in = await self._see(task)
+                result = await clean_up(task)
+            return replace(result, leaned_on=(*result.leaned_on, *seen_in))
 
         return work
 
@@ -42,9 +50,12 @@ class RowsSeen:
         """Give up looks under way."""
         await self._looks.aclose()
 
-    async def _see(self, task: Task) -> None:
+    async def _see(self, task: Task) -> tuple[str, ...]:
+        """Return what the row was seen in; nothing where it need not be looked for."""
+        if task.is_proven or task.holder.row_seen_at is None:
+            return ()
         if await self._looks.ask(key_of(task.holder)):
-            return
+            return (Dependency.WAREHOUSE,)
         whose = "its row" if task.original is None else f"the row of {task.holder.id}"
         raise PermanentError(
             f"not deleted: {whose} is not in the production table any more",
