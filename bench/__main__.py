@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from bench.report import Figure
 
 CASES = ("large", "small", "watching", "ledger")
-LONG = ("years",)  # takes a quarter of an hour: only when asked for
+LONG = ("years",)  # takes five minutes: only when asked for
 
 
 def main() -> None:

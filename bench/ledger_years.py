@@ -33,7 +33,7 @@ _COMPARED = 6  # months at either end of those in which nothing may grow any mor
 class _Scale:
     """How much is simulated. `keep` and `remember`: days, as in the config's defaults."""
 
-    files_a_day: int = 10
+    files_a_day: int = 30
     days: int = 3 * 365
     every: int = 10  # the files of so many days come together
     keep: int = 30
