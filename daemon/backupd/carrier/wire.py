@@ -89,9 +89,9 @@ class Outbox:
         self._messages.append(message)
 
     def _send(self) -> None:
-        body = pickle.dumps(self._messages, pickle.HIGHEST_PROTOCOL)
+        messages, self._messages = self._messages, []
+        body = pickle.dumps(messages, pickle.HIGHEST_PROTOCOL)
         self._writer.write(_LENGTH.pack(len(body)) + body)
-        self._messages.clear()
 
 
 async def received(reader: asyncio.StreamReader) -> AsyncIterator[Any]:
