@@ -96,7 +96,9 @@ class Assembly:
         self._places = {
             Stage.MANIFEST: Shares(config.concurrency.manifest),
             Stage.SHIP: Shares(_VERIFYING * config.concurrency.ship),
-            Stage.CLEANUP: Shares(_ROWS_LOOKED_FOR),
+            Stage.CLEANUP: Shares(
+                _ROWS_LOOKED_FOR if config.cleanup.action == "delete" else _CLEANUPS
+            ),
         }
         retry = config.retry
         policy = RetryPolicy(
