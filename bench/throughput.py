@@ -82,19 +82,17 @@ class Arena:
         return run
 
     def _jobs(self) -> dict[str, Job]:
-        revisions = {_named(each): partial(self._backupd, each) for each in self._others}
-        return revisions | {
+        jobs: dict[str, Job] = {
             "backupd": partial(self._backupd, None),
             "old job": self.peers.old_job,
             "rclone": self.peers.rclone,
             "igzip | ssh": self.peers.igzip,
         }
+        if self.other is not None:
+            jobs[_named(self.other)] = partial(self._backupd, self.other.code)
+        return jobs
 
-    @property
-    def _others(self) -> list[Revision]:
-        return [] if self.other is None else [self.other]
-
-    def _backupd(self, revision: Revision | None, feeds: Sequence[Path], archive: Path) -> Run:
+    def _backupd(self, code: Path | None, feeds: Sequence[Path], archive: Path) -> Run:
         state, server = self.directory / "state", self.peers.server
         inbox, watched = feeds[0].parents[1], state / "watched"
         arriving: dict[Path, Path] = {}
@@ -103,7 +101,6 @@ class Arena:
             target.mkdir(parents=True)
             arriving |= {path: target / path.name for path in feed.iterdir()}
         site = daemon.site(state, watched, archive, server)
-        code = None if revision is None else revision.code
         return daemon.take_through(replace(site, code=code), arriving)
 
 
