@@ -13,6 +13,7 @@ from backupd.core.records import Result
 from backupd.core.shares import Shares
 from backupd.core.stages import Stage, Status
 from backupd.worker import RowsSeen, rows_seen
+from support.counted_work import CountedWork
 from support.fake_warehouse import FakeWarehouse
 from support.files import NOW, a_running_file, task_of
 
@@ -43,8 +44,11 @@ class Counting(FakeWarehouse):
         return frozenset(key.file_id for key in keys) & self.there
 
 
+CLEANED = Result(changes={}, detail="cleaned")
+
+
 async def cleaned(_: Task) -> Result:
-    return Result(changes={}, detail="cleaned")
+    return CLEANED
 
 
 def seen_before(warehouse: Warehouse, work: Work = cleaned) -> Work:
@@ -102,19 +106,10 @@ async def test_the_rows_of_many_files_are_looked_for_together(tmp_path: Path) ->
 
 async def test_rows_of_many_are_looked_for_while_few_are_cleaned_up(tmp_path: Path) -> None:
     warehouse = Counting(*(f"f{number}" for number in range(100)))
-    at_work, most = 0, 0
-
-    async def slowly(task: Task) -> Result:
-        nonlocal at_work, most
-        at_work += 1
-        most = max(most, at_work)
-        await asyncio.sleep(0)
-        at_work -= 1
-        return await cleaned(task)
-
-    work = seen_before(warehouse, slowly)
+    cleaning = CountedWork(CLEANED)
+    work = seen_before(warehouse, cleaning)
     await asyncio.gather(*(work(a_task(tmp_path, number)) for number in range(100)))
-    assert most == 4
+    assert cleaning.most == 4
     assert warehouse.looks < 5
 
 

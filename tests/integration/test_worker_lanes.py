@@ -23,6 +23,7 @@ from backupd.core.shares import Shares
 from backupd.core.stages import Awaits, Stage, Status
 from backupd.ledger import files, incidents
 from backupd.worker import FileLane
+from support.counted_work import CountedWork
 from support.files import a_file
 from support.intake import a_feed, eventually
 from support.ledgers import QUICK, Bench, files_of, numbered, one, opened, plant, story
@@ -101,19 +102,10 @@ async def test_due_files_go_through_the_stage_once_each(bench: Bench) -> None:
 
 async def test_no_more_files_are_worked_on_at_once_than_there_are_places(bench: Bench) -> None:
     await plant(bench.ledger, *numbered(a_file(Stage.SHIP), 50))
-    now, most = 0, 0
-
-    async def work(_: Task) -> Result:
-        nonlocal now, most
-        now += 1
-        most = max(most, now)
-        await asyncio.sleep(0.001)
-        now -= 1
-        return WELL
-
+    work = CountedWork(WELL)
     async with bench.at_work(shipping(bench, work, places=3).run()):
         await bench.until(all_at(Stage.CLEANUP))
-    assert most == 3
+    assert work.most == 3
 
 
 async def test_a_transient_failure_is_tried_again_until_it_works(bench: Bench) -> None:

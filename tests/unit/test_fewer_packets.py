@@ -36,6 +36,10 @@ def connected() -> Connection:
     return connection
 
 
+async def turn_ends() -> None:
+    await asyncio.sleep(0)  # the event loop goes round once
+
+
 def data(text: bytes, channel: int = 0) -> bytes:
     return UInt32(channel) + String(text)
 
@@ -45,10 +49,10 @@ async def test_requests_of_one_turn_share_a_packet() -> None:
     for request in (b"one", b"two", b"three"):
         connection.send_packet(MSG_CHANNEL_DATA, data(request))
     assert connection.sent == []
-    await asyncio.sleep(0)
+    await turn_ends()
     assert connection.sent == [(MSG_CHANNEL_DATA, data(b"onetwothree"))]
     connection.send_packet(MSG_CHANNEL_DATA, data(b"four"))
-    await asyncio.sleep(0)
+    await turn_ends()
     assert connection.sent[1:] == [(MSG_CHANNEL_DATA, data(b"four"))]
 
 
@@ -58,14 +62,14 @@ async def test_the_end_of_a_channel_comes_behind_its_data() -> None:
     connection.send_packet(MSG_CHANNEL_EOF, UInt32(0))
     expected = [(MSG_CHANNEL_DATA, data(b"last")), (MSG_CHANNEL_EOF, UInt32(0))]
     assert connection.sent == expected
-    await asyncio.sleep(0)
+    await turn_ends()
     assert connection.sent == expected
 
 
 async def test_no_empty_packet_is_sent() -> None:
     connection = connected()
     connection.send_packet(MSG_IGNORE, String(b""))
-    await asyncio.sleep(0)
+    await turn_ends()
     assert connection.sent == []
 
 
@@ -83,7 +87,7 @@ async def test_keys_are_exchanged_while_data_goes_out() -> None:
     FewerPackets(cast("asyncssh.SSHClientConnection", outside))
     assert outside.send_packet != inside
     outside.send_packet(MSG_CHANNEL_DATA, data(b"some"))
-    await asyncio.sleep(0)
+    await turn_ends()
     assert outside.sent == [(MSG_KEXINIT, b""), (MSG_CHANNEL_DATA, data(b"some"))]
 
 
@@ -102,13 +106,13 @@ def test_each_channel_gets_its_bytes_in_order(packets: Sequence[tuple[int, int, 
     given_by_channel: dict[int, bytes] = {}
 
     async def send_all() -> None:
-        for number, (channel, size, turn_ends) in enumerate(packets):
+        for number, (channel, size, at_its_end) in enumerate(packets):
             block = bytes([number]) * size
             given_by_channel[channel] = given_by_channel.get(channel, b"") + block
             connection.send_packet(MSG_CHANNEL_DATA, data(block, channel))
-            if turn_ends:
-                await asyncio.sleep(0)
-        await asyncio.sleep(0)
+            if at_its_end:
+                await turn_ends()
+        await turn_ends()
 
     asyncio.run(send_all())
     got: dict[int, bytes] = {}
