@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import time
 from collections import defaultdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +14,7 @@ import click
 from backupd.cli.errors import FAILED
 from backupd.cli.options import config_option, load_config
 from backupd.cli.program import limit_warnings
+from backupd.completeness.words import due_next, in_words
 from backupd.config import answering, write_paths
 from backupd.core.names import UNFINISHED
 from backupd.localfs.leases import why_writers_unknown
@@ -20,6 +22,7 @@ from backupd.localfs.leases import why_writers_unknown
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from backupd.completeness.expectations import Expectations
     from backupd.config.sections import Config
     from backupd.core.ports import Probe
     from backupd.core.records import Feed
@@ -83,19 +86,32 @@ def check(config_path: Path | None, action: str | None, yes: bool) -> None:
 
 def _tell_valid(config: Config) -> None:
     click.echo(f"the config is valid: {len(config.feeds)} feeds, environment {config.environment}")
+    for name, expected in config.expectations.items():
+        click.echo(f"{name} expects {_in_words(expected)}")
+    for warning in _warnings(config):
+        click.echo(f"warning: {warning}", err=True)
+
+
+def _warnings(config: Config) -> Iterator[str]:
     for directory in config.silent:
-        click.echo(f"warning: {directory} does not answer: it was not looked at", err=True)
+        yield f"{directory} does not answer: it was not looked at"
     for feed in answering(config):
         if not Path(feed.directory).is_dir():
-            click.echo(f"warning: the directory of feed {feed.name} is unavailable", err=True)
+            yield f"the directory of feed {feed.name} is unavailable"
     for file in config.customers_files:
         if file.trouble:
             kept = f"the last good list stays, of {len(file.customers)}"
-            click.echo(f"warning: {file.path} {file.trouble}: {kept}", err=True)
-    for warning in (*open_file_warnings(config), *limit_warnings(config)):
-        click.echo(f"warning: {warning}", err=True)
-    for name in config.inactive:
-        click.echo(f"warning: {name} is not acted on", err=True)
+            yield f"{file.path} {file.trouble}: {kept}"
+    yield from open_file_warnings(config)
+    yield from limit_warnings(config)
+    for inactive in config.inactive:
+        yield f"{inactive} is not acted on"
+
+
+def _in_words(expected: Expectations) -> str:
+    """Say what is expected of a feed, and when the next date is due."""
+    due = due_next(expected, time.time())
+    return "; ".join([*in_words(expected), *([due] if due else [])])
 
 
 def _probe(config: Config) -> int:

@@ -6,6 +6,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from backupd.config.archive import archive_section
+from backupd.config.expect import expectations_of
 from backupd.config.feeds import expand
 from backupd.config.sections import (
     AlertsSection,
@@ -29,6 +30,7 @@ from backupd.config.sections import (
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from backupd.completeness.expectations import Expectations
     from backupd.config.alerts import SmtpUrl
     from backupd.core.records import Feed
 
@@ -55,6 +57,7 @@ def build(
         cleanup=CleanupSection(**values["cleanup"]),
         control=ControlSection(**values["control"]),
         feeds=_feeds(values["feeds"]),
+        expectations=_expectations(values["feeds"]),
         status_file=(values["status_file"] or {}).get("path"),
         metrics=_metrics(values["metrics"]),
         alerts=_alerts(values["alerts"], secrets["smtp_password"]),
@@ -170,3 +173,12 @@ def _alerts(values: Mapping[str, Any] | None, password: str | None) -> AlertsSec
 
 def _feeds(values: Mapping[str, Mapping[str, Any]]) -> tuple[Feed, ...]:
     return tuple(feed for file_type, each in values.items() for feed in expand(file_type, each))
+
+
+def _expectations(values: Mapping[str, Mapping[str, Any]]) -> dict[str, Expectations]:
+    return {
+        feed.name: expected
+        for file_type, each in values.items()
+        for feed in expand(file_type, each)
+        if (expected := expectations_of(feed.customer, each)) is not None
+    }

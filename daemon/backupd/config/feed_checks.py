@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from backupd.config.expect import check_expect
 from backupd.config.feeds import ARCHIVE_KEYS, archive_directory_of
 from backupd.config.globs import common_name
 from backupd.config.mistakes import Mistake
@@ -28,6 +29,7 @@ def check_feed(key: str, given: Mapping[str, Any], values: Mapping[str, Any]) ->
             yield Mistake(f"{key}.{one}", f"is given without {other}", f"both or {other} too")
     yield from _check_customers(key, values)
     yield from _check_archive_directory(key, values)
+    yield from check_expect(key, given, values)
     if "companion_suffix" in values:
         for name, pattern in _patterns(values):
             yield from _check_pattern(key, name, pattern, values["companion_suffix"])

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, Literal
 
+from backupd.config.expect import EXPECT
 from backupd.config.readers import (
     PATH,
     SWITCH,
@@ -250,6 +251,7 @@ _FEED = Table(
             """,
             default=True,
         ),
+        "expect": EXPECT,
     },
 )
 

@@ -109,11 +109,15 @@ def _examples(tables: NamedTables, name: str) -> Iterator[Section]:
     """Yield a section for each example. The first one explains the keys for all of them."""
     keys = _keys(tables.each)
     (first, shown), *others = tables.examples.items()
+    in_force = not tables.optional
     explained = [
-        Setting(each, value, _words(keys[each], value), each not in tables.commented)
+        Setting(each, value, _words(keys[each], value), in_force and each not in tables.commented)
         for each, value in shown.items()
     ]
-    yield Section(join(name, first), tables.each.words, explained)
+    yield Section(join(name, first), tables.each.words, explained, in_force=in_force)
+    for each, entry in tables.each.entries.items():
+        if isinstance(entry, Table):
+            yield from sections(entry, join(name, f"{first}.{each}"))
     for other, values in others:
         yield Section(join(name, other), "", [Setting(*each) for each in values.items()])
 

@@ -9,8 +9,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
+    from backupd.completeness.expectations import Expectations
     from backupd.config.archive import Compression, Verification
     from backupd.config.hive import Auth, Merge, Transport
     from backupd.config.schema import (
@@ -274,6 +276,7 @@ class Config:
     cleanup: CleanupSection
     control: ControlSection
     feeds: tuple[Feed, ...]
+    expectations: Mapping[str, Expectations] = field(default_factory=dict)  # by feed
     alerts: AlertsSection | None = None
     status_file: Path | None = None
     metrics: MetricsSection | None = None

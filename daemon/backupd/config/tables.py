@@ -33,7 +33,7 @@ class Table:
 
 @dataclass(frozen=True, slots=True)
 class NamedTables:
-    """Sections of one shape, at least one, each named by the operator.
+    """Sections of one shape, each named by the operator: at least one, unless they are `optional`.
 
     Each of the `examples` has its name and its values as in the file, those of `commented` keys
     commented out.
@@ -43,6 +43,7 @@ class NamedTables:
     allowed: str
     examples: Mapping[str, Mapping[str, Any]]
     commented: frozenset[str]
+    optional: bool = False
 
 
 Entry = Key | Table | NamedTables
@@ -131,9 +132,11 @@ def _read_key(entry: Key, raw: object) -> object:
 def _read_named(
     tables: NamedTables, raw: object, key: str, mistakes: list[Mistake]
 ) -> dict[str, dict[str, Any]]:
-    if not raw:
+    if not raw and not tables.optional:
         raise BadValueError("is missing")
-    found = {}
+    found: dict[str, dict[str, Any]] = {}
+    if raw is None:
+        return found
     for name, each in expect(raw, dict).items():
         try:
             found[path_part(name)] = read_table(tables.each, each, join(key, name), mistakes)

@@ -1,0 +1,239 @@
+"""Judges the dates of a feed: what was expected, what came, what is missing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from statistics import median
+from typing import TYPE_CHECKING, NamedTuple
+
+from backupd.completeness.arrivals import arrived_by
+from backupd.completeness.dates import day_of, day_start, deadline, is_expected
+from backupd.completeness.sequences import gaps, without
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from backupd.completeness.arrivals import Came, Seen
+    from backupd.completeness.expectations import Bounds, Expectations
+    from backupd.completeness.sequences import ByDay, Gap
+
+WEEKS = 6  # so many of the same weekday are what is usual
+LEARNT = 3  # weeks: with fewer nothing is usual yet
+LOOK_BACK = 7 * WEEKS  # days
+_FAR = 2.0  # times more, or fewer, than usual
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Excuse:
+    """What will never come: numbers of a feed's date, or (None) all of it."""
+
+    feed: str
+    day: int
+    low: int | None
+    high: int | None
+    why: str
+    at: float  # when it was said, in seconds since the epoch
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Known:
+    """All that is known of one feed: what came, its numbers by source, what was excused.
+
+    `since` is when it began to be watched; before, nothing is known of what came but `seen`.
+    """
+
+    seen: Seen = field(default_factory=dict)
+    numbers: Mapping[str, ByDay] = field(default_factory=dict)
+    excuses: Sequence[Excuse] = ()
+    since: float = 0.0
+
+
+class Verdict(NamedTuple):
+    """How one date of a feed is. Times are in seconds."""
+
+    day: int
+    is_expected: bool
+    is_due: bool
+    arrived: int
+    on_time: int
+    late_by: float  # the last file after the deadline, or the longest pause over `every`
+    missing: int  # of the least that was expected
+    gaps: tuple[Gap, ...]
+    unusual: tuple[str, ...]  # in words
+    records: int
+    usual: int | None  # records; None: not learnt, or not asked for
+    is_excused: bool
+
+    @property
+    def late(self) -> int:
+        """How many files came after the deadline."""
+        return self.arrived - self.on_time
+
+    @property
+    def complete(self) -> bool | None:
+        """Whether all came, or is excused; None: it is not due yet, and nothing is wrong so far."""
+        if self.is_excused:
+            return True
+        if self.missing or self.gaps:
+            return False
+        return True if self.is_due or not self.is_expected else None
+
+
+def judge(expected: Expectations, known: Known, days: range, now: float) -> Iterator[Verdict]:
+    """Yield how each of these dates is at a time, but for those of which nothing is known.
+
+    `known.seen` reaches LOOK_BACK days further back, so that it is known what is usual.
+    """
+    holes = gaps(expected.sequence, known.numbers) if expected.sequence else {}
+    wait = expected.sequence.wait if expected.sequence else 0.0
+    begins = day_of(known.since)
+    seen, whole, single = known.seen, *_excused(known.excuses)
+    for day in days:
+        came = seen.get(day)
+        if came is None and (day < begins or not is_expected(expected, day)):
+            continue
+        open_gaps = [gap for gap in holes.get(day, ()) if now - gap.since >= wait]
+        for excuse in single.get(day, ()):
+            open_gaps = [left for gap in open_gaps for left in _left(gap, excuse)]
+        excused = sum(_numbers(each) for each in single.get(day, ()))
+        yield _verdict(expected, seen, day, now, (tuple(open_gaps), excused, day in whole))
+
+
+def _excused(excuses: Sequence[Excuse]) -> tuple[set[int], dict[int, list[Excuse]]]:
+    """Return the dates that are excused as a whole, and the other excuses by date."""
+    if not excuses:
+        return set(), {}
+    single: dict[int, list[Excuse]] = {}
+    for each in excuses:
+        if each.low is not None:
+            single.setdefault(each.day, []).append(each)
+    return {each.day for each in excuses if each.low is None}, single
+
+
+def _left(gap: Gap, excuse: Excuse) -> Iterator[Gap]:
+    low = excuse.low or 0
+    return without(gap, low, low + _numbers(excuse) - 1)
+
+
+def _numbers(excuse: Excuse) -> int:
+    low = excuse.low or 0
+    return (excuse.high if excuse.high is not None else low) - low + 1
+
+
+def _verdict(
+    expected: Expectations,
+    seen: Seen,
+    day: int,
+    now: float,
+    of_numbers: tuple[tuple[Gap, ...], int, bool],
+) -> Verdict:
+    open_gaps, excused, is_excused = of_numbers
+    came = seen.get(day)
+    wanted = is_expected(expected, day)
+    due = deadline(expected, day)
+    is_due = wanted and now >= due
+    arrived = came.files if came else 0
+    least = expected.files.least if expected.files else None
+    usual = _usual(expected, seen, day) if expected.trend and wanted else None
+    return Verdict(
+        day,
+        wanted,
+        is_due,
+        arrived,
+        arrived_by(came, day, due) if came else 0,
+        _late_by(expected, seen, day, due) if wanted else 0.0,
+        max(least - arrived - excused, 0) if is_due and least else 0,
+        open_gaps,
+        () if is_excused else tuple(_oddities(expected, came, usual, is_due=is_due)),
+        came.records if came else 0,
+        usual[1] if usual else None,
+        is_excused,
+    )
+
+
+def _late_by(expected: Expectations, seen: Seen, day: int, due: float) -> float:
+    came = seen.get(day)
+    if came is None:
+        return 0.0
+    late = came.last_at - due if expected.has_deadline else 0.0
+    if expected.every is None:
+        return max(late, 0.0)
+    before = seen.get(day - 1)
+    begun = before.last_at if before and is_expected(expected, day - 1) else came.first_at
+    pause = max(came.quiet, came.first_at - begun)
+    return max(late, pause - expected.every, 0.0)
+
+
+# -- unusual -------------------------------------------------------------------------------------
+
+
+def _oddities(
+    expected: Expectations, came: Came | None, usual: tuple[int, int, int] | None, *, is_due: bool
+) -> Iterator[str]:
+    if came is not None:
+        yield from _of_a_file("records", expected.records, came.least_records, came.most_records)
+        yield from _of_a_file("bytes", expected.size, came.least_size, came.most_size)
+        most = expected.files.most if expected.files else None
+        if most is not None and came.files > most:
+            yield f"{came.files:,} files, where {expected.files} are expected"
+    records, size = (came.records, came.size) if came else (0, 0)
+    if is_due:
+        yield from _of_the_day("records", expected.records_a_day, records)
+        yield from _of_the_day("bytes", expected.bytes_a_day, size)
+        yield from _against_usual(records, usual)
+
+
+def _of_a_file(what: str, bounds: Bounds | None, least: int, most: int) -> Iterator[str]:
+    for number in dict.fromkeys((least, most)) if bounds else ():
+        if bounds and not bounds.hold(number):
+            yield f"a file with {number:,} {what}, where {bounds} are expected"
+
+
+def _of_the_day(what: str, bounds: Bounds | None, number: int) -> Iterator[str]:
+    if bounds and not bounds.hold(number):
+        yield f"{number:,} {what} in all, where {bounds} are expected"
+
+
+def _usual(expected: Expectations, seen: Seen, day: int) -> tuple[int, int, int] | None:
+    """Return the least, the median and the most of the same weekday; None: not learnt yet."""
+    weeks = (day - 7 * week for week in range(1, WEEKS + 1))
+    past = [seen[each].records for each in weeks if each in seen and is_expected(expected, each)]
+    if len(past) < LEARNT:
+        return None
+    return min(past), round(median(past)), max(past)
+
+
+def _against_usual(records: int, usual: tuple[int, int, int] | None) -> Iterator[str]:
+    """A number is unusual that is far from the median, and was not there in the past weeks."""
+    if usual is None:
+        return
+    least, middle, most = usual
+    if (records * _FAR < middle and records < least) or (
+        records > middle * _FAR and records > most
+    ):
+        yield f"{records:,} records, where {middle:,} are usual on this weekday"
+
+
+# -- silence -------------------------------------------------------------------------------------
+
+
+def silent_since(expected: Expectations, known: Known, now: float) -> float | None:
+    """Return since when a feed that has a file `every` so long has been silent for longer.
+
+    None: it is not, or nothing is expected today. Whoever set the clock back meanwhile has files of
+    a time to come: these tell nothing.
+    """
+    today = day_of(now)
+    if expected.every is None or not _counts(expected, known, today):
+        return None
+    last = max((came.last_at for came in known.seen.values()), default=0.0)
+    first = today
+    while now - day_start(first) <= expected.every and _counts(expected, known, first - 1):
+        first -= 1
+    since = max(last, known.since, day_start(first))
+    return since if now - since > expected.every else None
+
+
+def _counts(expected: Expectations, known: Known, day: int) -> bool:
+    is_excused = any(each.day == day and each.low is None for each in known.excuses)
+    return is_expected(expected, day) and not is_excused

@@ -1,0 +1,178 @@
+"""Numbers that should follow each other without a gap."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from itertools import pairwise
+from typing import TYPE_CHECKING, NamedTuple
+
+from backupd.completeness.arrivals import Numbers, Span
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from backupd.completeness.expectations import SequenceRule
+
+ByDay = dict[int, Numbers]
+"""The numbers of one source, by date."""
+
+
+class Gap(NamedTuple):
+    """Numbers that did not come, both ends included; the date is that of the next one that did."""
+
+    day: int
+    source: str
+    low: int
+    high: int
+    since: float  # when the next number came
+
+    @property
+    def files(self) -> int:
+        """How many numbers it has."""
+        return self.high - self.low + 1
+
+    def __str__(self) -> str:
+        numbers = f"{self.low}" if self.low == self.high else f"{self.low}-{self.high}"
+        return f"{self.source} {numbers}" if self.source else numbers
+
+
+def added(spans: tuple[Span, ...], number: int, at: float) -> tuple[Span, ...]:
+    """Return the spans with one more number; a number that is there already changes nothing."""
+    last = spans[-1] if spans else None
+    if last is not None and number == last.high + 1:  # nearly always
+        return (*spans[:-1], Span(last.low, number, last.since))
+    return united(spans, (Span(number, number, at),))
+
+
+def united(one: Iterable[Span], other: Iterable[Span]) -> tuple[Span, ...]:
+    """Return the spans of both, in order, none of which touch each other."""
+    found: list[Span] = []
+    for span in sorted((*one, *other)):
+        if found and span.low <= found[-1].high + 1:
+            last = found[-1]
+            found[-1] = Span(last.low, max(last.high, span.high), last.since)
+        else:
+            found.append(span)
+    return tuple(found)
+
+
+def gaps(rule: SequenceRule, sources: Mapping[str, ByDay]) -> dict[int, list[Gap]]:
+    """Return the gaps by date. Before the first number that is known there is none."""
+    found: defaultdict[int, list[Gap]] = defaultdict(list)
+    of_source = _daily if rule.resets == "daily" else _running
+    for source, days in sources.items():
+        for gap in of_source(rule, source, days):
+            found[gap.day].append(gap)
+    return dict(found)
+
+
+def without(gap: Gap, low: int, high: int) -> Iterator[Gap]:
+    """Yield what is left of a gap without these numbers."""
+    if low > gap.high or high < gap.low:
+        yield gap
+        return
+    if gap.low < low:
+        yield gap._replace(high=low - 1)
+    if gap.high > high:
+        yield gap._replace(low=high + 1)
+
+
+# -- numbers that begin anew each day ------------------------------------------------------------
+
+
+def _daily(_: SequenceRule, source: str, days: ByDay) -> Iterator[Gap]:
+    first = _usual_first(days)
+    for day, numbers in days.items():
+        lowest = numbers.spans[0]
+        if first < lowest.low:
+            yield Gap(day, source, first, lowest.low - 1, lowest.since)
+        for before, after in pairwise(numbers.spans):
+            yield Gap(day, source, before.high + 1, after.low - 1, after.since)
+
+
+def _usual_first(days: ByDay) -> int:
+    """Return the number with which most days begin, the larger one of two."""
+    firsts = Counter(numbers.spans[0].low for numbers in days.values())
+    return max(firsts, key=lambda first: (firsts[first], first))
+
+
+# -- numbers that go on --------------------------------------------------------------------------
+
+
+class _Placed(NamedTuple):
+    """A span on a line that goes on where the numbers wrap around."""
+
+    low: int
+    high: int
+    since: float
+    day: int
+
+
+def _running(rule: SequenceRule, source: str, days: ByDay) -> Iterator[Gap]:
+    if _goes_on(days):
+        return
+    zero = any(numbers.spans[0].low == 0 for numbers in days.values())
+    lowest = 0 if zero else 1
+    around = rule.wraps_at + 1 - lowest if rule.wraps_at else 0
+    line = _on_a_line(days, around)
+    first_day = min(days)
+    end = min(span.low for span in line if span.day == first_day) - 1
+    for span in sorted(line):
+        if span.low > end + 1:
+            gap = Gap(span.day, source, end + 1, span.low - 1, span.since)
+            yield from _as_numbers(gap, lowest, around)
+        end = max(end, span.high)
+
+
+def _goes_on(days: ByDay) -> bool:
+    """Return whether each date has one span, which begins where the one before ends: the usual."""
+    end = None
+    for _, numbers in sorted(days.items()):
+        if len(numbers.spans) != 1 or end not in {None, numbers.spans[0].low - 1}:
+            return False
+        end = numbers.spans[0].high
+    return True
+
+
+def _on_a_line(days: ByDay, around: int) -> list[_Placed]:
+    """Place the spans of all dates one behind the other, as they were counted."""
+    line: list[_Placed] = []
+    end: int | None = None
+    for day, numbers in sorted(days.items()):
+        for span in _from(numbers.spans, around, end):
+            shift = 0 if end is None else _turns(span.low, end, around)
+            placed = _Placed(span.low + shift, span.high + shift, span.since, day)
+            end = placed.high if end is None else max(end, placed.high)
+            line.append(placed)
+    return line
+
+
+def _from(spans: tuple[Span, ...], around: int, end: int | None) -> Sequence[Span]:
+    """Return spans in the order of counting: on from `end`, or from behind the largest hole."""
+    if not around:
+        return spans
+    if end is None:
+        holes = [(b.low - a.high, b.low) for a, b in pairwise(spans)]
+        holes.append((spans[0].low + around - spans[-1].high, spans[0].low))
+        start = max(holes)[1]
+    else:
+        start = end + 1
+    return sorted(spans, key=lambda span: (span.low - start) % around)
+
+
+def _turns(number: int, end: int, around: int) -> int:
+    """Return what is to be added to a number so that it is as near to `end` as can be."""
+    return round((end - number) / around) * around if around else 0
+
+
+def _as_numbers(gap: Gap, lowest: int, around: int) -> Iterator[Gap]:
+    """Yield a gap on the line as the numbers that are missing."""
+    if not around:
+        yield gap
+        return
+    low = (gap.low - lowest) % around + lowest
+    high = low + gap.files - 1
+    last = lowest + around - 1
+    yield gap._replace(low=low, high=min(high, last))
+    if high > last:
+        yield gap._replace(low=lowest, high=high - around)

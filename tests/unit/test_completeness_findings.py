@@ -1,0 +1,156 @@
+"""What people are notified of: in which words, and when not."""
+
+from __future__ import annotations
+
+from backupd.completeness.arrivals import Numbers, came, number_in
+from backupd.completeness.dates import day_from, day_start
+from backupd.completeness.expectations import Bounds, Expectations, SequenceRule
+from backupd.completeness.findings import Finding, findings
+from backupd.completeness.judging import Excuse, Known
+from backupd.completeness.sequences import added
+
+DAY = day_from("2026-11-30")  # a Monday
+START = day_start(DAY)
+MORNING = START + 86_400 + 6 * 3600.0
+RULE = SequenceRule(regex=r"_(?P<source>HOL_\d+)_(\d{6})\.csv$", wait=60.0)
+
+
+def found(expected: Expectations, known: Known, now: float = MORNING) -> list[Finding]:
+    return list(findings(expected, known, range(DAY, DAY + 1), now))
+
+
+def numbered(*numbers: int, alike: bool = True) -> dict[str, dict[int, Numbers]]:
+    spans = ()
+    for number in numbers:
+        spans = added(spans, number, START)  # type: ignore[assignment]
+    name = ("a_HOL_01_", ".csv", 6) if alike else ("", "", 0)
+    return {"HOL_01": {DAY: Numbers(spans, *name)}}
+
+
+def test_all_is_well() -> None:
+    known = Known(seen={DAY: came(START, 1, 1, DAY)}, numbers=numbered(1, 2, 3))
+    expected = Expectations(files=Bounds(least=1), sequence=RULE, records=Bounds(least=1))
+
+    assert found(expected, known) == []
+
+
+def test_missing_files() -> None:
+    expected = Expectations(files=Bounds(least=3), time_zone="Europe/Amsterdam")
+    known = Known(seen={DAY: came(START, 1, 1, DAY)})
+
+    assert found(expected, known) == [
+        Finding(
+            "missing",
+            DAY,
+            "2026-11-30: 1 of at least 3 files came, due 2026-12-01 06:00 Europe/Amsterdam;"
+            " missing: 2",
+        )
+    ]
+
+
+def with_numbers(numbers: dict[str, dict[int, Numbers]]) -> Known:
+    return Known(seen={DAY: came(START, 1, 1, DAY)}, numbers=numbers)
+
+
+def test_missing_numbers_are_named_and_their_files_where_names_tell() -> None:
+    expected = Expectations(sequence=RULE)
+    reason = "2026-11-30: missing numbers: HOL_01 3-4, HOL_01 6 (3)"
+
+    told = found(expected, with_numbers(numbered(1, 2, 5, 7)))
+    untold = found(expected, with_numbers(numbered(1, 2, 5, 7, alike=False)))
+
+    names = "a_HOL_01_000003.csv, a_HOL_01_000004.csv, a_HOL_01_000006.csv"
+    assert told == [Finding("gap", DAY, f"{reason}: {names}")]
+    assert untold == [Finding("gap", DAY, reason)]
+
+
+def test_a_number_is_waited_for() -> None:
+    known = with_numbers(numbered(1, 3))
+
+    assert found(Expectations(sequence=RULE), known, START + 59) == []
+    assert len(found(Expectations(sequence=RULE), known, START + 60)) == 1
+
+
+def test_what_is_unusual() -> None:
+    expected = Expectations(records=Bounds(least=1), files=Bounds(most=0))
+
+    (finding,) = found(expected, Known(seen={DAY: came(START, 0, 1, DAY)}))
+
+    assert finding.kind == "unusual"
+    assert finding.reason == (
+        "2026-11-30: a file with 0 records, where at least 1 are expected;"
+        " 1 files, where at most 0 are expected"
+    )
+
+
+def test_a_trend_says_what_it_compares_with() -> None:
+    weeks = {DAY - 7 * week: came(START, 1000 + week, 1, DAY - 7 * week) for week in range(1, 4)}
+    expected = Expectations(trend=True)
+
+    (finding,) = found(expected, Known(seen={**weeks, DAY: came(START, 100, 1, DAY)}))
+    too_few = dict(list(weeks.items())[:2])
+
+    assert finding.reason == "2026-11-30: 100 records, where 1,002 are usual on this weekday"
+    assert found(expected, Known(seen={**too_few, DAY: came(START, 1, 1, DAY)})) == []
+
+
+def test_a_feed_that_is_silent_is_late() -> None:
+    expected = Expectations(every=900.0)
+    known = Known(seen={DAY: came(START, 1, 1, DAY)})
+
+    assert found(expected, known, START + 900) == []
+    assert found(expected, known, START + 901) == [
+        Finding(
+            "late",
+            None,
+            "no file since 2026-11-30T00:00:00Z, where one is expected every 15m 00s;"
+            " the last one came 2026-11-30T00:00:00Z",
+        )
+    ]
+
+
+def test_nobody_is_late_on_a_day_that_needs_nothing() -> None:
+    weekdays = Expectations(every=900.0, weekdays=frozenset({1}))
+    tuesday = START + 86_400
+    known = Known(seen={DAY: came(START, 1, 1, DAY)})
+
+    assert found(weekdays, known, START + 3600) == []
+    assert found(weekdays, known, tuesday + 900) == []
+    assert len(found(weekdays, known, tuesday + 901)) == 1
+
+
+def test_a_clock_that_was_ahead_makes_nobody_late() -> None:
+    known = Known(seen={DAY: came(START + 3 * 86_400, 1, 1, DAY)})
+
+    assert found(Expectations(every=900.0), known, START + 3600) == []
+
+
+def test_what_is_excused_is_no_finding() -> None:
+    expected = Expectations(files=Bounds(least=3), every=900.0, sequence=RULE)
+    excuse = Excuse(feed="t/a", day=DAY, low=None, high=None, why="a holiday", at=0.0)
+    known = Known(numbers=numbered(1, 3), excuses=[excuse], since=START)
+
+    assert found(expected, known, START + 80_000) == []
+
+
+def test_excused_numbers_are_no_gap() -> None:
+    excuse = Excuse(feed="t/a", day=DAY, low=3, high=3, why="lost", at=0.0)
+    known = Known(seen={DAY: came(START, 1, 1, DAY)}, numbers=numbered(1, 2, 5), excuses=[excuse])
+
+    (finding,) = found(Expectations(sequence=RULE), known)
+
+    assert finding.reason == "2026-11-30: missing numbers: HOL_01 4 (1): a_HOL_01_000004.csv"
+
+
+def test_a_name_tells_its_number_and_source() -> None:
+    number = number_in("a_HOL_01_000042.csv", RULE)
+
+    assert number is not None
+    assert number._asdict() == {
+        "source": "HOL_01",
+        "number": 42,
+        "before": "a_HOL_01_",
+        "after": ".csv",
+        "width": 6,
+    }
+    assert number_in("a_HOL_01_000042.txt", RULE) is None
