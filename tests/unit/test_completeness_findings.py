@@ -6,8 +6,9 @@ from backupd.completeness.arrivals import Numbers, came, number_in
 from backupd.completeness.dates import day_from, day_start
 from backupd.completeness.expectations import Bounds, Expectations, SequenceRule
 from backupd.completeness.findings import Finding, findings
-from backupd.completeness.judging import Excuse, Known
+from backupd.completeness.judging import Excuse, Known, judge
 from backupd.completeness.sequences import added
+from backupd.core.incidents import Kind
 
 DAY = day_from("2026-11-30")  # a Monday
 START = day_start(DAY)
@@ -16,7 +17,8 @@ RULE = SequenceRule(regex=r"_(?P<source>HOL_\d+)_(\d{6})\.csv$", wait=60.0)
 
 
 def found(expected: Expectations, known: Known, now: float = MORNING) -> list[Finding]:
-    return list(findings(expected, known, range(DAY, DAY + 1), now))
+    verdicts = judge(expected, known, range(DAY, DAY + 1), now)
+    return list(findings(expected, known, verdicts, now))
 
 
 def numbered(*numbers: int, alike: bool = True) -> dict[str, dict[int, Numbers]]:
@@ -40,7 +42,7 @@ def test_missing_files() -> None:
 
     assert found(expected, known) == [
         Finding(
-            "missing",
+            Kind.MISSING,
             DAY,
             "2026-11-30: 1 of at least 3 files came, due 2026-12-01 06:00 Europe/Amsterdam;"
             " missing: 2",
@@ -60,8 +62,8 @@ def test_missing_numbers_are_named_and_their_files_where_names_tell() -> None:
     untold = found(expected, with_numbers(numbered(1, 2, 5, 7, alike=False)))
 
     names = "a_HOL_01_000003.csv, a_HOL_01_000004.csv, a_HOL_01_000006.csv"
-    assert told == [Finding("gap", DAY, f"{reason}: {names}")]
-    assert untold == [Finding("gap", DAY, reason)]
+    assert told == [Finding(Kind.GAP, DAY, f"{reason}: {names}")]
+    assert untold == [Finding(Kind.GAP, DAY, reason)]
 
 
 def test_a_number_is_waited_for() -> None:
@@ -76,7 +78,7 @@ def test_what_is_unusual() -> None:
 
     (finding,) = found(expected, Known(seen={DAY: came(START, 0, 1, DAY)}))
 
-    assert finding.kind == "unusual"
+    assert finding.kind is Kind.UNUSUAL
     assert finding.reason == (
         "2026-11-30: a file with 0 records, where at least 1 are expected;"
         " 1 files, where at most 0 are expected"
@@ -101,7 +103,7 @@ def test_a_feed_that_is_silent_is_late() -> None:
     assert found(expected, known, START + 900) == []
     assert found(expected, known, START + 901) == [
         Finding(
-            "late",
+            Kind.LATE,
             None,
             "no file since 2026-11-30T00:00:00Z, where one is expected every 15m 00s;"
             " the last one came 2026-11-30T00:00:00Z",

@@ -13,33 +13,20 @@ from functools import lru_cache
 from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
-from backupd.completeness.dates import day_start
+from backupd.completeness.dates import day_of, day_start
+from backupd.core.arrivals import Arrival, Number
+from backupd.core.times import has_date
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from typing import Any
 
-    from backupd.completeness.expectations import SequenceRule
+    from backupd.completeness.expectations import Expectations, SequenceRule
+    from backupd.core.records import FileRecord
 
 _MINUTE = 60.0  # seconds
 _MOST = 0xFFFF  # of two bytes: minutes are 45 days, then all that comes is of the last one
 _NS = 1e9
-
-
-class Number(NamedTuple):
-    """The number in a file's name, and the name with the number's digits left out."""
-
-    source: str  # "" where the names tell none
-    number: int
-    before: str
-    after: str
-    width: int  # digits
-
-
-class Arrival(NamedTuple):
-    """One file that came: when (seconds since the epoch), and its number."""
-
-    at: float
-    number: Number | None
 
 
 class Came(NamedTuple):
@@ -83,12 +70,24 @@ Seen = dict[int, Came]
 """What came, by date."""
 
 
-def arrived_at(first_seen_at: float, ctime_ns: int) -> float:
-    """Return when a file came: it may have lain there before it was seen.
+def arrival_of(file: FileRecord, read: Mapping[str, Any], expected: Expectations) -> Arrival | None:
+    """Return a file as it is counted. `read` is what is known of it after manifest.
 
-    Its ctime is when it was last written to, or renamed, on this host.
+    None: its date cannot be written down. It may have lain there before it was seen: it came when
+    it was last written to, or renamed, on this host.
     """
-    return min(first_seen_at, ctime_ns / _NS)
+    timestamp = read["file_timestamp"]
+    if timestamp is None or not has_date(timestamp):
+        return None
+    rule = expected.sequence
+    return Arrival(
+        feed=file.feed,
+        day=day_of(timestamp),
+        at=min(file.first_seen_at, file.identity.ctime_ns / _NS),
+        records=read["record_count"] or 0,
+        size=read["size_bytes"] or 0,
+        number=number_in(file.file_name, rule) if rule else None,
+    )
 
 
 def number_in(name: str, rule: SequenceRule) -> Number | None:
@@ -116,6 +115,11 @@ def came(at: float, records: int, size: int, day: int) -> Came:
     """Return what came of a date when one file of it came."""
     minutes = _packed([(_minute(at, day), 1)])
     return Came(1, records, size, at, at, 0.0, records, records, size, size, minutes)
+
+
+def came_with(arrival: Arrival) -> Came:
+    """Return what came of a date when this file of it came."""
+    return came(arrival.at, arrival.records, arrival.size, arrival.day)
 
 
 def together(one: Came, other: Came) -> Came:

@@ -8,51 +8,53 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from backupd.completeness.dates import day_text, deadline_text
-from backupd.completeness.judging import judge, silent_since
+from backupd.completeness.judging import silent_since
+from backupd.core.incidents import Kind
 from backupd.core.names import escaped
 from backupd.core.times import moment, span
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from backupd.completeness.expectations import Expectations
     from backupd.completeness.judging import Known, Verdict
     from backupd.completeness.sequences import ByDay, Gap
 
-LATE, MISSING, GAP, UNUSUAL = "late", "missing", "gap", "unusual"
 _NAMED = 10  # files and gaps that are named one by one
 
 
 class Finding(NamedTuple):
     """What is wrong with a feed: the kind, the date (None: not of one), and the words."""
 
-    kind: str
+    kind: Kind
     day: int | None
     reason: str
 
 
-def findings(expected: Expectations, known: Known, days: range, now: float) -> Iterator[Finding]:
-    """Yield what is wrong with a feed at a time."""
+def findings(
+    expected: Expectations, known: Known, verdicts: Iterable[Verdict], now: float
+) -> Iterator[Finding]:
+    """Yield what is wrong with a feed at a time, of which these are the verdicts."""
     since = silent_since(expected, known, now)
     if since is not None:
-        yield Finding(LATE, None, _silent(expected, known, since))
-    for verdict in judge(expected, known, days, now):
+        yield Finding(Kind.LATE, None, _silent(expected, known, since))
+    for verdict in verdicts:
         if not verdict.is_excused:
-            yield from of_verdict(expected, known, verdict)
+            yield from _of_date(expected, known, verdict)
 
 
-def of_verdict(expected: Expectations, known: Known, verdict: Verdict) -> Iterator[Finding]:
+def _of_date(expected: Expectations, known: Known, verdict: Verdict) -> Iterator[Finding]:
     """Yield what is wrong with one date."""
     day = verdict.day
     if verdict.missing:
-        yield Finding(MISSING, day, _missing(expected, verdict))
+        yield Finding(Kind.MISSING, day, _missing(expected, verdict))
     if verdict.gaps:
-        yield Finding(GAP, day, f"{day_text(day)}: {gap_words(known, verdict)}")
+        yield Finding(Kind.GAP, day, f"{day_text(day)}: {_gap_words(known, verdict)}")
     if verdict.unusual:
-        yield Finding(UNUSUAL, day, f"{day_text(day)}: {'; '.join(verdict.unusual)}")
+        yield Finding(Kind.UNUSUAL, day, f"{day_text(day)}: {'; '.join(verdict.unusual)}")
 
 
-def gap_words(known: Known, verdict: Verdict) -> str:
+def _gap_words(known: Known, verdict: Verdict) -> str:
     """Name the numbers that are missing, and the files where their names tell."""
     files = sum(gap.files for gap in verdict.gaps)
     ranges = ", ".join(str(gap) for gap in verdict.gaps[:_NAMED])

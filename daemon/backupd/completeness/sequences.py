@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from backupd.completeness.expectations import SequenceRule
+    from backupd.core.arrivals import Number
 
 ByDay = dict[int, Numbers]
 """The numbers of one source, by date."""
@@ -42,6 +43,16 @@ def added(spans: tuple[Span, ...], number: int, at: float) -> tuple[Span, ...]:
     if last is not None and number == last.high + 1:  # nearly always
         return (*spans[:-1], Span(last.low, number, last.since))
     return united(spans, (Span(number, number, at),))
+
+
+def with_number(numbers: Numbers | None, new: Number, at: float) -> Numbers:
+    """Return numbers with one more, which came at a time; names around them where all are alike."""
+    around = new.before, new.after, new.width
+    if numbers is None:
+        return Numbers((Span(new.number, new.number, at),), *around)
+    spans = added(numbers.spans, new.number, at)
+    is_alike = around == (numbers.before, numbers.after, numbers.width)
+    return Numbers(spans, *around) if is_alike else Numbers(spans)
 
 
 def united(one: Iterable[Span], other: Iterable[Span]) -> tuple[Span, ...]:

@@ -40,6 +40,10 @@ class Kind(StrEnum):
     BACKUP = "backup"  # a snapshot of the ledger is in the archive again
     CUSTOMERS = "customers"  # the file type's customers_file can be used again
     HISTORY = "history"  # done files leave the ledger for the history again
+    LATE = "late"  # a file of the feed came
+    MISSING = "missing"  # all files of the date came, or are excused
+    GAP = "gap"  # all numbers of the date came, or are excused
+    UNUSUAL = "unusual"  # the date is as it is expected, or excused
     PARKED = "parked"  # the files were requeued, released or delivered again, and went on
 
 
@@ -52,8 +56,14 @@ _TITLES_OF_KIND = {
     Kind.BACKUP: "the ledger is not backed up",
     Kind.CUSTOMERS: "the customers of {file_type} cannot be read",
     Kind.HISTORY: facts_of(Dependency.HISTORY).title,
+    Kind.LATE: "feed {feed} is late",
+    Kind.MISSING: "files of feed {feed} are missing",
+    Kind.GAP: "numbers of feed {feed} are missing",
+    Kind.UNUSUAL: "feed {feed} is not as usual",
     Kind.PARKED: "files of feed {feed} are parked",
 }
+OF_COMPLETENESS = frozenset({Kind.LATE, Kind.MISSING, Kind.GAP, Kind.UNUSUAL})
+"""What should have come and did not, or not as expected: noted by who judges feeds."""
 
 
 class Way(StrEnum):
@@ -90,7 +100,8 @@ class Incident:
     kind: Kind
     # "archive", "archive:<directory>", "archive room", "host", "feed:<feed>",
     # "parked:<feed>:<trouble>", "untaken:<feed>:<trouble>", "doubled rows", "ledger backup",
-    # "customers:<file type>", "history"; one open each:
+    # "customers:<file type>", "history", "late:<feed>", "missing:<feed>:<date>",
+    # "gap:<feed>:<date>", "unusual:<feed>:<date>"; one open each:
     cause: str
     feed: str  # "" for a dependency
     trouble: str  # of parked files: their reason without what is one file's own; of what is not
@@ -216,6 +227,11 @@ def parked_cause(feed: str, trouble: str) -> str:
 def untaken_cause(feed: str, trouble: str) -> str:
     """Return the cause of an incident with what a feed cannot take."""
     return f"untaken:{feed}:{trouble}"
+
+
+def lack_cause(kind: Kind, feed: str, date: str | None) -> str:
+    """Return the cause of an incident with what did not come, of a date or (None) just now."""
+    return f"{kind}:{feed}:{date}" if date else f"{kind}:{feed}"
 
 
 _OWN = re.compile(

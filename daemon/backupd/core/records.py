@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Iterator, Mapping
 
+    from backupd.core.arrivals import Arrival
     from backupd.core.rows import RowCount, TouchedTable
     from backupd.core.stages import Awaits, Stage, Status
 
@@ -293,6 +294,7 @@ class Move:
     at: float
     detail: str
     receipt: Receipt | None = None  # written with the move
+    arrival: Arrival | None = None  # counted with the move, unless it is a duplicate's
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,7 +14,7 @@ from backupd.core.archive_names import versioned
 from backupd.core.moves import NEVER, closed, requeued
 from backupd.core.rows import made_row_id
 from backupd.core.stages import UNSHIPPED, Awaits, Stage, Status
-from backupd.ledger import remembered
+from backupd.ledger import arrivals, remembered
 from backupd.ledger.files import move
 from backupd.ledger.rows import file_of, in_chunks
 from backupd.ledger.schema import files
@@ -23,6 +23,7 @@ from backupd.ledger.stories import with_receipt
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
+    from backupd.core.arrivals import Arrival
     from backupd.core.history import Remembered
     from backupd.core.records import FileRecord, Move
 
@@ -73,9 +74,34 @@ def _apply(
     placed = [_with_twins(item, twins[item.file.id], unproven) for item in moves]
     applied = move(connection, placed)
     happened = list(compress(placed, applied))
+    arrivals.count(connection, _arrivals(connection, happened))
     _ship_again(connection, happened, unproven)
     _close_replaced(connection, happened, twins)
     return applied
+
+
+def _arrivals(connection: sa.Connection, happened: Sequence[Move]) -> list[Arrival]:
+    """Return what is to be counted: each name once, however often it is delivered or read."""
+    new = [item for item in happened if item.arrival and _is_new(item)]
+    names = {os.fsencode(item.file.relative_path) for item in new}
+    known: set[tuple[str, bytes]] = set()
+    for some in in_chunks(names):
+        query = (
+            sa.select(files.c.feed, files.c.relative_path)
+            .where(files.c.relative_path.in_(some), files.c.sha256.is_not(None))
+            .group_by(files.c.feed, files.c.relative_path)
+            .having(sa.func.count() > 1)
+        )
+        known.update((feed, name) for feed, name in connection.execute(query))
+    return [
+        item.arrival
+        for item in new
+        if item.arrival and (item.file.feed, os.fsencode(item.file.relative_path)) not in known
+    ]
+
+
+def _is_new(item: Move) -> bool:
+    return item.file.sha256 is None and item.stage is Stage.LOAD
 
 
 def _twins(connection: sa.Connection, moves: Sequence[Move]) -> dict[str, list[FileRecord]]:

@@ -288,8 +288,8 @@ def _held_by(incident: Incident) -> list[sa.ColumnElement[bool]]:
             ]
         case Kind.ROOM:
             return [_IN_TROUBLE, files.c.trouble == NO_ROOM]
-        case Kind.DOUBLED | Kind.UNTAKEN | Kind.BACKUP | Kind.CUSTOMERS | Kind.HISTORY:
-            return [sa.false()]  # they go on; it has no row
+        case _:
+            return [sa.false()]  # they go on; it has no row; or there is none
 
 
 def _incident_of(row: sa.Row[Any]) -> Incident:

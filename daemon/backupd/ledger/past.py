@@ -1,17 +1,22 @@
-"""What is written of files that are over: folded, moved to the history, put back, forgotten."""
+"""What is written of files that are over: folded, moved to the history, put back, forgotten.
+
+And of what came of feeds, and will never come.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from backupd.ledger import history, remembered, stories
+from backupd.ledger import history, remembered, stories, watching
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from backupd.completeness.judging import Excuse
     from backupd.core.history import Story
     from backupd.ledger.history import HistoryBatch
     from backupd.ledger.stories import Folding
+    from backupd.ledger.watching import Watch
     from backupd.ledger.writer import Writer
 
 
@@ -61,3 +66,21 @@ class PastWriter:
         """Recognise these no more."""
         if keys:
             await self._writer.apply(remembered.forget, keys)
+
+    async def watch(self, feeds: Sequence[Watch]) -> None:
+        """Count what came of feeds from now on, and what is there of them."""
+        for each in feeds:  # one at a time: others write in between
+            await self._writer.apply(watching.watch, [each])
+
+    async def watch_no_more(self, feeds: Sequence[str]) -> None:
+        """Nothing is expected of these feeds any more."""
+        if feeds:
+            await self._writer.apply(watching.watch_no_more, feeds)
+
+    async def forget_arrivals(self, before: int) -> None:
+        """Forget what came of dates before this one (days since the epoch)."""
+        await self._writer.apply(watching.forget, [before])
+
+    async def excuse(self, excuse: Excuse) -> None:
+        """Write down what will never come."""
+        await self._writer.apply(watching.excuse, [excuse])

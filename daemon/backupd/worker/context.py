@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from contextlib import nullcontext, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from backupd.core.archive_names import home_of
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
     from contextlib import AbstractContextManager
 
+    from backupd.completeness.expectations import Expectations
     from backupd.core.history import Remembered
     from backupd.core.moves import RetryPolicy
     from backupd.core.records import Feed, FeedRoot, FileRecord
@@ -67,6 +68,7 @@ class WorkerContext:
     stop: asyncio.Event
     measure: Measure = _unmeasured
     recall: Callable[[Remembered], Awaitable[None]] = _no_history
+    expectations: Mapping[str, Expectations] = field(default_factory=dict)  # by feed
 
     def open_feeds(self) -> list[str]:
         """Return the feeds whose files may be worked on."""

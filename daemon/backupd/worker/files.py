@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import structlog
 
+from backupd.completeness.arrivals import arrival_of
 from backupd.core import moves
 from backupd.core.archive_names import directory_of
 from backupd.core.dependencies import ARCHIVE_PREFIX, Dependency, feed_directory
@@ -211,7 +212,11 @@ class FileLane:
             return moves.failed(task.file, error, self._context.now(), self._context.policy)
         for dependency in self._proven_healthy(task, result):
             await self._context.breakers.succeeded(dependency, began, looked=self._only_looks)
-        return moves.advance(task.file, result, self._context.now())
+        move = moves.advance(task.file, result, self._context.now())
+        expected = self._context.expectations.get(task.feed.name)
+        if expected is None or self._stage is not Stage.MANIFEST:
+            return move
+        return replace(move, arrival=arrival_of(task.file, result.changes, expected))
 
     def _kept_back(self, file: FileRecord, dependency: str, reason: str) -> Move:
         """It waits, at no cost, until what it leans on may be tried again."""

@@ -1,0 +1,191 @@
+"""What came of each date of a feed, counted with the move by which a file's content is known.
+
+A row for a date, however many files: it stays when they leave for the history, and a year of
+thousands of feeds can be judged at once.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import sqlalchemy as sa
+
+from backupd.completeness.arrivals import Came, Numbers, Span, came_with, together
+from backupd.completeness.judging import Excuse, Known
+from backupd.completeness.sequences import with_number
+from backupd.core.stages import Stage, Status
+from backupd.ledger.arrival_tables import arrivals, arrived_numbers, excuses, watched_feeds
+from backupd.ledger.engine import Prepared
+from backupd.ledger.schema import files
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from backupd.core.arrivals import Arrival
+
+Day = tuple[int, str]
+"""A date and a feed."""
+Source = tuple[int, str, str]
+"""The same, and a source."""
+
+_T = TypeVar("_T")
+
+
+# -- counting ------------------------------------------------------------------------------------
+
+
+def count(connection: sa.Connection, new: Sequence[Arrival]) -> None:
+    """Add files to what came of their dates."""
+    if not new:
+        return
+    write_days(connection, _added(connection, new))
+    write_numbers(connection, _numbered(connection, new))
+
+
+def by_day(new: Iterable[Arrival], days: dict[Day, Came]) -> dict[Day, Came]:
+    """Add files to dates."""
+    for arrival in new:
+        key, one = (arrival.day, arrival.feed), came_with(arrival)
+        days[key] = together(days[key], one) if key in days else one
+    return days
+
+
+def by_source(new: Iterable[Arrival], sources: dict[Source, Numbers]) -> dict[Source, Numbers]:
+    """Add files' numbers to sources."""
+    for arrival in new:
+        if number := arrival.number:
+            key = (arrival.day, arrival.feed, number.source)
+            sources[key] = with_number(sources.get(key), number, arrival.at)
+    return sources
+
+
+def days_there(connection: sa.Connection, keys: Iterable[Day]) -> dict[Day, Came]:
+    """Return what is known of these dates."""
+    rows = (
+        (key, _DAY.run(connection, dict(zip(_DAY_KEY, key, strict=True))).first()) for key in keys
+    )
+    return {key: Came(*row[2:]) for key, row in rows if row is not None}
+
+
+def write_days(connection: sa.Connection, days: Mapping[Day, Came]) -> None:
+    """Write dates, over what is there."""
+    rows = [{"day": day, "feed": feed, **came._asdict()} for (day, feed), came in days.items()]
+    if rows:
+        _WRITE_DAYS.run_all(connection, rows)
+
+
+def write_numbers(connection: sa.Connection, sources: Mapping[Source, Numbers]) -> None:
+    """Write the numbers of sources, over what is there."""
+    rows = [
+        {
+            "day": day,
+            "feed": feed,
+            "source": source,
+            **numbers._asdict(),
+            "spans": json.dumps(numbers.spans),
+        }
+        for (day, feed, source), numbers in sources.items()
+    ]
+    if rows:
+        _WRITE_NUMBERS.run_all(connection, rows)
+
+
+def _added(connection: sa.Connection, new: Sequence[Arrival]) -> dict[Day, Came]:
+    there = days_there(connection, {(each.day, each.feed) for each in new})
+    return by_day(new, there)
+
+
+def _numbered(connection: sa.Connection, new: Sequence[Arrival]) -> dict[Source, Numbers]:
+    keys = {(each.day, each.feed, each.number.source) for each in new if each.number}
+    rows = (
+        (key, _SOURCE.run(connection, dict(zip(_SOURCE_KEY, key, strict=True))).first())
+        for key in keys
+    )
+    there = {key: _numbers_of(row) for key, row in rows if row is not None}
+    return by_source(new, there)
+
+
+def _numbers_of(row: sa.Row[Any]) -> Numbers:
+    spans = tuple(Span(*span) for span in json.loads(row.spans))
+    return Numbers(spans, row.before, row.after, row.width)
+
+
+def _prepared(table: sa.Table, keys: Iterable[str]) -> Prepared:
+    return Prepared(sa.select(table).where(*(table.c[key] == sa.bindparam(key) for key in keys)))
+
+
+def _replacing(table: sa.Table) -> Prepared:
+    values: dict[str, Any] = {column.name: sa.bindparam(column.name) for column in table.c}
+    return Prepared(sa.insert(table).prefix_with("OR REPLACE").values(values))
+
+
+_DAY_KEY, _SOURCE_KEY = ("day", "feed"), ("day", "feed", "source")
+_DAY, _SOURCE = _prepared(arrivals, _DAY_KEY), _prepared(arrived_numbers, _SOURCE_KEY)
+_WRITE_DAYS, _WRITE_NUMBERS = _replacing(arrivals), _replacing(arrived_numbers)
+
+
+# -- reading -------------------------------------------------------------------------------------
+
+
+def known(
+    connection: sa.Connection, first: int, last: int, feed: str | None = None
+) -> dict[str, Known]:
+    """Return what is known of each watched feed (or of one), from one date to another."""
+    since = sa.select(watched_feeds.c.feed, watched_feeds.c.since)
+    if feed is not None:
+        since = since.where(watched_feeds.c.feed == feed)
+    seen = _seen(connection, first, last, feed)
+    numbers = _sources(connection, first, last, feed)
+    excused = _excuses(connection, first, last)
+    return {
+        name: Known(seen=seen[name], numbers=numbers[name], excuses=excused.get(name, ()), since=at)
+        for name, at in connection.execute(since)
+    }
+
+
+def _of(table: sa.Table, first: int, last: int, feed: str | None) -> sa.Select[Any]:
+    query = sa.select(table).where(table.c.day.between(first, last)).order_by(table.c.day)
+    return query if feed is None else query.where(table.c.feed == feed)
+
+
+def _seen(
+    connection: sa.Connection, first: int, last: int, feed: str | None
+) -> defaultdict[str, dict[int, Came]]:
+    found: defaultdict[str, dict[int, Came]] = defaultdict(dict)
+    for day, name, *rest in connection.execute(_of(arrivals, first, last, feed)):
+        found[name][day] = Came(*rest)
+    return found
+
+
+def _sources(
+    connection: sa.Connection, first: int, last: int, feed: str | None
+) -> defaultdict[str, dict[str, dict[int, Numbers]]]:
+    found: defaultdict[str, dict[str, dict[int, Numbers]]] = defaultdict(dict)
+    for row in connection.execute(_of(arrived_numbers, first, last, feed)):
+        found[row.feed].setdefault(row.source, {})[row.day] = _numbers_of(row)
+    return found
+
+
+def _excuses(connection: sa.Connection, first: int, last: int) -> dict[str, list[Excuse]]:
+    found: dict[str, list[Excuse]] = {}
+    for row in connection.execute(_of(excuses, first, last, None)):
+        values: dict[str, Any] = dict(row._mapping)  # noqa: SLF001 - SQLAlchemy's documented name for it
+        del values["id"]
+        found.setdefault(row.feed, []).append(Excuse(**values))
+    return found
+
+
+def pending(connection: sa.Connection) -> dict[str, float]:
+    """Return by feed when the oldest file was first seen that is not counted yet."""
+    query = (
+        sa.select(files.c.feed, sa.func.min(files.c.first_seen_at))
+        .where(
+            files.c.status != sa.literal_column("'done'"),
+            files.c.status.in_([Status.WAITING, Status.RUNNING]),
+            files.c.stage.in_([Stage.SETTLE, Stage.MANIFEST]),
+        )
+        .group_by(files.c.feed)
+    )
+    return dict(connection.execute(query).all())

@@ -1,0 +1,189 @@
+"""What came of each date is counted once, whatever becomes of the files, on real SQLite."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import sqlalchemy as sa
+
+from backupd.completeness.arrivals import Came, arrival_of
+from backupd.completeness.dates import day_of
+from backupd.completeness.expectations import Bounds, Expectations, SequenceRule
+from backupd.completeness.judging import Excuse, Known
+from backupd.core import moves
+from backupd.core.records import FileRecord, Result
+from backupd.core.stages import Stage, Status
+from backupd.ledger import arrivals, schema, watching
+from backupd.ledger.watching import Watch
+from support.files import COUNTED, NOW, a_file, a_sighting
+from support.intake import an_identity
+from support.ledgers import FEED, FEEDS, WELL, files_of, looked_at, one, opened, plant
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+    from pathlib import Path
+
+    from backupd.ledger import Ledger
+
+EXPECTED = Expectations(files=Bounds(least=3), sequence=SequenceRule(regex=r"_(\d+)\.csv$"))
+WATCH = Watch(feed=FEED.name, expected=EXPECTED, since=NOW)
+TODAY = day_of(NOW)
+
+
+@pytest.fixture
+async def ledger(tmp_path: Path) -> AsyncIterator[Ledger]:
+    async with opened(tmp_path / "ledger.db") as ledger:
+        await ledger.past.watch([WATCH])
+        yield ledger
+
+
+async def claimed(ledger: Ledger, name: str, ino: int) -> FileRecord:
+    """A file is seen, settles and is claimed by manifest."""
+    identity = replace(an_identity(ino=ino), ctime_ns=int((NOW - 60 * ino) * 1e9))
+    seen = a_sighting(f"/feed/{name}", feed=FEED, identity=identity, seen_at=NOW + ino)
+    await looked_at(ledger, seen)
+    (file,) = [file for file in await files_of(ledger) if file.identity == identity]
+    await ledger.move([replace(moves.advance(file, WELL, NOW), stage=Stage.MANIFEST)])
+    (found,) = await ledger.claim(Stage.MANIFEST, 1, NOW, FEEDS)
+    return found
+
+
+async def read(ledger: Ledger, file: FileRecord, **changes: Any) -> FileRecord:  # noqa: ANN401 - any field
+    """Manifest is done with it."""
+    values = {**COUNTED, "sha256": f"{file.identity.ino:064x}", **changes}
+    move = moves.advance(file, Result(changes=values, detail="well"), NOW)
+    arrival = arrival_of(file, values, EXPECTED)
+    assert await ledger.manifest_done([replace(move, arrival=arrival)]) == [True]
+    return await one(ledger, file.id)
+
+
+async def known(ledger: Ledger) -> Known:
+    found = await ledger.ask(arrivals.known, TODAY - 1, TODAY)
+    return found[FEED.name]
+
+
+def _remove(connection: sa.Connection, ids: Sequence[str]) -> list[None]:
+    connection.execute(sa.delete(schema.files).where(schema.files.c.id.in_(ids)))
+    return [None] * len(ids)
+
+
+async def test_files_are_counted_by_date_with_their_numbers(ledger: Ledger) -> None:
+    await read(ledger, await claimed(ledger, "a_007.csv", 1), record_count=5)
+    await read(ledger, await claimed(ledger, "a_009.csv", 2), size_bytes=70)
+
+    found = await known(ledger)
+
+    assert found.since == NOW
+    assert found.seen == {
+        TODAY: Came(2, 6, 80, NOW - 120, NOW - 60, 60.0, 1, 5, 10, 70, found.seen[TODAY].minutes)
+    }
+    numbers = found.numbers[""][TODAY]
+    assert [(span.low, span.high, span.since) for span in numbers.spans] == [
+        (7, 7, NOW - 60),
+        (9, 9, NOW - 120),
+    ]
+    assert numbers.name(8) == "a_008.csv"
+
+
+@pytest.mark.parametrize("sha256", ["ab" * 32, "cd" * 32])
+async def test_a_name_that_comes_again_is_not_counted_again(ledger: Ledger, sha256: str) -> None:
+    await read(ledger, await claimed(ledger, "a_007.csv", 1), sha256="ab" * 32)
+    first = (await files_of(ledger))[0]
+    await ledger.move([moves.parked(first, "vanished", NOW, local=False)])
+
+    await read(ledger, await claimed(ledger, "a_007.csv", 2), sha256=sha256)
+
+    assert (await known(ledger)).seen[TODAY].files == 1
+
+
+async def test_a_file_that_is_read_again_is_not_counted_again(ledger: Ledger) -> None:
+    file = await read(ledger, await claimed(ledger, "a_007.csv", 1))
+    await ledger.move([moves.parked(file, "broken", NOW)])
+    parked = await one(ledger, file.id)
+    await ledger.move([moves.requeued(parked, Stage.MANIFEST, NOW)])
+    (again,) = await ledger.claim(Stage.MANIFEST, 1, NOW, FEEDS)
+
+    await read(ledger, again)
+
+    assert (await known(ledger)).seen[TODAY].files == 1
+
+
+async def test_what_is_there_is_counted_when_a_feed_is_first_watched(tmp_path: Path) -> None:
+    done = a_file(Stage.CLEANUP, Status.DONE, done_at=NOW, local=False, **COUNTED)
+    names = ("a_1.csv", "a_2.csv", "a_4.csv")
+    async with opened(tmp_path / "ledger.db") as ledger:
+        await plant(
+            ledger,
+            *(
+                replace(
+                    done,
+                    id=name,
+                    row_id=name,
+                    path=f"/feed/{name}",
+                    relative_path=name,
+                    status=Status.PARKED if name == "a_4.csv" else Status.DONE,
+                    done_at=None if name == "a_4.csv" else NOW,
+                )
+                for name in names
+            ),
+            replace(done, id="d", path="/feed/a_1.csv", duplicate_of="a_1.csv"),
+        )
+        for _ in range(2):
+            await ledger.past.watch([WATCH])
+
+        found = await known(ledger)
+
+    assert found.seen[TODAY].files == 3
+    assert [(span.low, span.high) for span in found.numbers[""][TODAY].spans] == [(1, 2), (4, 4)]
+
+
+async def test_what_left_stays_counted(ledger: Ledger) -> None:
+    await read(ledger, await claimed(ledger, "a_007.csv", 1))
+    await read(ledger, await claimed(ledger, "a_008.csv", 2))
+    before = (await known(ledger)).seen
+    await ledger._writer.apply(_remove, [(await files_of(ledger))[0].id])
+
+    await ledger.past.watch([WATCH])
+
+    assert (await known(ledger)).seen == before
+
+
+async def test_other_numbers_are_read_from_the_same_files(ledger: Ledger) -> None:
+    await read(ledger, await claimed(ledger, "a_007.csv", 1))
+    rule = SequenceRule(regex=r"^a_00(\d)")
+
+    await ledger.past.watch([replace(WATCH, expected=replace(EXPECTED, sequence=rule))])
+
+    assert (await ledger.ask(watching.rules)) == {FEED.name: rule.regex}
+    found = await known(ledger)
+    assert found.numbers[""][TODAY].width == 1
+    assert found.seen[TODAY].files == 1
+
+
+async def test_a_feed_that_is_watched_no_more_is_not_known(ledger: Ledger) -> None:
+    await ledger.past.watch_no_more([FEED.name])
+
+    assert await ledger.ask(arrivals.known, TODAY, TODAY) == {}
+
+
+async def test_old_dates_are_forgotten_and_excuses_never(ledger: Ledger) -> None:
+    await read(ledger, await claimed(ledger, "a_007.csv", 1))
+    excuse = Excuse(feed=FEED.name, day=TODAY, low=8, high=9, why="lost", at=NOW)
+    await ledger.past.excuse(excuse)
+
+    await ledger.past.forget_arrivals(TODAY + 1)
+
+    found = await known(ledger)
+    assert (found.seen, found.numbers) == ({}, {})
+    assert found.excuses == [excuse]
+
+
+async def test_it_is_known_since_when_files_wait_to_be_counted(ledger: Ledger) -> None:
+    file = await claimed(ledger, "a_007.csv", 1)
+    assert await ledger.ask(arrivals.pending) == {FEED.name: NOW + 1}
+
+    await read(ledger, file)
+
+    assert await ledger.ask(arrivals.pending) == {}
