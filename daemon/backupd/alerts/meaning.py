@@ -9,7 +9,7 @@ import shlex
 from typing import TYPE_CHECKING
 
 from backupd.core.dependencies import Dependency, facts_of
-from backupd.core.incidents import Kind, Occasion, Outcome, Way
+from backupd.core.incidents import OF_COMPLETENESS, Kind, Occasion, Outcome, Way
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -45,6 +45,17 @@ _CUSTOMERS_MEANING = (
     "The last good list stays in force, and files of its customers go on; those of a customer that"
     " is not in it wait. It is read again by itself once the file changes."
 )
+_LATE_MEANING = (
+    "The sender may have stopped, or the way from it. This ends by itself with the next file."
+)
+_MISSING_MEANING = (
+    "What depends on these files lacks them. This ends by itself when they come; what will never"
+    " come is excused with `backupd-admin excuse`."
+)
+_UNUSUAL_MEANING = (
+    "All files go on. Ask the sender; if it is right, excuse the date with `backupd-admin excuse`,"
+    " or change what is expected."
+)
 _PARKED_MEANING = (
     "These files wait for a person; all others go on. Mend the cause, then take them back with"
     " `backupd-admin requeue`; what can never go on is closed with `backupd-admin dismiss`."
@@ -61,6 +72,10 @@ _MEANING_OF_KIND = {
     Kind.FEED: _FEED_MEANING,
     Kind.ARCHIVE: _ARCHIVE_MEANING,
     Kind.ROOM: _ROOM_MEANING,
+    Kind.LATE: _LATE_MEANING,
+    Kind.MISSING: _MISSING_MEANING,
+    Kind.GAP: _MISSING_MEANING,
+    Kind.UNUSUAL: _UNUSUAL_MEANING,
 }
 
 
@@ -86,6 +101,10 @@ def next_command(incident: Incident) -> str:
         return f"stop backupd, run in beeline, start backupd: {incident.trouble}"
     if incident.kind is Kind.DEPENDENCY:
         return facts_of(incident.cause).command
+    if incident.kind in OF_COMPLETENESS:
+        date = incident.cause.removeprefix(f"{incident.kind}:{incident.feed}").lstrip(":")
+        of_date = f" --date {date}" if date else ""
+        return f"backupd-admin completeness --feed {shlex.quote(incident.feed)}{of_date}"
     return _COMMANDS.get(incident.kind, "backupd check --probe")
 
 

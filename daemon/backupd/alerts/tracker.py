@@ -1,8 +1,8 @@
 """Tracks incidents: opens them when a cause shows, closes them when it is gone.
 
-What is down, doubled or not backed up is noted by who tried it (the workers, the notifier). The
-tracker looks for the rest: parked files and those without room, which the ledger knows, and feeds'
-directories, which intake watches, with what stands in them and cannot be taken.
+What is down, doubled, not backed up or did not come is noted by who looked for it (the workers,
+the notifier). The tracker looks for the rest: parked files and those without room, which the ledger
+knows, and feeds' directories, which intake watches, with what stands in them and cannot be taken.
 """
 
 from __future__ import annotations
@@ -213,8 +213,8 @@ def _is_over(
             return not troubles.room
         case Kind.CUSTOMERS:
             return incident.cause not in found
-        case Kind.DEPENDENCY | Kind.ARCHIVE | Kind.DOUBLED | Kind.BACKUP | Kind.HISTORY:
-            return False
+        case _:
+            return False  # whoever noted it does that
 
 
 def _facts(incident: Incident) -> dict[str, str]:

@@ -29,6 +29,11 @@ COMMANDS = {
     "hold": ("backupd.cli.hold:hold", "Park files by hand."),
     "release": ("backupd.cli.hold:release", "Take held files back."),
     "dismiss": ("backupd.cli.dismiss:dismiss", "Close parked files that can never go on."),
+    "completeness": (
+        "backupd.cli.completeness:completeness",
+        "What should have come, by feed and date, and what did not.",
+    ),
+    "excuse": ("backupd.cli.excuse:excuse", "Say what will never come, and why."),
     "prove": ("backupd.cli.prove:prove", "The proof on which a local copy may be deleted."),
     "reconcile": ("backupd.cli.reconcile:reconcile", "Compare ledger, warehouse and archive."),
     "compact": ("backupd.cli.compact:compact", "Make one Parquet file of each past date's many."),

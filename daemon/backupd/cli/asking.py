@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from backupd.cli.times import moment, span
@@ -13,6 +13,7 @@ from backupd.control import (
     DaemonAbsentError,
     ask_daemon,
     carry_out,
+    excuse,
     remember_place,
 )
 from backupd.core.dependencies import Dependency
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from backupd.cli.options import Places
+    from backupd.completeness.judging import Excuse
     from backupd.control import FileRequest
     from backupd.core.ports import PlaceMemory
 
@@ -101,6 +103,24 @@ def compact_dates(places: Places, before: str) -> Iterator[Compaction]:
     for date in dates:
         answer = ask_daemon(places.socket, {"verb": "compact", "date": date}, _LONGEST_COMPACTION)
         yield Compaction(**answer["compaction"])
+
+
+def record_excuse(places: Places, said: Excuse) -> None:
+    """Record what will never come, by the daemon where one runs.
+
+    Raises BackupdError when neither the daemon nor this process can.
+    """
+    try:
+        ask_daemon(places.socket, {"verb": "excuse", "excuse": asdict(said)})
+    except DaemonAbsentError:
+        asyncio.run(_record_excuse(locked(places.ledger, places.socket), said))
+
+
+async def _record_excuse(ledger: Ledger, said: Excuse) -> None:
+    try:
+        await excuse(ledger, said)
+    finally:
+        await ledger.close()
 
 
 def record_place(ledger: Path, socket: Path, name: str, mark: str) -> None:

@@ -4,6 +4,7 @@ from backupd.control.actions import (
     Answer,
     carry_out,
     described,
+    excuse,
     nothing_shipped,
     remember_place,
 )
@@ -20,6 +21,7 @@ __all__ = [
     "ask_daemon",
     "carry_out",
     "described",
+    "excuse",
     "nothing_shipped",
     "remember_place",
 ]

@@ -7,9 +7,11 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from backupd.completeness.dates import day_text
 from backupd.control import requests
 from backupd.control.requests import Action
 from backupd.core.errors import BackupdError
+from backupd.core.incidents import OF_COMPLETENESS, lack_cause
 from backupd.core.names import escaped
 from backupd.core.places import mark_in
 from backupd.core.times import iso
@@ -18,6 +20,7 @@ from backupd.ledger import files as ledger_files
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from backupd.completeness.judging import Excuse
     from backupd.control.requests import FileRequest
     from backupd.core.records import FileRecord, Move
     from backupd.core.snapshots import LastSnapshot, Shipped
@@ -98,6 +101,18 @@ async def remember_place(ledger: Ledger, name: str, mark: str, now: float) -> No
     if mark_in(mark.encode()) != mark:
         raise BackupdError(f"{escaped(mark)} is not a valid mark of a place: 32 hex digits are")
     await ledger.remember_place(name, mark, now)
+
+
+async def excuse(ledger: Ledger, said: Excuse) -> None:
+    """Write down what will never come, and end the incidents of a date that is excused whole.
+
+    Where some numbers are excused, whoever judges the feed ends them, or says what is left.
+    """
+    await ledger.past.excuse(said)
+    if said.low is None:
+        date = day_text(said.day)
+        causes = [lack_cause(kind, said.feed, date) for kind in sorted(OF_COMPLETENESS)]
+        await ledger.close_incidents(causes, said.at)
 
 
 def nothing_shipped() -> BackupdError:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import structlog
 
+from backupd.completeness.judging import Excuse
 from backupd.control import actions
 from backupd.control.client import LONGEST_REQUEST
 from backupd.control.requests import Action, FileRequest
@@ -135,10 +136,8 @@ class ControlServer:
             case "status":
                 trouble = "no room for the ledger on its disk" if self._ledger.lacks_room else ""
                 return {"pid": os.getpid(), "since": self._since, "trouble": trouble}
-            case "place":
-                name, mark = str(request["name"]), str(request["mark"])
-                await actions.remember_place(self._ledger, name, mark, now)
-                return {}
+            case "place" | "excuse":
+                return await self._write_down(request, now)
             case "backup":
                 return await self._back_up()
             case "dates to compact" | "compact":
@@ -149,6 +148,14 @@ class ControlServer:
                 return {"answers": [asdict(answer) for answer in answers]}
             case verb:
                 return {"error": f"no such verb: {verb}"}
+
+    async def _write_down(self, request: dict[str, Any], now: float) -> dict[str, Any]:
+        if request["verb"] == "excuse":
+            await actions.excuse(self._ledger, Excuse(**request["excuse"]))
+        else:
+            name, mark = str(request["name"]), str(request["mark"])
+            await actions.remember_place(self._ledger, name, mark, now)
+        return {}
 
     async def _compact(self, request: dict[str, Any]) -> dict[str, Any]:
         if self._compacting is None:
