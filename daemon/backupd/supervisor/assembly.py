@@ -43,6 +43,7 @@ from backupd.worker import (
     ClockWatch,
     CompactionLane,
     Compactor,
+    CompletenessLane,
     DuplicateRowLane,
     FileLane,
     FoldingLane,
@@ -130,6 +131,10 @@ class Assembly:
             since=time.time(),
             stop=self._stop,
             measure=self._meter.measure,
+            expectations=config.expectations,
+        )
+        self._completeness = CompletenessLane(
+            self.context, self.intake.ready.is_set, self._feeds_away, config.ledger.remember
         )
 
     def _status_file_of(self, config: Config) -> StatusFile | None:
@@ -218,6 +223,7 @@ class Assembly:
 
     def _snapshot(self, reader: LedgerReader) -> Snapshot:
         kinds = Counter(each.kind for each in reader.ask(incidents.all_open))
+        standing = self._completeness.standing
         return Snapshot(
             files={
                 (count.feed, count.stage, count.status): count.files
@@ -232,6 +238,9 @@ class Assembly:
             },
             rescanned=self.intake.found["rescan"],
             last_snapshot=self._last_snapshot(),
+            expected={feed: each.expected for feed, each in standing.items()},
+            missing={feed: each.missing for feed, each in standing.items()},
+            lateness={feed: each.late_s for feed, each in standing.items()},
         )
 
     def _last_snapshot(self) -> float | None:
@@ -262,6 +271,7 @@ class Assembly:
             DuplicateRowLane(context, warehouse).run(),
             HostWatch(self.breakers, self._stop).run(),
             ClockWatch(self._ledger, self._longest_pauses(), self._stop).run(),
+            self._completeness.run(),
         ]
         if self.status_file:
             parts.append(self.status_file.run(self._stop))

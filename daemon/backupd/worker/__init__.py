@@ -9,6 +9,7 @@ from backupd.worker.batches import LATE, BatchFormer, BatchLane
 from backupd.worker.breaker import Breakers
 from backupd.worker.clock import ClockWatch
 from backupd.worker.compaction import Compactor
+from backupd.worker.completeness import CompletenessLane, Standing
 from backupd.worker.context import WorkerContext
 from backupd.worker.duplicate_rows import DuplicateRowLane
 from backupd.worker.files import FileLane
@@ -34,6 +35,7 @@ __all__ = [
     "ClockWatch",
     "CompactionLane",
     "Compactor",
+    "CompletenessLane",
     "DuplicateRowLane",
     "FileLane",
     "FoldingLane",
@@ -48,6 +50,7 @@ __all__ = [
     "RowsSeen",
     "SnapshotLane",
     "SnapshotMaker",
+    "Standing",
     "WorkerContext",
     "recover",
     "sweep",

@@ -1,0 +1,220 @@
+"""Judges feeds of which something is expected: opens incidents of what did not come, ends them."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from backupd.completeness.dates import day_from, day_of, day_text, deadline
+from backupd.completeness.findings import findings
+from backupd.completeness.judging import LOOK_BACK, judge, silent_since
+from backupd.core.incidents import OF_COMPLETENESS, Incident, Kind, lack_cause
+from backupd.core.pace import repeat
+from backupd.core.records import new_id
+from backupd.core.times import StepFinder
+from backupd.ledger import arrivals, incidents, watching
+from backupd.ledger.watching import Watch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+
+    from backupd.completeness.expectations import Expectations
+    from backupd.completeness.findings import Finding
+    from backupd.completeness.judging import Known, Verdict
+    from backupd.worker.context import WorkerContext
+
+_EVERY = 2.0  # seconds
+_SHARE = 50  # of the time, it takes one part in so many at most ...
+_LONGEST = 60.0  # seconds: ... but is never behind for longer
+_DAYS = 35  # that are judged; and those of open incidents
+_STEADY = 900.0  # seconds after the clock was set: it may be set right again
+_LONGEST_WAIT = 3600.0  # seconds that files which wait to be read hold up judging
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """How a feed stands: files expected of the last date that is due, missing in all, lateness."""
+
+    expected: int
+    missing: int
+    late_s: float  # seconds over `every`, or since the oldest deadline that was missed
+
+
+class CompletenessLane:
+    """Watches feeds, judges them now and then, and keeps their incidents up to date."""
+
+    def __init__(
+        self,
+        context: WorkerContext,
+        is_seen: Callable[[], bool],
+        away: Callable[[], Mapping[str, str] | None],
+        remember: float,
+    ) -> None:
+        """`is_seen()`: all that lies in the directories was seen. `away()` has unavailable feeds.
+
+        What came is forgotten after `remember` seconds.
+        """
+        self._context = context
+        self._is_seen = is_seen
+        self._away = away
+        self._remember = remember
+        self._clock = StepFinder()
+        self._steady_at = 0.0  # by the clock that nobody sets
+        self._seen_at: float | None = None  # when all that lay there was seen
+        self._forgotten = 0  # before this date
+        self.standing: Mapping[str, Standing] = {}
+
+    async def run(self) -> None:
+        """Work until the stop."""
+        await self.watch()
+        await repeat(self.look, _EVERY, self._context.stop, share=_SHARE, longest=_LONGEST)
+
+    async def watch(self) -> None:
+        """Have the ledger count what came of the feeds that are expected to deliver."""
+        ledger, expectations = self._context.ledger, self._context.expectations
+        known, now = await ledger.ask(watching.rules), self._context.now()
+        watches = [
+            Watch(feed=feed, expected=each, since=now) for feed, each in expectations.items()
+        ]
+        await ledger.past.watch([each for each in watches if known.get(each.feed) != each.rule])
+        await ledger.past.watch_no_more(sorted(known.keys() - expectations.keys()))
+
+    async def look(self) -> None:
+        """Judge once, unless it is too early to."""
+        now = self._context.now()  # before the clock is looked at: it may be set in between
+        if self._may_judge(now):
+            await self._forget(now)
+            await self._judge(now)
+
+    def _may_judge(self, now: float) -> bool:
+        if self._clock.step():
+            self._steady_at = time.monotonic() + _STEADY
+        if not self._is_seen() or time.monotonic() < self._steady_at:
+            return False
+        if self._seen_at is None:
+            self._seen_at = now
+        return True
+
+    async def _forget(self, now: float) -> None:
+        before = day_of(now - self._remember)
+        if before != self._forgotten:
+            await self._context.ledger.past.forget_arrivals(before)
+            self._forgotten = before
+
+    async def _judge(self, now: float) -> None:
+        ledger, today = self._context.ledger, day_of(now)
+        there = await ledger.ask(incidents.all_open)
+        opened = {each.cause: each for each in there if each.kind in OF_COMPLETENESS}
+        first = min([today - _DAYS, *_dates(opened.values())])
+        known = await ledger.ask(arrivals.known, first - LOOK_BACK, today)
+        times = self._times(await ledger.ask(arrivals.pending), now)
+        expectations = self._context.expectations
+        feeds = {feed: each for feed, each in known.items() if feed in expectations}
+        found, self.standing = await asyncio.to_thread(
+            _judged, feeds, expectations, times, range(first, today + 1)
+        )
+        await self._write(opened, found, times, now)
+
+    def _times(self, pending: Mapping[str, float], now: float) -> dict[str, float]:
+        """Return the feeds that may be judged, and as of when.
+
+        A file that waits to be read may be the one that is missing: its feed is judged as of when
+        it was first seen. What lay there at the start came at any time before: it is to be read
+        first.
+        """
+        away = self._away() or {}
+        found: dict[str, float] = {}
+        for feed in self._context.expectations.keys() - away.keys():
+            oldest = pending.get(feed, now)
+            at_start = oldest <= (self._seen_at or 0.0) and feed in pending
+            if not at_start or now > (self._seen_at or 0.0) + _LONGEST_WAIT:
+                found[feed] = max(min(oldest, now), now - _LONGEST_WAIT)
+        return found
+
+    async def _write(
+        self,
+        opened: Mapping[str, Incident],
+        found: Iterable[tuple[str, Finding]],
+        times: Mapping[str, float],
+        now: float,
+    ) -> None:
+        lacking = {each.cause: each for each in (_incident(feed, at, now) for feed, at in found)}
+        news = [
+            replace(opened.get(cause, each), reason=each.reason)
+            for cause, each in lacking.items()
+            if cause not in opened or opened[cause].reason != each.reason
+        ]
+        over = [
+            cause
+            for cause, each in opened.items()
+            if cause not in lacking and self._may_end(each, times)
+        ]
+        if news:
+            await self._context.ledger.note_incidents(news)
+        if over:
+            await self._context.ledger.close_incidents(over, now)
+
+    def _may_end(self, incident: Incident, times: Mapping[str, float]) -> bool:
+        """Return whether its feed was judged, or nothing is expected of it any more."""
+        return incident.feed in times or incident.feed not in self._context.expectations
+
+
+def _dates(opened: Iterable[Incident]) -> Iterator[int]:
+    for each in opened:
+        if each.kind is not Kind.LATE:
+            yield day_from(each.cause.rpartition(":")[2])
+
+
+def _judged(
+    feeds: Mapping[str, Known],
+    expectations: Mapping[str, Expectations],
+    times: Mapping[str, float],
+    days: range,
+) -> tuple[list[tuple[str, Finding]], dict[str, Standing]]:
+    """Return what is wrong with each feed that may be judged, and how it stands."""
+    found: list[tuple[str, Finding]] = []
+    standing: dict[str, Standing] = {}
+    for feed, known in feeds.items():
+        if feed not in times:
+            continue
+        expected, now = expectations[feed], times[feed]
+        begun = day_of(known.since)
+        verdicts = list(judge(expected, known, range(max(days[0], begun), days[-1] + 1), now))
+        wrong = findings(expected, known, verdicts, now)
+        # Of the date on which it began to be watched some files came before.
+        found += [(feed, each) for each in wrong if each.day != begun or each.kind is Kind.GAP]
+        whole = [each for each in verdicts if each.day > begun]
+        standing[feed] = _standing(expected, known, whole, now)
+    return found, standing
+
+
+def _standing(
+    expected: Expectations, known: Known, verdicts: Iterable[Verdict], now: float
+) -> Standing:
+    due = [each for each in verdicts if each.is_due and not each.is_excused]
+    lacking = [each for each in due if each.missing]
+    least = expected.files.least if expected.files else None
+    silent = silent_since(expected, known, now)
+    late = [now - deadline(expected, each.day) for each in lacking]
+    if silent is not None:
+        late.append(now - silent - (expected.every or 0.0))
+    return Standing(
+        expected=least or 0 if due else 0,
+        missing=sum(each.missing for each in lacking),
+        late_s=max(late, default=0.0),
+    )
+
+
+def _incident(feed: str, found: Finding, now: float) -> Incident:
+    date = None if found.day is None else day_text(found.day)
+    return Incident(
+        id=new_id(now),
+        kind=found.kind,
+        cause=lack_cause(found.kind, feed, date),
+        feed=feed,
+        trouble="",
+        reason=found.reason,
+        opened_at=now,
+    )

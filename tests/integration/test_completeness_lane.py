@@ -1,0 +1,248 @@
+"""The lane that judges feeds: which incidents it opens and ends, and when it does not judge."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from backupd.completeness.dates import DAY, day_of, day_start, day_text
+from backupd.completeness.expectations import Bounds, Expectations, SequenceRule
+from backupd.completeness.judging import Excuse
+from backupd.control import excuse
+from backupd.core.stages import Stage
+from backupd.ledger import incidents
+from backupd.worker import CompletenessLane
+from support.coming import an_arrival, come
+from support.files import a_file
+from support.ledgers import FEED, Bench, opened, plant
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from backupd.core.incidents import Incident
+
+RULE = SequenceRule(regex=r"_(\d+)\.csv$", wait=60.0)
+EXPECTED = Expectations(every=900.0, files=Bounds(least=3, most=3), sequence=RULE)
+TODAY = day_of(time.time())
+NOON = day_start(TODAY) + DAY / 2
+
+
+class Place:
+    """A ledger, a lane that judges, and a clock to be set."""
+
+    def __init__(self, bench: Bench) -> None:
+        self.bench = bench
+        self.ledger = bench.ledger
+        self.at = NOON
+        self.is_seen = True
+        bench.context.now = lambda: self.at
+        bench.context.expectations = {FEED.name: EXPECTED}
+        self.lane = self.restarted()
+
+    def restarted(self) -> CompletenessLane:
+        """A daemon starts."""
+        self.lane = CompletenessLane(
+            self.bench.context, lambda: self.is_seen, lambda: self.bench.away, 400 * DAY
+        )
+        return self.lane
+
+    async def comes(self, *names: str, before: float = 0.0) -> None:
+        files = [an_arrival(FEED.name, self.at - before, name, RULE) for name in names]
+        await come(self.ledger, *files)
+
+    async def open(self) -> dict[str, Incident]:
+        """Judge, then return the open incidents by kind and date."""
+        await self.lane.look()
+        return {
+            each.cause.replace(f":{FEED.name}", ""): each
+            for each in await self.ledger.ask(incidents.all_open)
+        }
+
+
+@pytest.fixture
+async def place(tmp_path: Path) -> AsyncIterator[Place]:
+    async with opened(tmp_path / "ledger.db") as ledger:
+        place = Place(Bench(ledger=ledger, feeds=[FEED]))
+        await place.lane.watch()
+        yield place
+
+
+def of(kind: str, days: int = 0) -> str:
+    return f"{kind}:{day_text(TODAY + days)}"
+
+
+async def test_a_silent_feed_is_late_until_a_file_comes(place: Place) -> None:
+    await place.comes("a_1.csv")
+    assert await place.open() == {}
+
+    place.at += 901
+    (late,) = (await place.open()).values()
+    assert (late.cause, late.feed) == (f"late:{FEED.name}", FEED.name)
+    assert late.title == f"feed {FEED.name} is late"
+    place.at += 60
+    assert list((await place.open()).values()) == [late]
+
+    await place.comes("a_2.csv")
+    assert await place.open() == {}
+
+
+async def test_a_gap_names_its_numbers_until_they_come(place: Place) -> None:
+    await place.comes("a_1.csv", "a_4.csv")
+    assert await place.open() == {}
+
+    place.at += 60
+    gap = (await place.open())[of("gap")]
+    assert gap.reason.endswith("missing numbers: 2-3 (2): a_2.csv, a_3.csv")
+
+    await place.comes("a_2.csv")
+    less = (await place.open())[of("gap")]
+    assert less.reason.endswith("missing numbers: 3 (1): a_3.csv")
+    assert less.id == gap.id
+
+    await place.comes("a_3.csv")
+    assert await place.open() == {}
+
+
+async def test_what_is_missing_is_told_once_its_date_is_due(place: Place) -> None:
+    place.at += DAY
+    await place.comes("a_1.csv")
+    place.at = day_start(TODAY + 2) + 6 * 3600 - 1
+    await place.comes("a_2.csv")
+    assert of("missing", 1) not in await place.open()
+
+    place.at += 1
+    missing = (await place.open())[of("missing", 1)]
+    assert missing.reason.startswith(f"{day_text(TODAY + 1)}: 1 of 3 files came, due ")
+    assert place.lane.standing[FEED.name].missing == 2
+
+    late = [an_arrival(FEED.name, day_start(TODAY + 1) + 1) for _ in range(2)]
+    await come(place.ledger, *late)
+    assert of("missing", 1) not in await place.open()
+
+
+async def test_the_date_on_which_it_began_is_not_judged_by_its_files(place: Place) -> None:
+    place.at += DAY
+
+    assert of("missing") not in await place.open()
+
+
+async def test_what_waits_to_be_read_may_be_what_is_missing(place: Place) -> None:
+    await place.comes("a_1.csv")
+    assert await place.open() == {}
+    waiting = a_file(Stage.MANIFEST, first_seen_at=place.at + 800)
+    await plant(place.ledger, waiting)
+
+    place.at += 901
+    assert await place.open() == {}
+
+    place.at += 3600  # that file hangs: it holds nothing up for ever
+    assert list(await place.open()) == ["late"]
+
+
+async def test_after_a_start_what_lies_there_is_read_first(place: Place) -> None:
+    await place.comes("a_1.csv")
+    place.at += 7200
+    place.restarted()
+    place.is_seen = False
+    assert await place.open() == {}
+    waiting = a_file(Stage.MANIFEST, first_seen_at=place.at)
+    await plant(place.ledger, waiting)
+    place.is_seen = True
+
+    assert await place.open() == {}
+
+    place.at += 3601
+    assert list(await place.open()) == ["late"]
+
+
+async def test_a_feed_that_is_away_is_neither_late_nor_well(place: Place) -> None:
+    await place.comes("a_1.csv")
+    place.at += 901
+    place.bench.away[FEED.name] = "it is not mounted"
+    assert await place.open() == {}
+    place.bench.away.clear()
+    assert list(await place.open()) == ["late"]
+
+    place.bench.away[FEED.name] = "it is not mounted"
+    await place.comes("a_2.csv")
+    assert list(await place.open()) == ["late"]
+
+
+async def test_a_clock_that_was_set_is_waited_for(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps = [DAY, -DAY]
+    await place.comes("a_1.csv")
+    assert await place.open() == {}
+    monkeypatch.setattr(place.lane._clock, "step", lambda: steps.pop(0) if steps else 0.0)
+
+    place.at += DAY
+    assert await place.open() == {}
+    place.at -= DAY
+    assert await place.open() == {}
+    monkeypatch.setattr("backupd.worker.completeness._STEADY", 0.0)
+    place.lane._steady_at = 0.0
+    assert await place.open() == {}
+
+    place.at += 901
+    assert list(await place.open()) == ["late"]
+
+
+async def test_excused_is_over_at_once_and_stays_so(place: Place) -> None:
+    await place.comes("a_1.csv", "a_4.csv")
+    place.at += 60
+    assert list(await place.open()) == [of("gap")]
+
+    some = Excuse(feed=FEED.name, day=TODAY, low=2, high=3, why="lost", at=place.at)
+    await excuse(place.ledger, some)
+
+    assert await place.open() == {}
+
+
+async def test_a_date_that_is_excused_whole_needs_no_daemon(place: Place) -> None:
+    await place.comes("a_1.csv", "a_4.csv")
+    place.at += 60
+    assert list(await place.open()) == [of("gap")]
+
+    every = Excuse(feed=FEED.name, day=TODAY, low=None, high=None, why="off", at=place.at)
+    await excuse(place.ledger, every)
+
+    assert await place.ledger.ask(incidents.all_open) == []
+
+
+async def test_what_is_expected_no_more_is_over(place: Place) -> None:
+    await place.comes("a_1.csv")
+    place.at += 901
+    assert list(await place.open()) == ["late"]
+
+    place.bench.context.expectations = {}
+    await place.restarted().watch()
+
+    assert await place.open() == {}
+
+
+async def test_other_expectations_hold_at_once(place: Place) -> None:
+    await place.comes("a_1.csv")
+    place.at += 901
+    assert list(await place.open()) == ["late"]
+
+    place.bench.context.expectations = {FEED.name: replace(EXPECTED, every=1800.0)}
+    await place.restarted().watch()
+
+    assert await place.open() == {}
+
+
+async def test_an_incident_that_is_older_than_what_is_judged_ends_too(place: Place) -> None:
+    await place.comes("a_1.csv", "a_3.csv")
+    place.at += 60
+    assert list(await place.open()) == [of("gap")]
+    place.at += 40 * DAY
+    assert of("gap") in await place.open()
+
+    await come(place.ledger, an_arrival(FEED.name, NOON, "a_2.csv", RULE))
+
+    assert of("gap") not in await place.open()
