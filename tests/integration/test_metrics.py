@@ -62,6 +62,9 @@ async def test_what_is_so_at_the_moment_is_shown() -> None:
         incidents={"dependency": 1, "feed": 0},
         breakers={"archive": True, "warehouse": False},
         rescanned=3,
+        expected={"traffic/a": 96},
+        missing={"traffic/a": 2},
+        lateness={"traffic/a": 60.0},
     )
     found = await scraped(Meter(), snapshot)
     labels = {"feed": "traffic/a", "stage": "ship", "status": "waiting"}
@@ -72,6 +75,9 @@ async def test_what_is_so_at_the_moment_is_shown() -> None:
     assert found["backupd_breaker_open{'dependency': 'archive'}"] == 1
     assert found["backupd_breaker_open{'dependency': 'warehouse'}"] == 0
     assert found["backupd_files_found_by_rescan_total{}"] == 3
+    assert found["backupd_expected_files{'feed': 'traffic/a'}"] == 96
+    assert found["backupd_missing_files{'feed': 'traffic/a'}"] == 2
+    assert found["backupd_lateness_seconds{'feed': 'traffic/a'}"] == 60
 
 
 async def test_what_was_done_is_counted_by_feed() -> None:

@@ -20,7 +20,7 @@ from backupd.cli.incidents import case_json, describe
 from backupd.cli.options import Places, json_option, pass_places
 from backupd.cli.times import iso, moment, span
 from backupd.core.dependencies import Dependency
-from backupd.core.incidents import Case, Kind
+from backupd.core.incidents import OF_COMPLETENESS, Case, Kind
 from backupd.core.snapshots import home_of
 from backupd.core.stages import ORDER, Status
 from backupd.ledger import hive_memory, incidents, last_snapshot, reports
@@ -74,6 +74,11 @@ class Overview:
     servers: Mapping[str, str]  # in use: host:port by what they are
     snapshot: float | None  # when this host's newest one was taken; None: there is none
 
+    def behind(self, feed: str) -> Iterator[str]:
+        """Yield each kind of incident, once, by which a feed has not what is expected of it."""
+        kinds = (case.incident.kind for case in self.cases if case.incident.feed == feed)
+        yield from dict.fromkeys(str(kind) for kind in kinds if kind in OF_COMPLETENESS)
+
 
 @click.command(
     epilog="""\
@@ -91,7 +96,8 @@ def status(places: Places, *, watch: bool, as_json: bool) -> None:
     """Show the daemon's state, open incidents, each feed, dependencies, counts by stage.
 
     A feed's row: files waiting, running and parked; done today (UTC); done a minute over the last
-    ten; how long the oldest open file is here; when the last one was done.
+    ten; how long the oldest open file is here; when the last one was done. It is red where the feed
+    is behind what is expected of it: see `backupd-admin completeness`.
     """
     config = places.config_if_valid()
     configured = [feed.name for feed in config.feeds] if config else []
@@ -181,7 +187,10 @@ def _as_json(overview: Overview) -> dict[str, Any]:
         "ledger": str(overview.ledger),
         "last_snapshot_at": iso(overview.snapshot),
         "counts": {stage: {each: total[stage, each] for each in _STATUSES} for stage in ORDER},
-        "feeds": [_feed_json(feed, overview.now) for feed in overview.feeds],
+        "feeds": [
+            _feed_json(feed, overview.now) | {"behind": list(overview.behind(feed.name))}
+            for feed in overview.feeds
+        ],
         "incidents": [case_json(case) for case in overview.cases],
         "dependencies": [
             {"name": name, "state": "down" if incident else "up"}
@@ -252,7 +261,7 @@ def _feeds_table(overview: Overview) -> Table:
     for feed in overview.feeds:
         parked = Text(_number(feed.files[Status.PARKED]), style=_red_if(feed.files[Status.PARKED]))
         made.add_row(
-            feed.name,
+            _name(feed.name, overview),
             _number(feed.files[Status.WAITING]),
             _number(feed.files[Status.RUNNING]),
             parked,
@@ -262,6 +271,11 @@ def _feeds_table(overview: Overview) -> Table:
             _age(feed.done.last_at, overview.now),
         )
     return made
+
+
+def _name(feed: str, overview: Overview) -> Text:
+    behind = ", ".join(overview.behind(feed))
+    return Text(f"{feed} ({behind})", style="bold red") if behind else Text(feed)
 
 
 def _dependencies(overview: Overview) -> list[tuple[str, Incident | None]]:

@@ -7,7 +7,7 @@ import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from email import message_from_string
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Self
@@ -62,6 +62,9 @@ class Snapshot:
     breakers: Mapping[str, bool]  # by dependency: whether it is down
     rescanned: int  # files found by a rescan alone, since the start
     last_snapshot: float | None = None  # of the ledger, in the archive
+    expected: Mapping[str, int] = field(default_factory=dict)  # by feed: files of the last date due
+    missing: Mapping[str, int] = field(default_factory=dict)  # by feed: of all dates
+    lateness: Mapping[str, float] = field(default_factory=dict)  # by feed: in seconds
 
 
 class Meter:
@@ -141,6 +144,7 @@ class _Now(Collector):
         yield _gauge(
             "last_done_timestamp_seconds", "When the last file was done", "feed", found.last_done
         )
+        yield from _completeness(found)
         yield _gauge("open_incidents", "Open incidents by kind", "kind", found.incidents)
         yield _gauge(
             "breaker_open", "Whether it is down (1) or not (0)", "dependency", found.breakers
@@ -158,6 +162,21 @@ class _Now(Collector):
         yield CounterMetricFamily(
             "backupd_log_lines_lost", "Log lines that could not be written", value=output.lost()
         )
+
+
+def _completeness(found: Snapshot) -> Iterator[Metric]:
+    yield _gauge(
+        "expected_files", "Files that the last date which is due needs", "feed", found.expected
+    )
+    yield _gauge(
+        "missing_files", "Files of dates that are due, and lack them", "feed", found.missing
+    )
+    yield _gauge(
+        "lateness_seconds",
+        "Time by which a feed is behind: since a deadline, or over the longest pause; 0: it is not",
+        "feed",
+        found.lateness,
+    )
 
 
 def _gauge(
