@@ -60,7 +60,7 @@ async def read(ledger: Ledger, file: FileRecord, **changes: Any) -> FileRecord: 
 
 
 async def known(ledger: Ledger) -> Known:
-    found = await ledger.ask(arrivals.known, TODAY - 1, TODAY)
+    found = await ledger.ask(arrivals.known, TODAY - 1, TODAY, [FEED.name])
     return found[FEED.name]
 
 
@@ -165,7 +165,7 @@ async def test_other_numbers_are_read_from_the_same_files(ledger: Ledger) -> Non
 async def test_a_feed_that_is_watched_no_more_is_not_known(ledger: Ledger) -> None:
     await ledger.past.watch_no_more([FEED.name])
 
-    assert await ledger.ask(arrivals.known, TODAY, TODAY) == {}
+    assert await ledger.ask(arrivals.known, TODAY, TODAY, [FEED.name]) == {}
 
 
 async def test_old_dates_are_forgotten_and_excuses_never(ledger: Ledger) -> None:

@@ -7,9 +7,12 @@ from typing import TYPE_CHECKING
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from backupd.completeness.arrivals import Numbers, Span, came
 from backupd.completeness.dates import DAY, day_from, day_start, deadline
 from backupd.completeness.expectations import Bounds, Expectations, SequenceRule
+from backupd.completeness.findings import findings
 from backupd.completeness.judging import Excuse, Known, Verdict, judge
+from backupd.completeness.screening import doubtful
 from backupd.completeness.sequences import gaps
 from support.slow_judging import (
     File,
@@ -81,6 +84,71 @@ def test_it_agrees_with_the_slow_one(data: st.DataObject, expected: Expectations
     assert found.is_due == slow.is_due
     assert (found.records, found.usual) == (slow.records, slow.usual)
     assert len(found.unusual) == slow.oddities
+
+
+@given(data=st.data(), expected=expectations, day=days)
+@settings(max_examples=500, deadline=None)
+def test_what_is_not_doubted_is_well(data: st.DataObject, expected: Expectations, day: int) -> None:
+    files = data.draw(came_of(day))
+    known, dates = known_of(files, since=day_start(day - 3)), range(day - 3, day + 2)
+    now = deadline(expected, day) + data.draw(st.sampled_from([-1.0, 0.0, 864_000.0]))
+
+    doubted = doubtful(expected, known, dates)
+
+    every = list(judge(expected, known, dates, now))
+    some = list(judge(expected, known, doubted, now))
+    assert [each for each in every if each.day in doubted] == some
+    assert list(findings(expected, known, every, now)) == list(findings(expected, known, some, now))
+
+
+def test_a_year_of_thousands_of_feeds_takes_a_verdict_of_few_dates_alone() -> None:
+    """2,000 feeds x 400 dates: every hundredth feed lacks a file of one date, and a number."""
+    first, number, feeds = DAY_ONE - 400, 400, 2000
+    expected = Expectations(
+        every=900.0,
+        files=Bounds(least=96, most=96),
+        sequence=SequenceRule(regex="(x)", wraps_at=999_999),
+        records=Bounds(least=1),
+        trend=True,
+    )
+    dates = range(first, first + number)
+    whole, lacking = a_year_of(range(first - 42, first + number)), first + 99
+    ((low, high, since),) = whole.numbers[""][lacking].spans
+    spans = Span(low, low + 7, since), Span(low + 9, high, since)
+    short = Known(
+        seen={**whole.seen, lacking: whole.seen[lacking]._replace(files=95)},
+        numbers={"": {**whole.numbers[""], lacking: Numbers(spans)}},
+    )
+
+    doubted = [
+        (feed, day)
+        for feed in range(feeds)
+        for day in doubtful(expected, short if feed % 100 == 0 else whole, dates)
+    ]
+
+    assert doubted == [(feed, lacking) for feed in range(0, feeds, 100)]
+    (wrong,) = judge(expected, short, [lacking], DUE)
+    assert wrong.missing == 1
+    assert [(gap.low, gap.high) for gap in wrong.gaps] == [(low + 8, low + 8)]
+
+
+def a_year_of(days: range) -> Known:
+    """96 files of each date, numbered on."""
+    one = came(0.0, 10, 10, 0)
+    return Known(
+        seen={
+            day: one._replace(
+                files=96, records=960, first_at=day_start(day), last_at=day_start(day)
+            )
+            for day in days
+        },
+        numbers={
+            "": {
+                day: Numbers((Span(96 * place + 1, 96 * place + 96, day_start(day)),))
+                for place, day in enumerate(days)
+            }
+        },
+    )
 
 
 @given(
@@ -182,8 +250,8 @@ def test_the_order_in_which_files_come_does_not_matter(files: list[File], order:
     one, other = known_of(files), known_of(shuffled)
 
     assert spans_of(one) == spans_of(other)
-    for day, came in one.seen.items():
-        assert came._replace(quiet=0) == other.seen[day]._replace(quiet=0)
+    for day, of_day in one.seen.items():
+        assert of_day._replace(quiet=0) == other.seen[day]._replace(quiet=0)
 
 
 def spans_of(known: Known) -> object:

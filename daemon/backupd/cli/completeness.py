@@ -117,9 +117,8 @@ def _days(date: datetime | None, since: float | None, now: float) -> range:
 def _rows(
     places: Places, expected: Mapping[str, Expectations], days: range, now: float
 ) -> Iterator[Row]:
-    alone = next(iter(expected)) if len(expected) == 1 else None
     with places.reader() as reader:
-        known = reader.ask(arrivals.known, days[0] - LOOK_BACK, days[-1], alone)
+        known = reader.ask(arrivals.known, days[0] - LOOK_BACK, days[-1], expected)
     for name, each in sorted(expected.items()):
         if name not in known:
             click.echo(f"note: {name} is not counted yet: start or reload the daemon", err=True)

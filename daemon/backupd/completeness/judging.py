@@ -11,7 +11,7 @@ from backupd.completeness.dates import day_of, day_start, deadline, is_expected
 from backupd.completeness.sequences import gaps, without
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from backupd.completeness.arrivals import Came, Seen
     from backupd.completeness.expectations import Bounds, Expectations
@@ -79,7 +79,9 @@ class Verdict(NamedTuple):
         return True if self.is_due or not self.is_expected else None
 
 
-def judge(expected: Expectations, known: Known, days: range, now: float) -> Iterator[Verdict]:
+def judge(
+    expected: Expectations, known: Known, days: Iterable[int], now: float
+) -> Iterator[Verdict]:
     """Yield how each of these dates is at a time, but for those of which nothing is known.
 
     `known.seen` reaches LOOK_BACK days further back, so that it is known what is usual.

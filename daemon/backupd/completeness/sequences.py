@@ -138,10 +138,14 @@ def _running(rule: SequenceRule, source: str, days: ByDay) -> Iterator[Gap]:
 def _goes_on(days: ByDay) -> bool:
     """Return whether each date has one span, which begins where the one before ends: the usual."""
     end = None
-    for _, numbers in sorted(days.items()):
-        if len(numbers.spans) != 1 or end not in {None, numbers.spans[0].low - 1}:
+    for day in sorted(days):
+        spans = days[day].spans
+        if len(spans) != 1:
             return False
-        end = numbers.spans[0].high
+        low, high, _ = spans[0]
+        if end is not None and low != end + 1:
+            return False
+        end = high
     return True
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
@@ -21,7 +21,7 @@ from backupd.ledger.engine import Prepared
 from backupd.ledger.schema import files
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from backupd.core.arrivals import Arrival
 
@@ -29,8 +29,6 @@ Day = tuple[int, str]
 """A date and a feed."""
 Source = tuple[int, str, str]
 """The same, and a source."""
-
-_T = TypeVar("_T")
 
 
 # -- counting ------------------------------------------------------------------------------------
@@ -130,50 +128,56 @@ _WRITE_DAYS, _WRITE_NUMBERS = _replacing(arrivals), _replacing(arrived_numbers)
 
 
 def known(
-    connection: sa.Connection, first: int, last: int, feed: str | None = None
+    connection: sa.Connection, first: int, last: int, feeds: Collection[str]
 ) -> dict[str, Known]:
-    """Return what is known of each watched feed (or of one), from one date to another."""
-    since = sa.select(watched_feeds.c.feed, watched_feeds.c.since)
-    if feed is not None:
-        since = since.where(watched_feeds.c.feed == feed)
-    seen = _seen(connection, first, last, feed)
-    numbers = _sources(connection, first, last, feed)
-    excused = _excuses(connection, first, last)
+    """Return what is known of those of these feeds that are watched, from one date to another."""
+    watched = sa.select(watched_feeds.c.feed, watched_feeds.c.since)
+    since = connection.execute(watched.where(_is_of(watched_feeds, feeds))).all()
+    seen = _seen(connection, first, last, feeds)
+    numbers = _sources(connection, first, last, feeds)
+    excused = _excuses(connection, first, last, feeds)
     return {
-        name: Known(seen=seen[name], numbers=numbers[name], excuses=excused.get(name, ()), since=at)
-        for name, at in connection.execute(since)
+        name: Known(seen=seen[name], numbers=numbers[name], excuses=excused[name], since=at)
+        for name, at in since
     }
 
 
-def _of(table: sa.Table, first: int, last: int, feed: str | None) -> sa.Select[Any]:
-    query = sa.select(table).where(table.c.day.between(first, last)).order_by(table.c.day)
-    return query if feed is None else query.where(table.c.feed == feed)
+def _is_of(table: sa.Table, feeds: Collection[str]) -> sa.ColumnElement[bool]:
+    wanted = sa.func.json_each(json.dumps(list(feeds))).table_valued("value")
+    return table.c.feed.in_(sa.select(wanted.c.value))
+
+
+def _of(table: sa.Table, first: int, last: int, feeds: Collection[str]) -> sa.Select[Any]:
+    of_dates = table.c.day.between(first, last)
+    return sa.select(table).where(of_dates, _is_of(table, feeds)).order_by(table.c.day)
 
 
 def _seen(
-    connection: sa.Connection, first: int, last: int, feed: str | None
+    connection: sa.Connection, first: int, last: int, feeds: Collection[str]
 ) -> defaultdict[str, dict[int, Came]]:
     found: defaultdict[str, dict[int, Came]] = defaultdict(dict)
-    for day, name, *rest in connection.execute(_of(arrivals, first, last, feed)):
+    for day, name, *rest in connection.execute(_of(arrivals, first, last, feeds)):
         found[name][day] = Came(*rest)
     return found
 
 
 def _sources(
-    connection: sa.Connection, first: int, last: int, feed: str | None
+    connection: sa.Connection, first: int, last: int, feeds: Collection[str]
 ) -> defaultdict[str, dict[str, dict[int, Numbers]]]:
     found: defaultdict[str, dict[str, dict[int, Numbers]]] = defaultdict(dict)
-    for row in connection.execute(_of(arrived_numbers, first, last, feed)):
+    for row in connection.execute(_of(arrived_numbers, first, last, feeds)):
         found[row.feed].setdefault(row.source, {})[row.day] = _numbers_of(row)
     return found
 
 
-def _excuses(connection: sa.Connection, first: int, last: int) -> dict[str, list[Excuse]]:
-    found: dict[str, list[Excuse]] = {}
-    for row in connection.execute(_of(excuses, first, last, None)):
+def _excuses(
+    connection: sa.Connection, first: int, last: int, feeds: Collection[str]
+) -> defaultdict[str, list[Excuse]]:
+    found: defaultdict[str, list[Excuse]] = defaultdict(list)
+    for row in connection.execute(_of(excuses, first, last, feeds)):
         values: dict[str, Any] = dict(row._mapping)  # noqa: SLF001 - SQLAlchemy's documented name for it
         del values["id"]
-        found.setdefault(row.feed, []).append(Excuse(**values))
+        found[row.feed].append(Excuse(**values))
     return found
 
 

@@ -62,7 +62,7 @@ class Snapshot:
     breakers: Mapping[str, bool]  # by dependency: whether it is down
     rescanned: int  # files found by a rescan alone, since the start
     last_snapshot: float | None = None  # of the ledger, in the archive
-    expected: Mapping[str, int] = field(default_factory=dict)  # by feed: files of the last date due
+    expected: Mapping[str, int] = field(default_factory=dict)  # by feed: files of a date
     missing: Mapping[str, int] = field(default_factory=dict)  # by feed: of all dates
     lateness: Mapping[str, float] = field(default_factory=dict)  # by feed: in seconds
 
@@ -165,9 +165,7 @@ class _Now(Collector):
 
 
 def _completeness(found: Snapshot) -> Iterator[Metric]:
-    yield _gauge(
-        "expected_files", "Files that the last date which is due needs", "feed", found.expected
-    )
+    yield _gauge("expected_files", "Files that a date needs at least", "feed", found.expected)
     yield _gauge(
         "missing_files", "Files of dates that are due, and lack them", "feed", found.missing
     )

@@ -5,16 +5,18 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from backupd.completeness.dates import day_from, day_of, day_text, deadline
 from backupd.completeness.findings import findings
 from backupd.completeness.judging import LOOK_BACK, judge, silent_since
+from backupd.completeness.screening import doubtful
 from backupd.core.incidents import OF_COMPLETENESS, Incident, Kind, lack_cause
 from backupd.core.pace import repeat
 from backupd.core.records import new_id
 from backupd.core.times import StepFinder
 from backupd.ledger import arrivals, incidents, watching
+from backupd.ledger.rows import in_chunks
 from backupd.ledger.watching import Watch
 
 if TYPE_CHECKING:
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 _EVERY = 2.0  # seconds
 _SHARE = 50  # of the time, it takes one part in so many at most ...
 _LONGEST = 60.0  # seconds: ... but is never behind for longer
+_AT_ONCE = 100  # feeds: others have to do with the ledger in between
 _DAYS = 35  # that are judged; and those of open incidents
 _STEADY = 900.0  # seconds after the clock was set: it may be set right again
 _LONGEST_WAIT = 3600.0  # seconds that files which wait to be read hold up judging
@@ -35,11 +38,20 @@ _LONGEST_WAIT = 3600.0  # seconds that files which wait to be read hold up judgi
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Standing:
-    """How a feed stands: files expected of the last date that is due, missing in all, lateness."""
+    """How a feed stands: the files that a date needs, those missing of all dates, its lateness."""
 
     expected: int
     missing: int
     late_s: float  # seconds over `every`, or since the oldest deadline that was missed
+
+
+class _Feed(NamedTuple):
+    """What a feed is judged by."""
+
+    name: str
+    expected: Expectations
+    known: Known
+    at: float  # as of then, in seconds since the epoch
 
 
 class CompletenessLane:
@@ -107,14 +119,18 @@ class CompletenessLane:
         ledger, today = self._context.ledger, day_of(now)
         there = await ledger.ask(incidents.all_open)
         opened = {each.cause: each for each in there if each.kind in OF_COMPLETENESS}
-        first = min([today - _DAYS, *_dates(opened.values())])
-        known = await ledger.ask(arrivals.known, first - LOOK_BACK, today)
+        days = range(min([today - _DAYS, *_dates(opened.values())]), today + 1)
         times = self._times(await ledger.ask(arrivals.pending), now)
-        expectations = self._context.expectations
-        feeds = {feed: each for feed, each in known.items() if feed in expectations}
-        found, self.standing = await asyncio.to_thread(
-            _judged, feeds, expectations, times, range(first, today + 1)
-        )
+        found: list[tuple[str, Finding]] = []
+        standing: dict[str, Standing] = {}
+        for some in in_chunks(sorted(times), _AT_ONCE):
+            known = await ledger.ask(arrivals.known, days[0] - LOOK_BACK, days[-1], some)
+            feeds = [
+                _Feed(name, self._context.expectations[name], each, times[name])
+                for name, each in known.items()
+            ]
+            await asyncio.to_thread(_judge, feeds, days, found, standing)
+        self.standing = standing
         await self._write(opened, found, times, now)
 
     def _times(self, pending: Mapping[str, float], now: float) -> dict[str, float]:
@@ -167,41 +183,33 @@ def _dates(opened: Iterable[Incident]) -> Iterator[int]:
             yield day_from(each.cause.rpartition(":")[2])
 
 
-def _judged(
-    feeds: Mapping[str, Known],
-    expectations: Mapping[str, Expectations],
-    times: Mapping[str, float],
+def _judge(
+    feeds: Iterable[_Feed],
     days: range,
-) -> tuple[list[tuple[str, Finding]], dict[str, Standing]]:
-    """Return what is wrong with each feed that may be judged, and how it stands."""
-    found: list[tuple[str, Finding]] = []
-    standing: dict[str, Standing] = {}
-    for feed, known in feeds.items():
-        if feed not in times:
-            continue
-        expected, now = expectations[feed], times[feed]
-        begun = day_of(known.since)
-        verdicts = list(judge(expected, known, range(max(days[0], begun), days[-1] + 1), now))
-        wrong = findings(expected, known, verdicts, now)
+    found: list[tuple[str, Finding]],
+    standing: dict[str, Standing],
+) -> None:
+    """Add what is wrong with each feed, and how it stands."""
+    for feed in feeds:
+        begun = day_of(feed.known.since)
+        of_feed = range(max(days.start, begun), days.stop)
+        doubted = doubtful(feed.expected, feed.known, of_feed)
+        verdicts = list(judge(feed.expected, feed.known, doubted, feed.at))
+        wrong = findings(feed.expected, feed.known, verdicts, feed.at)
         # Of the date on which it began to be watched some files came before.
-        found += [(feed, each) for each in wrong if each.day != begun or each.kind is Kind.GAP]
-        whole = [each for each in verdicts if each.day > begun]
-        standing[feed] = _standing(expected, known, whole, now)
-    return found, standing
+        found += [(feed.name, each) for each in wrong if each.day != begun or each.kind is Kind.GAP]
+        standing[feed.name] = _standing(feed, [each for each in verdicts if each.day > begun])
 
 
-def _standing(
-    expected: Expectations, known: Known, verdicts: Iterable[Verdict], now: float
-) -> Standing:
-    due = [each for each in verdicts if each.is_due and not each.is_excused]
-    lacking = [each for each in due if each.missing]
-    least = expected.files.least if expected.files else None
-    silent = silent_since(expected, known, now)
-    late = [now - deadline(expected, each.day) for each in lacking]
+def _standing(feed: _Feed, verdicts: Iterable[Verdict]) -> Standing:
+    lacking = [each for each in verdicts if each.missing and not each.is_excused]
+    late = [feed.at - deadline(feed.expected, each.day) for each in lacking]
+    silent = silent_since(feed.expected, feed.known, feed.at)
     if silent is not None:
-        late.append(now - silent - (expected.every or 0.0))
+        late.append(feed.at - silent - (feed.expected.every or 0.0))
+    files = feed.expected.files
     return Standing(
-        expected=least or 0 if due else 0,
+        expected=files.least or 0 if files else 0,
         missing=sum(each.missing for each in lacking),
         late_s=max(late, default=0.0),
     )
