@@ -220,7 +220,18 @@ async def test_what_is_expected_no_more_is_over(place: Place) -> None:
     assert list(await place.open()) == ["late"]
 
     place.bench.context.expectations = {}
-    await place.restarted().watch()
+    place.is_seen = False
+    await place.restarted().run()
+
+    assert await place.ledger.ask(incidents.all_open) == []
+
+
+async def test_a_file_with_tomorrows_date_is_a_file_that_came(place: Place) -> None:
+    await place.comes("a_1.csv")
+    place.at += 901
+    ahead = an_arrival(FEED.name, place.at)._replace(day=TODAY + 1)
+
+    await come(place.ledger, ahead)
 
     assert await place.open() == {}
 

@@ -9,7 +9,7 @@ import pytest
 import sqlalchemy as sa
 
 from backupd.completeness.arrivals import Came, arrival_of
-from backupd.completeness.dates import day_of
+from backupd.completeness.dates import day_of, day_start
 from backupd.completeness.expectations import Bounds, Expectations, SequenceRule
 from backupd.completeness.judging import Excuse, Known
 from backupd.core import moves
@@ -187,3 +187,18 @@ async def test_it_is_known_since_when_files_wait_to_be_counted(ledger: Ledger) -
     await read(ledger, file)
 
     assert await ledger.ask(arrivals.pending) == {}
+
+
+async def test_after_a_restore_it_is_as_if_watching_began_the_day_after(ledger: Ledger) -> None:
+    await read(ledger, await claimed(ledger, "a_007.csv", 1))
+
+    await ledger._writer.apply(_restored, [NOW + 60])
+
+    found = await known(ledger)
+    assert found.since == day_start(TODAY + 1)
+    assert found.seen[TODAY].files == 1
+
+
+def _restored(connection: sa.Connection, times: Sequence[float]) -> list[None]:
+    connection.execute(sa.insert(schema.restores), [{"at": at} for at in times])
+    return [None] * len(times)

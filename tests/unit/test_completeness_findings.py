@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from backupd.completeness.arrivals import Numbers, came, number_in
+from backupd.completeness.arrivals import Numbers, came, number_in, together
 from backupd.completeness.dates import day_from, day_start
 from backupd.completeness.expectations import Bounds, Expectations, SequenceRule
 from backupd.completeness.findings import Finding, findings
 from backupd.completeness.judging import Excuse, Known, judge
-from backupd.completeness.sequences import added
+from backupd.completeness.sequences import added, with_number
+from backupd.core.arrivals import Number
 from backupd.core.incidents import Kind
 
 DAY = day_from("2026-11-30")  # a Monday
@@ -142,6 +143,29 @@ def test_excused_numbers_are_no_gap() -> None:
     (finding,) = found(Expectations(sequence=RULE), known)
 
     assert finding.reason == "2026-11-30: missing numbers: HOL_01 4 (1): a_HOL_01_000004.csv"
+
+
+def test_numbers_that_came_after_all_are_not_excused_twice() -> None:
+    excuse = Excuse(feed="t/a", day=DAY, low=2, high=3, why="lost", at=0.0)
+    numbers = numbered(1, 2, 4)
+    known = Known(
+        seen={DAY: together(came(START, 1, 1, DAY), came(START, 1, 1, DAY))},
+        numbers=numbers,
+        excuses=[excuse],
+    )
+
+    (finding,) = found(Expectations(files=Bounds(least=4)), known)
+
+    assert finding.reason.endswith("missing: 1")
+
+
+def test_what_is_numbered_by_chance_is_not_kept_for_each_file() -> None:
+    numbers = None
+    for each in range(3000):
+        numbers = with_number(numbers, Number("", 7 * each, "", "", 1), START)
+
+    assert numbers is not None
+    assert len(numbers.spans) == 2000
 
 
 def test_a_name_tells_its_number_and_source() -> None:

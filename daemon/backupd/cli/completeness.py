@@ -14,10 +14,10 @@ from rich.text import Text
 from backupd.cli import render
 from backupd.cli.errors import FAILED, fail
 from backupd.cli.options import Places, feed_option, json_option, pass_places
-from backupd.cli.times import since_option, span
+from backupd.cli.times import moment, since_option, span
 from backupd.completeness.dates import day_from, day_of, day_text
 from backupd.completeness.findings import missing_names
-from backupd.completeness.judging import LOOK_BACK, judge
+from backupd.completeness.judging import LOOK_BACK, judge, silent_since
 from backupd.ledger import arrivals
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ def completeness(  # noqa: PLR0913 - one parameter an option
     elif as_csv:
         click.echo(_csv(rows), nl=False)
     else:
-        render.show(_table(rows), *_notes(rows)) if rows else click.echo("nothing is known yet")
+        _show(rows, now)
     if any(row.verdict.complete is False for row in rows):
         sys.exit(FAILED)
 
@@ -187,6 +187,13 @@ def _csv(rows: Sequence[Row]) -> str:
 # -- for people ----------------------------------------------------------------------------------
 
 
+def _show(rows: Sequence[Row], now: float) -> None:
+    if rows:
+        render.show(_table(rows), *_notes(rows), *_silent(rows, now))
+    else:
+        click.echo("nothing is known yet")
+
+
 def _table(rows: Sequence[Row]) -> RenderableType:
     numbers = ("expected", "arrived", "late", "late by", "missing", "records", "usual")
     made = render.table("feed", "date", *numbers, "gaps", "complete", numbers=numbers)
@@ -214,6 +221,18 @@ def _notes(rows: Sequence[Row]) -> Iterator[RenderableType]:
         of = f"{row.feed} {day_text(row.verdict.day)}"
         yield from (Text(f"{of}: {words}", style="yellow") for words in row.verdict.unusual)
         yield from (f"{of}: excused: {why}" for why in _excused(row))
+
+
+def _silent(rows: Sequence[Row], now: float) -> Iterator[RenderableType]:
+    """Say which feeds are late just now, where today is shown."""
+    for row in rows:
+        since = silent_since(row.expected, row.known, now)
+        if since is not None and row.verdict.day == day_of(now):
+            every = span(row.expected.every or 0.0)
+            words = (
+                f"{row.feed}: no file since {moment(since)}, where one is expected every {every}"
+            )
+            yield Text(words, style="bold red")
 
 
 def _expected_text(row: Row) -> str:

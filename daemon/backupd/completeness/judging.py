@@ -13,7 +13,7 @@ from backupd.completeness.sequences import gaps, without
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from backupd.completeness.arrivals import Came, Seen
+    from backupd.completeness.arrivals import Came, Seen, Span
     from backupd.completeness.expectations import Bounds, Expectations
     from backupd.completeness.sequences import ByDay, Gap
 
@@ -97,7 +97,7 @@ def judge(
         open_gaps = [gap for gap in holes.get(day, ()) if now - gap.since >= wait]
         for excuse in single.get(day, ()):
             open_gaps = [left for gap in open_gaps for left in _left(gap, excuse)]
-        excused = sum(_numbers(each) for each in single.get(day, ()))
+        excused = sum(_not_there(each, known.numbers) for each in single.get(day, ()))
         yield _verdict(expected, seen, day, now, (tuple(open_gaps), excused, day in whole))
 
 
@@ -115,6 +115,18 @@ def _excused(excuses: Sequence[Excuse]) -> tuple[set[int], dict[int, list[Excuse
 def _left(gap: Gap, excuse: Excuse) -> Iterator[Gap]:
     low = excuse.low or 0
     return without(gap, low, low + _numbers(excuse) - 1)
+
+
+def _not_there(excuse: Excuse, numbers: Mapping[str, ByDay]) -> int:
+    """Return how many excused numbers did not come after all, of the source with the most."""
+    came = (days[excuse.day].spans for days in numbers.values() if excuse.day in days)
+    return _numbers(excuse) - min((_among(excuse, spans) for spans in came), default=0)
+
+
+def _among(excuse: Excuse, spans: Iterable[Span]) -> int:
+    low = excuse.low or 0
+    high = low + _numbers(excuse) - 1
+    return sum(max(min(high, span.high) - max(low, span.low) + 1, 0) for span in spans)
 
 
 def _numbers(excuse: Excuse) -> int:

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from backupd.completeness.expectations import SequenceRule
     from backupd.core.arrivals import Number
 
+_MOST_SPANS = 2000  # of a source and date: each file writes all of them
+
 ByDay = dict[int, Numbers]
 """The numbers of one source, by date."""
 
@@ -51,6 +53,8 @@ def with_number(numbers: Numbers | None, new: Number, at: float) -> Numbers:
     if numbers is None:
         return Numbers((Span(new.number, new.number, at),), *around)
     spans = added(numbers.spans, new.number, at)
+    if len(spans) > _MOST_SPANS:  # such are no numbers that follow each other
+        spans = numbers.spans
     is_alike = around == (numbers.before, numbers.after, numbers.width)
     return Numbers(spans, *around) if is_alike else Numbers(spans)
 

@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 
 from backupd.completeness.arrivals import Came, Numbers, Span, came_with, together
+from backupd.completeness.dates import day_of, day_start
 from backupd.completeness.judging import Excuse, Known
 from backupd.completeness.sequences import with_number
 from backupd.core.stages import Stage, Status
 from backupd.ledger.arrival_tables import arrivals, arrived_numbers, excuses, watched_feeds
 from backupd.ledger.engine import Prepared
-from backupd.ledger.schema import files
+from backupd.ledger.schema import files, restores
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -131,15 +132,26 @@ def known(
     connection: sa.Connection, first: int, last: int, feeds: Collection[str]
 ) -> dict[str, Known]:
     """Return what is known of those of these feeds that are watched, from one date to another."""
-    watched = sa.select(watched_feeds.c.feed, watched_feeds.c.since)
-    since = connection.execute(watched.where(_is_of(watched_feeds, feeds))).all()
+    since = _since(connection, feeds)
     seen = _seen(connection, first, last, feeds)
     numbers = _sources(connection, first, last, feeds)
     excused = _excuses(connection, first, last, feeds)
     return {
         name: Known(seen=seen[name], numbers=numbers[name], excuses=excused[name], since=at)
-        for name, at in since
+        for name, at in since.items()
     }
+
+
+def _since(connection: sa.Connection, feeds: Collection[str]) -> dict[str, float]:
+    """Return since when feeds are watched; after a restore, as if it had begun the day after.
+
+    What came between the snapshot and the loss of the ledger is not known.
+    """
+    query = sa.select(watched_feeds.c.feed, watched_feeds.c.since)
+    found = connection.execute(query.where(_is_of(watched_feeds, feeds)))
+    restored = connection.execute(sa.select(sa.func.max(restores.c.at))).scalar_one()
+    known_from = 0.0 if restored is None else day_start(day_of(restored) + 1)
+    return {name: max(at, known_from) for name, at in found}
 
 
 def _is_of(table: sa.Table, feeds: Collection[str]) -> sa.ColumnElement[bool]:

@@ -32,6 +32,7 @@ _SHARE = 50  # of the time, it takes one part in so many at most ...
 _LONGEST = 60.0  # seconds: ... but is never behind for longer
 _AT_ONCE = 100  # feeds: others have to do with the ledger in between
 _DAYS = 35  # that are judged; and those of open incidents
+_AHEAD = 2  # days: names may have another day's date already
 _STEADY = 900.0  # seconds after the clock was set: it may be set right again
 _LONGEST_WAIT = 3600.0  # seconds that files which wait to be read hold up judging
 
@@ -79,8 +80,11 @@ class CompletenessLane:
         self.standing: Mapping[str, Standing] = {}
 
     async def run(self) -> None:
-        """Work until the stop."""
+        """Work until the stop, if anything is expected of any feed."""
         await self.watch()
+        if not self._context.expectations:
+            await self._end_all()
+            return
         await repeat(self.look, _EVERY, self._context.stop, share=_SHARE, longest=_LONGEST)
 
     async def watch(self) -> None:
@@ -92,6 +96,14 @@ class CompletenessLane:
         ]
         await ledger.past.watch([each for each in watches if known.get(each.feed) != each.rule])
         await ledger.past.watch_no_more(sorted(known.keys() - expectations.keys()))
+
+    async def _end_all(self) -> None:
+        """End what an earlier config has left."""
+        ledger = self._context.ledger
+        there = await ledger.ask(incidents.all_open)
+        causes = [each.cause for each in there if each.kind in OF_COMPLETENESS]
+        if causes:
+            await ledger.close_incidents(causes, self._context.now())
 
     async def look(self) -> None:
         """Judge once, unless it is too early to."""
@@ -124,7 +136,7 @@ class CompletenessLane:
         found: list[tuple[str, Finding]] = []
         standing: dict[str, Standing] = {}
         for some in in_chunks(sorted(times), _AT_ONCE):
-            known = await ledger.ask(arrivals.known, days[0] - LOOK_BACK, days[-1], some)
+            known = await ledger.ask(arrivals.known, days[0] - LOOK_BACK, days[-1] + _AHEAD, some)
             feeds = [
                 _Feed(name, self._context.expectations[name], each, times[name])
                 for name, each in known.items()
