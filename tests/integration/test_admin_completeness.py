@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
+import sqlite3
 import time
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
@@ -184,6 +186,29 @@ def test_what_cannot_be_shown(config: Path, arguments: tuple[str, ...], problem:
 
     assert answer.exit_code in {1, 2}
     assert problem in answer.stderr
+
+
+def test_dates_before_a_feed_was_watched(tmp_path: Path) -> None:
+    path = write_config(
+        tmp_path,
+        {f"{E}.files": "2"},
+    )
+
+    async def story(maker: Maker) -> None:
+        expected = maker.config.expectations["traffic/a"]
+        await maker.done(await maker.seen("a_20261123.csv"))
+        await maker.ledger.past.watch(
+            [Watch(feed="traffic/a", expected=expected, since=time.time())]
+        )
+        await maker.ledger.past.forget_arrivals(TODAY)  # as if its files had left long ago
+
+    prepare(path, story)
+    assert lines(path, "completeness", "--date", "2026-11-23", "--feed", "traffic/a") == []
+    with closing(sqlite3.connect(path.parent / "ledger.db")) as connection, connection:
+        connection.execute("INSERT INTO files_left VALUES ('traffic/a', 1, 0)")
+    (found,) = lines(path, "completeness", "--date", "2026-11-23", "--feed", "traffic/a")
+
+    assert (found["arrived_files"], found["missing"], found["complete"]) == (1, 1, False)
 
 
 def test_a_feed_that_no_daemon_has_counted_yet(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import click
 from rich.text import Text
 
 from backupd.cli import render
+from backupd.cli.earlier import EarlierReader
 from backupd.cli.errors import FAILED, fail
 from backupd.cli.options import Places, feed_option, json_option, pass_places
 from backupd.cli.times import moment, since_option, span
@@ -118,13 +119,16 @@ def _rows(
     places: Places, expected: Mapping[str, Expectations], days: range, now: float
 ) -> Iterator[Row]:
     with places.reader() as reader:
-        known = reader.ask(arrivals.known, days[0] - LOOK_BACK, days[-1], expected)
-    for name, each in sorted(expected.items()):
-        if name not in known:
-            click.echo(f"note: {name} is not counted yet: start or reload the daemon", err=True)
-            continue
-        for verdict in judge(each, known[name], days, now):
-            yield Row(name, each, known[name], verdict)
+        watched = reader.ask(arrivals.known, days[0] - LOOK_BACK, days[-1], expected)
+        earlier = EarlierReader(places, reader)
+        for name, each in sorted(expected.items()):
+            if name not in watched:
+                click.echo(f"note: {name} is not counted yet: start or reload the daemon", err=True)
+                continue
+            known = earlier.with_earlier(name, each, watched[name], days)
+            yield from (
+                Row(name, each, known, verdict) for verdict in judge(each, known, days, now)
+            )
 
 
 # -- JSON and CSV --------------------------------------------------------------------------------

@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
-from backupd.completeness.arrivals import Came, Numbers, Span, came_with, together
+from backupd.completeness.arrivals import (
+    Came,
+    Numbers,
+    Span,
+    arrival_of,
+    came_with,
+    together,
+)
 from backupd.completeness.dates import day_of, day_start
 from backupd.completeness.judging import Excuse, Known
 from backupd.completeness.sequences import with_number
@@ -22,9 +29,11 @@ from backupd.ledger.engine import Prepared
 from backupd.ledger.schema import files, restores
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
+    from backupd.completeness.expectations import Expectations
     from backupd.core.arrivals import Arrival
+    from backupd.core.records import FileRecord
 
 Day = tuple[int, str]
 """A date and a feed."""
@@ -41,6 +50,17 @@ def count(connection: sa.Connection, new: Sequence[Arrival]) -> None:
         return
     write_days(connection, _added(connection, new))
     write_numbers(connection, _numbered(connection, new))
+
+
+def arrivals_of(found: Iterable[FileRecord], expected: Expectations) -> Iterator[Arrival]:
+    """Yield those of a feed's files whose content is known, no duplicates, each name once."""
+    names: set[str] = set()
+    for file in found:
+        if file.sha256 is None or file.duplicate_of is not None or file.relative_path in names:
+            continue
+        names.add(file.relative_path)
+        if arrival := arrival_of(file, vars(file), expected):
+            yield arrival
 
 
 def by_day(new: Iterable[Arrival], days: dict[Day, Came]) -> dict[Day, Came]:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import sqlalchemy as sa
 from sqlalchemy.dialects import sqlite
 
-from backupd.completeness.arrivals import arrival_of
 from backupd.ledger import arrivals as counting
 from backupd.ledger.arrival_tables import arrivals, arrived_numbers, excuses, watched_feeds
 from backupd.ledger.rows import file_of, in_chunks
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
     from backupd.completeness.arrivals import Came, Numbers
     from backupd.completeness.expectations import Expectations
     from backupd.completeness.judging import Excuse
-    from backupd.core.arrivals import Arrival
+    from backupd.core.records import FileRecord
 
 _AT_ONCE = 1000  # files
 
@@ -56,7 +55,8 @@ def watch(connection: sa.Connection, items: Sequence[Watch]) -> list[None]:
         connection.execute(sa.delete(arrived_numbers).where(arrived_numbers.c.feed == item.feed))
         days: dict[counting.Day, Came] = {}
         sources: dict[counting.Source, Numbers] = {}
-        for some in in_chunks(_came(connection, item), _AT_ONCE):
+        found = counting.arrivals_of(_files(connection, item.feed), item.expected)
+        for some in in_chunks(found, _AT_ONCE):
             counting.by_day(some, days)
             counting.by_source(some, sources)
         there = counting.days_there(connection, days)
@@ -70,18 +70,11 @@ def _is_more(day: Came, there: Came | None) -> bool:
     return there is None or day.files >= there.files
 
 
-def _came(connection: sa.Connection, item: Watch) -> Iterator[Arrival]:
-    """Yield the files of a feed whose content is known, each name once."""
-    names: set[str] = set()
-    was_read = sa.and_(files.c.sha256.is_not(None), files.c.duplicate_of.is_(None))
-    of_feed = sa.select(files).where(files.c.feed == item.feed, was_read)
+def _files(connection: sa.Connection, feed: str) -> Iterator[FileRecord]:
+    """Yield the files of a feed whose content is known."""
+    of_feed = sa.select(files).where(files.c.feed == feed, files.c.sha256.is_not(None))
     for state in (files.c.done_at.is_not(None), files.c.status != DONE):
-        for row in connection.execute(of_feed.where(state)):
-            file = file_of(row)
-            arrival = arrival_of(file, vars(file), item.expected)
-            if arrival and file.relative_path not in names:
-                names.add(file.relative_path)
-                yield arrival
+        yield from map(file_of, connection.execute(of_feed.where(state)))
 
 
 def watch_no_more(connection: sa.Connection, feeds: Sequence[str]) -> list[None]:
