@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import sqlalchemy as sa
 
+from backupd.core.arrivals import Arrival
 from backupd.core.incidents import Incident, Kind
 from backupd.core.records import Move
 from backupd.core.stages import Stage, Status
 from backupd.ledger import (
+    arrivals,
     batches,
     duplicates,
     engine,
@@ -41,6 +43,10 @@ READ = Move(
     changes={"row_id": "f1"},
     at=NOW,
     detail="read",
+)
+COUNTED = replace(
+    READ,
+    arrival=Arrival(feed=FEEDS[0], day=20_000, at=NOW, records=1, size=1, number=None),
 )
 INCIDENT = Incident(
     id="1",
@@ -83,6 +89,8 @@ ASKED: dict[str, tuple[Callable[..., Any], tuple[Any, ...], set[str]]] = {
     "late_companions": (intake.late_companions, ({"/a.cksum": "/a"},), {"files_path"}),
     "by_identity": (renames.by_identity, ([FILE.identity],), {"files_identity"}),
     "twins": (duplicates._twins, ([READ],), {"files_twins", "files_row_id"}),
+    "counted_names": (duplicates._arrivals, ([COUNTED],), {"files_twins"}),
+    "pending": (arrivals.pending, (), {"files_open"}),
     "wake_companions": (intake.wake_companions, ([("/a", NOW)],), {"files_companion"}),
     "oldest_open": (reports.oldest_open, (), {"files_open"}),
     "running": (files.running, (), {"files_open"}),

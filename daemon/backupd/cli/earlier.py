@@ -40,13 +40,13 @@ class EarlierReader:
         counted = arrivals.by_day(found, {})
         more = {
             day: of_day
-            for (day, _), of_day in counted.items()
+            for (_, day), of_day in counted.items()
             if day not in known.seen or of_day.files > known.seen[day].files
         }
         numbers: dict[str, dict[int, Numbers]] = {
             source: dict(of_source) for source, of_source in known.numbers.items()
         }
-        for (day, _, source), of_day in arrivals.by_source(found, {}).items():
+        for (_, day, source), of_day in arrivals.by_source(found, {}).items():
             if day in more:
                 numbers.setdefault(source, {})[day] = of_day
         return replace(known, seen={**known.seen, **more}, numbers=numbers)

@@ -15,13 +15,12 @@ watched_feeds = sa.Table(
     sa.Column("since", sa.Float, nullable=False),
 )
 
-# What came of each date of theirs: see `completeness.arrivals.Came`. By date first: what is added
-# and asked for is nearly always of the last ones.
+# What came of each date of theirs: see `completeness.arrivals.Came`.
 arrivals = sa.Table(
     "arrivals",
     metadata,
-    sa.Column("day", sa.Integer, primary_key=True),
     sa.Column("feed", sa.Text, primary_key=True),
+    sa.Column("day", sa.Integer, primary_key=True),
     sa.Column("files", sa.Integer, nullable=False),
     sa.Column("records", sa.Integer, nullable=False),
     sa.Column("size", sa.Integer, nullable=False),
@@ -40,8 +39,8 @@ arrivals = sa.Table(
 arrived_numbers = sa.Table(
     "arrived_numbers",
     metadata,
-    sa.Column("day", sa.Integer, primary_key=True),
     sa.Column("feed", sa.Text, primary_key=True),
+    sa.Column("day", sa.Integer, primary_key=True),
     sa.Column("source", sa.Text, primary_key=True),
     sa.Column("spans", sa.Text, nullable=False),
     sa.Column("before", sa.Text, nullable=False),

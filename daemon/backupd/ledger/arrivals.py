@@ -35,9 +35,9 @@ if TYPE_CHECKING:
     from backupd.core.arrivals import Arrival
     from backupd.core.records import FileRecord
 
-Day = tuple[int, str]
-"""A date and a feed."""
-Source = tuple[int, str, str]
+Day = tuple[str, int]
+"""A feed and a date."""
+Source = tuple[str, int, str]
 """The same, and a source."""
 
 
@@ -66,7 +66,7 @@ def arrivals_of(found: Iterable[FileRecord], expected: Expectations) -> Iterator
 def by_day(new: Iterable[Arrival], days: dict[Day, Came]) -> dict[Day, Came]:
     """Add files to dates."""
     for arrival in new:
-        key, one = (arrival.day, arrival.feed), came_with(arrival)
+        key, one = (arrival.feed, arrival.day), came_with(arrival)
         days[key] = together(days[key], one) if key in days else one
     return days
 
@@ -75,7 +75,7 @@ def by_source(new: Iterable[Arrival], sources: dict[Source, Numbers]) -> dict[So
     """Add files' numbers to sources."""
     for arrival in new:
         if number := arrival.number:
-            key = (arrival.day, arrival.feed, number.source)
+            key = (arrival.feed, arrival.day, number.source)
             sources[key] = with_number(sources.get(key), number, arrival.at)
     return sources
 
@@ -90,7 +90,7 @@ def days_there(connection: sa.Connection, keys: Iterable[Day]) -> dict[Day, Came
 
 def write_days(connection: sa.Connection, days: Mapping[Day, Came]) -> None:
     """Write dates, over what is there."""
-    rows = [{"day": day, "feed": feed, **came._asdict()} for (day, feed), came in days.items()]
+    rows = [{"day": day, "feed": feed, **came._asdict()} for (feed, day), came in days.items()]
     if rows:
         _WRITE_DAYS.run_all(connection, rows)
 
@@ -105,19 +105,19 @@ def write_numbers(connection: sa.Connection, sources: Mapping[Source, Numbers]) 
             **numbers._asdict(),
             "spans": json.dumps(numbers.spans),
         }
-        for (day, feed, source), numbers in sources.items()
+        for (feed, day, source), numbers in sources.items()
     ]
     if rows:
         _WRITE_NUMBERS.run_all(connection, rows)
 
 
 def _added(connection: sa.Connection, new: Sequence[Arrival]) -> dict[Day, Came]:
-    there = days_there(connection, {(each.day, each.feed) for each in new})
+    there = days_there(connection, {(each.feed, each.day) for each in new})
     return by_day(new, there)
 
 
 def _numbered(connection: sa.Connection, new: Sequence[Arrival]) -> dict[Source, Numbers]:
-    keys = {(each.day, each.feed, each.number.source) for each in new if each.number}
+    keys = {(each.feed, each.day, each.number.source) for each in new if each.number}
     rows = (
         (key, _SOURCE.run(connection, dict(zip(_SOURCE_KEY, key, strict=True))).first())
         for key in keys
@@ -140,7 +140,7 @@ def _replacing(table: sa.Table) -> Prepared:
     return Prepared(sa.insert(table).prefix_with("OR REPLACE").values(values))
 
 
-_DAY_KEY, _SOURCE_KEY = ("day", "feed"), ("day", "feed", "source")
+_DAY_KEY, _SOURCE_KEY = ("feed", "day"), ("feed", "day", "source")
 _DAY, _SOURCE = _prepared(arrivals, _DAY_KEY), _prepared(arrived_numbers, _SOURCE_KEY)
 _WRITE_DAYS, _WRITE_NUMBERS = _replacing(arrivals), _replacing(arrived_numbers)
 
@@ -181,14 +181,14 @@ def _is_of(table: sa.Table, feeds: Collection[str]) -> sa.ColumnElement[bool]:
 
 def _of(table: sa.Table, first: int, last: int, feeds: Collection[str]) -> sa.Select[Any]:
     of_dates = table.c.day.between(first, last)
-    return sa.select(table).where(of_dates, _is_of(table, feeds)).order_by(table.c.day)
+    return sa.select(table).where(of_dates, _is_of(table, feeds))
 
 
 def _seen(
     connection: sa.Connection, first: int, last: int, feeds: Collection[str]
 ) -> defaultdict[str, dict[int, Came]]:
     found: defaultdict[str, dict[int, Came]] = defaultdict(dict)
-    for day, name, *rest in connection.execute(_of(arrivals, first, last, feeds)):
+    for name, day, *rest in connection.execute(_of(arrivals, first, last, feeds)):
         found[name][day] = Came(*rest)
     return found
 

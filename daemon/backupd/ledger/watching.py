@@ -87,8 +87,17 @@ def watch_no_more(connection: sa.Connection, feeds: Sequence[str]) -> list[None]
 def forget(connection: sa.Connection, befores: Sequence[int]) -> list[None]:
     """Forget what came of dates before these."""
     for table in (arrivals, arrived_numbers):
-        connection.execute(sa.delete(table).where(table.c.day < max(befores)))
+        feeds = _feeds_of(table)
+        of_feeds = table.c.feed.in_(sa.select(feeds.c.feed))
+        connection.execute(sa.delete(table).where(of_feeds, table.c.day < max(befores)))
     return [None] * len(befores)
+
+
+def _feeds_of(table: sa.Table) -> sa.CTE:
+    """Return the feeds of a table, each looked up behind the one before: its rows are many."""
+    feeds = sa.select(sa.func.min(table.c.feed).label("feed")).cte("feeds", recursive=True)
+    behind = sa.select(sa.func.min(table.c.feed)).where(table.c.feed > feeds.c.feed)
+    return feeds.union_all(sa.select(behind.scalar_subquery()).where(feeds.c.feed.is_not(None)))
 
 
 def excuse(connection: sa.Connection, items: Sequence[Excuse]) -> list[None]:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 _EVERY = 2.0  # seconds
 _SHARE = 50  # of the time, it takes one part in so many at most ...
-_LONGEST = 60.0  # seconds: ... but is never behind for longer
+_LONGEST = 300.0  # seconds: ... but is never behind for longer
 _AT_ONCE = 100  # feeds: others have to do with the ledger in between
 _DAYS = 35  # that are judged; and those of open incidents
 _AHEAD = 2  # days: names may have another day's date already

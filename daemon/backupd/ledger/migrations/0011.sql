@@ -8,8 +8,8 @@ CREATE TABLE watched_feeds (
 -- What came of each date of theirs (days since 1970-01-01), whether it is still in `files` or not. Filled by
 -- the daemon, which knows the patterns, from the files that are there when a feed is first watched.
 CREATE TABLE arrivals (
-    day INTEGER NOT NULL,
     feed TEXT NOT NULL,
+    day INTEGER NOT NULL,
     files INTEGER NOT NULL,
     records INTEGER NOT NULL,
     size INTEGER NOT NULL,
@@ -21,18 +21,18 @@ CREATE TABLE arrivals (
     least_size INTEGER NOT NULL,
     most_size INTEGER NOT NULL,
     minutes BLOB NOT NULL,
-    PRIMARY KEY (day, feed)
+    PRIMARY KEY (feed, day)
 ) WITHOUT ROWID;
 -- The numbers of their names, as ranges.
 CREATE TABLE arrived_numbers (
-    day INTEGER NOT NULL,
     feed TEXT NOT NULL,
+    day INTEGER NOT NULL,
     source TEXT NOT NULL,
     spans TEXT NOT NULL,
     before TEXT NOT NULL,
     after TEXT NOT NULL,
     width INTEGER NOT NULL,
-    PRIMARY KEY (day, feed, source)
+    PRIMARY KEY (feed, day, source)
 ) WITHOUT ROWID;
 -- What will never come, as a person said: for ever.
 CREATE TABLE excuses (
