@@ -104,6 +104,17 @@ def test_what_came_while_the_daemon_was_down_is_no_gap(tmp_path: Path) -> None:
         assert opened == []
 
 
+def test_a_run_that_ends_says_it_too(tmp_path: Path) -> None:
+    host = Host(tmp_path, EXPECTED | {"feeds.traffic.expect.customer.a.sequence_wait": '"0s"'})
+    host.deliver("a_001.csv")
+    host.deliver("a_003.csv")
+
+    assert host.once().returncode == 0
+
+    (gap,) = host.shown_incidents()
+    assert gap["kind"] == "gap"
+
+
 def test_check_says_what_is_expected(tmp_path: Path) -> None:
     host = Host(tmp_path, {"feeds.traffic.expect.customer.a.files": "96"})
 

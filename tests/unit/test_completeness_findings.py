@@ -159,6 +159,22 @@ def test_numbers_that_came_after_all_are_not_excused_twice() -> None:
     assert finding.reason.endswith("missing: 1")
 
 
+def test_names_tell_numbers_with_zeros_in_front_and_without() -> None:
+    def named(*names: str) -> Numbers:
+        numbers = None
+        for name in names:
+            number = number_in(name, SequenceRule(regex=r"_(\d+)\."))
+            assert number is not None
+            numbers = with_number(numbers, number, START)
+        assert numbers is not None
+        return numbers
+
+    assert named("a_008.csv", "a_011.csv").name(9) == "a_009.csv"
+    assert named("a_8.csv", "a_11.csv").name(9) == "a_9.csv"
+    assert named("a_8.csv", "a_11.csv").name(10) == "a_10.csv"
+    assert named("a_8.csv", "b_11.csv", "a_12.csv").name(9) is None
+
+
 def test_what_is_numbered_by_chance_is_not_kept_for_each_file() -> None:
     numbers = None
     for each in range(3000):

@@ -49,14 +49,16 @@ def added(spans: tuple[Span, ...], number: int, at: float) -> tuple[Span, ...]:
 
 def with_number(numbers: Numbers | None, new: Number, at: float) -> Numbers:
     """Return numbers with one more, which came at a time; names around them where all are alike."""
-    around = new.before, new.after, new.width
     if numbers is None:
-        return Numbers((Span(new.number, new.number, at),), *around)
+        span = Span(new.number, new.number, at)
+        return Numbers((span,), new.before, new.after, new.width)
     spans = added(numbers.spans, new.number, at)
     if len(spans) > _MOST_SPANS:  # such are no numbers that follow each other
         spans = numbers.spans
-    is_alike = around == (numbers.before, numbers.after, numbers.width)
-    return Numbers(spans, *around) if is_alike else Numbers(spans)
+    if not numbers.width or (new.before, new.after) != (numbers.before, numbers.after):
+        return Numbers(spans)
+    # Without zeros in front a number has as many digits as it takes.
+    return numbers._replace(spans=spans, width=min(numbers.width, new.width))
 
 
 def united(one: Iterable[Span], other: Iterable[Span]) -> tuple[Span, ...]:

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from backupd.worker.context import WorkerContext
 
 _EVERY = 2.0  # seconds
-_SHARE = 50  # of the time, it takes one part in so many at most ...
-_LONGEST = 300.0  # seconds: ... but is never behind for longer
+_SHARE = 20  # of the time, it takes one part in so many at most ...
+_LONGEST = 60.0  # seconds: ... but is never behind for longer
 _AT_ONCE = 100  # feeds: others have to do with the ledger in between
 _DAYS = 35  # that are judged; and those of open incidents
 _AHEAD = 2  # days: names may have another day's date already
@@ -86,6 +86,8 @@ class CompletenessLane:
             await self._end_all()
             return
         await repeat(self.look, _EVERY, self._context.stop, share=_SHARE, longest=_LONGEST)
+        if self._seen_at is None:  # as in `run --once`, which may have ended before
+            await self.look()
 
     async def watch(self) -> None:
         """Have the ledger count what came of the feeds that are expected to deliver."""
