@@ -151,7 +151,7 @@ def test_numbers_that_came_after_all_are_not_excused_twice() -> None:
     known = Known(
         seen={DAY: together(came(START, 1, 1, DAY), came(START, 1, 1, DAY))},
         numbers=numbers,
-        excuses=[excuse],
+        excuses=[excuse, excuse],
     )
 
     (finding,) = found(Expectations(files=Bounds(least=4)), known)

@@ -6,14 +6,14 @@ from dataclasses import dataclass, field
 from statistics import median
 from typing import TYPE_CHECKING, NamedTuple
 
-from backupd.completeness.arrivals import arrived_by
+from backupd.completeness.arrivals import Span, arrived_by
 from backupd.completeness.dates import day_of, day_start, deadline, is_expected
-from backupd.completeness.sequences import gaps, without
+from backupd.completeness.sequences import gaps, united, without
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from backupd.completeness.arrivals import Came, Seen, Span
+    from backupd.completeness.arrivals import Came, Seen
     from backupd.completeness.expectations import Bounds, Expectations
     from backupd.completeness.sequences import ByDay, Gap
 
@@ -95,43 +95,31 @@ def judge(
         if came is None and (day < begins or not is_expected(expected, day)):
             continue
         open_gaps = [gap for gap in holes.get(day, ()) if now - gap.since >= wait]
-        for excuse in single.get(day, ()):
-            open_gaps = [left for gap in open_gaps for left in _left(gap, excuse)]
-        excused = sum(_not_there(each, known.numbers) for each in single.get(day, ()))
+        for span in single.get(day, ()):
+            open_gaps = [left for gap in open_gaps for left in without(gap, span.low, span.high)]
+        excused = sum(_not_there(span, day, known.numbers) for span in single.get(day, ()))
         yield _verdict(expected, seen, day, now, (tuple(open_gaps), excused, day in whole))
 
 
-def _excused(excuses: Sequence[Excuse]) -> tuple[set[int], dict[int, list[Excuse]]]:
-    """Return the dates that are excused as a whole, and the other excuses by date."""
-    if not excuses:
-        return set(), {}
-    single: dict[int, list[Excuse]] = {}
+def _excused(excuses: Sequence[Excuse]) -> tuple[set[int], dict[int, tuple[Span, ...]]]:
+    """Return the dates that are excused as a whole, and the numbers that are by date, each once."""
+    single: dict[int, tuple[Span, ...]] = {}
     for each in excuses:
         if each.low is not None:
-            single.setdefault(each.day, []).append(each)
+            span = Span(each.low, each.low if each.high is None else each.high, each.at)
+            single[each.day] = united(single.get(each.day, ()), (span,))
     return {each.day for each in excuses if each.low is None}, single
 
 
-def _left(gap: Gap, excuse: Excuse) -> Iterator[Gap]:
-    low = excuse.low or 0
-    return without(gap, low, low + _numbers(excuse) - 1)
-
-
-def _not_there(excuse: Excuse, numbers: Mapping[str, ByDay]) -> int:
+def _not_there(excused: Span, day: int, numbers: Mapping[str, ByDay]) -> int:
     """Return how many excused numbers did not come after all, of the source with the most."""
-    came = (days[excuse.day].spans for days in numbers.values() if excuse.day in days)
-    return _numbers(excuse) - min((_among(excuse, spans) for spans in came), default=0)
+    came = (days[day].spans for days in numbers.values() if day in days)
+    among = (sum(_common(excused, span) for span in spans) for spans in came)
+    return excused.high - excused.low + 1 - min(among, default=0)
 
 
-def _among(excuse: Excuse, spans: Iterable[Span]) -> int:
-    low = excuse.low or 0
-    high = low + _numbers(excuse) - 1
-    return sum(max(min(high, span.high) - max(low, span.low) + 1, 0) for span in spans)
-
-
-def _numbers(excuse: Excuse) -> int:
-    low = excuse.low or 0
-    return (excuse.high if excuse.high is not None else low) - low + 1
+def _common(one: Span, other: Span) -> int:
+    return max(min(one.high, other.high) - max(one.low, other.low) + 1, 0)
 
 
 def _verdict(
