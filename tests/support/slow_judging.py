@@ -98,12 +98,11 @@ def slow_deadline(expected: Expectations, day: int) -> float:
     zone = ZoneInfo(expected.time_zone)
     next_day = _EPOCH + timedelta(days=day + 1)
     first = datetime(next_day.year, next_day.month, next_day.day, tzinfo=UTC) - timedelta(hours=15)
-    wanted = (next_day.isoformat(), f"{expected.by // 60:02}:{expected.by % 60:02}")
     found = None
     for minute in range(55 * 60):
         at = first + timedelta(minutes=minute)
         local = at.astimezone(zone)
-        if (f"{local:%Y-%m-%d}", f"{local:%H:%M}") == wanted:
+        if local.date() == next_day and 60 * local.hour + local.minute == expected.by:
             found = at.timestamp()
     if found is None:  # clocks were set forward over it: as long after midnight as ever
         midnight = datetime(next_day.year, next_day.month, next_day.day, tzinfo=zone)
