@@ -69,7 +69,7 @@ def addresses(value: object) -> list[str]:
     return list(dict.fromkeys(map(address, texts(value))))
 
 
-_ADDRESSES = Reader(addresses, "a list of mail addresses such as support@example")
+ADDRESSES = Reader(addresses, "a list of mail addresses such as support@example")
 
 ALERTS = Table(
     """
@@ -113,7 +113,7 @@ ALERTS = Table(
             example="mnaas@example",
         ),
         "to": Key(
-            _ADDRESSES,
+            ADDRESSES,
             """
             Notified when an incident opens, at each reminder, and when it closes. At most one mail
             a minute.
@@ -122,7 +122,7 @@ ALERTS = Table(
             example=["support@example"],
         ),
         "ticket_to": Key(
-            _ADDRESSES,
+            ADDRESSES,
             "The ticket mailbox: one mail per incident, never a second.",
             default=None,
             example=["sdp@example"],

@@ -21,6 +21,7 @@ from backupd.config.sections import (
     LedgerSection,
     LoginSection,
     MetricsSection,
+    ReportSection,
     RetrySection,
     SmtpServer,
     StagingSection,
@@ -61,6 +62,7 @@ def build(
         status_file=(values["status_file"] or {}).get("path"),
         metrics=_metrics(values["metrics"]),
         alerts=_alerts(values["alerts"], secrets["smtp_password"]),
+        report=_report(values["report"]),
         inactive=inactive,
         silent=silent,
     )
@@ -169,6 +171,12 @@ def _alerts(values: Mapping[str, Any] | None, password: str | None) -> AlertsSec
         ticket_to=tuple(values["ticket_to"] or ()),
         hook=values["hook"],
     )
+
+
+def _report(values: Mapping[str, Any] | None) -> ReportSection | None:
+    if values is None:
+        return None
+    return ReportSection(**values | {"to": tuple(values["to"])})
 
 
 def _feeds(values: Mapping[str, Mapping[str, Any]]) -> tuple[Feed, ...]:

@@ -25,6 +25,7 @@ from backupd.config.mistakes import ConfigMistakes, Mistake
 from backupd.config.overlap import check_archive_names, check_overlaps, claims
 from backupd.config.own_places import check_own_places, own_places
 from backupd.config.readers import BadValueError
+from backupd.config.report import check_report
 from backupd.config.schema import CONFIG, ENVIRONMENT
 from backupd.config.secrets import read_secrets, read_smtp_password
 from backupd.config.sections import ControlSection
@@ -173,6 +174,7 @@ def _check(
         yield from check_hive(warehouse["hive"])
         yield from check_way_in("warehouse.impala", warehouse.get("impala") or {})
     yield from check_alerts(values.get("alerts") or {})
+    yield from check_report(values.get("report"), values.get("alerts", {}))
     feeds = values.get("feeds", {})
     yield from _check_feeds(document, values, seen, mounts)
     everyone = [

@@ -7,10 +7,12 @@ BadValueError; a `Reader` also says what it takes.
 from __future__ import annotations
 
 import os
+import re
 import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar, get_args
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from backupd.core import times
 
@@ -29,6 +31,7 @@ _KINDS: dict[type, str] = {
     dict: "a table",
 }
 _LONGEST = "3650d"  # beyond ten years a number is a slip, and sleeping for it overflows timers
+_TIME_OF_DAY = re.compile(r"([01][0-9]|2[0-3]):([0-5][0-9])")
 _LONGEST_SOCKET = 107  # bytes: sun_path has 108, the last one is NUL
 
 T = TypeVar("T")
@@ -138,9 +141,29 @@ def socket_path(value: object) -> Path:
     return path
 
 
+def time_of_day(value: object) -> int:
+    """Read `06:30` into minutes after midnight."""
+    match = _TIME_OF_DAY.fullmatch(expect(value, str))
+    if match is None:
+        raise BadValueError(f"is {value!r}")
+    return int(match[1]) * 60 + int(match[2])
+
+
+def time_zone(value: object) -> str:
+    """Read the name of a time zone that this host knows."""
+    name = plain_text(value)
+    try:
+        ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+        raise BadValueError(f"is {name!r}, which this host does not know") from error
+    return name
+
+
 TEXT = Reader(plain_text, "text that is not empty")
 PATH = Reader(absolute_path, "an absolute path")
 SOCKET_PATH = Reader(socket_path, f"an absolute path of at most {_LONGEST_SOCKET} bytes")
+TIME_OF_DAY = Reader(time_of_day, "a time of day such as 06:30")
+TIME_ZONE = Reader(time_zone, "a time zone such as Europe/Amsterdam, or UTC")
 SECRET_FILE = Reader(plain_text, "an absolute path, or the name of a systemd credential")
 SWITCH = Reader(lambda value: expect(value, bool), "true or false")
 

@@ -1,7 +1,7 @@
 """Every section and key of config.toml: how it is read, what is allowed, its default, its words.
 
 The sample (config.toml), the manual page and the mistakes are made from it. Sections that have
-readers of their own stand in modules of their own: alerts, archive, feeds, hive, warehouse.
+readers of their own stand in modules of their own: alerts, archive, feeds, hive, report, warehouse.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from backupd.config.readers import (
     duration,
     integer,
 )
+from backupd.config.report import REPORT
 from backupd.config.tables import Table
 from backupd.config.urls import host_and_port, ledger_path
 from backupd.config.warehouse import WAREHOUSE
@@ -235,6 +236,7 @@ CONFIG = Table(
         "control": _CONTROL,
         "status_file": _STATUS_FILE,
         "alerts": ALERTS,
+        "report": REPORT,
         "metrics": _METRICS,
         "feeds": FEEDS,
     },

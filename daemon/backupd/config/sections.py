@@ -240,6 +240,15 @@ class AlertsSection:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class ReportSection:
+    """`[report]`. It is sent by the mail server of `[alerts]`, from its sender."""
+
+    at: int  # minutes after midnight, in `time_zone`
+    time_zone: str
+    to: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class MetricsSection:
     """`[metrics]`."""
 
@@ -278,6 +287,7 @@ class Config:
     feeds: tuple[Feed, ...]
     expectations: Mapping[str, Expectations] = field(default_factory=dict)  # by feed
     alerts: AlertsSection | None = None
+    report: ReportSection | None = None
     status_file: Path | None = None
     metrics: MetricsSection | None = None
     customers_files: tuple[CustomersFile, ...] = ()
