@@ -128,7 +128,7 @@ def _subject(news: Sequence[Due], now: float) -> str:
 def _headline(due: Due, now: float) -> str:
     incident = due.case.incident
     match due.occasion:
-        case Occasion.OPENED:
+        case Occasion.OPENED | Occasion.DAILY:
             return incident.title
         case Occasion.REMINDER:
             return f"still: {incident.title} ({span(now - incident.opened_at)})"

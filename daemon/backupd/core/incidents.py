@@ -6,7 +6,7 @@ All times are seconds since the epoch, UTC.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
@@ -25,6 +25,7 @@ DOUBLED_CAUSE = "doubled rows"
 BACKUP_CAUSE = "ledger backup"
 HISTORY_CAUSE = "history"
 CUSTOMERS_PREFIX = "customers:"  # before the file type
+OF_NO_INCIDENT = ""  # in place of an incident's id
 _LONGEST_TROUBLE = 200  # characters: what differs only behind them is the same trouble
 
 
@@ -72,6 +73,7 @@ class Way(StrEnum):
     MAIL = "mail"  # to the operators
     TICKET = "ticket"  # to the ticket mailbox, which opens a ticket from each mail
     HOOK = "hook"  # a program of theirs
+    REPORT = "report"  # the daily report, by mail
 
 
 class Occasion(StrEnum):
@@ -80,6 +82,7 @@ class Occasion(StrEnum):
     OPENED = "opened"
     REMINDER = "reminder"
     CLOSED = "closed"
+    DAILY = "daily"  # of no incident: the report of a day
 
 
 class Outcome(StrEnum):
@@ -131,7 +134,10 @@ class Incident:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Notice:
-    """A notice about an incident, given or under way. `number` counts reminders from 1."""
+    """A notice about an incident, given or under way. `number` counts reminders from 1.
+
+    Of the daily report it is the day, counted from 1970-01-01, and there is no incident.
+    """
 
     incident_id: str
     way: Way
@@ -140,6 +146,11 @@ class Notice:
     at: float
     outcome: Outcome
     detail: str  # to whom; what the other side answered
+
+    def ended(self, outcome: Outcome, answer: str) -> Notice:
+        """Return it with what became of it."""
+        detail = ", ".join(part for part in (self.detail, answer) if part)
+        return replace(self, outcome=outcome, detail=detail)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
