@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from typing import TYPE_CHECKING, Any
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from backupd.completeness.dates import day_from
 from backupd.completeness.expectations import (
@@ -20,6 +19,8 @@ from backupd.completeness.words import WEEKDAYS
 from backupd.config.mistakes import Mistake
 from backupd.config.readers import (
     SWITCH,
+    TIME_OF_DAY,
+    TIME_ZONE,
     BadValueError,
     Key,
     Reader,
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 _DAY = 86_400
-_TIME = re.compile(r"([01][0-9]|2[0-3]):([0-5][0-9])")
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _MOST = 10**15
 _OF_SEQUENCE = ("sequence_wraps_at", "sequence_resets", "sequence_wait")
@@ -70,22 +70,6 @@ def _number(value: object) -> int:
     if not 0 <= number <= _MOST:
         raise BadValueError(f"is {number}, which is out of range")
     return number
-
-
-def _time_of_day(value: object) -> int:
-    match = _TIME.fullmatch(expect(value, str))
-    if match is None:
-        raise BadValueError(f"is {value!r}")
-    return int(match[1]) * 60 + int(match[2])
-
-
-def _time_zone(value: object) -> str:
-    name = plain_text(value)
-    try:
-        ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
-        raise BadValueError(f"is {name!r}, which this host does not know") from error
-    return name
 
 
 def _weekdays(value: object) -> frozenset[int]:
@@ -139,7 +123,7 @@ _KEYS: dict[str, Key] = {
         example=96,
     ),
     "by": Key(
-        Reader(_time_of_day, 'a time of day such as "06:30"'),
+        TIME_OF_DAY,
         """
         When a date is due: at this time of the next day, in time_zone. Until then nothing is
         missing. "06:00" if left out.
@@ -148,7 +132,7 @@ _KEYS: dict[str, Key] = {
         example="06:30",
     ),
     "time_zone": Key(
-        Reader(_time_zone, "a time zone such as Europe/Amsterdam, or UTC"),
+        TIME_ZONE,
         'Whose clock `by` is on. "UTC" if left out.',
         default=None,
         example="Europe/Amsterdam",
