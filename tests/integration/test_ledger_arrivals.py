@@ -17,6 +17,7 @@ from backupd.core.records import FileRecord, Result
 from backupd.core.stages import Stage, Status
 from backupd.ledger import arrivals, schema, watching
 from backupd.ledger.watching import Watch
+from support.coming import an_arrival, come
 from support.files import COUNTED, NOW, a_file, a_sighting
 from support.intake import an_identity
 from support.ledgers import FEED, FEEDS, WELL, files_of, looked_at, one, opened, plant
@@ -202,3 +203,11 @@ async def test_after_a_restore_it_is_as_if_watching_began_the_day_after(ledger: 
 def _restored(connection: sa.Connection, times: Sequence[float]) -> list[None]:
     connection.execute(sa.insert(schema.restores), [{"at": at} for at in times])
     return [None] * len(times)
+
+
+async def test_what_came_of_feeds_without_expectations_is_counted_too(ledger: Ledger) -> None:
+    await come(ledger, an_arrival("other/a", NOW), an_arrival("other/a", NOW))
+    both = ["other/a", FEED.name]
+    came = await ledger.ask(arrivals.came, TODAY - 1, TODAY, both)
+    assert {feed: days[TODAY].files for feed, days in came.items()} == {"other/a": 2}
+    assert list(await ledger.ask(arrivals.known, TODAY - 1, TODAY, both)) == [FEED.name]

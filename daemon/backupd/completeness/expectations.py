@@ -65,3 +65,7 @@ class Expectations:
     def has_deadline(self) -> bool:
         """Whether anything is due at a time of day."""
         return bool(self.files or self.records_a_day or self.bytes_a_day or self.trend)
+
+
+NOTHING = Expectations()
+"""Of a feed of which nothing is expected."""

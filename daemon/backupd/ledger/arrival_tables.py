@@ -15,7 +15,7 @@ watched_feeds = sa.Table(
     sa.Column("since", sa.Float, nullable=False),
 )
 
-# What came of each date of theirs: see `completeness.arrivals.Came`.
+# What came of each date of every feed, watched or not: see `completeness.arrivals.Came`.
 arrivals = sa.Table(
     "arrivals",
     metadata,

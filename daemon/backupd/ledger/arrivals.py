@@ -153,7 +153,7 @@ def known(
 ) -> dict[str, Known]:
     """Return what is known of those of these feeds that are watched, from one date to another."""
     since = _since(connection, feeds)
-    seen = _seen(connection, first, last, feeds)
+    seen = _seen(connection, _of(arrivals, first, last, feeds))
     numbers = _sources(connection, first, last, feeds)
     excused = _excuses(connection, first, last, feeds)
     return {
@@ -184,11 +184,16 @@ def _of(table: sa.Table, first: int, last: int, feeds: Collection[str]) -> sa.Se
     return sa.select(table).where(of_dates, _is_of(table, feeds))
 
 
-def _seen(
+def came(
     connection: sa.Connection, first: int, last: int, feeds: Collection[str]
-) -> defaultdict[str, dict[int, Came]]:
+) -> dict[str, dict[int, Came]]:
+    """Return what came of these feeds, watched or not, from one date to another, by date."""
+    return _seen(connection, _of(arrivals, first, last, feeds))
+
+
+def _seen(connection: sa.Connection, query: sa.Select[Any]) -> defaultdict[str, dict[int, Came]]:
     found: defaultdict[str, dict[int, Came]] = defaultdict(dict)
-    for name, day, *rest in connection.execute(_of(arrivals, first, last, feeds)):
+    for name, day, *rest in connection.execute(query):
         found[name][day] = Came(*rest)
     return found
 

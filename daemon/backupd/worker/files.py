@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import structlog
 
 from backupd.completeness.arrivals import arrival_of
+from backupd.completeness.expectations import NOTHING
 from backupd.core import moves
 from backupd.core.archive_names import directory_of
 from backupd.core.dependencies import ARCHIVE_PREFIX, Dependency, feed_directory
@@ -213,9 +214,10 @@ class FileLane:
         for dependency in self._proven_healthy(task, result):
             await self._context.breakers.succeeded(dependency, began, looked=self._only_looks)
         move = moves.advance(task.file, result, self._context.now())
-        expected = self._context.expectations.get(task.feed.name)
-        if expected is None or self._stage is not Stage.MANIFEST:
+        if self._stage is not Stage.MANIFEST:
             return move
+        # Counted where nothing is expected too: the daily report has every feed.
+        expected = self._context.expectations.get(task.feed.name, NOTHING)
         return replace(move, arrival=arrival_of(task.file, result.changes, expected))
 
     def _kept_back(self, file: FileRecord, dependency: str, reason: str) -> Move:
