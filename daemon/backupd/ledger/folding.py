@@ -75,6 +75,15 @@ def unfold(file_id: str, body: bytes) -> tuple[list[Event], Receipt | None]:
     return events, _receipt(file_id, proof, sums, shipped_at, verified_at)
 
 
+def shipped_at(body: bytes) -> float:
+    """Return when a file was shipped, of a body with a receipt: the last time but one.
+
+    Only the times are read, which takes a tenth of `unfold`.
+    """
+    times, _ = _read_times(body, 1 + body[0] * _SUM_BYTES)
+    return times[len(times) - 2]
+
+
 def _times_of(events: Sequence[Event], receipt: Receipt | None) -> list[float]:
     times = [event.at for event in events]
     return times if receipt is None else [*times, receipt.shipped_at, receipt.verified_at]
