@@ -66,7 +66,7 @@ def plain_message(
     message["Auto-Submitted"] = "auto-generated"  # so that no holiday notice answers it
     lines = [wrapped for line in text.splitlines() for wrapped in _wrapped(line)]
     is_plain = text.isascii() and max(map(len, lines), default=0) <= _LONGEST_LINE
-    message.set_content("\n".join(lines) + "\n", cte="7bit" if is_plain else None)
+    message.set_content("\n".join(lines) + "\n", cte="7bit" if is_plain else "quoted-printable")
     return message
 
 

@@ -42,11 +42,19 @@ class Answer:
 async def hand_over(
     section: AlertsSection, to: Sequence[str], message: EmailMessage, *, dev: bool
 ) -> Answer:
-    """Send a mail. In dev it is logged alone."""
+    """Send a mail, and log that. In dev its text is logged, and that is all."""
     facts = {"to": to, "subject": str(message["Subject"])}
     if dev:
         log.info("mail not sent (dev)", **facts, body=_text_of(message))
         return Answer(outcome=Outcome.SKIPPED)
+    answer = await sent(section, to, message)
+    if answer.outcome is Outcome.SENT:
+        log.info("mail sent", **facts, refused=dict(answer.refused))
+    return answer
+
+
+async def sent(section: AlertsSection, to: Sequence[str], message: EmailMessage) -> Answer:
+    """Send a mail."""
     if section.smtp is None:
         raise AssertionError("the config gives no address without a mail server")
     try:
@@ -55,7 +63,6 @@ async def hand_over(
         return Answer(outcome=Outcome.UNKNOWN, detail=str(error))
     except TransientError as error:
         return Answer(outcome=Outcome.FAILED, detail=explained(error))
-    log.info("mail sent", **facts, refused=refused)
     return Answer(outcome=Outcome.SENT, refused=refused)
 
 

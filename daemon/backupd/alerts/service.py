@@ -1,4 +1,4 @@
-"""Alerts as a whole: tracks incidents, notifies people. Whatever fails in it stops no file."""
+"""Alerts as a whole: tracks incidents, notifies people, of each day too. It stops no file."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from backupd.alerts.daily import DailyMail
 from backupd.alerts.notifier import Notifier
 from backupd.core.dependencies import Dependency
 from backupd.core.errors import LedgerError
@@ -17,6 +18,7 @@ from backupd.core.pace import repeat
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection
 
+    from backupd.alerts.daily import Reporting
     from backupd.alerts.ports import AlertLedger
     from backupd.alerts.tracker import IncidentTracker
     from backupd.config.sections import AlertsSection
@@ -38,12 +40,17 @@ class Alerts:
         section: AlertsSection | None,
         ledger: AlertLedger,
         tracker: IncidentTracker,
+        reporting: Reporting | None = None,
         *,
         dev: bool,
     ) -> None:
         self._ledger = ledger
         self._tracker = tracker
         self._notifier = Notifier(section, ledger, dev=dev) if section else None
+        self._daily: DailyMail | None = None
+        if section and self._notifier and reporting:
+            failures = self._notifier.mail_failures
+            self._daily = DailyMail(section, ledger, failures, reporting, dev=dev)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Look every second or so until `stop` is set, and once more then."""
@@ -69,7 +76,10 @@ class Alerts:
         if self._notifier is None:
             return []
         # Beside each other: a hook that takes its time holds up no mail.
-        return [_unfailing(self._notifier.mail_once), _unfailing(self._notifier.run_hooks_once)]
+        steps = [self._notifier.mail_once, self._notifier.run_hooks_once]
+        if self._daily is not None:
+            steps.append(self._daily.send_once)
+        return [_unfailing(step) for step in steps]
 
 
 async def _cut_short(tellings: Collection[asyncio.Task[None]]) -> bool:
@@ -98,7 +108,7 @@ def _unfailing(step: Callable[[], Awaitable[None]]) -> Callable[[], Awaitable[No
         except LedgerError:
             raise
         except Exception:
-            log.exception("telling people of incidents failed")
+            log.exception("notifying people failed")
             not_before = time.monotonic() + _AFTER_A_FAULT
 
     return guarded

@@ -12,6 +12,7 @@ from sqlalchemy.dialects.sqlite import insert
 from backupd.core.dependencies import Dependency
 from backupd.core.incidents import (
     NO_ROOM,
+    OF_NO_INCIDENT,
     Case,
     Held,
     Incident,
@@ -183,6 +184,18 @@ def last_mail(connection: sa.Connection) -> Notice | None:
         )
         .order_by(notices.c.at.desc(), notices.c.way.desc())
         .limit(1)
+    )
+    row = connection.execute(query).one_or_none()
+    return _notice_of(row) if row else None
+
+
+def report_notice(connection: sa.Connection, day: int) -> Notice | None:
+    """Return what became of the daily report of a day; None: nobody began to send it."""
+    query = sa.select(notices).where(
+        notices.c.incident_id == OF_NO_INCIDENT,
+        notices.c.way == Way.REPORT,
+        notices.c.occasion == Occasion.DAILY,
+        notices.c.number == day,
     )
     row = connection.execute(query).one_or_none()
     return _notice_of(row) if row else None
