@@ -23,6 +23,7 @@ COMMANDS = {
         "backupd.cli.incidents:incidents",
         "Causes of failure, who was notified, what to do.",
     ),
+    "report": ("backupd.cli.report:report", "The daily report; sends it, or writes it as HTML."),
     "list": ("backupd.cli.list_files:list_files", "Files, filtered."),
     "show": ("backupd.cli.show:show", "One file: where it stands, why, what is next, history."),
     "requeue": ("backupd.cli.requeue:requeue", "Put parked (or done) files back to work."),

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
 
-    from backupd.core.incidents import Case, Held, Notice
+    from backupd.core.incidents import Case, Held, Incident, Notice
 
 _BRIEF = {"why", "affected", "next step"}
 
@@ -53,6 +53,18 @@ def incidents(places: Places, *, closed_too: bool, as_json: bool) -> None:
 def case_json(case: Case) -> dict[str, Any]:
     """Return an incident under the keys that scripts rely on."""
     incident, held = case.incident, case.held
+    return incident_json(incident) | {
+        "files": held.files,
+        "oldest": render.name_json(held.oldest_name),
+        "oldest_seen_at": iso(held.oldest_at),
+        "tries": incident.trials,
+        "next_try_at": iso(incident.next_try_at),
+        "told": [_notice_json(notice) for notice in case.notices],
+    }
+
+
+def incident_json(incident: Incident) -> dict[str, Any]:
+    """Return what it is, without what it holds up and who was notified."""
     return {
         "id": incident.id,
         "cause": incident.cause,
@@ -61,12 +73,6 @@ def case_json(case: Case) -> dict[str, Any]:
         "reason": incident.reason,
         "since": iso(incident.opened_at),
         "until": iso(incident.closed_at),
-        "files": held.files,
-        "oldest": render.name_json(held.oldest_name),
-        "oldest_seen_at": iso(held.oldest_at),
-        "tries": incident.trials,
-        "next_try_at": iso(incident.next_try_at),
-        "told": [_notice_json(notice) for notice in case.notices],
     }
 
 

@@ -176,7 +176,7 @@ def _alerts(values: Mapping[str, Any] | None, password: str | None) -> AlertsSec
 def _report(values: Mapping[str, Any] | None) -> ReportSection | None:
     if values is None:
         return None
-    return ReportSection(**values | {"to": tuple(values["to"])})
+    return ReportSection(at=values["at"], time_zone=values["time_zone"], to=tuple(values["to"]))
 
 
 def _feeds(values: Mapping[str, Mapping[str, Any]]) -> tuple[Feed, ...]:

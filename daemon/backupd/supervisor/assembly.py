@@ -23,6 +23,7 @@ from backupd.core.records import Result
 from backupd.core.shares import Shares
 from backupd.core.stages import SINGLE, Stage
 from backupd.core.times import Pauses
+from backupd.daily import reporting
 from backupd.intake.service import Intake
 from backupd.ledger import LedgerReader, incidents, reports
 from backupd.ops import output, process, systemd
@@ -307,7 +308,8 @@ class Assembly:
         tracker = IncidentTracker(
             self._ledger, self._feeds_away, self.intake.untaken, customers.unusable(config)
         )
-        return Alerts(config.alerts, self._ledger, tracker, dev=is_dev)
+        report = reporting(config, self._ledger)
+        return Alerts(config.alerts, self._ledger, tracker, report, dev=is_dev)
 
     def _feeds_away(self) -> Mapping[str, str] | None:
         health = self.intake.health
