@@ -122,6 +122,14 @@ def test_as_csv(config: Path) -> None:
     assert (second["expected_files"], second["complete"]) == ("at most 9", "True")
 
 
+def test_no_cell_is_a_formula(config: Path) -> None:
+    asked(config, "excuse", "traffic/a", "--date", DATE, "--why", "=cmd|' /C calc'!A1")
+    text = admin(config, "completeness", "--date", DATE, "--csv").stdout
+    assert [row["excused"] for row in csv.DictReader(text.splitlines())] == [
+        *("'=cmd|' /C calc'!A1", ""),
+    ]
+
+
 def test_some_numbers_are_excused(config: Path) -> None:
     told = asked(
         config,

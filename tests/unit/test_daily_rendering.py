@@ -11,7 +11,7 @@ import pytest
 
 from backupd.daily import as_mail, as_page, as_text
 from backupd.daily.model import Amount, State
-from backupd.daily.sheet import as_csv, harmless
+from backupd.daily.sheet import as_csv
 from backupd.daily.words import MOST, headline, number, size
 from backupd.ledger.day_files import DayFiles
 from support.day_reports import MISSING, a_busy_report, a_feed, a_report, an_incident
@@ -191,17 +191,6 @@ def test_hostile_names_are_no_formulas_and_no_cells_of_their_own() -> None:
     assert second["feed"] == "traffic/eLUX"
     assert not [cell for cell in first.values() if cell.startswith(("=", "+", "-", "@"))]
     assert all(cell.isprintable() for cell in first.values())
-
-
-@pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", " =1", "\r=1", "\uff1d1"])
-def test_a_cell_that_a_program_would_take_for_a_formula_is_made_text(text: str) -> None:
-    made = harmless(text)
-    assert isinstance(made, str)
-    assert made.startswith(("'", "\\"))
-
-
-def test_numbers_and_plain_text_stay_as_they_are() -> None:
-    assert [harmless(each) for each in ("a-b=c", 5, 1.5, None, "")] == ["a-b=c", 5, 1.5, None, ""]
 
 
 # -- mail ------------------------------------------------------------------------------------------

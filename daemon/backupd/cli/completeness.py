@@ -19,6 +19,7 @@ from backupd.cli.times import moment, since_option, span
 from backupd.completeness.dates import day_from, day_of, day_text
 from backupd.completeness.findings import missing_names
 from backupd.completeness.judging import LOOK_BACK, judge, silent_since
+from backupd.core.cells import harmless
 from backupd.ledger import arrivals
 
 if TYPE_CHECKING:
@@ -184,7 +185,7 @@ def _csv(rows: Sequence[Row]) -> str:
         }
         if number == 0:
             writer.writerow(values)
-        writer.writerow(values.values())
+        writer.writerow(map(harmless, values.values()))
     return text.getvalue()
 
 

@@ -6,14 +6,13 @@ import csv
 import io
 from typing import TYPE_CHECKING
 
-from backupd.core.names import escaped
+from backupd.core.cells import harmless
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from backupd.daily.model import DayReport, FeedDay
 
-_FORMULA = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")  # also in full width
 _HEAD = (
     "date",
     "feed",
@@ -48,14 +47,6 @@ def as_csv(report: DayReport) -> str:
     for feed in report.feeds:
         writer.writerow([harmless(cell) for cell in _row(report, feed)])
     return made.getvalue()
-
-
-def harmless(cell: Cell) -> Cell:
-    """Return a cell that no program takes for a formula, nor for more than one cell."""
-    if not isinstance(cell, str):
-        return cell
-    text = escaped(cell)
-    return f"'{text}" if text.lstrip().startswith(_FORMULA) else text
 
 
 def _row(report: DayReport, feed: FeedDay) -> Sequence[Cell]:
