@@ -86,7 +86,7 @@ def _sent_once(host: Host, box: Mailbox) -> None:
     assert yesterday() in mail["Subject"]
     row = sheet(mail)["traffic/a"]
     assert (row["files"], row["records"], row["duplicates"], row["empty"]) == ("2", "1", "1", "1")
-    assert float(row["archived_after_s_100"]) >= 0
+    assert float(row["archived_within_s_100"]) >= 0
     shown = json.loads(host.admin("report", "--json").stdout)
     assert shown["date"] == yesterday()
     assert shown["feeds"][0]["files"] == 2

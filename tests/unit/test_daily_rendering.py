@@ -62,7 +62,7 @@ def test_each_feed_has_its_counts_beside_the_usual_ones() -> None:
 
 def test_what_became_of_the_files_is_told() -> None:
     text = " ".join(as_text(a_busy_report()).split())
-    assert "2 duplicates, 1 empty, 1 parked; archived after 4.1 s (half of them)" in text
+    assert "2 duplicates, 1 empty, 1 parked; archived within 4.1 s (half of them)" in text
     assert "12 s (95 %), 3m 04s (all)" in text
     assert "tolling/eLUX: 2 of 12 files came after their time" in text
     assert "sim_inventory/eLUX: the switch was off: ticket 4711" in text
@@ -77,7 +77,7 @@ def test_files_that_left_the_ledger_are_no_zeros() -> None:
     report = a_report(a_feed(files=None), incidents=[an_incident()])
     assert "no longer in the ledger" in as_text(report)
     (row,) = rows(report)
-    assert (row["duplicates"], row["parked"], row["archived_after_s_50"]) == ("", "", "")
+    assert (row["duplicates"], row["parked"], row["archived_within_s_50"]) == ("", "", "")
     assert row["files"] == "96"
 
 

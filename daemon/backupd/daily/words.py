@@ -123,7 +123,7 @@ def _odd_files(files: DayFiles) -> Iterator[str]:
 
 def _in_archive(passage: Passage) -> str:
     return (
-        f"archived after {span(passage.half)} (half of them), {span(passage.most)} (95 %),"
+        f"archived within {span(passage.half)} (half of them), {span(passage.most)} (95 %),"
         f" {span(passage.longest)} (all)"
     )
 
