@@ -54,14 +54,14 @@ def test_shows_plain_progress_where_there_is_no_terminal(shown: Shown) -> None:
     assert f"cleanup {FILES - 1}/{FILES - 1}" in last
     progress = [line for line in lines if re.match(r" +\d+\.\d s  settle \d+/\d+", line)]
     assert len(progress) < 20
-    assert len(lines) - len(progress) <= 2  # a file was parked, and so an incident opened
+    assert len(lines) - len(progress) <= 4  # a file was parked, and incidents opened
 
 
 def test_tells_what_became_of_each_feed(shown: Shown) -> None:
     heading, *rows = shown.after("What became of each feed")
     assert heading.split() == ["feed", "files", "done", "duplicates", "parked", "records", "size"]
     sums = {row.split()[0]: row.split()[1:5] for row in rows}
-    assert len(sums) == 12 + 1
+    assert len(sums) == 13 + 1
     assert rows[-1].startswith("in all")
     assert rows[-1].split()[2:6] == [str(FILES), str(FILES - 1), "1", "1"]
 
@@ -71,6 +71,23 @@ def test_explains_the_parked_file_as_the_admin_command_does(shown: Shown) -> Non
     assert "settle parked" in told
     assert re.search(r"its companion \S+\.cksum says \d+ bytes, the file has \d+", told)
     assert "backupd-admin requeue" in told
+
+
+def test_tells_what_did_not_come(shown: Shown) -> None:
+    told = " ".join(shown.after("What did not come, as `backupd-admin incidents` tells it"))
+    assert "feed roaming/eLUX is late" in told
+    assert "numbers of feed roaming/eLUX are missing" in told
+    assert "missing numbers: 43 (1)" in told
+    _, _, rest = shown.stdout.partition("as `backupd-admin completeness` has it\n")
+    (row,) = (line for line in rest.splitlines() if line.startswith("roaming/eLUX "))
+    assert row.split()[-2:] == ["43", "no"]
+
+
+def test_writes_the_daily_report_as_a_page(shown: Shown) -> None:
+    page = shown.directory / "report.html"
+    assert shown.after("The daily report") == [f"file://{page}"]
+    assert "1 of 13 feeds incomplete" in page.read_text()
+    assert "missing numbers: 43 (1)" in page.read_text()
 
 
 def test_answers_a_query_on_the_production_table(shown: Shown) -> None:
@@ -96,7 +113,7 @@ def test_leaves_in_the_feeds_the_parked_file_alone(shown: Shown) -> None:
 
 def test_prints_commands_that_work(shown: Shown) -> None:
     commands = shown.after("Look further")
-    assert len(commands) == 8
+    assert len(commands) == 10
     for command in commands[:-1]:  # the last one runs the daemon, until it is stopped
         shell = ["sh", "-c", command]
         ran = subprocess.run(shell, capture_output=True, check=False, env=environment({}))
@@ -124,12 +141,12 @@ def test_refuses_a_directory_whose_socket_could_not_be_reached(tmp_path: Path) -
 
 
 def test_shows_bars_on_a_terminal_and_keeps_its_temporary_directory(tmp_path: Path) -> None:
-    code, text = on_a_terminal(["backupd", "demo", "--files", "12"], 80, {"TMPDIR": str(tmp_path)})
+    code, text = on_a_terminal(["backupd", "demo", "--files", "16"], 80, {"TMPDIR": str(tmp_path)})
 
     assert code == 0
     (directory,) = tmp_path.glob("backupd-demo-*")
     assert str(directory) in text
     assert (directory / "config.toml").is_file()
-    assert re.search(r"settle +━+ +11/12 .* 1 parked", text)
-    assert re.search(r"cleanup +━+ +11/11 ", text)
+    assert re.search(r"settle +━+ +15/16 .* 1 parked", text)
+    assert re.search(r"cleanup +━+ +15/15 ", text)
     assert '"event"' not in text

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,8 +19,9 @@ from backupd.cli.demo.place import prepare
 from backupd.cli.errors import FAILED, fail
 from backupd.cli.run import finished
 from backupd.core.errors import BackupdError
+from backupd.core.incidents import Kind
 from backupd.core.stages import Status
-from backupd.ledger import Ledger, reports
+from backupd.ledger import Ledger, incidents, reports
 from backupd.ops import logs
 
 if TYPE_CHECKING:
@@ -59,8 +61,9 @@ def demo(directory: Path | None, files: int) -> None:
     """Run the daemon on made-up feeds that look real, and show what becomes of each file.
 
     Some files lie there when the daemon starts, some come while it is watching. One was damaged on
-    its way and will be parked, one comes twice, one comes again with other content. Everything is
-    in one directory: feeds, archive, warehouse, ledger, and a config to go on with.
+    its way and will be parked, one comes twice, one comes again with other content. A feed lacks a
+    file, and is late then. Everything is in one directory: feeds, archive, warehouse, ledger, the
+    daily report as a page, and a config to go on with.
     """
     try:
         config_path, config = prepare(directory)
@@ -85,6 +88,8 @@ def _announce(planned: Plan, directory: Path) -> None:
 
 _LOOK_EVERY = 0.1  # seconds
 _ARRIVING_FOR = 2.0  # seconds over which files arrive while the daemon is watching
+_NOTICED_WITHIN = 20.0  # seconds in which the feed that is behind should be noticed
+_LACKING = {Kind.GAP, Kind.LATE}
 _PATIENCE = 60.0  # seconds in which no file comes to its end until the demo gives up
 
 
@@ -125,6 +130,8 @@ class _Customers:
         if through:
             await self._deliver(self._plan.redelivered, pause=0)
             through = await self._until(self._is_through)
+        if through:
+            await self._await_incidents()
         self._supervisor.stop()
         return through
 
@@ -142,6 +149,16 @@ class _Customers:
 
     async def _is_through(self) -> bool:
         return await self._dealt_with() == self._plan.files
+
+    async def _await_incidents(self) -> None:
+        """Give the daemon time to notice what does not come; without that the demo goes on."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_NOTICED_WITHIN):
+                while not await self._open_kinds() >= _LACKING:  # noqa: ASYNC110 - the ledger wakes nobody
+                    await asyncio.sleep(_LOOK_EVERY)
+
+    async def _open_kinds(self) -> set[Kind]:
+        return {each.kind for each in await self._ledger.ask(incidents.all_open)}
 
     async def _dealt_with(self) -> int:
         counts = await self._ledger.ask(reports.counts)

@@ -23,9 +23,11 @@ if TYPE_CHECKING:
 
     from backupd.core.records import CompanionRule, Feed
 
-FEWEST = 12  # files that it takes to show everything
+FEWEST = 16  # files that it takes to show everything
 
 _DAY = 86_400
+_QUARTER = 900.0  # seconds of an hour
+_NUMBERS = (41, 42, 44, 45)
 _DAYS = 3  # that the files are spread over
 _KB, _MB = 1000, 1000_000
 _LARGE = (32 * _MB, 12 * _MB, 5 * _MB)
@@ -40,6 +42,7 @@ _TYPES = {
     "tolling": ("{customer}_SNG_01_%Y%m%dT%H%M_{number:06}.csv.gz", 4),
     "actives": ("{customer}-ACTIVES-%Y%m%d-{number:06}.csv", 1),
     "activations": ("{customer}_HOL_01_%Y%m%d%H%M%S_{number:06}.csv", 3),
+    "roaming": ("{customer}_HOL_01_%Y%m%d%H%M%S_{number:06}.csv", 0),
     "sim_inventory": ("%Y/%m/%d/{customer}_SIM_%Y%m%d%H%M%S_{number:06}.csv", 2),
 }
 
@@ -69,6 +72,7 @@ class Plan:
     again: Delivery  # one of `first`: comes a second time once it was dealt with
     corrected: Delivery  # comes under the name of one of `first`, with other content
     damaged: Delivery  # one of `first`: will be parked
+    numbered: Sequence[Delivery]  # among `first`: a number between them never comes
 
     @property
     def redelivered(self) -> tuple[Delivery, Delivery]:
@@ -86,7 +90,8 @@ def plan(feeds: Sequence[Feed], files: int, now: float) -> Plan:
     deal = _Dealer(feeds, now)
     damaged = replace(deal.traffic(60 * _KB), damaged=True)
     again, former = deal.traffic(20 * _KB), deal.traffic(20 * _KB)
-    special = [damaged, again, former]
+    numbered = deal.numbered()
+    special = [damaged, again, former, *numbered]
     special += [deal.traffic(size) for size in (*_LARGE, *_EMPTY)]
     usual = [deal.usual() for _ in range(files - len(special) - 2)]
     later = max(len(usual) // _LATER, 1)
@@ -96,6 +101,7 @@ def plan(feeds: Sequence[Feed], files: int, now: float) -> Plan:
         again=again,
         corrected=replace(former, seed=former.seed + 1),
         damaged=damaged,
+        numbered=numbered,
     )
 
 
@@ -119,6 +125,7 @@ class _Dealer:
 
     def __init__(self, feeds: Sequence[Feed], now: float) -> None:
         self._now = now
+        self._feeds = feeds
         self._rng = Random("demo")  # noqa: S311 - made-up files are no secret
         self._numbers = count(1)
         deck = [feed for feed in feeds for _ in range(_TYPES[feed.file_type][1])]
@@ -130,15 +137,26 @@ class _Dealer:
         feed = next(feed for feed in self._deck if feed.file_type == "traffic")
         return self._one(feed, size_bytes)
 
+    def numbered(self) -> list[Delivery]:
+        """Return files of today whose numbers go on, but for one that is missing."""
+        feed = next(feed for feed in self._feeds if feed.file_type == "roaming")
+        step = min(_QUARTER, self._now % _DAY / len(_NUMBERS))
+        return [
+            self._named(feed, number, self._now - step * (_NUMBERS[-1] - number), 15 * _KB)
+            for number in _NUMBERS
+        ]
+
     def usual(self) -> Delivery:
         """Return a new file of a usual size, of whichever feed is next."""
         return self._one(next(self._deck), int(self._rng.lognormvariate(*_USUAL)))
 
     def _one(self, feed: Feed, size_bytes: int) -> Delivery:
-        number = next(self._numbers)
-        at = gmtime(self._now - self._rng.randrange(_DAYS * _DAY))
+        at = self._now - self._rng.randrange(_DAYS * _DAY)
+        return self._named(feed, next(self._numbers), at, size_bytes)
+
+    def _named(self, feed: Feed, number: int, at: float, size_bytes: int) -> Delivery:
         template, _ = _TYPES[feed.file_type]
-        name = strftime(template.format(customer=feed.customer, number=number), at)
+        name = strftime(template.format(customer=feed.customer, number=number), gmtime(at))
         return Delivery(feed=feed, relative_path=name, size_bytes=size_bytes, seed=number)
 
 
@@ -214,6 +232,10 @@ def _activations(rng: Random) -> str:
     )
 
 
+def _roaming(rng: Random) -> str:
+    return f"{_imsi(rng)};{rng.choice(_NETWORKS)};{_clock(rng)};{rng.randrange(1, 86_400)}"
+
+
 def _sim_inventory(rng: Random) -> str:
     state = rng.choice(("IN_STOCK", "SHIPPED", "INSTALLED", "RETIRED"))
     return f"{_iccid(rng)};{_imsi(rng)};{rng.choice(_PROFILES)};BOX-{rng.randrange(1, 900)};{state}"
@@ -228,6 +250,7 @@ KINDS = {
     ),
     "actives": Kind("RECORD;IMSI;MSISDN;STATE;LAST_SEEN", _actives),
     "activations": Kind("RECORD;ICCID;IMSI;MSISDN;PROFILE;AT;RESULT", _activations),
+    "roaming": Kind("RECORD;IMSI;PLMN;START;SECONDS", _roaming),
     "sim_inventory": Kind("RECORD;ICCID;IMSI;PROFILE;BOX;STATE", _sim_inventory),
 }
 

@@ -6,20 +6,28 @@ import os
 import shlex
 import shutil
 import sys
+import time
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 from backupd.cli import render
+from backupd.cli.completeness import completeness
+from backupd.cli.incidents import describe
 from backupd.cli.options import Places
 from backupd.cli.progress import size_text
+from backupd.cli.report import report
 from backupd.cli.show import show
+from backupd.core.incidents import OF_COMPLETENESS
 from backupd.core.stages import Status
-from backupd.ledger import LedgerReader, reports
+from backupd.ledger import LedgerReader, incidents, reports
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from click import Command
     from rich.console import Console, RenderableType
     from rich.table import Table
 
@@ -41,6 +49,17 @@ class Outcome:
     def parked(self) -> list[FileRecord]:
         """The files that a person would have to look at."""
         return [file for file in self.files if file.status is Status.PARKED]
+
+    @property
+    def lacking_date(self) -> str:
+        """The date of the numbered files, of which one never came."""
+        names = {str(each.path) for each in self.plan.numbered}
+        return max(file.file_date or "" for file in self.files if file.path in names)
+
+    @property
+    def report(self) -> Path:
+        """Where the daily report of that date is written."""
+        return self.config_path.with_name("report.html")
 
     @property
     def is_as_planned(self) -> bool:
@@ -75,11 +94,35 @@ def print_outcome(outcome: Outcome) -> None:
     for file in outcome.parked[:1]:  # there are more only where the demo did not go as planned
         console.print(render.heading("Why a file is parked, as `backupd-admin show` tells it"))
         show.main([file.id], obj=Places(outcome.config_path), standalone_mode=False)
+    print_lacking(console, outcome)
     if any(file.row_seen_at for file in outcome.files):
         _ask_production(console, outcome.config)
     console.print(render.heading("Look further"))
     for command in _commands(outcome):
         console.print(f"  {command}", soft_wrap=True)
+
+
+def print_lacking(console: Console, outcome: Outcome) -> None:
+    """Print what did not come, and write the daily report of the date that lacks it."""
+    console.print(render.heading("What did not come, as `backupd-admin incidents` tells it"))
+    with closing(LedgerReader(outcome.config.ledger.path)) as reader:
+        cases = reader.ask(incidents.open_cases)
+    for case in cases:
+        if case.incident.kind in OF_COMPLETENESS:
+            for part in describe(case, time.time(), briefly=True):
+                console.print(part)
+    date = outcome.lacking_date
+    console.print(render.heading(f"The same for {date}, as `backupd-admin completeness` has it"))
+    _run(outcome, completeness, "--date", date)
+    console.print(render.heading("The daily report"))
+    _run(outcome, report, "--date", date, "--html", str(outcome.report))
+    console.print(f"file://{quote(str(outcome.report))}", soft_wrap=True)
+
+
+def _run(outcome: Outcome, command: Command, *arguments: str) -> None:
+    """Run a command of backupd-admin here; its exit code says what everybody sees."""
+    with suppress(SystemExit):
+        command.main(arguments, obj=Places(outcome.config_path), standalone_mode=False)
 
 
 def _feeds(outcome: Outcome) -> Table:
@@ -139,6 +182,8 @@ def _commands(outcome: Outcome) -> list[str]:
     corrected = outcome.second(outcome.plan.corrected)
     return [
         f"{admin} status",
+        f"{admin} incidents",
+        f"{admin} report --date {outcome.lacking_date}",
         f"{admin} list --status parked",
         *(f"{admin} show {file.id}" for file in outcome.parked[:1]),
         *([f"{admin} prove {corrected.id}"] if corrected else []),

@@ -90,6 +90,19 @@ recursive = true
 companion_suffix = ".sha256"
 companion_algorithm = "sha256"
 companion_required = true
+
+[feeds.roaming]                  # the numbers in its names go on: one of them never comes
+customers = ["eLUX"]
+directory = "@DIR@/feeds/{customer}/roaming"
+pattern = "{customer}_*.csv"
+timestamp_regex = '_(\d{14})_'
+timestamp_format = "%Y%m%d%H%M%S"
+header_lines = 1
+
+[feeds.roaming.expect]
+every = "5s"                     # in earnest: "20m"
+sequence_regex = '_(\d{6})\.csv$'
+sequence_wait = "1s"             # likewise: the default is 15m
 """
 
 
