@@ -73,10 +73,10 @@ Seen = dict[int, Came]
 def arrival_of(file: FileRecord, read: Mapping[str, Any], expected: Expectations) -> Arrival | None:
     """Return a file as it is counted. `read` is what is known of it after manifest.
 
-    None: its date cannot be written down. It may have lain there before it was seen: it came when
-    it was last written to, or renamed, on this host.
+    None: its date is not known, or cannot be written down. It may have lain there before it was
+    seen: it came when it was last written to, or renamed, on this host.
     """
-    timestamp = read["file_timestamp"]
+    timestamp = read.get("file_timestamp")
     if timestamp is None or not has_date(timestamp):
         return None
     rule = expected.sequence
