@@ -9,7 +9,7 @@ import pytest
 import sqlalchemy as sa
 
 from backupd.completeness.arrivals import Came, arrival_of
-from backupd.completeness.dates import day_of, day_start
+from backupd.completeness.dates import DAY, day_of, day_start
 from backupd.completeness.expectations import Bounds, Expectations, SequenceRule
 from backupd.completeness.judging import Excuse, Known
 from backupd.core import moves
@@ -97,6 +97,44 @@ async def test_a_name_that_comes_again_is_not_counted_again(ledger: Ledger, sha2
     await read(ledger, await claimed(ledger, "a_007.csv", 2), sha256=sha256)
 
     assert (await known(ledger)).seen[TODAY].files == 1
+
+
+async def test_a_name_that_comes_each_day_counts_each_day(ledger: Ledger) -> None:
+    for day in (0, 1, 1, 2):
+        file = await claimed(ledger, "actives.csv", len(await files_of(ledger)) + 1)
+        read_one = await read(ledger, file, file_timestamp=NOW + day * DAY)
+        await ledger.move([moves.parked(read_one, "vanished", NOW, local=False)])
+
+    found = await ledger.ask(arrivals.known, TODAY, TODAY + 2, [FEED.name])
+    counted = {day: came.files for day, came in found[FEED.name].seen.items()}
+    assert counted == {TODAY: 1, TODAY + 1: 1, TODAY + 2: 1}
+
+    of_files = arrivals.arrivals_of(await files_of(ledger), EXPECTED)
+    assert {day: came.files for (_, day), came in arrivals.by_day(of_files, {}).items()} == counted
+
+
+async def test_files_of_one_date_are_added_up_as_one_by_one() -> None:
+    times = [NOW + 60 * minute for minute in (9, 0, 3, 3, 700, 1)]
+    new = [an_arrival("a", at)._replace(records=number) for number, at in enumerate(times)]
+    one_by_one: dict[arrivals.Day, Came] = {}
+    for each in new:
+        arrivals.by_day([each], one_by_one)
+
+    assert arrivals.by_day(new, {}) == one_by_one
+
+
+async def test_a_lot_of_a_date_is_merged_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    merges: list[Came] = []
+    real = arrivals.together
+
+    def counted(one: Came, other: Came) -> Came:
+        merges.append(other)
+        return real(one, other)
+
+    monkeypatch.setattr(arrivals, "together", counted)
+    there = arrivals.by_day([an_arrival("a", NOW)], {})
+    arrivals.by_day([an_arrival("a", NOW + second) for second in range(100)], there)
+    assert len(merges) == 2
 
 
 async def test_a_file_that_is_read_again_is_not_counted_again(ledger: Ledger) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
@@ -53,30 +54,58 @@ def count(connection: sa.Connection, new: Sequence[Arrival]) -> None:
 
 
 def arrivals_of(found: Iterable[FileRecord], expected: Expectations) -> Iterator[Arrival]:
-    """Yield those of a feed's files whose content is known, no duplicates, each name once."""
-    names: set[str] = set()
+    """Yield those of a feed's files whose content is known, no duplicates, a name once a date."""
+    seen: set[tuple[str, int]] = set()
     for file in found:
-        if file.sha256 is None or file.duplicate_of is not None or file.relative_path in names:
+        if file.sha256 is None or file.duplicate_of is not None:
             continue
-        names.add(file.relative_path)
-        if arrival := arrival_of(file, vars(file), expected):
+        arrival = arrival_of(file, vars(file), expected)
+        if arrival and (key := (file.relative_path, arrival.day)) not in seen:
+            seen.add(key)
             yield arrival
 
 
 def by_day(new: Iterable[Arrival], days: dict[Day, Came]) -> dict[Day, Came]:
-    """Add files to dates."""
+    """Add files to dates, all of one date at once: its minutes are many."""
+    lots: defaultdict[Day, list[Came]] = defaultdict(list)
     for arrival in new:
-        key, one = (arrival.feed, arrival.day), came_with(arrival)
-        days[key] = together(days[key], one) if key in days else one
+        lots[arrival.feed, arrival.day].append(came_with(arrival))
+    for key, each in lots.items():
+        lot = _in_one(each)
+        days[key] = together(days[key], lot) if key in days else lot
     return days
 
 
+def _in_one(each: list[Came]) -> Came:
+    """Return what came of a date when each of these did."""
+    first, *others = sorted(each, key=lambda one: one.first_at)
+    return together(first, _joined(others)) if others else first
+
+
+def _joined(each: list[Came]) -> Came:
+    """Return these, in order of time, as one; each minute may be in it again and again."""
+    pauses = (after.first_at - before.first_at for before, after in pairwise(each))
+    return Came(
+        len(each),
+        sum(one.records for one in each),
+        sum(one.size for one in each),
+        each[0].first_at,
+        each[-1].first_at,
+        max(pauses, default=0.0),
+        min(one.least_records for one in each),
+        max(one.most_records for one in each),
+        min(one.least_size for one in each),
+        max(one.most_size for one in each),
+        b"".join(one.minutes for one in each),
+    )
+
+
 def by_source(new: Iterable[Arrival], sources: dict[Source, Numbers]) -> dict[Source, Numbers]:
-    """Add files' numbers to sources."""
-    for arrival in new:
-        if number := arrival.number:
-            key = (arrival.feed, arrival.day, number.source)
-            sources[key] = with_number(sources.get(key), number, arrival.at)
+    """Add files' numbers to sources, in order: one that follows the last takes no time."""
+    numbered = [(arrival.number, arrival) for arrival in new if arrival.number]
+    for number, arrival in sorted(numbered, key=lambda each: each[0].number):
+        key = (arrival.feed, arrival.day, number.source)
+        sources[key] = with_number(sources.get(key), number, arrival.at)
     return sources
 
 

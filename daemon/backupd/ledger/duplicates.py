@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
+from backupd.completeness.dates import DAY
 from backupd.core.archive_names import versioned
 from backupd.core.moves import NEVER, closed, requeued
 from backupd.core.rows import made_row_id
 from backupd.core.stages import UNSHIPPED, Awaits, Stage, Status
 from backupd.ledger import arrivals, remembered
+from backupd.ledger.engine import Prepared
 from backupd.ledger.files import move
 from backupd.ledger.rows import file_of, in_chunks
 from backupd.ledger.schema import files
@@ -81,23 +83,37 @@ def _apply(
 
 
 def _arrivals(connection: sa.Connection, happened: Sequence[Move]) -> list[Arrival]:
-    """Return what is to be counted: each name once, however often it is delivered or read."""
-    new = [item for item in happened if item.arrival and _is_new(item)]
-    names = {os.fsencode(item.file.relative_path) for item in new}
-    known: set[tuple[str, bytes]] = set()
-    for some in in_chunks(names):
-        query = (
-            sa.select(files.c.feed, files.c.relative_path)
-            .where(files.c.relative_path.in_(some), files.c.sha256.is_not(None))
-            .group_by(files.c.feed, files.c.relative_path)
-            .having(sa.func.count() > 1)
-        )
-        known.update((feed, name) for feed, name in connection.execute(query))
-    return [
-        item.arrival
-        for item in new
-        if item.arrival and (item.file.feed, os.fsencode(item.file.relative_path)) not in known
-    ]
+    """Return what is to be counted: each name once a date, however often it is delivered or read.
+
+    A feed whose names tell no time may deliver the same one each day.
+    """
+    new = [(item.file, item.arrival) for item in happened if item.arrival and _is_new(item)]
+    return [arrival for file, arrival in new if not _came_before(connection, file, arrival.day)]
+
+
+def _came_before(connection: sa.Connection, file: FileRecord, day: int) -> bool:
+    values = {
+        "feed": file.feed,
+        "name": os.fsencode(file.relative_path),
+        "id": file.id,
+        "begin": day * DAY,
+        "end": (day + 1) * DAY,
+    }
+    return _OF_NAME_AND_DATE.run(connection, values).first() is not None
+
+
+_OF_NAME_AND_DATE = Prepared(
+    sa.select(files.c.id)
+    .where(
+        files.c.relative_path == sa.bindparam("name"),
+        files.c.file_timestamp >= sa.bindparam("begin"),
+        files.c.file_timestamp < sa.bindparam("end"),
+        files.c.feed == sa.bindparam("feed"),
+        files.c.id != sa.bindparam("id"),
+        files.c.sha256.is_not(None),
+    )
+    .limit(sa.literal_column("1"))
+)
 
 
 def _is_new(item: Move) -> bool:
