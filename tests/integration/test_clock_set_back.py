@@ -13,7 +13,7 @@ from structlog.testing import capture_logs
 from backupd.core.moves import NEVER
 from backupd.core.stages import Stage
 from backupd.core.times import Pauses
-from backupd.ledger import schema
+from backupd.ledger import arrival_tables, schema
 from backupd.worker import ClockWatch
 from support.files import NOW, a_file
 from support.intake import a_feed, eventually, watching
@@ -124,12 +124,14 @@ _TIMES = [
     schema.places,
     schema.snapshots,
     schema.replacements,
+    schema.restores,
+    arrival_tables.watched_feeds,
 ]
 
 
 def test_no_table_is_forgotten() -> None:
     # What was, and decides over nothing, or over nothing once it is to come.
-    happened = {"events", "receipts", "files_left", "in_history", "restores"}
+    happened = {"events", "receipts", "files_left", "in_history", "arrivals", "excuses"}
     timed = {
         table.name
         for table in schema.metadata.tables.values()

@@ -247,6 +247,19 @@ async def test_other_expectations_hold_at_once(place: Place) -> None:
     assert await place.open() == {}
 
 
+async def test_other_expectations_are_not_held_against_what_was_due_before(place: Place) -> None:
+    more = replace(EXPECTED, every=None, files=Bounds(least=4))
+    for days in range(3):
+        await come(place.ledger, *[an_arrival(FEED.name, NOON + days * DAY)] * 3)
+    place.bench.context.expectations = {FEED.name: more}
+    place.at = NOON + 2 * DAY
+    await place.restarted().watch()
+    assert await place.open() == {}
+
+    place.at += DAY
+    assert list(await place.open()) == [of("missing", 2)]
+
+
 async def test_an_incident_that_is_older_than_what_is_judged_ends_too(place: Place) -> None:
     await place.comes("a_1.csv", "a_3.csv")
     place.at += 60

@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import sqlalchemy as sa
 
-from backupd.completeness.arrivals import Came, arrival_of
+from backupd.completeness.arrivals import Came, arrival_of, together
 from backupd.completeness.dates import DAY, day_of, day_start
 from backupd.completeness.expectations import Bounds, Expectations, SequenceRule
 from backupd.completeness.judging import Excuse, Known
 from backupd.core import moves
 from backupd.core.records import FileRecord, Result
 from backupd.core.stages import Stage, Status
-from backupd.ledger import arrivals, schema, watching
+from backupd.core.times import Pauses
+from backupd.ledger import arrival_tables, arrivals, recounting, schema, watching
 from backupd.ledger.watching import Watch
 from support.coming import an_arrival, come
 from support.files import COUNTED, NOW, a_file, a_sighting
@@ -125,13 +126,12 @@ async def test_files_of_one_date_are_added_up_as_one_by_one() -> None:
 
 async def test_a_lot_of_a_date_is_merged_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     merges: list[Came] = []
-    real = arrivals.together
 
     def counted(one: Came, other: Came) -> Came:
         merges.append(other)
-        return real(one, other)
+        return together(one, other)
 
-    monkeypatch.setattr(arrivals, "together", counted)
+    monkeypatch.setattr("backupd.ledger.arrivals.together", counted)
     there = arrivals.by_day([an_arrival("a", NOW)], {})
     arrivals.by_day([an_arrival("a", NOW + second) for second in range(100)], there)
     assert len(merges) == 2
@@ -193,12 +193,66 @@ async def test_other_numbers_are_read_from_the_same_files(ledger: Ledger) -> Non
     await read(ledger, await claimed(ledger, "a_007.csv", 1))
     rule = SequenceRule(regex=r"^a_00(\d)")
 
-    await ledger.past.watch([replace(WATCH, expected=replace(EXPECTED, sequence=rule))])
+    other = replace(WATCH, expected=replace(EXPECTED, sequence=rule))
+    await ledger.past.watch([other])
 
-    assert (await ledger.ask(watching.rules)) == {FEED.name: rule.regex}
+    assert (await ledger.ask(watching.terms)) == {FEED.name: other.terms}
     found = await known(ledger)
     assert found.numbers[""][TODAY].width == 1
     assert found.seen[TODAY].files == 1
+
+
+async def test_a_date_of_which_files_left_has_no_numbers_by_another_pattern(
+    ledger: Ledger,
+) -> None:
+    for number in range(1, 5):
+        file = await claimed(ledger, f"a_{number}.csv", number)
+        await read(ledger, file, file_timestamp=NOW + DAY * (number > 3))
+    await ledger._writer.apply(_remove, [(await files_of(ledger))[1].id])
+    rule = SequenceRule(regex=r"^a_(\d)")
+
+    await ledger.past.watch([replace(WATCH, expected=replace(EXPECTED, sequence=rule))])
+
+    found = await ledger.ask(arrivals.known, TODAY, TODAY + 1, [FEED.name])
+    assert list(found[FEED.name].numbers[""]) == [TODAY + 1]
+    assert found[FEED.name].seen[TODAY].files == 3
+
+
+async def test_what_comes_while_a_feed_is_counted_is_added(ledger: Ledger) -> None:
+    await read(ledger, await claimed(ledger, "a_1.csv", 1))
+    await read(ledger, await claimed(ledger, "a_3.csv", 3))
+    await ledger._writer.apply(_uncounted, [WATCH])
+    await ledger._writer.apply(watching.begin, [WATCH])
+    pieces = await ledger.ask(recounting.counted, WATCH)
+    await read(ledger, await claimed(ledger, "a_2.csv", 2), record_count=7)
+
+    for _ in range(2):  # a kill, and once more
+        for piece in pieces:
+            await ledger._writer.apply(recounting.add, [piece])
+        found = await known(ledger)
+        assert found.seen[TODAY][:6] == (3, 9, 30, NOW - 180, NOW - 60, 60.0)
+        assert [(each.low, each.high) for each in found.numbers[""][TODAY].spans] == [(1, 3)]
+        pieces = await ledger.ask(recounting.counted, WATCH)
+
+    assert await ledger.ask(watching.terms) == {FEED.name: WATCH.terms}
+
+
+def _uncounted(connection: sa.Connection, items: Sequence[Watch]) -> list[None]:
+    """As if a feed had been counted from its second file on, and then there was a kill."""
+    connection.execute(sa.delete(arrival_tables.watched_feeds))
+    connection.execute(sa.update(arrival_tables.arrivals).values(files=1, records=1, size=10))
+    return [None] * len(items)
+
+
+async def test_a_watch_of_a_time_to_come_begins_now(ledger: Ledger) -> None:
+    await ledger.past.watch_no_more([FEED.name])
+    await ledger.past.watch([replace(WATCH, since=NOW + 400 * DAY)])
+    await ledger._writer.apply(_restored, [NOW + 400 * DAY])
+
+    await ledger.bring_forward(NOW, Pauses(longest=60.0, kept=60.0))
+
+    assert (await known(ledger)).since == day_start(TODAY + 1)
+    assert await ledger.ask(watching.terms_since) == {FEED.name: NOW}
 
 
 async def test_a_feed_that_is_watched_no_more_is_not_known(ledger: Ledger) -> None:

@@ -48,7 +48,7 @@ def excuse(  # noqa: PLR0913 - one parameter an option
         raise click.UsageError("--why must not be empty")
     low, high = _numbers(sequence)
     with places.reader() as reader:
-        if feed not in reader.ask(watching.rules):
+        if feed not in reader.ask(watching.terms):
             fail(f"nothing is expected of {feed}: backupd-admin completeness", FAILED)
     day = day_from(date.date().isoformat())
     said = Excuse(feed=feed, day=day, low=low, high=high, why=why.strip(), at=time.time())

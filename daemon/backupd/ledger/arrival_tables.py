@@ -6,13 +6,18 @@ import sqlalchemy as sa
 
 from backupd.ledger.schema import metadata
 
-# The feeds of which something is expected: since when, and by which pattern their numbers are read.
+# The feeds of which something is expected: since when, by which pattern their numbers are read, a
+# digest of all that is expected and since when that holds, and whether the files that were there
+# are counted.
 watched_feeds = sa.Table(
     "watched_feeds",
     metadata,
     sa.Column("feed", sa.Text, primary_key=True),
     sa.Column("rule", sa.Text, nullable=False),
     sa.Column("since", sa.Float, nullable=False),
+    sa.Column("terms", sa.Text, nullable=False),
+    sa.Column("terms_since", sa.Float, nullable=False),
+    sa.Column("is_counted", sa.Boolean, nullable=False),
 )
 
 # What came of each date of every feed, watched or not: see `completeness.arrivals.Came`.

@@ -117,6 +117,12 @@ def days_there(connection: sa.Connection, keys: Iterable[Day]) -> dict[Day, Came
     return {key: Came(*row[2:]) for key, row in rows if row is not None}
 
 
+def all_days(connection: sa.Connection, feed: str) -> dict[Day, Came]:
+    """Return what is known of all dates of a feed."""
+    rows = connection.execute(sa.select(arrivals).where(arrivals.c.feed == feed))
+    return {(row.feed, row.day): Came(*row[2:]) for row in rows}
+
+
 def write_days(connection: sa.Connection, days: Mapping[Day, Came]) -> None:
     """Write dates, over what is there."""
     rows = [{"day": day, "feed": feed, **came._asdict()} for (feed, day), came in days.items()]
@@ -147,12 +153,16 @@ def _added(connection: sa.Connection, new: Sequence[Arrival]) -> dict[Day, Came]
 
 def _numbered(connection: sa.Connection, new: Sequence[Arrival]) -> dict[Source, Numbers]:
     keys = {(each.feed, each.day, each.number.source) for each in new if each.number}
+    return by_source(new, numbers_there(connection, keys))
+
+
+def numbers_there(connection: sa.Connection, keys: Iterable[Source]) -> dict[Source, Numbers]:
+    """Return what is known of these sources."""
     rows = (
         (key, _SOURCE.run(connection, dict(zip(_SOURCE_KEY, key, strict=True))).first())
         for key in keys
     )
-    there = {key: _numbers_of(row) for key, row in rows if row is not None}
-    return by_source(new, there)
+    return {key: _numbers_of(row) for key, row in rows if row is not None}
 
 
 def _numbers_of(row: sa.Row[Any]) -> Numbers:

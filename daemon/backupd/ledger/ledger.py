@@ -69,7 +69,7 @@ class Ledger:
             self._lock.release()
             raise
         self._writer = Writer(self._engine, path)
-        self.past = PastWriter(self._writer)
+        self.past = PastWriter(self._writer, path)
         self._check = None if is_read_first(path) else LateCheck(path, self._writer.refuse)
         self._reader = LedgerReader(path)
         self._reading = ThreadPoolExecutor(1, thread_name_prefix="ledger-reader")

@@ -5,26 +5,36 @@ And of what came of feeds, and will never come.
 
 from __future__ import annotations
 
+import asyncio
+from contextlib import closing
+from itertools import compress
 from typing import TYPE_CHECKING
 
-from backupd.ledger import history, remembered, stories, watching
+from backupd.ledger import history, recounting, remembered, stories, watching
+from backupd.ledger.engine import LedgerReader
+from backupd.ledger.rows import in_chunks
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from backupd.completeness.judging import Excuse
     from backupd.core.history import Story
     from backupd.ledger.history import HistoryBatch
+    from backupd.ledger.recounting import Counted
     from backupd.ledger.stories import Folding
     from backupd.ledger.watching import Watch
     from backupd.ledger.writer import Writer
+
+_FEEDS = 20  # in one transaction: others write in between
 
 
 class PastWriter:
     """The part of a ledger's verbs that no file on its way has to do with."""
 
-    def __init__(self, writer: Writer) -> None:
+    def __init__(self, writer: Writer, path: Path) -> None:
         self._writer = writer
+        self._path = path
 
     async def fold(self, foldings: Sequence[Folding]) -> None:
         """Write stories in place of what they tell, unless their files went on."""
@@ -69,8 +79,16 @@ class PastWriter:
 
     async def watch(self, feeds: Sequence[Watch]) -> None:
         """Count what came of feeds from now on, and what is there of them."""
-        for each in feeds:  # one at a time: others write in between
-            await self._writer.apply(watching.watch, [each])
+        for some in in_chunks(feeds, _FEEDS):
+            is_new = await self._writer.apply(watching.begin, some)
+            for each in compress(some, is_new):
+                for piece in await asyncio.to_thread(self._counted, each):
+                    await self._writer.apply(recounting.add, [piece])
+
+    def _counted(self, feed: Watch) -> list[Counted]:
+        """Read what is there of a feed, beside whoever writes and reads meanwhile."""
+        with closing(LedgerReader(self._path)) as reader:
+            return reader.ask(recounting.counted, feed)
 
     async def watch_no_more(self, feeds: Sequence[str]) -> None:
         """Nothing is expected of these feeds any more."""

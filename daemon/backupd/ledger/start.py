@@ -11,6 +11,7 @@ import sqlalchemy as sa
 
 from backupd.core.moves import NEVER, VANISHED, closed
 from backupd.core.stages import Awaits, Stage, Status
+from backupd.ledger.arrival_tables import watched_feeds
 from backupd.ledger.files import move
 from backupd.ledger.rows import file_of, in_chunks
 from backupd.ledger.schema import (
@@ -123,6 +124,14 @@ _TRIED = (
 _TOLD = sa.update(notices).where(notices.c.at > _NOW).values(at=_NOW)
 # Old directories are removed a day after: a day from now, then.
 _REPLACED = sa.update(replacements).where(replacements.c.since > _NOW).values(since=_NOW)
+# Until then no date of these feeds would be judged.
+_WATCHED = sa.update(watched_feeds).where(watched_feeds.c.since > _NOW).values(since=_NOW)
+_EXPECTED = (
+    sa.update(watched_feeds).where(watched_feeds.c.terms_since > _NOW).values(terms_since=_NOW)
+)
+_RESTORED = (
+    sa.update(restores).prefix_with("OR REPLACE").where(restores.c.at > _NOW).values(at=_NOW)
+)
 _NOT_LATER = (
     _DUE_FILES,
     _KEPT_FILES,
@@ -133,6 +142,9 @@ _NOT_LATER = (
     _TRIED,
     _TOLD,
     _REPLACED,
+    _WATCHED,
+    _EXPECTED,
+    _RESTORED,
 )
 # What is done or parked has none any more, what ran is interrupted.
 _FORGET_PROOFS = (

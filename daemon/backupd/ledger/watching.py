@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import sqlite
 
-from backupd.ledger import arrivals as counting
 from backupd.ledger.arrival_tables import arrivals, arrived_numbers, excuses, watched_feeds
-from backupd.ledger.rows import file_of, in_chunks
-from backupd.ledger.schema import DONE, files
+from backupd.ledger.rows import in_chunks
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
-    from backupd.completeness.arrivals import Came, Numbers
     from backupd.completeness.expectations import Expectations
     from backupd.completeness.judging import Excuse
-    from backupd.core.records import FileRecord
-
-_AT_ONCE = 1000  # files
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,44 +33,52 @@ class Watch:
         """By what its numbers are read."""
         return self.expected.sequence.regex if self.expected.sequence else ""
 
+    @property
+    def terms(self) -> str:
+        """All that is expected, as a digest."""
+        text = json.dumps(asdict(self.expected), default=sorted, sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:32]
 
-def rules(connection: sa.Connection) -> dict[str, str]:
-    """Return by watched feed by what its numbers are read."""
-    query = sa.select(watched_feeds.c.feed, watched_feeds.c.rule)
+
+def terms(connection: sa.Connection) -> dict[str, str]:
+    """Return by watched feed what is expected, as a digest; "": it is not counted yet."""
+    of_counted = sa.case((watched_feeds.c.is_counted, watched_feeds.c.terms), else_="")
+    return dict(connection.execute(sa.select(watched_feeds.c.feed, of_counted)).all())
+
+
+def terms_since(connection: sa.Connection) -> dict[str, float]:
+    """Return by watched feed since when what is expected of it was not changed."""
+    query = sa.select(watched_feeds.c.feed, watched_feeds.c.terms_since)
     return dict(connection.execute(query).all())
 
 
-def watch(connection: sa.Connection, items: Sequence[Watch]) -> list[None]:
-    """Watch feeds, and count what the ledger has of them already.
+def begin(connection: sa.Connection, items: Sequence[Watch]) -> list[bool]:
+    """Watch feeds. Returns which of them are to be counted.
 
-    In one transaction: whatever is counted from then on is counted to that. A date that has more
-    files already keeps them: some of these left for the history.
+    These have no numbers any more: whatever comes from then on is counted by the new pattern.
     """
+    table = watched_feeds
+    is_new: list[bool] = []
     for item in items:
-        connection.execute(_WATCH, {"feed": item.feed, "rule": item.rule, "since": item.since})
-        connection.execute(sa.delete(arrived_numbers).where(arrived_numbers.c.feed == item.feed))
-        days: dict[counting.Day, Came] = {}
-        sources: dict[counting.Source, Numbers] = {}
-        found = counting.arrivals_of(_files(connection, item.feed), item.expected)
-        for some in in_chunks(found, _AT_ONCE):
-            counting.by_day(some, days)
-            counting.by_source(some, sources)
-        there = counting.days_there(connection, days)
-        more = {key: day for key, day in days.items() if _is_more(day, there.get(key))}
-        counting.write_days(connection, more)
-        counting.write_numbers(connection, sources)
-    return [None] * len(items)
+        is_counted = (table.c.feed == item.feed, table.c.rule == item.rule, table.c.is_counted)
+        same = connection.execute(sa.select(table.c.feed).where(*is_counted)).first()
+        is_new.append(same is None)
+        if same is None:
+            of_feed = arrived_numbers.c.feed == item.feed
+            connection.execute(sa.delete(arrived_numbers).where(of_feed))
+        connection.execute(_WATCH, _row(item, is_counted=same is not None))
+    return is_new
 
 
-def _is_more(day: Came, there: Came | None) -> bool:
-    return there is None or day.files >= there.files
-
-
-def _files(connection: sa.Connection, feed: str) -> Iterator[FileRecord]:
-    """Yield the files of a feed whose content is known."""
-    of_feed = sa.select(files).where(files.c.feed == feed, files.c.sha256.is_not(None))
-    for state in (files.c.done_at.is_not(None), files.c.status != DONE):
-        yield from map(file_of, connection.execute(of_feed.where(state)))
+def _row(item: Watch, *, is_counted: bool) -> dict[str, str | float | bool]:
+    return {
+        "feed": item.feed,
+        "rule": item.rule,
+        "since": item.since,
+        "terms": item.terms,
+        "terms_since": item.since,
+        "is_counted": is_counted,
+    }
 
 
 def watch_no_more(connection: sa.Connection, feeds: Sequence[str]) -> list[None]:
@@ -107,6 +111,14 @@ def excuse(connection: sa.Connection, items: Sequence[Excuse]) -> list[None]:
 
 
 _WATCH_INSERT = sqlite.insert(watched_feeds)
+_NEW = _WATCH_INSERT.excluded
+_IS_SAME = watched_feeds.c.terms == _NEW.terms
 _WATCH = _WATCH_INSERT.on_conflict_do_update(
-    index_elements=[watched_feeds.c.feed], set_={"rule": _WATCH_INSERT.excluded.rule}
+    index_elements=[watched_feeds.c.feed],
+    set_={
+        "rule": _NEW.rule,
+        "terms": _NEW.terms,
+        "terms_since": sa.case((_IS_SAME, watched_feeds.c.terms_since), else_=_NEW.terms_since),
+        "is_counted": _NEW.is_counted,
+    },
 )

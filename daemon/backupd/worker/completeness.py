@@ -92,11 +92,11 @@ class CompletenessLane:
     async def watch(self) -> None:
         """Have the ledger count what came of the feeds that are expected to deliver."""
         ledger, expectations = self._context.ledger, self._context.expectations
-        known, now = await ledger.ask(watching.rules), self._context.now()
+        known, now = await ledger.ask(watching.terms), self._context.now()
         watches = [
             Watch(feed=feed, expected=each, since=now) for feed, each in expectations.items()
         ]
-        await ledger.past.watch([each for each in watches if known.get(each.feed) != each.rule])
+        await ledger.past.watch([each for each in watches if known.get(each.feed) != each.terms])
         await ledger.past.watch_no_more(sorted(known.keys() - expectations.keys()))
 
     async def _end_all(self) -> None:
@@ -145,7 +145,19 @@ class CompletenessLane:
             ]
             await asyncio.to_thread(_judge, feeds, days, found, standing)
         self.standing = standing
-        await self._write(opened, found, times, now)
+        since = await ledger.ask(watching.terms_since)
+        told = [(feed, at) for feed, at in found if self._is_told(feed, at, since, opened)]
+        await self._write(opened, told, times, now)
+
+    def _is_told(
+        self, feed: str, found: Finding, since: Mapping[str, float], opened: Mapping[str, Incident]
+    ) -> bool:
+        """Return whether it is of a date that was not judged by other expectations before."""
+        if found.day is None:
+            return True
+        due = deadline(self._context.expectations[feed], found.day)
+        cause = lack_cause(found.kind, feed, day_text(found.day))
+        return due > since.get(feed, 0.0) or cause in opened
 
     def _times(self, pending: Mapping[str, float], now: float) -> dict[str, float]:
         """Return the feeds that may be judged, and as of when.

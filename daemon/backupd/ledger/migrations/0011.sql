@@ -1,8 +1,12 @@
--- The feeds of which something is expected: since when, and by which pattern their numbers are read.
+-- The feeds of which something is expected: since when, by which pattern their numbers are read, a digest of all
+-- that is expected and since when that holds, and whether the files that were there are counted.
 CREATE TABLE watched_feeds (
     feed TEXT NOT NULL,
     rule TEXT NOT NULL,
     since FLOAT NOT NULL,
+    terms TEXT NOT NULL,
+    terms_since FLOAT NOT NULL,
+    is_counted BOOLEAN NOT NULL,
     PRIMARY KEY (feed)
 );
 -- What came of each date of theirs (days since 1970-01-01), whether it is still in `files` or not. Filled by
