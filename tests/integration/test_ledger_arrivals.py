@@ -223,6 +223,7 @@ async def test_what_comes_while_a_feed_is_counted_is_added(ledger: Ledger) -> No
     await read(ledger, await claimed(ledger, "a_3.csv", 3))
     await ledger._writer.apply(_uncounted, [WATCH])
     await ledger._writer.apply(watching.begin, [WATCH])
+    assert await ledger.ask(watching.terms) == {FEED.name: ""}
     pieces = await ledger.ask(recounting.counted, WATCH)
     await read(ledger, await claimed(ledger, "a_2.csv", 2), record_count=7)
 
@@ -235,6 +236,42 @@ async def test_what_comes_while_a_feed_is_counted_is_added(ledger: Ledger) -> No
         pieces = await ledger.ask(recounting.counted, WATCH)
 
     assert await ledger.ask(watching.terms) == {FEED.name: WATCH.terms}
+
+
+async def test_many_dates_are_written_some_at_a_time(ledger: Ledger) -> None:
+    done = a_file(Stage.CLEANUP, Status.DONE, done_at=NOW, local=False, **COUNTED)
+    names = [f"a_{number}.csv" for number in range(70)]
+    old = [
+        replace(
+            done,
+            id=name,
+            row_id=name,
+            path=f"/feed/{name}",
+            relative_path=name,
+            file_timestamp=NOW - days * DAY,
+        )
+        for days, name in enumerate(names)
+    ]
+    await plant(ledger, *old)
+
+    pieces = await ledger.ask(recounting.counted, WATCH)
+
+    assert [len(piece.days) for piece in pieces] == [30, 30, 10]
+    assert [piece.is_last for piece in pieces] == [False, False, True]
+    assert [len(piece.sources) for piece in pieces] == [30, 30, 10]
+
+
+async def test_what_was_read_by_other_words_is_not_written(ledger: Ledger) -> None:
+    await read(ledger, await claimed(ledger, "a_1.csv", 1))
+    old = await ledger.ask(recounting.counted, WATCH)
+    rule = SequenceRule(regex=r"^a_(\d)")
+    other = replace(WATCH, expected=replace(EXPECTED, sequence=rule))
+    await ledger._writer.apply(watching.begin, [other])
+
+    await ledger._writer.apply(recounting.add, old)
+
+    assert (await known(ledger)).numbers == {}
+    assert await ledger.ask(watching.terms) == {FEED.name: ""}
 
 
 def _uncounted(connection: sa.Connection, items: Sequence[Watch]) -> list[None]:
