@@ -156,7 +156,7 @@ async def test_two_writers_at_once_make_each_story_once(hadoop: Hadoop) -> None:
         )
         assert await rivals[0].seen(batch_id, DONE_DATE) == stories
         assert [await rivals[1].seen(each, DONE_DATE) for each in own] == theirs
-    assert hadoop.names(f"/user/backupd/staging/{hive.production_table}") == []
+    assert hadoop.staged(f"/user/backupd/staging/{hive.production_table}") == []
     for rival in rivals:
         await rival.aclose()
 

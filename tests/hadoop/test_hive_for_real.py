@@ -115,7 +115,7 @@ async def test_three_rivals_on_one_batch_make_each_row_once(hadoop: Hadoop) -> N
         everything += rows
     await assert_once(rivals[0], everything)
     assert section.hive
-    assert hadoop.names(f"/user/backupd/staging/{section.hive.production_table}") == []
+    assert hadoop.staged(f"/user/backupd/staging/{section.hive.production_table}") == []
     for rival in rivals:
         await rival.aclose()
 

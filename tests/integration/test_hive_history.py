@@ -24,6 +24,7 @@ from support.hives import (
     hive_section,
     running_hive,
     running_hives,
+    staged,
     staging_section,
 )
 from support.webhdfs_server import running_webhdfs
@@ -68,11 +69,6 @@ def batch_id() -> str:
 
 
 STORIES = [a_story(number) for number in range(5)]
-
-
-def staged(server: HiveServer) -> list[str]:
-    folder = server.tables.directory.parent / "staging"
-    return sorted(path.name for path in folder.iterdir()) if folder.exists() else []
 
 
 # -- once ----------------------------------------------------------------------------------------

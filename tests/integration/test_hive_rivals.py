@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 from collections import Counter
+from contextlib import suppress
 from dataclasses import replace
+from threading import Event
 from typing import TYPE_CHECKING
 
 import pytest
 
-from backupd.core.errors import RewindError
+from backupd.core.errors import BackupdError, RewindError
 from backupd.core.records import new_id
 from backupd.core.rows import RowKey
 from backupd.warehouse import open_warehouse
+from backupd.warehouse.hive import partition_files, staging
 from backupd.warehouse.hive.batch_statements import StatementMemory
 from support.hives import DATABASE, TABLE, hive_section, running_hive
 from support.rows import NOON, batch_of, new_batch
@@ -102,6 +106,55 @@ async def test_a_merge_that_is_repeated_finds_its_own_rows_and_makes_none(
     await first.merge(batch, rows)
     assert await merge(second, batch, rows) == Counter(row.file_id for row in rows)
     assert await rows_of(first, rows) == Counter(RowKey(r.file_id, r.file_date) for r in rows)
+
+
+async def test_a_late_statement_finds_nothing_staged_once_the_batch_was_moved(
+    server: HiveServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One of two has seen that nothing was moved yet; before it stages, the other has moved all."""
+    first, second = (open_warehouse(hive_section(server)) for _ in range(2))
+    batch, rows = new_batch(2)
+    loop, rename, is_over = asyncio.get_running_loop(), staging._OtherFiles.rename, Event()
+
+    async def all_by_first() -> None:
+        await first.load(batch, rows)
+        await first.merge(batch, rows)
+
+    def rename_late(files: staging._OtherFiles, source: str, target: str) -> None:
+        if not is_over.is_set():
+            is_over.set()
+            asyncio.run_coroutine_threadsafe(all_by_first(), loop).result()
+        rename(files, source, target)
+
+    monkeypatch.setattr(staging._OtherFiles, "rename", rename_late)
+    await second.load(batch, rows)
+    late = first.statements(batch, rows)[-1]
+    assert late.startswith("LOAD DATA")
+    with suppress(BackupdError):
+        second._hive.connection.run(late)  # type: ignore[attr-defined]
+    assert await merge(second, batch, rows) == Counter(row.file_id for row in rows)
+    assert await rows_of(second, rows) == Counter(RowKey(r.file_id, r.file_date) for r in rows)
+    await first.aclose()
+    await second.aclose()
+
+
+async def test_folders_whose_files_were_moved_are_removed_after_a_while(
+    server: HiveServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    warehouse = open_warehouse(hive_section(server))
+    folder = server.tables.directory.parent / "staging"
+    made = [new_batch(2, days=2) for _ in range(3)]
+    for batch, rows in made:
+        await warehouse.load(batch, rows)
+        await warehouse.merge(batch, rows)
+    assert not list(folder.rglob("*.parquet"))
+    assert {each.name for each in folder.iterdir()} == {batch.id for batch, _ in made}
+    monkeypatch.setattr(partition_files, "_EMPTY_FOR", 0.0)
+    batch, rows = new_batch(2)
+    await warehouse.load(batch, rows)
+    await warehouse.merge(batch, rows)
+    assert [each.name for each in folder.iterdir()] == [batch.id]
+    await warehouse.aclose()
 
 
 async def test_a_row_is_looked_for_in_batches_whose_files_may_have_been_forgotten(

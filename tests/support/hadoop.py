@@ -162,6 +162,10 @@ class Hadoop:
         found = self._get(url, {"op": "LISTSTATUS"})["FileStatuses"]["FileStatus"]
         return [each["pathSuffix"] for each in found]
 
+    def staged(self, folder: str) -> list[str]:
+        """Return what lies in the folders of batches there: those that were moved are empty."""
+        return [each for name in self.names(folder) for each in self.names(f"{folder}/{name}")]
+
     def active(self) -> Server:
         """Return the NameNode that serves clients."""
         return "namenode"

@@ -56,6 +56,12 @@ def running_hives(directory: Path, count: int) -> Iterator[list[HiveServer]]:
         yield servers
 
 
+def staged(server: HiveServer) -> list[str]:
+    """Return the folders in staging that hold anything: those of batches that were moved do not."""
+    folder = server.tables.directory.parent / "staging"
+    return sorted(path.name for path in folder.glob("*") if any(path.iterdir()))
+
+
 NO_TLS = TlsSection(ca_file=None, cert_file=None, key_file=None)
 
 

@@ -67,7 +67,7 @@ class HistoryTable:
             failure = self._files.move(files, batch_id, targets)
             if not files.exists(targets[date]):
                 raise failure or TransientError(f"{batch_id} is neither staged nor in {date}")
-            files.remove(self._folders.of(batch_id))
+            self._files.clear(files, batch_id, targets)
 
     def written(self, batch_id: str, date: str) -> list[Story]:
         """Return the stories that were brought there under this id, by file id."""

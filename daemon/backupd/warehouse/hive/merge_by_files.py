@@ -71,7 +71,7 @@ class FilesMerge:
                 seen = self.production.count(keys_of(rows))
             if lacking := self._lacking(row for row in rows if row.file_id not in seen):
                 raise failure or _nowhere(batch_id, lacking)
-            files.remove(self.folders.of(batch_id))
+            self.partition_files.clear(files, batch_id, targets)
         return seen
 
     def moved(self, date: str) -> None:

@@ -5,24 +5,30 @@
 
 LOAD DATA is a rename: whoever comes second finds no source any more. A batch's files go into the
 staging folder together, by one rename that cannot be done twice, and only while none of them is
-seen in its partition: target, then source, then upload. So each file comes into its partition once,
-however many are at it, and however late a statement that was given up comes to its end.
+seen in its partition: target, then source, then upload. A folder whose files were moved stays for a
+while, empty: whoever had seen none of them moved, and would stage them only now, finds it taken. So
+each file comes into its partition once, however many are at it, and however late a statement that
+was given up comes to its end.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from backupd.core.errors import BackupdError
 from backupd.warehouse.hive.table import describe
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
     from backupd.warehouse.hive.connection import Connection, Row
     from backupd.warehouse.hive.sql import TableSql
     from backupd.warehouse.hive.staging import BatchFolders, Files, Staging
+
+
+_EMPTY_FOR = 600.0  # seconds that a folder stays empty; what is staged is staged within them
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +43,7 @@ class PartitionFiles:
     run: Callable[[str, str], Sequence[Row]]
     folders: BatchFolders
     sql: TableSql
+    emptied: dict[str, float] = field(default_factory=dict)  # by batch: when (time.monotonic)
 
     def stage(self, batch_id: str, contents: Mapping[str, bytes]) -> dict[str, str]:
         """Put a batch's files, by date, into the staging folder, but for those that were moved.
@@ -78,6 +85,16 @@ class PartitionFiles:
                 except BackupdError as error:
                     failure = error  # it may have worked all the same: the target shows it
         return failure
+
+    def clear(self, files: Files, batch_id: str, dates: Iterable[str]) -> None:
+        """Leave nothing of a batch that was moved but its folder, and none of those before long."""
+        for date in dates:
+            files.remove(f"{self.folders.of(batch_id)}/{date}")
+        now = time.monotonic()
+        self.emptied[batch_id] = now
+        for earlier in [each for each, at in self.emptied.items() if now - at > _EMPTY_FOR]:
+            files.remove(self.folders.of(earlier))
+            del self.emptied[earlier]
 
     def source(self, batch_id: str, date: str) -> str:
         """Return where a date's file is staged."""
