@@ -53,7 +53,7 @@ NOT_OURS = "this backupd"
 # as ours are: two of those at a time in one JVM take each other's input ("Invalid input path").
 BY_FETCH = ()
 BY_A_JOB = ("SET hive.fetch.task.conversion=none", "SET hive.execution.engine=mr")
-PAUSE = 0.2  # seconds between two queries: two cores are for all
+PAUSE = 0.5  # seconds between two queries: two cores are for all
 SWITCH = "ALTER TABLE .* SET LOCATION"
 STEPS: dict[str, list[tuple[str, Moment]]] = {
     "files": [

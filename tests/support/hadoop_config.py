@@ -223,7 +223,11 @@ def _hive(layout: Layout) -> dict[str, object]:
         "hive.server2.authentication": "NONE",
         "hive.server2.enable.doAs": "false",
         "hive.server2.logging.operation.log.location": f"{layout.own}/operations",
-        "hive.server2.tez.initialize.default.sessions": "false",
+        # One for all, from the start: each takes seconds to begin, and jobs of two in one JVM take
+        # each other's input ("Invalid input path").
+        "hive.server2.tez.initialize.default.sessions": "true",
+        "hive.server2.tez.default.queues": "default",
+        "hive.server2.tez.sessions.per.default.queue": 1,
         "hive.execution.engine": "tez",
         "hive.exec.scratchdir": layout.jobs,
         "hive.exec.local.scratchdir": f"{layout.own}/scratch",
