@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from backupd.completeness.arrivals import Numbers, came, number_in, together
+from dataclasses import replace
+from random import Random
+
+import pytest
+
+from backupd.completeness.arrivals import Numbers, Span, came, number_in, together
 from backupd.completeness.dates import day_from, day_start
 from backupd.completeness.expectations import Bounds, Expectations, SequenceRule
 from backupd.completeness.findings import Finding, findings
 from backupd.completeness.judging import Excuse, Known, judge
-from backupd.completeness.sequences import added, with_number
+from backupd.completeness.sequences import added, gaps, with_number
 from backupd.core.arrivals import Number
 from backupd.core.incidents import Kind
 
@@ -175,13 +180,35 @@ def test_names_tell_numbers_with_zeros_in_front_and_without() -> None:
     assert named("a_8.csv", "b_11.csv", "a_12.csv").name(9) is None
 
 
-def test_what_is_numbered_by_chance_is_not_kept_for_each_file() -> None:
+@pytest.mark.parametrize("step", [1, 7])
+def test_no_number_is_forgotten_however_many_come_in_whatever_order(step: int) -> None:
+    order = [step * each for each in range(10_000)]
+    Random(3).shuffle(order)
     numbers = None
-    for each in range(3000):
-        numbers = with_number(numbers, Number("", 7 * each, "", "", 1), START)
+    for each in order:
+        numbers = with_number(numbers, Number("", each, "", "", 1), START)
 
     assert numbers is not None
-    assert len(numbers.spans) == 2000
+    assert sum(span.high - span.low + 1 for span in numbers.spans) == 10_000
+    assert len(numbers.spans) == (1 if step == 1 else 10_000)
+
+
+def gaps_after(*came: tuple[int, float], rule: SequenceRule = RULE) -> list[tuple[int, int, float]]:
+    spans: tuple[Span, ...] = ()
+    for number, at in came:
+        spans = added(spans, number, at)
+    return [(gap.low, gap.high, gap.since) for gap in gaps(rule, {"": {DAY: Numbers(spans)}})[DAY]]
+
+
+@pytest.mark.parametrize("rule", [RULE, replace(RULE, resets="daily")])
+def test_what_is_left_of_a_gap_is_waited_for_no_longer_when_a_part_comes(
+    rule: SequenceRule,
+) -> None:
+    before = (16, 1.0), (20, 2.0)
+
+    assert gaps_after(*before, rule=rule) == [(17, 19, 2.0)]
+    assert gaps_after(*before, (19, 50.0), rule=rule) == [(17, 18, 2.0)]
+    assert gaps_after(*before, (18, 50.0), rule=rule) == [(17, 17, 2.0), (19, 19, 2.0)]
 
 
 def test_a_name_tells_its_number_and_source() -> None:

@@ -46,7 +46,7 @@ class Came(NamedTuple):
 
 
 class Span(NamedTuple):
-    """Numbers without a gap, both ends included; when the lowest of them came."""
+    """Numbers without a gap, both ends included; when the first of them came."""
 
     low: int
     high: int

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import Counter, defaultdict
-from itertools import pairwise
+from itertools import accumulate, pairwise
+from math import inf
 from typing import TYPE_CHECKING, NamedTuple
 
 from backupd.completeness.arrivals import Numbers, Span
@@ -14,7 +16,7 @@ if TYPE_CHECKING:
     from backupd.completeness.expectations import SequenceRule
     from backupd.core.arrivals import Number
 
-_MOST_SPANS = 2000  # of a source and date: each file writes all of them
+_BEHIND = 16  # one part in so many of all numbers: so far back a number may be a late one
 
 ByDay = dict[int, Numbers]
 """The numbers of one source, by date."""
@@ -27,7 +29,7 @@ class Gap(NamedTuple):
     source: str
     low: int
     high: int
-    since: float  # when the next number came
+    since: float  # when the first of the numbers behind it came
 
     @property
     def files(self) -> int:
@@ -44,7 +46,10 @@ def added(spans: tuple[Span, ...], number: int, at: float) -> tuple[Span, ...]:
     last = spans[-1] if spans else None
     if last is not None and number == last.high + 1:  # nearly always
         return (*spans[:-1], Span(last.low, number, last.since))
-    return united(spans, (Span(number, number, at),))
+    place = bisect_right(spans, (number, inf))
+    near = spans[max(place - 1, 0) : place + 1]
+    among = united(near, (Span(number, number, at),))
+    return (*spans[: max(place - 1, 0)], *among, *spans[place + 1 :])
 
 
 def with_number(numbers: Numbers | None, new: Number, at: float) -> Numbers:
@@ -53,8 +58,6 @@ def with_number(numbers: Numbers | None, new: Number, at: float) -> Numbers:
         span = Span(new.number, new.number, at)
         return Numbers((span,), new.before, new.after, new.width)
     spans = added(numbers.spans, new.number, at)
-    if len(spans) > _MOST_SPANS:  # such are no numbers that follow each other
-        spans = numbers.spans
     if not numbers.width or (new.before, new.after) != (numbers.before, numbers.after):
         return Numbers(spans)
     # Without zeros in front a number has as many digits as it takes.
@@ -67,7 +70,7 @@ def united(one: Iterable[Span], other: Iterable[Span]) -> tuple[Span, ...]:
     for span in sorted((*one, *other)):
         if found and span.low <= found[-1].high + 1:
             last = found[-1]
-            found[-1] = Span(last.low, max(last.high, span.high), last.since)
+            found[-1] = Span(last.low, max(last.high, span.high), min(last.since, span.since))
         else:
             found.append(span)
     return tuple(found)
@@ -100,17 +103,22 @@ def without(gap: Gap, low: int, high: int) -> Iterator[Gap]:
 def _daily(_: SequenceRule, source: str, days: ByDay) -> Iterator[Gap]:
     first = _usual_first(days)
     for day, numbers in days.items():
-        lowest = numbers.spans[0]
-        if first < lowest.low:
-            yield Gap(day, source, first, lowest.low - 1, lowest.since)
-        for before, after in pairwise(numbers.spans):
-            yield Gap(day, source, before.high + 1, after.low - 1, after.since)
+        end = min(first, numbers.spans[0].low) - 1
+        for span, since in zip(numbers.spans, _firsts(numbers.spans), strict=True):
+            if span.low > end + 1:
+                yield Gap(day, source, end + 1, span.low - 1, since)
+            end = span.high
 
 
 def _usual_first(days: ByDay) -> int:
     """Return the number with which most days begin, the larger one of two."""
     firsts = Counter(numbers.spans[0].low for numbers in days.values())
     return max(firsts, key=lambda first: (firsts[first], first))
+
+
+def _firsts(spans: Sequence[Span | _Placed]) -> list[float]:
+    """Return for each span when the first came of all that are not before it."""
+    return list(accumulate((span.since for span in reversed(spans)), min))[::-1]
 
 
 # -- numbers that go on --------------------------------------------------------------------------
@@ -131,12 +139,12 @@ def _running(rule: SequenceRule, source: str, days: ByDay) -> Iterator[Gap]:
     zero = any(numbers.spans[0].low == 0 for numbers in days.values())
     lowest = 0 if zero else 1
     around = rule.wraps_at + 1 - lowest if rule.wraps_at else 0
-    line = _on_a_line(days, around)
+    line = sorted(_on_a_line(days, around))
     first_day = min(days)
     end = min(span.low for span in line if span.day == first_day) - 1
-    for span in sorted(line):
+    for span, since in zip(line, _firsts(line), strict=True):
         if span.low > end + 1:
-            gap = Gap(span.day, source, end + 1, span.low - 1, span.since)
+            gap = Gap(span.day, source, end + 1, span.low - 1, since)
             yield from _as_numbers(gap, lowest, around)
         end = max(end, span.high)
 
@@ -156,34 +164,35 @@ def _goes_on(days: ByDay) -> bool:
 
 
 def _on_a_line(days: ByDay, around: int) -> list[_Placed]:
-    """Place the spans of all dates one behind the other, as they were counted."""
+    """Place the spans of all dates one behind the other, as they were counted.
+
+    A later date goes on behind the ones before it, however much was lost.
+    """
     line: list[_Placed] = []
-    end: int | None = None
     for day, numbers in sorted(days.items()):
-        for span in _from(numbers.spans, around, end):
-            shift = 0 if end is None else _turns(span.low, end, around)
-            placed = _Placed(span.low + shift, span.high + shift, span.since, day)
-            end = placed.high if end is None else max(end, placed.high)
-            line.append(placed)
+        before = line[:]
+        end = max((span.high for span in before), default=None)
+        begin = _begin(numbers.spans, around) if end is None else end + 1
+        for span in numbers.spans:
+            low = begin + (span.low - begin) % around if around else span.low
+            placed = _Placed(low, low + span.high - span.low, span.since, day)
+            line.append(_or_late(placed, before, begin, around))
     return line
 
 
-def _from(spans: tuple[Span, ...], around: int, end: int | None) -> Sequence[Span]:
-    """Return spans in the order of counting: on from `end`, or from behind the largest hole."""
-    if not around:
-        return spans
-    if end is None:
-        holes = [(b.low - a.high, b.low) for a, b in pairwise(spans)]
-        holes.append((spans[0].low + around - spans[-1].high, spans[0].low))
-        start = max(holes)[1]
-    else:
-        start = end + 1
-    return sorted(spans, key=lambda span: (span.low - start) % around)
+def _or_late(span: _Placed, before: list[_Placed], begin: int, around: int) -> _Placed:
+    """Return a span where it is, or where it fills a hole just behind the end, as a late one."""
+    low, high = span.low - around, span.high - around
+    is_near = bool(before) and low >= begin - around // _BEHIND
+    if not is_near or any(low <= each.high and each.low <= high for each in before):
+        return span
+    return span._replace(low=low, high=high)
 
 
-def _turns(number: int, end: int, around: int) -> int:
-    """Return what is to be added to a number so that it is as near to `end` as can be."""
-    return round((end - number) / around) * around if around else 0
+def _begin(spans: tuple[Span, ...], around: int) -> int:
+    """Return with which number a date begins: the one behind the largest hole."""
+    holes = [(after.low - before.high, after.low) for before, after in pairwise(spans)]
+    return max([*holes, (spans[0].low + around - spans[-1].high, spans[0].low)])[1]
 
 
 def _as_numbers(gap: Gap, lowest: int, around: int) -> Iterator[Gap]:
