@@ -94,9 +94,16 @@ def slow_is_expected(expected: Expectations, day: int) -> bool:
 
 
 def slow_deadline(expected: Expectations, day: int) -> float:
-    """Go through the minutes of the next day; of a time that is there twice the second counts."""
+    """Return the first of those of the next days at which the date is over in UTC."""
+    over = (day + 1) * 86_400
+    times = (_clock_time(expected, day + 1), _clock_time(expected, day + 2))
+    return min(at for at in times if at >= over)
+
+
+def _clock_time(expected: Expectations, day: int) -> float:
+    """Go through the minutes of a day; of a time that is there twice the second counts."""
     zone = ZoneInfo(expected.time_zone)
-    next_day = _EPOCH + timedelta(days=day + 1)
+    next_day = _EPOCH + timedelta(days=day)
     first = datetime(next_day.year, next_day.month, next_day.day, tzinfo=UTC) - timedelta(hours=15)
     found = None
     for minute in range(55 * 60):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -28,7 +29,14 @@ if TYPE_CHECKING:
 
 # Around nights on which clocks are changed, a leap day and a year's end.
 NIGHTS = [day_from(text) for text in ("2026-03-28", "2026-10-24", "2028-02-28", "2026-12-30")]
-ZONES = ("UTC", "Europe/Amsterdam", "America/New_York", "Asia/Kathmandu", "Australia/Lord_Howe")
+ZONES = (
+    "UTC",
+    "Europe/Amsterdam",
+    "America/New_York",
+    "Asia/Kathmandu",
+    "Asia/Tokyo",
+    "Australia/Lord_Howe",
+)
 
 days = st.builds(lambda night, more: night + more, st.sampled_from(NIGHTS), st.integers(-1, 3))
 bounds = st.none() | st.builds(
@@ -161,6 +169,7 @@ def test_a_deadline_is_what_a_clock_there_shows(day: int, by: int, zone: str) ->
     expected = Expectations(by=by, time_zone=zone)
 
     assert deadline(expected, day) == slow_deadline(expected, day)
+    assert deadline(expected, day) >= day_start(day + 1)
 
 
 numbered = st.lists(
@@ -206,7 +215,10 @@ def test_gaps_of_numbers_that_go_on(files: list[File]) -> None:
 
 @st.composite
 def counted(draw: st.DrawFn) -> tuple[int, int, list[list[int]], set[int]]:
-    """Draw a counter that wraps around: its length, lowest number, positions by day, the lost."""
+    """Draw a counter that wraps around: its length, lowest number, positions by day, the lost.
+
+    Between two dates more than half of all numbers may be lost.
+    """
     around, lowest = draw(st.integers(30, 60)), draw(st.integers(0, 1))
     position = draw(st.integers(0, 3 * around))
     by_day: list[list[int]] = []
@@ -217,7 +229,10 @@ def counted(draw: st.DrawFn) -> tuple[int, int, list[list[int]], set[int]]:
         position += number
         lost |= {each for each in of_day[1:-1] if draw(st.integers(0, 9)) == 0}
         by_day.append(of_day)
-    return around, lowest, by_day, lost
+        between = draw(st.sampled_from([0, 0, 1, around // 2, around * 5 // 8]))
+        lost |= set(range(position, position + between))
+        position += between
+    return around, lowest, by_day, {each for each in lost if each <= by_day[-1][-1]}
 
 
 @given(counter=counted())
@@ -241,6 +256,28 @@ def test_gaps_of_numbers_that_wrap_around(
     assert sorted(
         number for some in found.values() for gap in some for number in range(gap.low, gap.high + 1)
     ) == sorted(at % around + lowest for at in lost)
+
+
+def test_a_number_that_comes_late_is_no_turn_of_the_counter() -> None:
+    of_days = [*range(1, 95), 96], [95, *range(97, 100), *range(1, 60)]
+    files = [
+        File(day=day, at=float(day), number=number)
+        for day, numbers in enumerate(of_days)
+        for number in numbers
+    ]
+
+    assert gaps(SequenceRule(regex="(x)", wraps_at=99), known_of(files).numbers) == {}
+
+
+@pytest.mark.parametrize("lost", [50, 60, 90])
+def test_more_than_half_of_all_numbers_are_missed_too(lost: int) -> None:
+    numbers = [at % 99 + 1 for at in range(288)]
+    files = [File(day=0, at=0.0, number=number) for number in numbers[:96]]
+    files += [File(day=1, at=1.0, number=number) for number in numbers[96 + lost : 192]]
+
+    found = gaps(SequenceRule(regex="(x)", wraps_at=99), known_of(files).numbers)
+
+    assert sum(gap.files for gap in found[1]) == lost
 
 
 @given(files=numbered, order=st.randoms(use_true_random=False))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -165,5 +166,7 @@ def test_it_can_be_told_in_words() -> None:
         "a date is due at 06:30 of the next day, Europe/Amsterdam",
         "only dates that are mon, tue",
     ]
+    far_east = in_words(replace(expected, time_zone="Asia/Tokyo"))
+    assert far_east[5] == "that is a day later wherever the date, UTC, is not over by then"
     noon = day_from("2026-12-01") * 86_400 + 43_200.0  # a Tuesday; Monday was due in the morning
     assert due_next(expected, noon) == "2026-12-01 is due 2026-12-02 06:30 Europe/Amsterdam"

@@ -44,12 +44,15 @@ def test_the_day_before_is_due_from_its_time_until_midnight_there(
     assert newest(section(), when(now)) == (day, is_of_today)
 
 
-def test_the_day_is_that_of_the_zone() -> None:
+def test_a_day_that_is_not_over_in_utc_is_not_reported_yet() -> None:
     now = when("2026-12-01T07:30:00", "Pacific/Auckland")  # still the last of November in UTC
-    assert newest(section(time_zone="Pacific/Auckland"), now) == ("2026-11-30", True)
+    assert newest(section(time_zone="Pacific/Auckland"), now) == ("2026-11-29", True)
     assert newest(section(time_zone="UTC"), now) == ("2026-11-29", True)
-    assert day_text(yesterday("Pacific/Auckland", now)) == "2026-11-30"
+    assert day_text(yesterday("Pacific/Auckland", now)) == "2026-11-29"
     assert day_text(yesterday("UTC", now)) == "2026-11-29"
+    late = when("2026-12-01T13:30:00", "Pacific/Auckland")
+    assert newest(section("13:30", "Pacific/Auckland"), late) == ("2026-11-30", True)
+    assert day_text(yesterday("Pacific/Auckland", late)) == "2026-11-30"
 
 
 def test_a_time_that_there_is_twice_is_the_second_one() -> None:
@@ -69,7 +72,7 @@ def test_a_time_that_there_is_not_is_the_one_that_clocks_then_show() -> None:
     assert newest(section("02:30"), shown) == ("2026-03-28", True)
 
 
-@pytest.mark.parametrize("at", ["00:00", "02:30", "23:30"])
+@pytest.mark.parametrize("at", ["00:00", "01:30", "02:30", "23:30"])
 def test_each_day_of_a_year_is_due_once(at: str) -> None:
     half_hours = range(365 * 48)
     begin = when("2026-01-01T00:00:00")

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from datetime import date, datetime
-from datetime import time as time_of_day
+from datetime import datetime
 from typing import TYPE_CHECKING, NamedTuple
 from zoneinfo import ZoneInfo
 
 from backupd.alerts.sending import hand_over
-from backupd.completeness.dates import day_from
+from backupd.completeness.dates import day_from, day_of, is_before_midnight, moment_of
 from backupd.core.incidents import OF_NO_INCIDENT, Notice, Occasion, Outcome, Way
 
 if TYPE_CHECKING:
@@ -24,8 +23,6 @@ if TYPE_CHECKING:
     from backupd.alerts.failures import Failures
     from backupd.alerts.ports import AlertLedger
     from backupd.config.sections import AlertsSection, ReportSection
-
-_HOUR = 60  # minutes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,24 +110,19 @@ def is_due(newest: Newest, notice: Notice | None) -> bool:
 
 
 def newest_day(section: ReportSection, now: float) -> Newest:
-    """Return the newest day whose report may be sent: of yesterday, once today's time has come."""
-    today = datetime.fromtimestamp(now, ZoneInfo(section.time_zone)).date()
-    has_come = now >= _moment(section, today)
-    before = 1 if has_come else 2
-    return Newest(day_from(today.isoformat()) - before, is_of_today=has_come)
+    """Return the newest day whose report may be sent, once today's time has come.
 
-
-def _moment(section: ReportSection, day: date) -> float:
-    """Return when a day's report is sent, in seconds since the epoch.
-
-    A time of day that there is twice, or not at all, when clocks are changed is the later one.
+    It is that of yesterday; of the day before where yesterday, UTC, is not over at that time, if
+    only in summer: each day has its report.
     """
-    at = time_of_day(section.at // _HOUR, section.at % _HOUR)
-    local = datetime.combine(day, at, ZoneInfo(section.time_zone))
-    return max(local.replace(fold=fold).timestamp() for fold in (0, 1))
+    today = datetime.fromtimestamp(now, ZoneInfo(section.time_zone)).date()
+    day = day_from(today.isoformat())
+    has_come = now >= moment_of(day, section.at, section.time_zone)
+    is_early = is_before_midnight(section.at, section.time_zone, today.year)
+    return Newest(day - 1 - is_early - (not has_come), is_of_today=has_come)
 
 
 def yesterday(time_zone: str, now: float) -> int:
-    """Return the day before, there, since 1970-01-01."""
+    """Return the day before, there, since 1970-01-01; it is over in UTC too."""
     today = datetime.fromtimestamp(now, ZoneInfo(time_zone)).date()
-    return day_from(today.isoformat()) - 1
+    return min(day_from(today.isoformat()), day_of(now)) - 1

@@ -49,16 +49,30 @@ def is_expected(expected: Expectations, day: int) -> bool:
 def deadline(expected: Expectations, day: int) -> float:
     """Return when the files of a date are due, in seconds since the epoch.
 
-    A time of day that there is twice, or not at all, when clocks are changed is the later one.
+    Never before the date, which is one of UTC, is over: east of there it may be a day later. A time
+    of day that there is twice, or not at all, when clocks are changed is the later one.
     """
     return _due(day, expected.by, expected.time_zone)
 
 
 @lru_cache(maxsize=16_384)
 def _due(day: int, by: int, time_zone: str) -> float:
-    at = time(by // _HOUR, by % _HOUR)
-    local = datetime.combine(_EPOCH + timedelta(days=day + 1), at, ZoneInfo(time_zone))
+    next_day = moment_of(day + 1, by, time_zone)
+    return next_day if next_day >= day_start(day + 1) else moment_of(day + 2, by, time_zone)
+
+
+def moment_of(day: int, minutes: int, time_zone: str) -> float:
+    """Return when clocks there show so many minutes after midnight, the later one of two."""
+    at = time(minutes // _HOUR, minutes % _HOUR)
+    local = datetime.combine(_EPOCH + timedelta(days=day), at, ZoneInfo(time_zone))
     return max(local.replace(fold=fold).timestamp() for fold in (0, 1))
+
+
+def is_before_midnight(minutes: int, time_zone: str, year: int) -> bool:
+    """Return whether at a time of day it is the day before in UTC, in a part of a year at least."""
+    zone = ZoneInfo(time_zone)
+    offsets = (datetime(year, month, 1, tzinfo=zone).utcoffset() for month in (1, 7))
+    return any(offset and offset > timedelta(minutes=minutes) for offset in offsets)
 
 
 def deadline_text(expected: Expectations, day: int) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from backupd.completeness.dates import day_text, deadline_text, next_deadline
+from backupd.completeness.dates import day_text, deadline_text, is_before_midnight, next_deadline
 from backupd.completeness.expectations import EVERY_WEEKDAY
 from backupd.core.times import span
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _HOUR = 60  # minutes
+_SOME_YEAR = 2026  # of which is told whether a date may be due a day later
 
 
 def in_words(expected: Expectations) -> list[str]:
@@ -60,6 +61,8 @@ def _of_content(expected: Expectations) -> Iterator[str]:
 def _of_dates(expected: Expectations) -> Iterator[str]:
     if expected.has_deadline:
         yield f"a date is due at {clock(expected.by)} of the next day, {expected.time_zone}"
+        if is_before_midnight(expected.by, expected.time_zone, _SOME_YEAR):
+            yield "that is a day later wherever the date, UTC, is not over by then"
     if expected.weekdays != EVERY_WEEKDAY:
         yield f"only dates that are {', '.join(WEEKDAYS[day] for day in sorted(expected.weekdays))}"
     if expected.excepted:
