@@ -123,7 +123,7 @@ def _late_by(expected: Expectations, files: Sequence[File], day: int, due: float
         return 0.0
     late = [0.0]
     if expected.has_deadline:
-        late.append(times[-1] - due)
+        late.append(times[-1] - due if times[-1] // 60 > due // 60 else 0.0)
     if expected.every is not None:
         before = [file.at for file in files if file.day == day - 1]
         if before and slow_is_expected(expected, day - 1):

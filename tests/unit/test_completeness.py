@@ -324,6 +324,14 @@ def test_nothing_is_missing_before_its_deadline() -> None:
     assert (after.missing, after.complete) == (1, False)
 
 
+def test_a_file_of_the_minute_in_which_it_is_due_is_not_late() -> None:
+    expected = Expectations(files=Bounds(least=1))
+    due, late = (only(expected, [File(day=DAY_ONE, at=DUE + s)], DUE + 99) for s in (59, 60))
+
+    assert (due.on_time, due.late_by) == (1, 0.0)
+    assert (late.on_time, late.late_by) == (0, 60.0)
+
+
 def test_what_is_excused_is_not_missing() -> None:
     expected = Expectations(files=Bounds(least=3))
     some = Excuse(feed="t/a", day=DAY_ONE, low=17, high=17, why="lost", at=0.0)
@@ -332,6 +340,23 @@ def test_what_is_excused_is_not_missing() -> None:
     assert only(expected, files_of(DAY_ONE, 2), DUE, some).missing == 0
     found = only(expected, files_of(DAY_ONE, 1), DUE, all_of_it)
     assert (found.is_excused, found.complete) == (True, True)
+
+
+def test_an_excuse_over_midnight_is_of_the_date_that_lacks_a_file() -> None:
+    """96 is missed with the date of 97; the date of 97 lacks 150 itself."""
+    expected = Expectations(files=Bounds(least=96), sequence=SequenceRule(regex="(x)"))
+    numbers = {DAY_ONE: range(1, 96), DAY_ONE + 1: [*range(97, 150), *range(151, 193)]}
+    known = known_of(
+        File(day=day, at=day_start(day), number=number)
+        for day, some in numbers.items()
+        for number in some
+    )
+    excuse = Excuse(feed="t/a", day=DAY_ONE + 1, low=96, high=96, why="lost", at=0.0)
+    known = Known(seen=known.seen, numbers=known.numbers, excuses=[excuse])
+
+    before, after = judge(expected, known, range(DAY_ONE, DAY_ONE + 2), DUE + DAY)
+
+    assert (before.missing, after.missing) == (0, 1)
 
 
 def test_a_day_is_86400_seconds_in_the_ledger_whatever_clocks_show() -> None:

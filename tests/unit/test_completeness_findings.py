@@ -127,10 +127,13 @@ def test_nobody_is_late_on_a_day_that_needs_nothing() -> None:
     assert len(found(weekdays, known, tuesday + 901)) == 1
 
 
-def test_a_clock_that_was_ahead_makes_nobody_late() -> None:
-    known = Known(seen={DAY: came(START + 3 * 86_400, 1, 1, DAY)})
+def test_what_came_by_a_clock_that_was_ahead_tells_nothing() -> None:
+    ahead = came(START + 3 * 86_400, 1, 1, DAY)
+    known = Known(seen={DAY: together(came(START + 3600, 1, 1, DAY), ahead)})
 
-    assert found(Expectations(every=900.0), known, START + 3600) == []
+    assert found(Expectations(every=900.0), known, START + 4500) == []
+    (late,) = found(Expectations(every=900.0), known, START + 4501)
+    assert late.reason.endswith("the last one came 2026-11-30T01:00:00Z")
 
 
 def test_what_is_excused_is_no_finding() -> None:

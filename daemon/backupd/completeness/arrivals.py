@@ -148,6 +148,19 @@ def arrived_by(of: Came, day: int, at: float) -> int:
     return sum(number for minute, number in _pairs(of.minutes) if minute <= last)
 
 
+def seconds_late(of: Came, due: float) -> float:
+    """Return how long after a time the last file came; none in that minute, as in `arrived_by`."""
+    return of.last_at - due if of.last_at // _MINUTE > due // _MINUTE else 0.0
+
+
+def last_by(of: Came, day: int, at: float) -> float | None:
+    """Return when the last file until a time came, to the minute where others came later."""
+    if of.last_at <= at:
+        return of.last_at
+    starts = (day_start(day) + minute * _MINUTE for minute, _ in _pairs(of.minutes))
+    return max((start for start in starts if start <= at), default=None)
+
+
 def _quiet(one: Came, other: Came, minutes: Mapping[int, int]) -> float:
     """Return the longest pause; where one came among the other it is known to the minute."""
     early, late = sorted((one, other), key=lambda each: each.first_at)

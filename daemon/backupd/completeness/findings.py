@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from backupd.completeness.dates import day_text, deadline_text
-from backupd.completeness.judging import silent_since
+from backupd.completeness.judging import last_arrival, silent_since
 from backupd.core.incidents import Kind
 from backupd.core.names import escaped
 from backupd.core.times import moment, span
@@ -37,7 +37,7 @@ def findings(
     """Yield what is wrong with a feed at a time, of which these are the verdicts."""
     since = silent_since(expected, known, now)
     if since is not None:
-        yield Finding(Kind.LATE, None, _silent(expected, known, since))
+        yield Finding(Kind.LATE, None, _silent(expected, last_arrival(known, now), since))
     for verdict in verdicts:
         if not verdict.is_excused:
             yield from _of_date(expected, known, verdict)
@@ -89,8 +89,7 @@ def _missing(expected: Expectations, verdict: Verdict) -> str:
     )
 
 
-def _silent(expected: Expectations, known: Known, since: float) -> str:
-    last = max((came.last_at for came in known.seen.values()), default=None)
+def _silent(expected: Expectations, last: float | None, since: float) -> str:
     every = span(expected.every or 0.0)
     came = f"the last one came {moment(last)}" if last is not None else "none came yet"
     return f"no file since {moment(since)}, where one is expected every {every}; {came}"

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from statistics import median
 from typing import TYPE_CHECKING, NamedTuple
 
-from backupd.completeness.arrivals import Span, arrived_by
+from backupd.completeness.arrivals import Span, arrived_by, last_by, seconds_late
 from backupd.completeness.dates import day_of, day_start, deadline, is_expected
 from backupd.completeness.sequences import gaps, united, without
 
@@ -40,12 +40,14 @@ class Known:
     """All that is known of one feed: what came, its numbers by source, what was excused.
 
     `since` is when it began to be watched; before, nothing is known of what came but `seen`.
+    `away_at` is when its directory was last away: until then nothing could come.
     """
 
     seen: Seen = field(default_factory=dict)
     numbers: Mapping[str, ByDay] = field(default_factory=dict)
     excuses: Sequence[Excuse] = ()
     since: float = 0.0
+    away_at: float = 0.0
 
 
 class Verdict(NamedTuple):
@@ -97,7 +99,7 @@ def judge(
         open_gaps = [gap for gap in holes.get(day, ()) if now - gap.since >= wait]
         for span in single.get(day, ()):
             open_gaps = [left for gap in open_gaps for left in without(gap, span.low, span.high)]
-        excused = sum(_not_there(span, day, known.numbers) for span in single.get(day, ()))
+        excused = _excused_of(expected, known, day, single)
         yield _verdict(expected, seen, day, now, (tuple(open_gaps), excused, day in whole))
 
 
@@ -109,6 +111,40 @@ def _excused(excuses: Sequence[Excuse]) -> tuple[set[int], dict[int, tuple[Span,
             span = Span(each.low, each.low if each.high is None else each.high, each.at)
             single[each.day] = united(single.get(each.day, ()), (span,))
     return {each.day for each in excuses if each.low is None}, single
+
+
+def _excused_of(
+    expected: Expectations, known: Known, day: int, single: Mapping[int, tuple[Span, ...]]
+) -> int:
+    """Return how many missing files of a date are excused by number.
+
+    Numbers before the first one of the next date are excused with that date, but may be of this
+    one: they are of whichever lacks files, the earlier one first.
+    """
+    here, after = single.get(day, ()), single.get(day + 1, ())
+    if expected.sequence is None or expected.sequence.resets == "daily":
+        return sum(_not_there(span, day, known.numbers) for span in here)
+    of_before = _lacking(expected, known, day - 1, single.get(day - 1, ()))
+    given = min(_before_the_first(here, day, known.numbers), of_before)
+    own = sum(_not_there(span, day, known.numbers) for span in here) - given
+    return max(own, 0) + _before_the_first(after, day + 1, known.numbers)
+
+
+def _lacking(expected: Expectations, known: Known, day: int, excused: Iterable[Span]) -> int:
+    """Return how many files of a date are neither there nor excused with it."""
+    if day < day_of(known.since) or not (expected.files and is_expected(expected, day)):
+        return 0
+    arrived = known.seen[day].files if day in known.seen else 0
+    among = sum(_not_there(span, day, known.numbers) for span in excused)
+    return max((expected.files.least or 0) - arrived - among, 0)
+
+
+def _before_the_first(excused: Iterable[Span], day: int, numbers: Mapping[str, ByDay]) -> int:
+    """Return how many excused numbers are before the first one of a date, and came on none."""
+    firsts = [days[day].spans[0].low for days in numbers.values() if day in days]
+    end = min(firsts, default=0) - 1
+    parts = [Span(each.low, min(each.high, end), each.since) for each in excused if each.low <= end]
+    return sum(_not_there(each, day - 1, numbers) for each in parts)
 
 
 def _not_there(excused: Span, day: int, numbers: Mapping[str, ByDay]) -> int:
@@ -157,7 +193,7 @@ def _late_by(expected: Expectations, seen: Seen, day: int, due: float) -> float:
     came = seen.get(day)
     if came is None:
         return 0.0
-    late = came.last_at - due if expected.has_deadline else 0.0
+    late = seconds_late(came, due) if expected.has_deadline else 0.0
     if expected.every is None:
         return max(late, 0.0)
     before = seen.get(day - 1)
@@ -222,18 +258,27 @@ def _against_usual(records: int, usual: tuple[int, int, int] | None) -> Iterator
 def silent_since(expected: Expectations, known: Known, now: float) -> float | None:
     """Return since when a feed that has a file `every` so long has been silent for longer.
 
-    None: it is not, or nothing is expected today. Whoever set the clock back meanwhile has files of
-    a time to come: these tell nothing.
+    None: it is not, or nothing is expected today.
     """
     today = day_of(now)
     if expected.every is None or not _counts(expected, known, today):
         return None
-    last = max((came.last_at for came in known.seen.values()), default=0.0)
+    last = last_arrival(known, now) or 0.0
+    back = known.away_at if known.away_at <= now else 0.0
     first = today
     while now - day_start(first) <= expected.every and _counts(expected, known, first - 1):
         first -= 1
-    since = max(last, known.since, day_start(first))
+    since = max(last, known.since, back, day_start(first))
     return since if now - since > expected.every else None
+
+
+def last_arrival(known: Known, now: float) -> float | None:
+    """Return when the last file came.
+
+    Whoever set the clock back meanwhile has files of a time to come: these tell nothing.
+    """
+    times = (last_by(came, day, now) for day, came in known.seen.items())
+    return max((at for at in times if at is not None), default=None)
 
 
 def _counts(expected: Expectations, known: Known, day: int) -> bool:
