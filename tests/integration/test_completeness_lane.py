@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 RULE = SequenceRule(regex=r"_(\d+)\.csv$", wait=60.0)
 EXPECTED = Expectations(every=900.0, files=Bounds(least=3, most=3), sequence=RULE)
+RESCAN = 300.0
 TODAY = day_of(time.time())
 NOON = day_start(TODAY) + DAY / 2
 
@@ -46,7 +47,7 @@ class Place:
     def restarted(self) -> CompletenessLane:
         """A daemon starts."""
         self.lane = CompletenessLane(
-            self.bench.context, lambda: self.is_seen, lambda: self.bench.away, 400 * DAY
+            self.bench.context, lambda: self.is_seen, lambda: self.bench.away, 400 * DAY, RESCAN
         )
         return self.lane
 
@@ -165,11 +166,68 @@ async def test_a_feed_that_is_away_is_neither_late_nor_well(place: Place) -> Non
     place.bench.away[FEED.name] = "it is not mounted"
     assert await place.open() == {}
     place.bench.away.clear()
+    place.at += 900  # what lies there now came at any time: it is late from its return on
+    assert await place.open() == {}
+    place.at += 1
+    late = (await place.open())["late"]
+
+    place.bench.away[FEED.name] = "it is not mounted"
     assert list(await place.open()) == ["late"]
+    place.bench.away.clear()
+    place.at += RESCAN
+    assert (await place.open())["late"].id == late.id
 
     place.bench.away[FEED.name] = "it is not mounted"
     await place.comes("a_2.csv")
     assert list(await place.open()) == ["late"]
+
+
+async def test_a_feed_that_is_back_is_judged_when_it_was_scanned(place: Place) -> None:
+    await place.comes("a_1.csv", "a_3.csv")
+    place.bench.away[FEED.name] = "it is not mounted"
+    assert await place.open() == {}
+    place.bench.away.clear()
+
+    place.at += RESCAN - 1
+    assert await place.open() == {}
+    place.at += 1
+    assert list(await place.open()) == [of("gap")]
+
+
+async def test_a_file_that_waits_for_ever_holds_up_nothing(place: Place) -> None:
+    assert await place.open() == {}
+    await plant(place.ledger, a_file(Stage.SETTLE, first_seen_at=place.at + 1))
+    place.at += 4000
+    await place.comes("a_1.csv")
+
+    place.at += 901
+    assert list(await place.open()) == ["late"]
+
+
+async def test_a_file_that_is_requeued_ends_no_incident(place: Place) -> None:
+    assert await place.open() == {}
+    place.at += 1000
+    late = await place.open()
+    assert list(late) == ["late"]
+
+    await plant(place.ledger, a_file(Stage.MANIFEST, first_seen_at=place.at - 900))
+
+    assert await place.open() == late
+
+
+async def test_an_old_incident_opens_none_of_other_old_dates(place: Place) -> None:
+    place.at += DAY
+    await place.comes("a_1.csv", "a_3.csv")
+    place.at += 60
+    assert of("gap", 1) in await place.open()
+    place.at += DAY
+    await place.comes("a_4.csv")
+    place.at += 40 * DAY
+
+    opened = await place.open()
+
+    assert of("gap", 1) in opened
+    assert of("missing", 2) not in opened
 
 
 async def test_a_clock_that_was_set_is_waited_for(

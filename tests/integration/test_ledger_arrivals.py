@@ -312,11 +312,12 @@ async def test_old_dates_are_forgotten_and_excuses_never(ledger: Ledger) -> None
 
 async def test_it_is_known_since_when_files_wait_to_be_counted(ledger: Ledger) -> None:
     file = await claimed(ledger, "a_007.csv", 1)
-    assert await ledger.ask(arrivals.pending) == {FEED.name: NOW + 1}
+    assert await ledger.ask(arrivals.pending, NOW) == {FEED.name: NOW + 1}
+    assert await ledger.ask(arrivals.pending, NOW + 1) == {}
 
     await read(ledger, file)
 
-    assert await ledger.ask(arrivals.pending) == {}
+    assert await ledger.ask(arrivals.pending, NOW) == {}
 
 
 async def test_after_a_restore_it_is_as_if_watching_began_the_day_after(ledger: Ledger) -> None:

@@ -90,7 +90,7 @@ ASKED: dict[str, tuple[Callable[..., Any], tuple[Any, ...], set[str]]] = {
     "by_identity": (renames.by_identity, ([FILE.identity],), {"files_identity"}),
     "twins": (duplicates._twins, ([READ],), {"files_twins", "files_row_id"}),
     "counted_names": (duplicates._arrivals, ([COUNTED],), {"files_twins"}),
-    "pending": (arrivals.pending, (), {"files_open"}),
+    "pending": (arrivals.pending, (0.0,), {"files_open"}),
     "wake_companions": (intake.wake_companions, ([("/a", NOW)],), {"files_companion"}),
     "oldest_open": (reports.oldest_open, (), {"files_open"}),
     "running": (files.running, (), {"files_open"}),

@@ -257,14 +257,15 @@ def _excuses(
     return found
 
 
-def pending(connection: sa.Connection) -> dict[str, float]:
-    """Return by feed when the oldest file was first seen that is not counted yet."""
+def pending(connection: sa.Connection, after: float) -> dict[str, float]:
+    """Return by feed when the oldest file was first seen, after a time, that is not counted yet."""
     query = (
         sa.select(files.c.feed, sa.func.min(files.c.first_seen_at))
         .where(
             files.c.status != sa.literal_column("'done'"),
             files.c.status.in_([Status.WAITING, Status.RUNNING]),
             files.c.stage.in_([Stage.SETTLE, Stage.MANIFEST]),
+            files.c.first_seen_at > after,
         )
         .group_by(files.c.feed)
     )

@@ -135,7 +135,11 @@ class Assembly:
             expectations=config.expectations,
         )
         self._completeness = CompletenessLane(
-            self.context, self.intake.ready.is_set, self._feeds_away, config.ledger.remember
+            self.context,
+            self.intake.ready.is_set,
+            self._feeds_away,
+            config.ledger.remember,
+            config.intake.rescan_every,
         )
 
     def _status_file_of(self, config: Config) -> StatusFile | None:

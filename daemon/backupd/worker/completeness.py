@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import defaultdict
 from dataclasses import dataclass, replace
+from itertools import chain
+from math import inf
 from typing import TYPE_CHECKING, NamedTuple
 
 from backupd.completeness.dates import day_from, day_of, day_text, deadline
@@ -20,7 +23,7 @@ from backupd.ledger.rows import in_chunks
 from backupd.ledger.watching import Watch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from backupd.completeness.expectations import Expectations
     from backupd.completeness.findings import Finding
@@ -53,6 +56,7 @@ class _Feed(NamedTuple):
     expected: Expectations
     known: Known
     at: float  # as of then, in seconds since the epoch
+    older: frozenset[int]  # dates before those that are judged, of which it has open incidents
 
 
 class CompletenessLane:
@@ -64,15 +68,20 @@ class CompletenessLane:
         is_seen: Callable[[], bool],
         away: Callable[[], Mapping[str, str] | None],
         remember: float,
+        rescan_every: float,
     ) -> None:
         """`is_seen()`: all that lies in the directories was seen. `away()` has unavailable feeds.
 
-        What came is forgotten after `remember` seconds.
+        What came is forgotten after `remember` seconds. What lies in a directory that was away is
+        seen `rescan_every` seconds after its return.
         """
         self._context = context
         self._is_seen = is_seen
         self._away = away
         self._remember = remember
+        self._rescan_every = rescan_every
+        self._away_at: dict[str, float] = {}  # by feed when it was last away
+        self._judged_at: dict[str, float] = {}  # by feed as of when it was judged last
         self._clock = StepFinder()
         self._steady_at = 0.0  # by the clock that nobody sets
         self._seen_at: float | None = None  # when all that lay there was seen
@@ -133,14 +142,15 @@ class CompletenessLane:
         ledger, today = self._context.ledger, day_of(now)
         there = await ledger.ask(incidents.all_open)
         opened = {each.cause: each for each in there if each.kind in OF_COMPLETENESS}
-        days = range(min([today - _DAYS, *_dates(opened.values())]), today + 1)
-        times = self._times(await ledger.ask(arrivals.pending), now)
+        days, older = range(today - _DAYS, today + 1), _older(opened.values(), today - _DAYS)
+        first = min([days[0], *chain.from_iterable(older.values())])
+        times = self._times(await ledger.ask(arrivals.pending, self._pending_after(now)), now)
         found: list[tuple[str, Finding]] = []
         standing: dict[str, Standing] = {}
         for some in in_chunks(sorted(times), _AT_ONCE):
-            known = await ledger.ask(arrivals.known, days[0] - LOOK_BACK, days[-1] + _AHEAD, some)
+            known = await ledger.ask(arrivals.known, first - LOOK_BACK, days[-1] + _AHEAD, some)
             feeds = [
-                _Feed(name, self._context.expectations[name], each, times[name])
+                self._feed(name, each, times[name], older.get(name, set()), opened)
                 for name, each in known.items()
             ]
             await asyncio.to_thread(_judge, feeds, days, found, standing)
@@ -159,21 +169,49 @@ class CompletenessLane:
         cause = lack_cause(found.kind, feed, day_text(found.day))
         return due > since.get(feed, 0.0) or cause in opened
 
+    def _feed(
+        self,
+        name: str,
+        known: Known,
+        at: float,
+        older: set[int],
+        opened: Mapping[str, Incident],
+    ) -> _Feed:
+        """Return what a feed is judged by. One that is late already is so until a file comes."""
+        if lack_cause(Kind.LATE, name, None) not in opened:
+            known = replace(known, away_at=self._away_at.get(name, 0.0))
+        return _Feed(name, self._context.expectations[name], known, at, frozenset(older))
+
+    def _pending_after(self, now: float) -> float:
+        """Return since when a file waits at most that holds up judging: soon after a start all."""
+        is_started = now <= (self._seen_at or 0.0) + _LONGEST_WAIT
+        return 0.0 if is_started else now - _LONGEST_WAIT
+
     def _times(self, pending: Mapping[str, float], now: float) -> dict[str, float]:
         """Return the feeds that may be judged, and as of when.
 
         A file that waits to be read may be the one that is missing: its feed is judged as of when
-        it was first seen. What lay there at the start came at any time before: it is to be read
-        first.
+        it was first seen; but never as of before it was judged last.
         """
         away = self._away() or {}
-        found: dict[str, float] = {}
+        self._away_at |= dict.fromkeys(away, now)
+        found = {}
         for feed in self._context.expectations.keys() - away.keys():
-            oldest = pending.get(feed, now)
-            at_start = oldest <= (self._seen_at or 0.0) and feed in pending
-            if not at_start or now > (self._seen_at or 0.0) + _LONGEST_WAIT:
-                found[feed] = max(min(oldest, now), now - _LONGEST_WAIT)
+            if self._is_read(feed, pending, now):
+                oldest = max(pending.get(feed, now), now - _LONGEST_WAIT)
+                found[feed] = min(max(oldest, self._judged_at.get(feed, 0.0)), now)
+        self._judged_at |= found
         return found
+
+    def _is_read(self, feed: str, pending: Mapping[str, float], now: float) -> bool:
+        """Return whether what lay there at the start, or after it was away, has been read.
+
+        It came at any time before.
+        """
+        if 0 <= now - self._away_at.get(feed, -inf) < self._rescan_every:
+            return False
+        seen_at = self._seen_at or 0.0
+        return pending.get(feed, inf) > seen_at or now > seen_at + _LONGEST_WAIT
 
     async def _write(
         self,
@@ -203,10 +241,13 @@ class CompletenessLane:
         return incident.feed in times or incident.feed not in self._context.expectations
 
 
-def _dates(opened: Iterable[Incident]) -> Iterator[int]:
+def _older(opened: Iterable[Incident], first: int) -> dict[str, set[int]]:
+    """Return by feed the dates before the first one of which incidents are open."""
+    found: defaultdict[str, set[int]] = defaultdict(set)
     for each in opened:
-        if each.kind is not Kind.LATE:
-            yield day_from(each.cause.rpartition(":")[2])
+        if each.kind is not Kind.LATE and (day := day_from(each.cause.rpartition(":")[2])) < first:
+            found[each.feed or ""].add(day)
+    return found
 
 
 def _judge(
@@ -218,8 +259,12 @@ def _judge(
     """Add what is wrong with each feed, and how it stands."""
     for feed in feeds:
         begun = day_of(feed.known.since)
-        of_feed = range(max(days.start, begun), days.stop)
-        doubted = doubtful(feed.expected, feed.known, of_feed)
+        of_feed = range(max(min([days.start, *feed.older]), begun), days.stop)
+        doubted = [
+            day
+            for day in doubtful(feed.expected, feed.known, of_feed)
+            if day in days or day in feed.older
+        ]
         verdicts = list(judge(feed.expected, feed.known, doubted, feed.at))
         wrong = findings(feed.expected, feed.known, verdicts, feed.at)
         # Of the date on which it began to be watched some files came before.
