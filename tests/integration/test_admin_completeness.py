@@ -187,6 +187,7 @@ def test_what_cannot_be_excused(config: Path, arguments: tuple[str, ...], proble
         (("--feed", "tolling"), "nothing is expected of tolling"),
         (("--date", DATE, "--since", DATE), "--date and --since do not go together"),
         (("--csv", "--json"), "--csv and --json do not go together"),
+        (("--date", "9999-12-31"), "--date 9999-12-31 is more than a year ahead"),
     ],
 )
 def test_what_cannot_be_shown(config: Path, arguments: tuple[str, ...], problem: str) -> None:

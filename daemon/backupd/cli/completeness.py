@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from backupd.completeness.judging import Known, Verdict
 
 _USUAL_DATES = 7  # before today
+_FURTHEST = 366  # days ahead that can be asked for
 
 
 class Row(NamedTuple):
@@ -108,10 +109,12 @@ def _expected(places: Places, feed: str | None) -> dict[str, Expectations]:
 
 
 def _days(date: datetime | None, since: float | None, now: float) -> range:
+    today = day_of(now)
     if date:
         day = day_from(date.date().isoformat())
+        if day > today + _FURTHEST:
+            raise click.UsageError(f"--date {date:%Y-%m-%d} is more than a year ahead")
         return range(day, day + 1)
-    today = day_of(now)
     first = today - _USUAL_DATES if since is None else day_of(since)
     return range(min(first, today), today + 1)
 
