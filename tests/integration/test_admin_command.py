@@ -78,7 +78,8 @@ def test_a_reader_that_goes_away_causes_no_noise(config: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        ("backupd-admin re", ["requeue", "release", "reconcile"]),
+        ("backupd-admin req", ["requeue"]),
+        ("backupd-admin re", ["report", "requeue", "release", "reconcile"]),
         ("backupd-admin list --feed tr", ["traffic", "traffic/a", "traffic/b"]),
         ("backupd-admin requeue --from m", ["manifest", "merge"]),
         ("backupd-admin list --status p", ["parked"]),

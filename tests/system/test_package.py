@@ -189,7 +189,7 @@ def test_the_shell_completes_commands(box: Box) -> None:
         'echo "${COMPREPLY[@]}"'
     ).stdout
 
-    assert completed.split() == ["requeue", "release", "reconcile"]
+    assert completed.split() == ["report", "requeue", "release", "reconcile"]
 
 
 def test_an_upgrade_in_flight_loses_and_doubles_nothing(box: Box) -> None:

@@ -32,6 +32,9 @@ def figures() -> dict[str, set[str]]:
         incidents={"feed": 0},
         breakers={"archive": False},
         rescanned=0,
+        expected={"traffic/a": 1},
+        missing={"traffic/a": 0},
+        lateness={"traffic/a": 0.0},
     )
     MetricsServer(MetricsSection(host="", port=0), meter, lambda: snapshot)
     found: dict[str, set[str]] = {}
@@ -51,7 +54,7 @@ def family(name: str) -> str:
 
 def test_every_rule_asks_for_figures_that_there_are() -> None:
     expressions = re.findall(r"expr: (.*)", RULES.read_text())
-    assert len(expressions) == 10
+    assert len(expressions) == 12
     for expression in expressions:
         assert asked_for(expression) <= figures().keys()
 
