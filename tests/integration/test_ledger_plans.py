@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import sqlalchemy as sa
 
-from backupd.core.arrivals import Arrival
 from backupd.core.incidents import Incident, Kind
 from backupd.core.records import Move
 from backupd.core.stages import Stage, Status
@@ -43,10 +42,6 @@ READ = Move(
     changes={"row_id": "f1"},
     at=NOW,
     detail="read",
-)
-COUNTED = replace(
-    READ,
-    arrival=Arrival(feed=FEEDS[0], day=20_000, at=NOW, records=1, size=1, number=None),
 )
 INCIDENT = Incident(
     id="1",
@@ -88,8 +83,7 @@ ASKED: dict[str, tuple[Callable[..., Any], tuple[Any, ...], set[str]]] = {
     "known": (intake.known, (["/a", "/b"],), {"files_local", "files_path"}),
     "late_companions": (intake.late_companions, ({"/a.cksum": "/a"},), {"files_path"}),
     "by_identity": (renames.by_identity, ([FILE.identity],), {"files_identity"}),
-    "twins": (duplicates._twins, ([READ],), {"files_twins", "files_row_id"}),
-    "counted_names": (duplicates._arrivals, ([COUNTED],), {"files_twins"}),
+    "twins": (duplicates._found, ([READ],), {"files_twins", "files_row_id"}),
     "pending": (arrivals.pending, (0.0,), {"files_open"}),
     "wake_companions": (intake.wake_companions, ([("/a", NOW)],), {"files_companion"}),
     "oldest_open": (reports.oldest_open, (), {"files_open"}),

@@ -16,8 +16,6 @@ _UNDONE = {
         DROP TABLE arrivals;
         DROP TABLE arrived_numbers;
         DROP TABLE excuses;
-        DROP INDEX files_twins;
-        CREATE INDEX files_twins ON files (relative_path);
     """,
     10: "DROP TABLE replacements;",
     9: """

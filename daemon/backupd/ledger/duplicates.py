@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
-from backupd.completeness.dates import DAY
+from backupd.completeness.dates import day_of
 from backupd.core.archive_names import versioned
 from backupd.core.moves import NEVER, closed, requeued
 from backupd.core.rows import made_row_id
 from backupd.core.stages import UNSHIPPED, Awaits, Stage, Status
 from backupd.ledger import arrivals, remembered
-from backupd.ledger.engine import Prepared
 from backupd.ledger.files import move
 from backupd.ledger.rows import file_of, in_chunks
 from backupd.ledger.schema import files
@@ -45,10 +44,11 @@ def manifest_done(connection: sa.Connection, moves: Sequence[Move]) -> list[bool
 
 
 def _manifest_done(connection: sa.Connection, moves: Sequence[Move]) -> list[bool | Remembered]:
-    twins = _twins(connection, moves)
+    found = _found(connection, moves)
+    twins = _twins(moves, found)
     left = _left(connection, moves, twins)
     here = [item for item in moves if item.file.id not in left]
-    applied = iter(_apply(connection, here, twins))
+    applied = iter(_apply(connection, here, found, twins))
     return [left.get(item.file.id) or next(applied) for item in moves]
 
 
@@ -70,70 +70,64 @@ def _left(
 
 
 def _apply(
-    connection: sa.Connection, moves: Sequence[Move], twins: Mapping[str, Sequence[FileRecord]]
+    connection: sa.Connection,
+    moves: Sequence[Move],
+    found: Iterable[FileRecord],
+    twins: Mapping[str, Sequence[FileRecord]],
 ) -> list[bool]:
     unproven = _unproven(connection, [twins[item.file.id] for item in moves])
     placed = [_with_twins(item, twins[item.file.id], unproven) for item in moves]
     applied = move(connection, placed)
     happened = list(compress(placed, applied))
-    arrivals.count(connection, _arrivals(connection, happened))
+    arrivals.count(connection, _arrivals(happened, found))
     _ship_again(connection, happened, unproven)
     _close_replaced(connection, happened, twins)
     return applied
 
 
-def _arrivals(connection: sa.Connection, happened: Sequence[Move]) -> list[Arrival]:
+def _arrivals(happened: Sequence[Move], found: Iterable[FileRecord]) -> list[Arrival]:
     """Return what is to be counted: each name once a date, however often it is delivered or read.
 
     A feed whose names tell no time may deliver the same one each day.
     """
-    new = [(item.file, item.arrival) for item in happened if item.arrival and _is_new(item)]
-    return [arrival for file, arrival in new if not _came_before(connection, file, arrival.day)]
-
-
-def _came_before(connection: sa.Connection, file: FileRecord, day: int) -> bool:
-    values = {
-        "feed": file.feed,
-        "name": os.fsencode(file.relative_path),
-        "id": file.id,
-        "begin": day * DAY,
-        "end": (day + 1) * DAY,
-    }
-    return _OF_NAME_AND_DATE.run(connection, values).first() is not None
-
-
-_OF_NAME_AND_DATE = Prepared(
-    sa.select(files.c.id)
-    .where(
-        files.c.relative_path == sa.bindparam("name"),
-        files.c.file_timestamp >= sa.bindparam("begin"),
-        files.c.file_timestamp < sa.bindparam("end"),
-        files.c.feed == sa.bindparam("feed"),
-        files.c.id != sa.bindparam("id"),
-        files.c.sha256.is_not(None),
-    )
-    .limit(sa.literal_column("1"))
-)
+    known: defaultdict[tuple[str, str, int], set[str]] = defaultdict(set)
+    for file in found:
+        if file.sha256 is not None and (at := file.file_timestamp) is not None:
+            known[file.feed, file.relative_path, day_of(at)].add(file.id)
+    return [
+        arrival
+        for item in happened
+        if (arrival := item.arrival)
+        and _is_new(item)
+        and not known[arrival.feed, item.file.relative_path, arrival.day] - {item.file.id}
+    ]
 
 
 def _is_new(item: Move) -> bool:
     return item.file.sha256 is None and item.stage is Stage.LOAD
 
 
-def _twins(connection: sa.Connection, moves: Sequence[Move]) -> dict[str, list[FileRecord]]:
-    """Return for each file the other ones of its name whose content is known, oldest first.
+def _found(connection: sa.Connection, moves: Sequence[Move]) -> list[FileRecord]:
+    """Return the files of these names whose content is known, and those of these rows, once each.
 
-    And those of its row: such a one was renamed since with its directory.
+    One of another name that has a row was renamed since with its directory.
     """
+    names = {(item.file.feed, item.file.relative_path) for item in moves}
+    row_ids = {row_id for item in moves if (row_id := item.changes.get("row_id"))}
+    found = [*_named(connection, names), *_with_rows(connection, row_ids)]
+    return list({file.id: file for file in found}.values())
+
+
+def _twins(moves: Sequence[Move], found: Iterable[FileRecord]) -> dict[str, list[FileRecord]]:
+    """Return for each file the other ones of its name or row, oldest first."""
     by_name: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
     by_row: defaultdict[str | None, list[str]] = defaultdict(list)
     for item in moves:
         by_name[item.file.feed, item.file.relative_path].append(item.file.id)
         if row_id := item.changes.get("row_id"):
             by_row[row_id].append(item.file.id)
-    found = [*_named(connection, by_name), *_with_rows(connection, filter(None, by_row))]
     twins: dict[str, list[FileRecord]] = {item.file.id: [] for item in moves}
-    for other in {other.id: other for other in found if not is_no_original(other)}.values():
+    for other in (other for other in found if not is_no_original(other)):
         alike = {*by_name[other.feed, other.relative_path], *by_row[other.row_id]}
         for file_id in alike - {other.id, other.duplicate_of}:
             twins[file_id].append(other)

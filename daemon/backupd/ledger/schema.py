@@ -62,7 +62,7 @@ sa.Index("files_local", files.c.path, unique=True, sqlite_where=files.c.local)
 # Empty where it is the relative path too, which has an index of its own.
 IS_NAMED = files.c.file_name != sa.literal_column("X''")
 sa.Index("files_file_name", files.c.file_name, sqlite_where=IS_NAMED)
-sa.Index("files_twins", files.c.relative_path, files.c.file_timestamp)
+sa.Index("files_twins", files.c.relative_path)
 sa.Index("files_done_at", files.c.done_at, sqlite_where=files.c.done_at.is_not(None))
 sa.Index("files_done", files.c.feed, files.c.done_at, sqlite_where=files.c.done_at.is_not(None))
 sa.Index(

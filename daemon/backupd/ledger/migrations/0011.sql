@@ -49,6 +49,3 @@ CREATE TABLE excuses (
     at FLOAT NOT NULL,
     PRIMARY KEY (id)
 );
--- A name comes again each day in some feeds: it is looked for by its date too.
-DROP INDEX files_twins;
-CREATE INDEX files_twins ON files (relative_path, file_timestamp);
