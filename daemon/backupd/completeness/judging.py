@@ -50,6 +50,14 @@ class Known:
     away_at: float = 0.0
 
 
+class Usual(NamedTuple):
+    """The least, the median and the most that there was on a weekday in the last weeks."""
+
+    least: int
+    middle: int
+    most: int
+
+
 class Verdict(NamedTuple):
     """How one date of a feed is. Times are in seconds."""
 
@@ -184,7 +192,7 @@ def _verdict(
         open_gaps,
         () if is_excused else tuple(_oddities(expected, came, usual, is_due=is_due)),
         came.records if came else 0,
-        usual[1] if usual else None,
+        usual.middle if usual else None,
         is_excused,
     )
 
@@ -206,7 +214,7 @@ def _late_by(expected: Expectations, seen: Seen, day: int, due: float) -> float:
 
 
 def _oddities(
-    expected: Expectations, came: Came | None, usual: tuple[int, int, int] | None, *, is_due: bool
+    expected: Expectations, came: Came | None, usual: Usual | None, *, is_due: bool
 ) -> Iterator[str]:
     if came is not None:
         yield from _of_a_file("records", expected.records, came.least_records, came.most_records)
@@ -218,7 +226,7 @@ def _oddities(
     if is_due:
         yield from _of_the_day("records", expected.records_a_day, records)
         yield from _of_the_day("bytes", expected.bytes_a_day, size)
-        yield from _against_usual(records, usual)
+        yield from against_usual("records", records, usual)
 
 
 def _of_a_file(what: str, bounds: Bounds | None, least: int, most: int) -> Iterator[str]:
@@ -232,24 +240,32 @@ def _of_the_day(what: str, bounds: Bounds | None, number: int) -> Iterator[str]:
         yield f"{number:,} {what} in all, where {bounds} are expected"
 
 
-def _usual(expected: Expectations, seen: Seen, day: int) -> tuple[int, int, int] | None:
-    """Return the least, the median and the most of the same weekday; None: not learnt yet."""
+def _usual(expected: Expectations, seen: Seen, day: int) -> Usual | None:
+    """Return how many records are usual on a date's weekday; None: not learnt yet."""
+    return usual_of([came.records for came in past_weeks(expected, seen, day)])
+
+
+def past_weeks(expected: Expectations | None, seen: Seen, day: int) -> list[Came]:
+    """Return what came on the same weekday of the last weeks, where it was expected to."""
     weeks = (day - 7 * week for week in range(1, WEEKS + 1))
-    past = [seen[each].records for each in weeks if each in seen and is_expected(expected, each)]
+    wanted = (each for each in weeks if expected is None or is_expected(expected, each))
+    return [seen[each] for each in wanted if each in seen]
+
+
+def usual_of(past: Sequence[int]) -> Usual | None:
+    """Return what is usual by what there was in the last weeks; None: not learnt yet."""
     if len(past) < LEARNT:
         return None
-    return min(past), round(median(past)), max(past)
+    return Usual(min(past), round(median(past)), max(past))
 
 
-def _against_usual(records: int, usual: tuple[int, int, int] | None) -> Iterator[str]:
-    """A number is unusual that is far from the median, and was not there in the past weeks."""
+def against_usual(what: str, number: int, usual: Usual | None) -> Iterator[str]:
+    """Say of a number that it is far from the median, and was not there in the past weeks."""
     if usual is None:
         return
-    least, middle, most = usual
-    if (records * _FAR < middle and records < least) or (
-        records > middle * _FAR and records > most
-    ):
-        yield f"{records:,} records, where {middle:,} are usual on this weekday"
+    is_low = number * _FAR < usual.middle and number < usual.least
+    if is_low or (number > usual.middle * _FAR and number > usual.most):
+        yield f"{number:,} {what}, where {usual.middle:,} are usual on this weekday"
 
 
 # -- silence -------------------------------------------------------------------------------------

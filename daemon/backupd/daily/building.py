@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from statistics import median
 from typing import TYPE_CHECKING
 
-from backupd.completeness.dates import day_of, day_text, is_expected
+from backupd.completeness.dates import day_of, day_text
 from backupd.completeness.findings import findings
-from backupd.completeness.judging import LEARNT, WEEKS, judge
+from backupd.completeness.judging import against_usual, judge, past_weeks, usual_of
 from backupd.core.incidents import Kind
 from backupd.core.times import span
 from backupd.daily.model import Amount, FeedDay, State
@@ -17,10 +16,10 @@ from backupd.ledger.day_files import DayFiles
 if TYPE_CHECKING:
     from collections.abc import Container, Iterator, Mapping, Sequence
 
+    from backupd.completeness.arrivals import Came
     from backupd.completeness.expectations import Expectations
-    from backupd.completeness.judging import Excuse, Known, Verdict
+    from backupd.completeness.judging import Excuse, Known, Usual, Verdict
 
-_FAR = 2  # times more, or fewer, than usual
 _NOTHING = Amount(0, 0, 0)
 
 
@@ -39,17 +38,17 @@ class Facts:
 def feed_day(facts: Facts, name: str) -> FeedDay:
     """Return a feed's day."""
     known, expected = facts.known.get(name), facts.expectations.get(name)
-    past = _past(facts, known, expected) if known else []
+    usual = _usual(past_weeks(expected, known.seen, facts.day)) if known else None
     came = _came(facts.day, known) if known else None
     verdict = _verdict(facts, known, expected) if known and expected else None
     state = _state(facts, known, expected, verdict)
     said = dict(_said(facts, known, expected, verdict))
-    trend = said.get(Kind.UNUSUAL) or "; ".join(_against(came, past))
+    trend = said.get(Kind.UNUSUAL) or "; ".join(_against(came, usual))
     return FeedDay(
         feed=name,
         state=state,
         came=came,
-        usual=_middle(past),
+        usual=Amount(*(part.middle for part in usual)) if usual else None,
         wrong=[said[kind] for kind in (Kind.MISSING, Kind.GAP) if kind in said],
         late=list(_late(verdict)) if verdict else [],
         unusual=[trend] if trend and state is not State.EXCUSED else [],
@@ -68,30 +67,20 @@ def _came(day: int, known: Known) -> Amount | None:
     return Amount(came.files, came.records, came.size)
 
 
-def _past(facts: Facts, known: Known, expected: Expectations | None) -> list[Amount]:
-    """Return what came on the same weekday of the last weeks."""
-    weeks = (facts.day - 7 * week for week in range(1, WEEKS + 1))
-    days = (day for day in weeks if expected is None or is_expected(expected, day))
-    seen = (known.seen[day] for day in days if day in known.seen)
-    return [Amount(came.files, came.records, came.size) for came in seen]
+def _usual(past: Sequence[Came]) -> tuple[Usual, Usual, Usual] | None:
+    """Return how many files, records and bytes are usual; None: not learnt yet."""
+    files = usual_of([came.files for came in past])
+    records = usual_of([came.records for came in past])
+    size = usual_of([came.size for came in past])
+    return (files, records, size) if files and records and size else None
 
 
-def _middle(past: Sequence[Amount]) -> Amount | None:
-    if len(past) < LEARNT:
-        return None
-    return Amount(*(round(median(part)) for part in zip(*past, strict=True)))
-
-
-def _against(came: Amount | None, past: Sequence[Amount]) -> Iterator[str]:
-    """Say what is far from the median, and was not there in the past weeks: silence too."""
-    middle = _middle(past)
-    if came is None or middle is None:
-        return
-    for part, what in enumerate(("files", "records")):
-        now, usual, then = came[part], middle[part], [each[part] for each in past]
-        few = now * _FAR < usual and now < min(then)
-        if few or (now > usual * _FAR and now > max(then)):
-            yield f"{now:,} {what}, where {usual:,} are usual on this weekday"
+def _against(came: Amount | None, usual: tuple[Usual, Usual, Usual] | None) -> Iterator[str]:
+    """Say what is not as usual: silence too."""
+    if came is not None and usual is not None:
+        files, records, _ = usual
+        yield from against_usual("files", came.files, files)
+        yield from against_usual("records", came.records, records)
 
 
 # -- what is judged ------------------------------------------------------------------------------
