@@ -106,10 +106,13 @@ async def _offer(client: aiosmtplib.SMTP, to: Sequence[str]) -> dict[str, str]:
 
 async def _leave(client: aiosmtplib.SMTP) -> None:
     """Part politely where that is quick; what was to be known is known."""
+    transport = client.transport
     with suppress(aiosmtplib.SMTPException, TimeoutError, OSError):
         if client.is_connected:
             await client.quit(timeout=1)
     client.close()
+    if isinstance(transport, asyncio.WriteTransport):
+        transport.abort()  # else TLS waits for the server to part too, and a command may end before
 
 
 def _said(error: aiosmtplib.SMTPResponseException) -> str:
