@@ -140,6 +140,19 @@ def together(one: Came, other: Came) -> Came:
     )
 
 
+def between(then: Came, now: Came) -> Came:
+    """Return what made of one the other. What is least and most may be of both."""
+    minutes = _counts(now.minutes)
+    for minute, number in _pairs(then.minutes):
+        minutes[minute] = minutes.get(minute, 0) - number
+    return now._replace(
+        files=now.files - then.files,
+        records=now.records - then.records,
+        size=now.size - then.size,
+        minutes=_packed(sorted(minutes.items())),
+    )
+
+
 def arrived_by(of: Came, day: int, at: float) -> int:
     """Return how many files of a date came until a time, to the minute."""
     if of.last_at <= at:

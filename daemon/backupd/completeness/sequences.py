@@ -57,11 +57,21 @@ def with_number(numbers: Numbers | None, new: Number, at: float) -> Numbers:
     if numbers is None:
         span = Span(new.number, new.number, at)
         return Numbers((span,), new.before, new.after, new.width)
-    spans = added(numbers.spans, new.number, at)
-    if not numbers.width or (new.before, new.after) != (numbers.before, numbers.after):
+    return _alike(added(numbers.spans, new.number, at), numbers, new)
+
+
+def both(one: Numbers, other: Numbers | None) -> Numbers:
+    """Return the numbers of both, names around them where all are alike."""
+    if other is None:
+        return one
+    return _alike(united(one.spans, other.spans), one, other)
+
+
+def _alike(spans: tuple[Span, ...], one: Numbers, other: Numbers | Number) -> Numbers:
+    if (one.before, one.after) != (other.before, other.after) or not (one.width and other.width):
         return Numbers(spans)
     # Without zeros in front a number has as many digits as it takes.
-    return numbers._replace(spans=spans, width=min(numbers.width, new.width))
+    return Numbers(spans, one.before, one.after, min(one.width, other.width))
 
 
 def united(one: Iterable[Span], other: Iterable[Span]) -> tuple[Span, ...]:

@@ -7,14 +7,12 @@ came since. Done once more, after a kill, it comes to the same.
 
 from __future__ import annotations
 
-import struct
-from collections import Counter
 from typing import TYPE_CHECKING, NamedTuple
 
 import sqlalchemy as sa
 
-from backupd.completeness.arrivals import Came, Numbers, together
-from backupd.completeness.sequences import united
+from backupd.completeness.arrivals import Came, Numbers, between, together
+from backupd.completeness.sequences import both
 from backupd.ledger import arrivals as counting
 from backupd.ledger.arrival_tables import watched_feeds
 from backupd.ledger.rows import file_of, in_chunks
@@ -28,7 +26,6 @@ if TYPE_CHECKING:
 
 _FILES = 10_000  # at once
 _DATES = 30  # in one transaction: others write in between
-_MINUTES = struct.Struct("<HH")  # see `completeness.arrivals`
 
 
 class Counted(NamedTuple):
@@ -121,7 +118,7 @@ def _add(connection: sa.Connection, piece: Counted) -> None:
     }
     counting.write_days(connection, days)
     numbers = counting.numbers_there(connection, piece.sources)
-    sources = {key: _both(each, numbers.get(key)) for key, each in piece.sources.items()}
+    sources = {key: both(each, numbers.get(key)) for key, each in piece.sources.items()}
     counting.write_numbers(connection, sources)
 
 
@@ -129,33 +126,4 @@ def _with_later(came: Came, then: Came | None, now: Came | None) -> Came:
     """Return what came, and what was counted between then and now."""
     if now is None or now == then:
         return came
-    return together(came, now if then is None else _since(then, now))
-
-
-def _since(then: Came, now: Came) -> Came:
-    """Return what made of one the other. What is least and most may be of both."""
-    return now._replace(
-        files=now.files - then.files,
-        records=now.records - then.records,
-        size=now.size - then.size,
-        minutes=_without(now.minutes, then.minutes),
-    )
-
-
-def _without(minutes: bytes, others: bytes) -> bytes:
-    counts: Counter[int] = Counter()
-    for minute, number in _MINUTES.iter_unpack(minutes):
-        counts[minute] += number
-    for minute, number in _MINUTES.iter_unpack(others):
-        counts[minute] -= number
-    return b"".join(_MINUTES.pack(*each) for each in sorted((+counts).items()))
-
-
-def _both(one: Numbers, other: Numbers | None) -> Numbers:
-    """Return the numbers of both; one that is in both is one."""
-    if other is None:
-        return one
-    spans = united(one.spans, other.spans)
-    is_alike = (one.before, one.after) == (other.before, other.after)
-    width = min(one.width, other.width) if is_alike else 0
-    return Numbers(spans, one.before, one.after, width) if width else Numbers(spans)
+    return together(came, now if then is None else between(then, now))
