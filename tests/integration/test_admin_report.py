@@ -16,7 +16,7 @@ from backupd.config import load
 from backupd.ledger.watching import Watch
 from support.admin import admin, asked, screen
 from support.coming import an_arrival, come
-from support.mailbox import PASSWORD, USER, Mailbox, mailbox
+from support.mailbox import Mailbox, mailbox, settings
 from support.stories import Maker, prepare, write_config
 
 if TYPE_CHECKING:
@@ -60,15 +60,7 @@ def watched(config: Path, since: float) -> None:
 
 
 def of_mail(tmp_path: Path, box: Mailbox) -> Changes:
-    secret = tmp_path / "password"
-    secret.write_text(PASSWORD)
-    secret.chmod(0o600)
-    return {
-        "alerts.smtp_url": f'"smtp://{USER}@127.0.0.1:{box.port}"',
-        "alerts.smtp_password_file": f'"{secret}"',
-        "alerts.from": '"backupd@example.org"',
-        "report.to": f'["{READER}"]',
-    }
+    return settings(tmp_path, box) | {"report.to": f'["{READER}"]'}
 
 
 def test_a_feed_without_expectations_is_in_it(tmp_path: Path) -> None:

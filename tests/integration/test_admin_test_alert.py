@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from support.admin import admin, lines
-from support.mailbox import OPERATOR, PASSWORD, TICKETS, USER, Mailbox, mailbox
+from support.mailbox import OPERATOR, TICKETS, Mailbox, mailbox, settings
 from support.stories import write_config
 
 if TYPE_CHECKING:
@@ -27,13 +27,7 @@ def hook(tmp_path: Path) -> Path:
 
 
 def changes(tmp_path: Path, box: Mailbox, hook: Path) -> Changes:
-    secret = tmp_path / "password"
-    secret.write_text(PASSWORD)
-    secret.chmod(0o600)
-    return {
-        "alerts.smtp_url": f'"smtp://{USER}@127.0.0.1:{box.port}"',
-        "alerts.smtp_password_file": f'"{secret}"',
-        "alerts.from": '"backupd@example.org"',
+    return settings(tmp_path, box) | {
         "alerts.to": f'["{OPERATOR}"]',
         "alerts.ticket_to": f'["{TICKETS}"]',
         "alerts.hook": f'"{hook}"',

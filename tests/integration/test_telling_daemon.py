@@ -14,7 +14,7 @@ import pytest
 
 from backupd.core.incidents import Outcome, Way
 from backupd.ledger import LedgerReader, incidents
-from support.mailbox import OPERATOR, PASSWORD, TICKETS, USER, Mailbox, mailbox
+from support.mailbox import OPERATOR, TICKETS, Mailbox, mailbox, settings
 from support.stories import write_config
 
 if TYPE_CHECKING:
@@ -36,19 +36,13 @@ async def box(tmp_path: Path) -> AsyncIterator[Mailbox]:
 
 def a_config(tmp_path: Path, box: Mailbox, changes: Changes | None = None) -> Path:
     """Fast, with all that tells; files without a time in their name are parked."""
-    secret = tmp_path / "password"
-    secret.write_text(PASSWORD)
-    secret.chmod(0o600)
-    own: Changes = {
+    own: Changes = settings(tmp_path, box) | {
         "intake.settle_for": '"50ms"',
         "batch.max_wait": '"100ms"',
         "feeds.traffic.timestamp_regex": r"'_(\d{14})'",
         "feeds.traffic.timestamp_format": '"%Y%m%d%H%M%S"',
         "status_file.path": '"TMP/process_status"',
         "alerts.after": '"0s"',
-        "alerts.smtp_url": f'"smtp://{USER}@127.0.0.1:{box.port}"',
-        "alerts.smtp_password_file": f'"{secret}"',
-        "alerts.from": '"backupd@example.org"',
         "alerts.to": f'["{OPERATOR}"]',
         "alerts.ticket_to": f'["{TICKETS}"]',
     }

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
     from aiosmtpd.smtp import Envelope, Session
 
+    from support.configs import Changes
+
 USER, PASSWORD = "mnaas", "hunter2"
 OPERATOR, TICKETS = "support@example.org", "sdp@example.org"
 
@@ -127,6 +129,18 @@ def section(box: Mailbox, **changes: object) -> AlertsSection:
         "hook": None,
     }
     return AlertsSection(**values | changes)  # type: ignore[arg-type]
+
+
+def settings(tmp_path: Path, box: Mailbox) -> Changes:
+    """Return the keys of a config that lead there; who is written to is to be added."""
+    secret = tmp_path / "password"
+    secret.write_text(PASSWORD)
+    secret.chmod(0o600)
+    return {
+        "alerts.smtp_url": f'"smtp://{USER}@127.0.0.1:{box.port}"',
+        "alerts.smtp_password_file": f'"{secret}"',
+        "alerts.from": '"backupd@example.org"',
+    }
 
 
 def server_of(box: Mailbox, *, username: str = USER, password: str = PASSWORD) -> SmtpServer:

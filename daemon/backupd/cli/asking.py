@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from backupd.cli.times import moment, span
 from backupd.control import (
@@ -24,7 +25,7 @@ from backupd.ledger import places as ledger_places
 from backupd.ledger.lock import holder
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
     from pathlib import Path
 
     from backupd.cli.options import Places
@@ -113,14 +114,7 @@ def record_excuse(places: Places, said: Excuse) -> None:
     try:
         ask_daemon(places.socket, {"verb": "excuse", "excuse": asdict(said)})
     except DaemonAbsentError:
-        asyncio.run(_record_excuse(locked(places.ledger, places.socket), said))
-
-
-async def _record_excuse(ledger: Ledger, said: Excuse) -> None:
-    try:
-        await excuse(ledger, said)
-    finally:
-        await ledger.close()
+        _record_here(places.ledger, places.socket, partial(excuse, said=said))
 
 
 def record_place(ledger: Path, socket: Path, name: str, mark: str) -> None:
@@ -131,14 +125,19 @@ def record_place(ledger: Path, socket: Path, name: str, mark: str) -> None:
     try:
         ask_daemon(socket, {"verb": "place", "name": name, "mark": mark})
     except DaemonAbsentError:
-        asyncio.run(_record_place(locked(ledger, socket), name, mark))
+        place = partial(remember_place, name=name, mark=mark, now=time.time())
+        _record_here(ledger, socket, place)
 
 
-async def _record_place(ledger: Ledger, name: str, mark: str) -> None:
-    try:
-        await remember_place(ledger, name, mark, time.time())
-    finally:
-        await ledger.close()
+def _record_here(
+    path: Path, socket: Path, record: Callable[[Ledger], Coroutine[Any, Any, None]]
+) -> None:
+    ledger = locked(path, socket)
+    with asyncio.Runner() as runner:
+        try:
+            runner.run(record(ledger))
+        finally:
+            runner.run(ledger.close())
 
 
 def _silent(places: Places, error: BackupdError) -> DaemonState:

@@ -15,9 +15,9 @@ from backupd.cli import render
 from backupd.cli.earlier import EarlierReader
 from backupd.cli.errors import FAILED, fail
 from backupd.cli.options import Places, feed_option, json_option, pass_places
-from backupd.cli.times import moment, since_option, span
+from backupd.cli.times import since_option, span
 from backupd.completeness.dates import day_from, day_of, day_text
-from backupd.completeness.findings import missing_names
+from backupd.completeness.findings import missing_names, silence
 from backupd.completeness.judging import LOOK_BACK, judge, silent_since
 from backupd.core.cells import harmless
 from backupd.ledger import arrivals
@@ -212,9 +212,9 @@ def _table(rows: Sequence[Row]) -> RenderableType:
             day_text(verdict.day),
             _expected_text(row),
             f"{verdict.arrived:,}",
-            _number(verdict.late),
+            render.or_dot(verdict.late),
             span(verdict.late_by) if verdict.late_by else ".",
-            Text(_number(verdict.missing), style="bold red" if verdict.missing else ""),
+            Text(render.or_dot(verdict.missing), style="bold red" if verdict.missing else ""),
             f"{verdict.records:,}",
             "" if verdict.usual is None else f"{verdict.usual:,}",
             Text(_gaps(row), style="bold red"),
@@ -236,11 +236,7 @@ def _silent(rows: Sequence[Row], now: float) -> Iterator[RenderableType]:
     for row in rows:
         since = silent_since(row.expected, row.known, now)
         if since is not None and row.verdict.day == day_of(now):
-            every = span(row.expected.every or 0.0)
-            words = (
-                f"{row.feed}: no file since {moment(since)}, where one is expected every {every}"
-            )
-            yield Text(words, style="bold red")
+            yield Text(f"{row.feed}: {silence(row.expected, since)}", style="bold red")
 
 
 def _expected_text(row: Row) -> str:
@@ -250,10 +246,6 @@ def _expected_text(row: Row) -> str:
 
 def _gaps(row: Row) -> str:
     return ", ".join(map(str, row.verdict.gaps))
-
-
-def _number(files: int) -> str:
-    return f"{files:,}" if files else "."
 
 
 def _state(row: Row) -> Text:

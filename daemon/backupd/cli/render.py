@@ -121,6 +121,11 @@ def receipt_json(receipt: Receipt) -> dict[str, Any]:
     }
 
 
+def or_dot(number: int) -> str:
+    """Return a number in a table: a dot where there is none."""
+    return f"{number:,}" if number else "."
+
+
 def counted(number: int, noun: str) -> str:
     """Return a number with its noun: `1 file`, `1,234 files`."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"

@@ -259,13 +259,15 @@ def _feeds_table(overview: Overview) -> Table:
     numbers = ("waiting", "running", "parked", "today", "/min", "oldest", "last done")
     made = render.table("feed", *numbers, numbers=numbers)
     for feed in overview.feeds:
-        parked = Text(_number(feed.files[Status.PARKED]), style=_red_if(feed.files[Status.PARKED]))
+        parked = Text(
+            render.or_dot(feed.files[Status.PARKED]), style=_red_if(feed.files[Status.PARKED])
+        )
         made.add_row(
             _name(feed.name, overview),
-            _number(feed.files[Status.WAITING]),
-            _number(feed.files[Status.RUNNING]),
+            render.or_dot(feed.files[Status.WAITING]),
+            render.or_dot(feed.files[Status.RUNNING]),
             parked,
-            _number(feed.done.since),
+            render.or_dot(feed.done.since),
             f"{feed.per_minute:.3g}" if feed.done.lately else ".",
             _age(feed.oldest, overview.now),
             _age(feed.done.last_at, overview.now),
@@ -308,12 +310,8 @@ def _stages_table(counts: Sequence[Count]) -> Table:
     total = _by_stage(counts)
     made = render.table("stage", *_STATUSES, numbers=_STATUSES)
     for stage in ORDER:
-        made.add_row(stage, *(_number(total[stage, each]) for each in _STATUSES))
+        made.add_row(stage, *(render.or_dot(total[stage, each]) for each in _STATUSES))
     return made
-
-
-def _number(files: int) -> str:
-    return f"{files:,}" if files else "."
 
 
 def _owed(overview: Overview) -> Iterator[RenderableType]:

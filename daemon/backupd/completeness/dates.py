@@ -6,7 +6,7 @@ day, UTC, of the time in its name.
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import date, datetime, time, timedelta
 from functools import lru_cache
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
@@ -92,4 +92,4 @@ def next_deadline(expected: Expectations, now: float) -> int | None:
 
 def day_start(day: int) -> float:
     """Return when a date begins, in seconds since the epoch."""
-    return datetime.combine(_EPOCH + timedelta(days=day), time(), UTC).timestamp()
+    return day * DAY

@@ -90,6 +90,11 @@ def _missing(expected: Expectations, verdict: Verdict) -> str:
 
 
 def _silent(expected: Expectations, last: float | None, since: float) -> str:
-    every = span(expected.every or 0.0)
     came = f"the last one came {moment(last)}" if last is not None else "none came yet"
-    return f"no file since {moment(since)}, where one is expected every {every}; {came}"
+    return f"{silence(expected, since)}; {came}"
+
+
+def silence(expected: Expectations, since: float) -> str:
+    """Say since when no file came of a feed that has one `every` so long."""
+    every = span(expected.every or 0.0)
+    return f"no file since {moment(since)}, where one is expected every {every}"

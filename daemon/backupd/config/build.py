@@ -29,7 +29,7 @@ from backupd.config.sections import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from backupd.completeness.expectations import Expectations
     from backupd.config.alerts import SmtpUrl
@@ -46,6 +46,7 @@ def build(
 
     `secrets` are by who needs them, `silent` the directories that did not answer.
     """
+    feeds = _feeds(values["feeds"])
     return Config(
         environment=values["environment"],
         ledger=ledger_section(values["ledger"]),
@@ -57,8 +58,8 @@ def build(
         archive=archive_section(values["archive"], secrets["archive"]),
         cleanup=CleanupSection(**values["cleanup"]),
         control=ControlSection(**values["control"]),
-        feeds=_feeds(values["feeds"]),
-        expectations=_expectations(values["feeds"]),
+        feeds=feeds,
+        expectations=_expectations(feeds, values["feeds"]),
         status_file=(values["status_file"] or {}).get("path"),
         metrics=_metrics(values["metrics"]),
         alerts=_alerts(values["alerts"], secrets["smtp_password"]),
@@ -183,10 +184,8 @@ def _feeds(values: Mapping[str, Mapping[str, Any]]) -> tuple[Feed, ...]:
     return tuple(feed for file_type, each in values.items() for feed in expand(file_type, each))
 
 
-def _expectations(values: Mapping[str, Mapping[str, Any]]) -> dict[str, Expectations]:
-    return {
-        feed.name: expected
-        for file_type, each in values.items()
-        for feed in expand(file_type, each)
-        if (expected := expectations_of(feed.customer, each)) is not None
-    }
+def _expectations(
+    feeds: Iterable[Feed], values: Mapping[str, Mapping[str, Any]]
+) -> dict[str, Expectations]:
+    found = {feed.name: expectations_of(feed.customer, values[feed.file_type]) for feed in feeds}
+    return {name: expected for name, expected in found.items() if expected is not None}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from backupd.completeness.dates import day_from
+from backupd.completeness.dates import DAY, day_from
 from backupd.completeness.expectations import (
     EVERY_WEEKDAY,
     USUAL_BY,
@@ -36,7 +36,6 @@ from backupd.config.tables import NamedTables, Table
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-_DAY = 86_400
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _MOST = 10**15
 _OF_SEQUENCE = ("sequence_wraps_at", "sequence_resets", "sequence_wait")
@@ -307,9 +306,9 @@ def _check_every(key: str, values: Mapping[str, Any]) -> Iterator[Mistake]:
     every, files = values.get("every"), values.get("files")
     if every is None:
         return
-    if every > 30 * _DAY:
+    if every > 30 * DAY:
         yield Mistake(f"{key}.every", "is longer than 30d", "up to 30d")
-    least = int(_DAY // every) - 1  # the first and the last pause reach into other dates
+    least = int(DAY // every) - 1  # the first and the last pause reach into other dates
     if files and files.most is not None and files.most < least:
         problem = f"allows {files.most} files a date, of which `every` needs {least}"
         yield Mistake(f"{key}.files", problem, "a larger max, or a longer `every`")

@@ -251,9 +251,10 @@ def _excuses(
 ) -> defaultdict[str, list[Excuse]]:
     found: defaultdict[str, list[Excuse]] = defaultdict(list)
     for row in connection.execute(_of(excuses, first, last, feeds)):
-        values: dict[str, Any] = dict(row._mapping)  # noqa: SLF001 - SQLAlchemy's documented name for it
-        del values["id"]
-        found[row.feed].append(Excuse(**values))
+        excuse = Excuse(
+            feed=row.feed, day=row.day, low=row.low, high=row.high, why=row.why, at=row.at
+        )
+        found[row.feed].append(excuse)
     return found
 
 

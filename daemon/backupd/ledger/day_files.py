@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
+from backupd.completeness.dates import DAY
 from backupd.core.records import first_id
 from backupd.core.stages import Status
 from backupd.ledger.folding import shipped_at
@@ -22,8 +23,7 @@ from backupd.ledger.schema import files, receipts, stories
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-_DAY = 86_400.0  # seconds
-_EARLY, _LATE = 1 * _DAY, 7 * _DAY  # so much sooner or later than its day a file may be seen
+_EARLY, _LATE = 1 * DAY, 7 * DAY  # so much sooner or later than its day a file may be seen
 _AT_ONCE = 2000  # rows
 
 
@@ -60,9 +60,9 @@ def _of_day(begins_at: float) -> tuple[sa.ColumnElement[bool], ...]:
     day = sa.func.coalesce(files.c.file_timestamp, files.c.first_seen_at)
     return (
         files.c.id >= first_id(begins_at - _EARLY),
-        files.c.id < first_id(begins_at + _DAY + _LATE),
+        files.c.id < first_id(begins_at + DAY + _LATE),
         day >= begins_at,
-        day < begins_at + _DAY,
+        day < begins_at + DAY,
     )
 
 

@@ -301,7 +301,17 @@ def _held_by(incident: Incident) -> list[sa.ColumnElement[bool]]:
             ]
         case Kind.ROOM:
             return [_IN_TROUBLE, files.c.trouble == NO_ROOM]
-        case _:
+        case (
+            Kind.DOUBLED
+            | Kind.UNTAKEN
+            | Kind.BACKUP
+            | Kind.CUSTOMERS
+            | Kind.HISTORY
+            | Kind.LATE
+            | Kind.MISSING
+            | Kind.GAP
+            | Kind.UNUSUAL
+        ):
             return [sa.false()]  # they go on; it has no row; or there is none
 
 

@@ -70,7 +70,7 @@ if TYPE_CHECKING:
     from contextlib import AsyncExitStack
     from typing import Any
 
-    from backupd.config.sections import Config, MetricsSection
+    from backupd.config.sections import Config, MetricsSection, RetrySection
     from backupd.core.history import History
     from backupd.core.ports import Refresher, Warehouse, Work
     from backupd.core.records import Task
@@ -87,6 +87,24 @@ _VERIFYING = 3  # as many files in ship as are sent at once: the others wait for
 _JITTER = (0.75, 1.25)
 
 
+def _places_of(config: Config) -> dict[Stage, Shares]:
+    removes = config.cleanup.action == "delete"
+    return {
+        Stage.MANIFEST: Shares(config.concurrency.manifest),
+        Stage.SHIP: Shares(_VERIFYING * config.concurrency.ship),
+        Stage.CLEANUP: Shares(_ROWS_LOOKED_FOR if removes else _CLEANUPS),
+    }
+
+
+def _policy_of(retry: RetrySection) -> RetryPolicy:
+    return RetryPolicy(
+        first=retry.first,
+        cap=retry.cap,
+        attempts=retry.attempts,
+        jitter=lambda: random.uniform(*_JITTER),  # noqa: S311 - no secret hangs on it
+    )
+
+
 class Assembly:
     """What one daemon is made of."""
 
@@ -95,20 +113,8 @@ class Assembly:
         self._stop = stop
         self._config = config
         self._ledger = ledger
-        self._places = {
-            Stage.MANIFEST: Shares(config.concurrency.manifest),
-            Stage.SHIP: Shares(_VERIFYING * config.concurrency.ship),
-            Stage.CLEANUP: Shares(
-                _ROWS_LOOKED_FOR if config.cleanup.action == "delete" else _CLEANUPS
-            ),
-        }
-        retry = config.retry
-        policy = RetryPolicy(
-            first=retry.first,
-            cap=retry.cap,
-            attempts=retry.attempts,
-            jitter=lambda: random.uniform(*_JITTER),  # noqa: S311 - no secret hangs on it
-        )
+        self._places = _places_of(config)
+        policy = _policy_of(config.retry)
         self._meter = Meter()
         self._archive_trials: ArchiveTrials | None = None
         self._snapshots: SnapshotLane | None = None
