@@ -14,6 +14,7 @@ from backupd.cli.options import Places, json_option, pass_places
 from backupd.cli.times import iso, moment
 from backupd.core.errors import BackupdError
 from backupd.core.names import escaped
+from backupd.core.numbers import counted
 from backupd.core.rows import ProductionRow
 from backupd.ledger import batches, history
 from backupd.ledger import files as ledger_files
@@ -95,7 +96,7 @@ def _show(found: Batch, files: Sequence[FileRecord], *, as_json: bool) -> None:
     render.show(
         render.title(f"Batch {found.id}"),
         render.facts(_facts(found)),
-        render.heading(render.counted(len(files), "file")),
+        render.heading(counted(len(files), "file")),
         _members_table(files),
     )
 

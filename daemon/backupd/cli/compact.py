@@ -12,6 +12,7 @@ from backupd.cli.asking import compact_dates
 from backupd.cli.errors import FAILED, fail
 from backupd.cli.options import Places, json_option, pass_places
 from backupd.cli.progress import size_text
+from backupd.core.numbers import counted
 
 if TYPE_CHECKING:
     from backupd.core.rows import Compaction
@@ -62,7 +63,7 @@ def compact(places: Places, *, before: datetime | None, as_json: bool) -> None:
         left += bool(outcome.left)
         _print(outcome, as_json=as_json)
     if left:
-        fail(f"{render.counted(left, 'date')} left as found", FAILED)
+        fail(f"{counted(left, 'date')} left as found", FAILED)
     if not compacted and not as_json:
         click.echo(f"nothing to do: no date before {limit} has more than one file")
 
@@ -77,10 +78,10 @@ def _print(outcome: Compaction, *, as_json: bool) -> None:
 
 
 def _said(outcome: Compaction) -> str:
-    files = f"{render.counted(outcome.files_before, 'file')}, now {outcome.files_after:,}"
+    files = f"{counted(outcome.files_before, 'file')}, now {outcome.files_after:,}"
     if outcome.rows is None:
         return files
-    return f"{files}: {render.counted(outcome.rows, 'row')}, {size_text(outcome.size_bytes or 0)}"
+    return f"{files}: {counted(outcome.rows, 'row')}, {size_text(outcome.size_bytes or 0)}"
 
 
 def _as_json(outcome: Compaction) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from backupd.cli import render
 from backupd.cli.options import Places, json_option, pass_places
 from backupd.cli.times import iso, moment, span
 from backupd.core.names import escaped
+from backupd.core.numbers import counted
 from backupd.ledger import incidents as ledger_incidents
 
 if TYPE_CHECKING:
@@ -107,7 +108,7 @@ def _facts(case: Case, now: float) -> Iterator[tuple[str, RenderableType]]:
     if incident.closed_at is None:
         yield "affected", _held(case.held, now)
         if incident.next_try_at is not None:
-            tries = render.counted(incident.trials, "time")
+            tries = counted(incident.trials, "time")
             yield "tried", f"{tries}, the next {moment(incident.next_try_at)}"
         yield "impact", meaning(incident)
         yield "next step", next_command(incident)
@@ -121,5 +122,5 @@ def _held(held: Held, now: float) -> str:
     if held.oldest_name is None or held.oldest_at is None:
         return "no file just now"
     age = span(now - held.oldest_at)
-    number = render.counted(held.files, "file")
+    number = counted(held.files, "file")
     return f"{number}, the oldest for {age}: {escaped(held.oldest_name)}"

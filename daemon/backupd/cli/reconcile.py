@@ -21,6 +21,7 @@ from backupd.cli.targets import pages
 from backupd.cli.times import since_option
 from backupd.core.dependencies import Dependency
 from backupd.core.names import escaped
+from backupd.core.numbers import counted
 from backupd.ledger import history, places, reports
 from backupd.ledger.reports import Wanted
 from backupd.warehouse import open_warehouse
@@ -75,9 +76,7 @@ def reconcile(places: Places, *, feed: str | None, since: float | None, as_json:
         report = partial(_print_styled, console) if console.is_terminal else _print_line
     with places.reader() as reader, _bar(console, hidden=as_json) as bar:
         compared, differing, repairs = asyncio.run(_compare(config, reader, wanted, report, bar))
-    sys.stderr.write(
-        f"{render.counted(compared, 'file')} compared, {render.counted(differing, 'difference')}\n"
-    )
+    sys.stderr.write(f"{counted(compared, 'file')} compared, {counted(differing, 'difference')}\n")
     if repairs:
         sys.stderr.write("To leave one row of each file, stop backupd and run in beeline:\n")
     for statement in repairs:

@@ -126,11 +126,6 @@ def or_dot(number: int) -> str:
     return f"{number:,}" if number else "."
 
 
-def counted(number: int, noun: str) -> str:
-    """Return a number with its noun: `1 file`, `1,234 files`."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
-
-
 def standing(stage: str, status: str) -> Text:
     """Return where a file stands, in the colour of its status."""
     return Text(f"{stage} {status}", style=STYLES.get(status, ""))

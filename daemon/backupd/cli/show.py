@@ -17,6 +17,7 @@ from backupd.cli.options import Places, json_option, pass_places
 from backupd.cli.past import Known, known
 from backupd.cli.times import iso, moment, span
 from backupd.core.names import escaped
+from backupd.core.numbers import counted
 from backupd.core.stages import BATCHED
 from backupd.ledger import batches, hive_memory, incidents
 
@@ -176,7 +177,7 @@ def _next(case: Case) -> str:
 def _content(file: FileRecord) -> str:
     if file.sha256 is None:
         return f"{file.identity.size:,} bytes when last looked at, not read yet"
-    records = render.counted(file.record_count or 0, "record")
+    records = counted(file.record_count or 0, "record")
     return f"{records}, {file.size_bytes:,} bytes, of {file.file_date}"
 
 

@@ -21,6 +21,7 @@ from backupd.cli.options import Places, json_option, pass_places
 from backupd.cli.times import iso, moment, span
 from backupd.core.dependencies import Dependency
 from backupd.core.incidents import OF_COMPLETENESS, Case, Kind
+from backupd.core.numbers import counted
 from backupd.core.snapshots import home_of
 from backupd.core.stages import ORDER, Status
 from backupd.ledger import hive_memory, incidents, last_snapshot, reports
@@ -248,7 +249,7 @@ def _incidents(overview: Overview) -> Iterator[RenderableType]:
         yield render.heading("No open incident")
         return
     left = "" if overview.daemon.runs else ", as the last daemon left them"
-    yield render.heading(f"{render.counted(number, 'open incident')}{left}")
+    yield render.heading(f"{counted(number, 'open incident')}{left}")
     for case in overview.cases[:_SHOWN]:
         yield from describe(case, overview.now, briefly=True)
     if number > _SHOWN:
@@ -319,7 +320,7 @@ def _owed(overview: Overview) -> Iterator[RenderableType]:
     if overview.owed:
         yield render.heading("Pending Impala REFRESH of")
     for owed in overview.owed:
-        merges = render.counted(owed.merges, "merge")
+        merges = counted(owed.merges, "merge")
         yield f"{owed.name}, since {moment(owed.since)} ({merges})"
 
 

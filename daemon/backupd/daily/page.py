@@ -15,7 +15,7 @@ from backupd.daily import words
 from backupd.daily.model import State
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from backupd.daily.model import DayReport, FeedDay
 
@@ -68,13 +68,11 @@ def _body(report: DayReport) -> Iterator[str]:
         f"{_shown(headline[:1].upper() + headline[1:])}</div>"
     )
     yield f"<div>{_shown(words.totals(report))}</div>"
-    yield from _section("Incomplete", report.incomplete, lambda each: each.wrong)
-    yield from _section("Not due yet", report.not_due, lambda each: each.wrong)
-    yield from _section("Late", report.late, lambda each: each.late)
-    yield from _section("Not as usual", report.unusual, lambda each: each.unusual)
+    for each in words.sections(report):
+        yield from _section(*each)
     yield from _feeds(report)
     yield from _incidents(report)
-    yield from _section("Excused", report.excused, lambda each: each.excuses)
+    yield from _section(*words.excused(report))
     yield '<div style="margin-top:22px"></div>'
     made = f"Made at {moment(report.made_at)}. As it is by now: backupd-admin report --date"
     for remark in [*words.remarks(report), f"{made} {report.date}"]:
@@ -99,12 +97,10 @@ def _heading(title: str) -> str:
     return f'<div style="{_HEADING}">{_shown(title)}</div>'
 
 
-def _section(
-    title: str, feeds: Sequence[FeedDay], say: Callable[[FeedDay], Sequence[str]]
-) -> Iterator[str]:
+def _section(title: str, feeds: Sequence[tuple[str, Sequence[str]]]) -> Iterator[str]:
     if feeds:
         yield _heading(title)
-        yield from _table(_said(each.feed, say(each)) for each in feeds[: words.MOST_SAID])
+        yield from _table(_said(*each) for each in feeds[: words.MOST_SAID])
         yield from (_remark(each) for each in words.left_out(feeds, words.MOST_SAID))
 
 

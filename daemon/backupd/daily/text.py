@@ -11,7 +11,7 @@ from backupd.core.times import moment
 from backupd.daily import words
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from backupd.daily.model import DayReport, FeedDay
 
@@ -26,13 +26,10 @@ def as_text(report: DayReport) -> str:
     parts = [
         _folded(f"backupd on {report.host}: report for {report.date}, {report.weekday}"),
         _folded(f"{_sentence(words.headline(report))} {words.totals(report)}"),
-        _section("Incomplete", report.incomplete, lambda each: each.wrong),
-        _section("Not due yet", report.not_due, lambda each: each.wrong),
-        _section("Late", report.late, lambda each: each.late),
-        _section("Not as usual", report.unusual, lambda each: each.unusual),
+        *(_section(*each) for each in words.sections(report)),
         _feeds(report),
         _incidents(report),
-        _section("Excused", report.excused, lambda each: each.excuses),
+        _section(*words.excused(report)),
         [line for remark in words.remarks(report) for line in _folded(remark)],
         [
             f"Made at {moment(report.made_at)}. As it is by now:",
@@ -46,16 +43,14 @@ def _sentence(text: str) -> str:
     return f"{text[:1].upper()}{text[1:]}."
 
 
-def _section(
-    title: str, feeds: Sequence[FeedDay], say: Callable[[FeedDay], Sequence[str]]
-) -> list[str]:
-    lines = [line for each in feeds[: words.MOST_SAID] for line in _of_feed(each, say(each))]
+def _section(title: str, feeds: Sequence[tuple[str, Sequence[str]]]) -> list[str]:
+    lines = [line for each in feeds[: words.MOST_SAID] for line in _of_feed(*each)]
     more = [f"  {each}" for each in words.left_out(feeds, words.MOST_SAID)]
     return [title, *lines, *more] if feeds else []
 
 
-def _of_feed(feed: FeedDay, said: Sequence[str]) -> Iterator[str]:
-    name = escaped(feed.feed)
+def _of_feed(feed: str, said: Sequence[str]) -> Iterator[str]:
+    name = escaped(feed)
     for each in said or [""]:
         yield from _folded(f"{name}: {each}" if each else name, indent="  ")
 

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from backupd.core.numbers import counted
 from backupd.core.times import moment, span
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Sequence, Sized
 
     from backupd.core.incidents import Incident
     from backupd.daily.model import DayReport, FeedDay
     from backupd.ledger.day_files import DayFiles, Passage
+
+    Section = tuple[str, Sequence[tuple[str, Sequence[str]]]]
 
 _TOO_LONG = 10**9  # to be written out
 _MILLION = 10**6
@@ -39,11 +42,6 @@ def size(value: int | None) -> str:
         rest, unit = rest / _STEP, unit + 1
     digits = 0 if unit == 0 or rest >= _WHOLE else 1
     return f"{rest:.{digits}f} {_UNITS[unit]}"
-
-
-def counted(value: int, noun: str) -> str:
-    """Return a number with its noun."""
-    return f"{value:,} {noun}{'' if value == 1 else 's'}"
 
 
 def headline(report: DayReport) -> str:
@@ -82,6 +80,19 @@ def totals(report: DayReport) -> str:
         f"{counted(came.files, 'file')} of {counted(len(report.feeds), 'feed')} came,"
         f" {counted(came.records, 'record')}, {size(came.size)}."
     )
+
+
+def sections(report: DayReport) -> Iterator[Section]:
+    """Yield what is wrong with the day: a title, and of each feed what there is to say."""
+    yield "Incomplete", [(each.feed, each.wrong) for each in report.incomplete]
+    yield "Not due yet", [(each.feed, each.wrong) for each in report.not_due]
+    yield "Late", [(each.feed, each.late) for each in report.late]
+    yield "Not as usual", [(each.feed, each.unusual) for each in report.unusual]
+
+
+def excused(report: DayReport) -> Section:
+    """Return what will never come, in the same way."""
+    return "Excused", [(each.feed, each.excuses) for each in report.excused]
 
 
 def remarks(report: DayReport) -> Iterator[str]:
@@ -137,7 +148,7 @@ def shown(report: DayReport) -> Sequence[FeedDay]:
     return sorted(list(first.values())[:MOST], key=lambda each: each.feed)
 
 
-def left_out(feeds: Sequence[FeedDay], most: int) -> Iterator[str]:
+def left_out(feeds: Sized, most: int) -> Iterator[str]:
     """Say how many are not shown, where these are too many."""
     if len(feeds) > most:
         yield f"... and {len(feeds) - most:,} more: all are in the attached sheet"
