@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import HealthCheck, settings
 
+pytest.register_assert_rewrite("support.merging")  # what differs, as in the tests themselves
 from support import samples
 from support.hadoop import running_hadoop
 from support.kdc import running_kdc

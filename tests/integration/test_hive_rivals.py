@@ -18,6 +18,7 @@ from backupd.core.rows import RowKey
 from backupd.warehouse import open_warehouse
 from backupd.warehouse.hive import partition_files, staging
 from backupd.warehouse.hive.batch_statements import StatementMemory
+from support.hive_tables import SqlError
 from support.hives import DATABASE, TABLE, hive_section, running_hive
 from support.rows import NOON, batch_of, new_batch
 
@@ -136,6 +137,71 @@ async def test_a_late_statement_finds_nothing_staged_once_the_batch_was_moved(
     assert await rows_of(second, rows) == Counter(RowKey(r.file_id, r.file_date) for r in rows)
     await first.aclose()
     await second.aclose()
+
+
+async def test_what_comes_in_while_it_is_looked_for_is_counted(
+    server: HiveServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A statement of either backupd comes to its end between the look at the file and the query."""
+    warehouse = open_warehouse(hive_section(server))
+    batch, rows = new_batch(2)
+    await warehouse.load(batch, rows)
+    tables, late = server.tables, list[str]()
+    carry_out = tables.begin
+
+    def begin(statement: str) -> Callable[[], Rows]:
+        if statement.startswith("LOAD DATA"):
+            late.append(statement)
+            raise SqlError("given up")
+        if statement.startswith("SELECT") and late:
+            carry_out(late.pop())()
+        return carry_out(statement)
+
+    monkeypatch.setattr(tables, "begin", begin)
+    assert await warehouse.merge(batch, rows) == Counter(row.file_id for row in rows)
+    assert await rows_of(warehouse, rows) == Counter(RowKey(r.file_id, r.file_date) for r in rows)
+    await warehouse.aclose()
+
+
+async def test_what_the_other_stages_at_the_same_moment_stays_staged(
+    server: HiveServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One of two has seen that nothing is staged; before it goes on, the other has staged all."""
+    first, second = (open_warehouse(hive_section(server)) for _ in range(2))
+    batch, rows = new_batch(2)
+    folder = server.tables.directory.parent / "staging" / batch.id
+    mark = folder / "of the first"
+    loop, exists, is_over = asyncio.get_running_loop(), staging._OtherFiles.exists, Event()
+
+    def exists_before(files: staging._OtherFiles, path: str) -> bool:
+        found = exists(files, path)
+        if path == str(folder) and not is_over.is_set():
+            is_over.set()
+            asyncio.run_coroutine_threadsafe(first.load(batch, rows), loop).result()
+            mark.touch()
+        return found
+
+    monkeypatch.setattr(staging._OtherFiles, "exists", exists_before)
+    await second.load(batch, rows)
+    mark.unlink()
+    assert await first.merge(batch, rows) == Counter(row.file_id for row in rows)
+    assert await rows_of(first, rows) == Counter(RowKey(r.file_id, r.file_date) for r in rows)
+    await first.aclose()
+    await second.aclose()
+
+
+async def test_what_another_is_about_to_stage_spoils_nothing(
+    rivals: tuple[Warehouse, Warehouse], server: HiveServer
+) -> None:
+    """Its part went into the folder that was there before it, and is about to be removed."""
+    first, _ = rivals
+    batch, rows = new_batch(2)
+    await first.load(batch, rows)
+    for folder in (server.tables.directory.parent / "staging").glob(batch.id):
+        (folder / f"{batch.id}.0a1b2c3d.part").mkdir()
+    before = sorted(server.tables.directory.parent.rglob("staging/**"))
+    await first.load(batch, rows)
+    assert sorted(server.tables.directory.parent.rglob("staging/**")) == before
 
 
 async def test_folders_whose_files_were_moved_are_removed_after_a_while(

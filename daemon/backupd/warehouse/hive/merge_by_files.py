@@ -22,7 +22,7 @@ from backupd.warehouse.hive.table import describe, not_shared, unfit_for_files, 
 from backupd.warehouse.parquet import encode, file_ids
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Container, Iterable, Iterator, Mapping, Sequence
 
     from backupd.core.rows import ProductionRow
     from backupd.warehouse.hive.batch_statements import BatchStatements
@@ -67,9 +67,9 @@ class FilesMerge:
                 self._refuse_registered(files, batch_id, targets, rows)
             failure = self.partition_files.move(files, batch_id, targets)
             seen = Counter(self._ids_in(files, targets.values()))
-            if self._of_others(files, targets) - others:
+            if self._of_others(files, targets) - others or _lacking(rows, seen):
                 seen = self.production.count(keys_of(rows))
-            if lacking := self._lacking(row for row in rows if row.file_id not in seen):
+            if lacking := _lacking(rows, seen):
                 raise failure or _nowhere(batch_id, lacking)
             self.partition_files.clear(files, batch_id, targets)
         return seen
@@ -165,11 +165,10 @@ class FilesMerge:
         for path in filter(files.exists, targets):
             yield from file_ids(BytesIO(files.read(path)), self.columns["file_id"], path)
 
-    def _lacking(self, rows: Iterable[ProductionRow]) -> list[str]:
-        """Return the dates of those that are not in production in some other file either."""
-        keys = keys_of(rows)
-        there = self.production.count(keys)
-        return sorted({key.file_date for key in keys if key.file_id not in there})
+
+def _lacking(rows: Iterable[ProductionRow], seen: Container[str]) -> list[str]:
+    """Return the dates of those that were not seen."""
+    return sorted({row.file_date for row in rows if row.file_id not in seen})
 
 
 def _nowhere(batch_id: str, dates: Sequence[str]) -> RewindError:

@@ -52,13 +52,16 @@ class PartitionFiles:
         """
         self.add_partitions(batch_id, contents)
         targets = self.targets(batch_id, contents)
+        folder = self.folders.of(batch_id)
         with self._staging.files() as files:
-            if not self._is_staged(files, batch_id, contents, targets):
-                files.remove(self.folders.of(batch_id))
-                lacking = {date for date in contents if not files.exists(targets[date])}
-                if lacking:
-                    staged = {date: contents[date] for date in lacking}
-                    self._put(files, batch_id, staged, targets)
+            if files.exists(folder):
+                if self._is_staged(files, batch_id, contents, targets):
+                    return targets
+                files.remove(folder)
+            lacking = {date for date in contents if not files.exists(targets[date])}
+            if lacking:
+                staged = {date: contents[date] for date in lacking}
+                self._put(files, batch_id, staged, targets)
         return targets
 
     def add_partitions(self, batch_id: str, dates: Collection[str]) -> None:
@@ -118,13 +121,14 @@ class PartitionFiles:
         contents: Mapping[str, bytes],
         targets: Mapping[str, str],
     ) -> bool:
-        """Return whether each date lies in staging with just this content, or in its partition.
+        """Return whether each date lies in its folder with just this content, or in its partition.
 
         No other date may lie there: its rows were left out because another backupd made them.
+        What another was about to stage may (`_put`).
         Staging is looked at first: what moves between the two looks is then seen there.
         """
-        folder = self.folders.of(batch_id)
-        if not files.exists(folder) or set(files.names(folder)) - contents.keys():
+        names = files.names(self.folders.of(batch_id))
+        if {name for name in names if not name.endswith(".part")} - contents.keys():
             return False
         for date, content in contents.items():
             try:
