@@ -22,7 +22,17 @@ from support.hadoop_config import (
     write_settings,
     write_zookeeper_settings,
 )
-from support.hadoop_programs import NAMENODE, PROGRAMS, SCHEMA_TOOL, Server, environment, java
+from support.hadoop_programs import (
+    NAMENODE,
+    PROGRAMS,
+    SCHEMA_TOOL,
+    Server,
+    environment,
+    java,
+    keep_classes,
+    keeps_classes,
+    kept_classes,
+)
 from support.processes import accepts
 from support.server_process import ServerProcess
 from support.zookeeper import registered
@@ -125,9 +135,14 @@ class Hadoop:
         self._process(name).signal(number)
 
     def stop_all(self) -> None:
-        """End what runs."""
-        for each in self._servers.values():
-            each.kill()
+        """End what runs; of a program that starts here for the first time, keep its classes."""
+        for name, server in self._servers.items():
+            made = self._classes(name)
+            if server.runs and not kept_classes(PROGRAMS[name]).exists():
+                server.terminate()
+            server.kill()
+            if made.exists():
+                keep_classes(PROGRAMS[name], made)
 
     def registered(self) -> set[int]:
         """Return the ports of the HiveServer2s that ZooKeeper knows."""
@@ -219,7 +234,11 @@ class Hadoop:
         program = PROGRAMS[name]
         command = [*self._java(name, program), *self._arguments(name)]
         log = self.directory / f"{name}.log"
-        return ServerProcess(log, command, self._environment(program), partial(self._is_up, name))
+        found = {**self._environment(program), **keeps_classes(program, self._classes(name))}
+        return ServerProcess(log, command, found, partial(self._is_up, name))
+
+    def _classes(self, name: Server) -> Path:
+        return self.directory / f"{name}.jsa"
 
     def _java(self, name: str, program: Program) -> list[str]:
         return java(self.directory, name, program, {})

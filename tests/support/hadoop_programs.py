@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -72,6 +73,9 @@ def java(directory: Path, name: str, program: Program, properties: Mapping[str, 
         f"-Dhadoop.home.dir={directory}",
         f"-Djava.io.tmpdir={directory}",
         f"-Dderby.stream.error.file={directory}/derby-{name}.log",
+        f"-Dlog4j.configurationFile={directory}/conf/log4j2.properties",
+        f"-Dhive.log4j.file={directory}/conf/hive-log4j2.properties",
+        *_with_classes(program),
         *(f"-D{key}={value}" for key, value in properties.items()),
         *opened,
         "-cp",
@@ -86,6 +90,34 @@ def environment(directory: Path) -> dict[str, str]:
     return os.environ | ours
 
 
+def kept_classes(program: Program) -> Path:
+    """Return where Java keeps a program's classes as it wants them in memory.
+
+    A server that finds them starts in half of the time.
+    """
+    return jars() / f"{program.main}.jsa"
+
+
+def keeps_classes(program: Program, path: Path) -> Mapping[str, str]:
+    """Return what has a server write them there when it ends, unless they are kept already."""
+    kept = kept_classes(program).exists()
+    return {} if kept else {"JDK_JAVA_OPTIONS": f"-XX:ArchiveClassesAtExit={path}"}
+
+
+def keep_classes(program: Program, path: Path) -> None:
+    """Keep what a server wrote there."""
+    kept = kept_classes(program)
+    part = kept.with_suffix(f".{os.getpid()}.part")
+    shutil.move(path, part)
+    part.replace(kept)
+
+
+def _with_classes(program: Program) -> list[str]:
+    kept = kept_classes(program)
+    return [f"-XX:SharedArchiveFile={kept}"] if kept.exists() else []
+
+
 def _class_path(directory: Path) -> str:
+    """Return the jars first: kept classes are good for a path that begins as theirs did."""
     cache = jars()
-    return f"{directory}/conf:{cache}/lib/*:{cache}/last/*"
+    return f"{cache}/lib/*:{cache}/last/*:{directory}/conf"

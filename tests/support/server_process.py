@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
 _UP_WITHIN = 180.0  # seconds; Java takes its time where others compute
+_DOWN_WITHIN = 60.0  # seconds
 
 
 class ServerProcess:
@@ -69,6 +71,13 @@ class ServerProcess:
             self._process.kill()
             self._process.wait()
             self._process = None
+
+    def terminate(self) -> None:
+        """Have it end by SIGTERM, if it does so in a while."""
+        assert self._process
+        self._process.terminate()
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(_DOWN_WITHIN)
 
     def signal(self, number: signal.Signals) -> None:
         """Send a signal: SIGSTOP freezes it, and that is waited for; SIGCONT lets it go on."""
