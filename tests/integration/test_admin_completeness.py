@@ -122,6 +122,30 @@ def test_as_csv(config: Path) -> None:
     assert (second["expected_files"], second["complete"]) == ("at most 9", "True")
 
 
+def test_an_hour_that_is_not_as_usual_is_told(tmp_path: Path) -> None:
+    """Of dates before it is known too by what came when."""
+    path = write_config(tmp_path, {f"{E}.trend": "true"})
+
+    async def come_by_the_hour(maker: Maker) -> None:
+        await _came(maker)
+        for week in range(4):
+            day = BEFORE - 7 * week
+            hours = [each for each in range(24) if (week, each) != (0, 14)]
+            times = (
+                day_start(day) + 3600 * hour + 900 * part for hour in hours for part in range(4)
+            )
+            await come(maker.ledger, *(an_arrival("traffic/a", at) for at in times))
+
+    prepare(path, come_by_the_hour)
+    words = "hour 14 UTC: 0 files, where 4 are usual at that hour on this weekday"
+    asked_for = ("completeness", "--date", DATE, "--feed", "traffic/a")
+
+    assert [each["unusual"] for each in lines(path, *asked_for)] == [[words]]
+    assert f"traffic/a {DATE}: {words}" in " ".join(admin(path, *asked_for).stdout.split())
+    text = admin(path, *asked_for, "--csv").stdout
+    assert [each["unusual"] for each in csv.DictReader(text.splitlines())] == [words]
+
+
 def test_no_cell_is_a_formula(config: Path) -> None:
     asked(config, "excuse", "traffic/a", "--date", DATE, "--why", "=cmd|' /C calc'!A1")
     text = admin(config, "completeness", "--date", DATE, "--csv").stdout

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from fractions import Fraction
 from itertools import pairwise
 from statistics import median
 from typing import TYPE_CHECKING
@@ -16,6 +17,8 @@ from zoneinfo import ZoneInfo
 from backupd.completeness.arrivals import Numbers, came, together
 from backupd.completeness.judging import Known
 from backupd.completeness.sequences import added
+from backupd.core.arrivals import Arrival
+from backupd.ledger.arrivals import by_day
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -64,6 +67,17 @@ def known_of(files: Iterable[File], since: float = 0.0) -> Known:
             spans = days[file.day].spans if file.day in days else ()
             days[file.day] = Numbers(added(spans, file.number, file.at))
     return Known(seen=known.seen, numbers=numbers, since=since)
+
+
+def known_at_once(files: Iterable[File]) -> Known:
+    """Count many files together, as the ledger does where it finds them."""
+    new = (
+        Arrival(
+            feed="", day=each.day, at=each.at, records=each.records, size=each.size, number=None
+        )
+        for each in files
+    )
+    return Known(seen={day: of_day for (_, day), of_day in by_day(new, {}).items()})
 
 
 def slow_verdict(
@@ -161,6 +175,85 @@ def _oddities(
             odd += 2 * records < usual[1] and records < usual[0]
             odd += records > 2 * usual[1] and records > usual[2]
     return odd
+
+
+def slow_hours(
+    expected: Expectations, files: Sequence[File], day: int, now: float, hours_from: float
+) -> list[tuple[int, int, int, int]]:
+    """Return runs of hours of a date that are not as usual: first, last, files, usual."""
+    weeks = [day - 7 * week for week in range(1, 7)]
+    weeks = [each for each in weeks if slow_is_expected(expected, each)]
+    weeks = [each for each in weeks if any(file.day == each for file in files)]
+    if len(weeks) < 3:
+        return []
+    dates = [_Minutes(files, each) for each in (day, *weeks)]
+    runs: list[tuple[int, int, str]] = []
+    for hour in range(24):
+        begin = day * 86_400 + hour * 3600
+        if begin < hours_from or begin + 4500 > now:
+            continue
+        way = _way(dates[0], dates[1:], hour, now - day * 86_400)
+        if way and runs and runs[-1][1:] == (hour - 1, way):
+            runs[-1] = (runs[-1][0], hour, way)
+        elif way:
+            runs.append((hour, hour, way))
+    return [
+        (
+            first,
+            last,
+            dates[0].between(first, last + 1),
+            round(median([week.between(first, last + 1) for week in dates[1:]])),
+        )
+        for first, last, _ in runs
+    ]
+
+
+class _Minutes:
+    """The minutes of a date, and how many files came in each."""
+
+    def __init__(self, files: Sequence[File], day: int) -> None:
+        times = [(file.at - day * 86_400) / 60 for file in files if file.day == day]
+        self.minutes = [0] * 25 * 60
+        for each in times:
+            self.minutes[min(max(int(each // 1), 0), 25 * 60 - 1)] += 1
+
+    def between(self, first: int, stop: int, more: int = 0) -> int:
+        """Count from an hour to another, and so many minutes of that."""
+        return sum(self.minutes[first * 60 : stop * 60 + more])
+
+
+def _way(date_: _Minutes, weeks: Sequence[_Minutes], hour: int, age: float) -> str:
+    """Return whether an hour has too "few" or "many" files; "": neither."""
+    here = date_.between(hour, hour + 1)
+    middle = round(median([week.between(hour, hour + 1) for week in weeks]))
+    beside = [each for each in (hour - 1, hour, hour + 1) if 0 <= each < 24]
+    around = [week.between(each, each + 1) for week in weeks for each in beside]
+    if middle < 3 or (here - middle) ** 2 <= 36 * _variance(weeks) * middle:
+        return ""
+    if here < middle / 2 and here < min(around):
+        for stop in range(hour + 1, 25):
+            least = min(week.between(hour, stop) for week in weeks)
+            if stop * 3600 + 900 <= age and date_.between(hour, stop, 15) >= least:
+                return ""  # they came later
+        return "few"
+    if here > middle * 2 and here > max(around):
+        for first in range(hour):
+            was_low = all(
+                date_.between(first, first + 1) < week.between(first, first + 1) for week in weeks
+            )
+            most = max(week.between(first, hour + 1) for week in weeks)
+            if was_low and date_.between(first, hour + 1) <= most:
+                return ""  # they are those that did not come before
+        return "many"
+    return ""
+
+
+def _variance(weeks: Sequence[_Minutes]) -> Fraction:
+    """Return how much the hours differ from week to week, for each file."""
+    hours = [[week.between(hour, hour + 1) for week in weeks] for hour in range(24)]
+    medians = [round(median(each)) for each in hours]
+    squares = sum((n - m) ** 2 for each, m in zip(hours, medians, strict=True) for n in each)
+    return Fraction(squares, sum(medians) * (len(weeks) - 1))
 
 
 def _odd_ones(bounds: Bounds | None, numbers: Sequence[int]) -> set[int]:

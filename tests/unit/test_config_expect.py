@@ -163,10 +163,11 @@ def test_it_can_be_told_in_words() -> None:
         "at least 90 files a date",
         "no gap in the numbers of their names, after 99 from the beginning; waited for: 1m 00s",
         "about as many records a date as on the same weekday of the last weeks",
+        "about as many files in each hour, UTC, as at that hour on that weekday",
         "a date is due at 06:30 of the next day, Europe/Amsterdam",
         "only dates that are mon, tue",
     ]
     far_east = in_words(replace(expected, time_zone="Asia/Tokyo"))
-    assert far_east[5] == "that is a day later wherever the date, UTC, is not over by then"
+    assert far_east[6] == "that is a day later wherever the date, UTC, is not over by then"
     noon = day_from("2026-12-01") * 86_400 + 43_200.0  # a Tuesday; Monday was due in the morning
     assert due_next(expected, noon) == "2026-12-01 is due 2026-12-02 06:30 Europe/Amsterdam"

@@ -14,6 +14,7 @@ from backupd.completeness.judging import Excuse, Known
 from backupd.daily.building import Facts, feed_day
 from backupd.daily.model import Amount, FeedDay, State
 from backupd.ledger.day_files import DayFiles
+from support.slow_judging import File, known_at_once
 
 if TYPE_CHECKING:
     from backupd.completeness.arrivals import Came
@@ -143,6 +144,37 @@ def test_a_feed_without_expectations_shows_spikes_and_silence() -> None:
 @pytest.mark.parametrize("files", [(20, 10, 9, 11), (5, 10, 9, 11), (30, 10, 10, 10, 31)])
 def test_what_was_there_before_or_is_near_the_median_is_usual(files: tuple[int, ...]) -> None:
     assert the_feed(known(*files)).unusual == []
+
+
+def by_the_hour(*, silent: int | None) -> Known:
+    """Four files an hour for weeks, none in one hour of the day."""
+    return known_at_once(
+        File(day=day, at=day_start(day) + 3600 * hour + 900 * quarter)
+        for day in range(DAY - 42, DAY + 1, 7)
+        for hour in range(24)
+        if (day, hour) != (DAY, silent)
+        for quarter in range(4)
+    )
+
+
+@pytest.mark.parametrize("expected", [None, TWO, Expectations(trend=True)])
+def test_an_hour_that_is_not_as_usual_is_told(expected: Expectations | None) -> None:
+    silent = the_feed(by_the_hour(silent=14), expected)
+    before = the_feed(by_the_hour(silent=14), expected, now=NEXT_MORNING - 7200)
+
+    for feed in (silent, before):
+        (words,) = feed.unusual
+        told = "hour 14 UTC: 0 files, where 4 are usual at that hour on this weekday"
+        assert words.endswith(told)
+        assert words.count(told) == 1
+    assert the_feed(by_the_hour(silent=None)).unusual == []
+
+
+def test_hours_of_a_date_that_needs_nothing_are_not_told() -> None:
+    holiday = Expectations(trend=True, excepted=frozenset({DAY}))
+    of = by_the_hour(silent=14)
+    assert the_feed(of, holiday).unusual == []
+    assert the_feed(replace(of, since=day_start(DAY))).unusual == []
 
 
 # -- files -----------------------------------------------------------------------------------------

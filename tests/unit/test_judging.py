@@ -101,7 +101,7 @@ def test_what_is_not_doubted_is_well(data: st.DataObject, expected: Expectations
     known, dates = known_of(files, since=day_start(day - 3)), range(day - 3, day + 2)
     now = deadline(expected, day) + data.draw(st.sampled_from([-1.0, 0.0, 864_000.0]))
 
-    doubted = doubtful(expected, known, dates)
+    doubted = doubtful(expected, known, dates, now)
 
     every = list(judge(expected, known, dates, now))
     some = list(judge(expected, known, doubted, now))
@@ -131,7 +131,7 @@ def test_a_year_of_thousands_of_feeds_takes_a_verdict_of_few_dates_alone() -> No
     doubted = [
         (feed, day)
         for feed in range(feeds)
-        for day in doubtful(expected, short if feed % 100 == 0 else whole, dates)
+        for day in doubtful(expected, short if feed % 100 == 0 else whole, dates, DUE)
     ]
 
     assert doubted == [(feed, lacking) for feed in range(0, feeds, 100)]

@@ -18,7 +18,8 @@ from backupd.cli.options import Places, feed_option, json_option, pass_places
 from backupd.cli.times import since_option, span
 from backupd.completeness.dates import day_from, day_of, day_text
 from backupd.completeness.findings import missing_names, silence
-from backupd.completeness.judging import LOOK_BACK, judge, silent_since
+from backupd.completeness.judging import judge, silent_since
+from backupd.completeness.usual import LOOK_BACK
 from backupd.core.cells import harmless
 from backupd.ledger import arrivals
 
@@ -154,7 +155,7 @@ def row_json(row: Row) -> dict[str, Any]:
             {"source": gap.source or None, "from": gap.low, "to": gap.high} for gap in verdict.gaps
         ],
         "missing_names": [render.name_json(name) for name in missing_names(row.known, verdict)],
-        "unusual": list(verdict.unusual),
+        "unusual": list(verdict.odd),
         "records": verdict.records,
         "usual_records": verdict.usual,
         "complete": verdict.complete,
@@ -183,7 +184,7 @@ def _csv(rows: Sequence[Row]) -> str:
             "expected_files": _expected_text(row),
             "gaps": _gaps(row),
             "missing_names": " ".join(missing_names(row.known, row.verdict)),
-            "unusual": "; ".join(row.verdict.unusual),
+            "unusual": "; ".join(row.verdict.odd),
             "excused": "; ".join(_excused(row)),
         }
         if number == 0:
@@ -227,7 +228,7 @@ def _notes(rows: Sequence[Row]) -> Iterator[RenderableType]:
     """Say what is unusual, and what is excused."""
     for row in rows:
         of = f"{row.feed} {day_text(row.verdict.day)}"
-        yield from (Text(f"{of}: {words}", style="yellow") for words in row.verdict.unusual)
+        yield from (Text(f"{of}: {words}", style="yellow") for words in row.verdict.odd)
         yield from (f"{of}: excused: {why}" for why in _excused(row))
 
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 import re
 import sys
 from array import array
+from bisect import bisect_left
 from functools import lru_cache
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
 from backupd.completeness.dates import day_of, day_start
@@ -18,7 +19,7 @@ from backupd.core.arrivals import Arrival, Number
 from backupd.core.times import has_date
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from typing import Any
 
     from backupd.completeness.expectations import Expectations, SequenceRule
@@ -161,6 +162,14 @@ def arrived_by(of: Came, day: int, at: float) -> int:
     return sum(number for minute, number in _pairs(of.minutes) if minute <= last)
 
 
+def arrived_before(of: Came, minutes: Iterable[int]) -> list[int]:
+    """Return how many files came before each of these minutes of their date."""
+    numbers = _numbers(of.minutes)
+    times = numbers[::2]
+    sums = list(accumulate(numbers[1::2], initial=0))
+    return [sums[bisect_left(times, minute)] for minute in minutes]
+
+
 def seconds_late(of: Came, due: float) -> float:
     """Return how long after a time the last file came; none in that minute, as in `arrived_by`."""
     return of.last_at - due if of.last_at // _MINUTE > due // _MINUTE else 0.0
@@ -201,10 +210,15 @@ def _merged(one: dict[int, int], other: Mapping[int, int]) -> dict[int, int]:
 
 
 def _pairs(minutes: bytes) -> list[tuple[int, int]]:
+    numbers = _numbers(minutes)
+    return list(zip(numbers[::2], numbers[1::2], strict=True))
+
+
+def _numbers(minutes: bytes) -> array[int]:
     numbers = array("H", minutes)
     if sys.byteorder == "big":
         numbers.byteswap()
-    return list(zip(numbers[::2], numbers[1::2], strict=True))
+    return numbers
 
 
 def _packed(pairs: list[tuple[int, int]]) -> bytes:

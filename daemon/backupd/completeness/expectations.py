@@ -59,7 +59,7 @@ class Expectations:
     size: Bounds | None = None  # bytes of a file
     records_a_day: Bounds | None = None
     bytes_a_day: Bounds | None = None
-    trend: bool = False  # a date's records are compared with those of the same weekday
+    trend: bool = False  # a date's records, an hour's files are compared with the same weekday's
 
     @property
     def has_deadline(self) -> bool:

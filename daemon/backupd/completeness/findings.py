@@ -50,8 +50,10 @@ def _of_date(expected: Expectations, known: Known, verdict: Verdict) -> Iterator
         yield Finding(Kind.MISSING, day, _missing(expected, verdict))
     if verdict.gaps:
         yield Finding(Kind.GAP, day, f"{day_text(day)}: {_gap_words(known, verdict)}")
-    if verdict.unusual:
-        yield Finding(Kind.UNUSUAL, day, f"{day_text(day)}: {'; '.join(verdict.unusual)}")
+    # Once it is due a date is judged as a whole.
+    odd = verdict.unusual if verdict.is_due else verdict.odd
+    if odd:
+        yield Finding(Kind.UNUSUAL, day, f"{day_text(day)}: {'; '.join(odd)}")
 
 
 def _gap_words(known: Known, verdict: Verdict) -> str:

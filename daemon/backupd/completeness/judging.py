@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from statistics import median
 from typing import TYPE_CHECKING, NamedTuple
 
 from backupd.completeness.arrivals import Span, arrived_by, last_by, seconds_late
 from backupd.completeness.dates import day_of, day_start, deadline, is_expected
+from backupd.completeness.hours import unusual_hours
 from backupd.completeness.sequences import gaps, united, without
+from backupd.completeness.usual import against_usual, past_weeks, usual_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from backupd.completeness.arrivals import Came, Seen
     from backupd.completeness.expectations import Bounds, Expectations
+    from backupd.completeness.hours import Hours
     from backupd.completeness.sequences import ByDay, Gap
-
-WEEKS = 6  # so many of the same weekday are what is usual
-LEARNT = 3  # weeks: with fewer nothing is usual yet
-LOOK_BACK = 7 * WEEKS  # days
-_FAR = 2.0  # times more, or fewer, than usual
+    from backupd.completeness.usual import Usual
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +38,8 @@ class Known:
     """All that is known of one feed: what came, its numbers by source, what was excused.
 
     `since` is when it began to be watched; before, nothing is known of what came but `seen`.
-    `away_at` is when its directory was last away: until then nothing could come.
+    Until `away_at` nothing could come: its directory was away, or this host was off. Hours that
+    began before `hours_from` are not judged: of some of them that is so too, or the clock was set.
     """
 
     seen: Seen = field(default_factory=dict)
@@ -48,14 +47,7 @@ class Known:
     excuses: Sequence[Excuse] = ()
     since: float = 0.0
     away_at: float = 0.0
-
-
-class Usual(NamedTuple):
-    """The least, the median and the most that there was on a weekday in the last weeks."""
-
-    least: int
-    middle: int
-    most: int
+    hours_from: float = 0.0
 
 
 class Verdict(NamedTuple):
@@ -69,7 +61,8 @@ class Verdict(NamedTuple):
     late_by: float  # the last file after the deadline, or the longest pause over `every`
     missing: int  # of the least that was expected
     gaps: tuple[Gap, ...]
-    unusual: tuple[str, ...]  # in words
+    unusual: tuple[str, ...]  # in words, of the date as a whole
+    hours: tuple[Hours, ...]  # that are not as usual
     records: int
     usual: int | None  # records; None: not learnt, or not asked for
     is_excused: bool
@@ -78,6 +71,11 @@ class Verdict(NamedTuple):
     def late(self) -> int:
         """How many files came after the deadline."""
         return self.arrived - self.on_time
+
+    @property
+    def odd(self) -> tuple[str, ...]:
+        """All that is unusual, in words."""
+        return (*self.unusual, *map(str, self.hours))
 
     @property
     def complete(self) -> bool | None:
@@ -99,7 +97,8 @@ def judge(
     holes = gaps(expected.sequence, known.numbers) if expected.sequence else {}
     wait = expected.sequence.wait if expected.sequence else 0.0
     begins = day_of(known.since)
-    seen, whole, single = known.seen, *_excused(known.excuses)
+    seen = known.seen
+    whole, single = _excused(known.excuses)
     for day in days:
         came = seen.get(day)
         if came is None and (day < begins or not is_expected(expected, day)):
@@ -108,7 +107,7 @@ def judge(
         for span in single.get(day, ()):
             open_gaps = [left for gap in open_gaps for left in without(gap, span.low, span.high)]
         excused = _excused_of(expected, known, day, single)
-        yield _verdict(expected, seen, day, now, (tuple(open_gaps), excused, day in whole))
+        yield _verdict(expected, known, day, now, (tuple(open_gaps), excused, day in whole))
 
 
 def _excused(excuses: Sequence[Excuse]) -> tuple[set[int], dict[int, tuple[Span, ...]]]:
@@ -168,12 +167,13 @@ def _common(one: Span, other: Span) -> int:
 
 def _verdict(
     expected: Expectations,
-    seen: Seen,
+    known: Known,
     day: int,
     now: float,
     of_numbers: tuple[tuple[Gap, ...], int, bool],
 ) -> Verdict:
     open_gaps, excused, is_excused = of_numbers
+    seen = known.seen
     came = seen.get(day)
     wanted = is_expected(expected, day)
     due = deadline(expected, day)
@@ -181,6 +181,7 @@ def _verdict(
     arrived = came.files if came else 0
     least = expected.files.least if expected.files else None
     usual = _usual(expected, seen, day) if expected.trend and wanted else None
+    is_compared = usual is not None and not is_excused
     return Verdict(
         day,
         wanted,
@@ -191,6 +192,7 @@ def _verdict(
         max(least - arrived - excused, 0) if is_due and least else 0,
         open_gaps,
         () if is_excused else tuple(_oddities(expected, came, usual, is_due=is_due)),
+        tuple(unusual_hours(expected, known, day, now)) if is_compared else (),
         came.records if came else 0,
         usual.middle if usual else None,
         is_excused,
@@ -243,29 +245,6 @@ def _of_the_day(what: str, bounds: Bounds | None, number: int) -> Iterator[str]:
 def _usual(expected: Expectations, seen: Seen, day: int) -> Usual | None:
     """Return how many records are usual on a date's weekday; None: not learnt yet."""
     return usual_of([came.records for came in past_weeks(expected, seen, day)])
-
-
-def past_weeks(expected: Expectations | None, seen: Seen, day: int) -> list[Came]:
-    """Return what came on the same weekday of the last weeks, where it was expected to."""
-    weeks = (day - 7 * week for week in range(1, WEEKS + 1))
-    wanted = (each for each in weeks if expected is None or is_expected(expected, each))
-    return [seen[each] for each in wanted if each in seen]
-
-
-def usual_of(past: Sequence[int]) -> Usual | None:
-    """Return what is usual by what there was in the last weeks; None: not learnt yet."""
-    if len(past) < LEARNT:
-        return None
-    return Usual(min(past), round(median(past)), max(past))
-
-
-def against_usual(what: str, number: int, usual: Usual | None) -> Iterator[str]:
-    """Say of a number that it is far from the median, and was not there in the past weeks."""
-    if usual is None:
-        return
-    is_low = number * _FAR < usual.middle and number < usual.least
-    if is_low or (number > usual.middle * _FAR and number > usual.most):
-        yield f"{number:,} {what}, where {usual.middle:,} are usual on this weekday"
 
 
 # -- silence -------------------------------------------------------------------------------------

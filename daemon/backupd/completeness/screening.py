@@ -7,12 +7,14 @@ comparisons for each, where `judging` makes a verdict of each.
 from __future__ import annotations
 
 from functools import lru_cache
+from itertools import takewhile
 from math import inf
 from typing import TYPE_CHECKING
 
-from backupd.completeness.dates import weekday
-from backupd.completeness.judging import WEEKS
+from backupd.completeness.dates import deadline, weekday
+from backupd.completeness.hours import unusual_hours
 from backupd.completeness.sequences import gaps
+from backupd.completeness.usual import WEEKS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,14 +26,19 @@ if TYPE_CHECKING:
 _WEEK = 7
 
 
-def doubtful(expected: Expectations, known: Known, days: range) -> list[int]:
-    """Return those of these dates that may not be as they are expected, in order."""
+def doubtful(expected: Expectations, known: Known, days: range, now: float) -> list[int]:
+    """Return those of these dates that may not be as they are expected at a time, in order.
+
+    Dates that are due are not looked at by the hour.
+    """
     wanted = _wanted(days, expected.weekdays, expected.excepted)
     found = set(_out_of_bounds(expected, known.seen))
     if expected.has_deadline:
         found |= wanted - known.seen.keys()
     if expected.trend:
         found.update(_out_of_line(expected, known.seen, days))
+        not_due = takewhile(lambda day: deadline(expected, day) > now, reversed(days))
+        found.update(day for day in not_due if any(unusual_hours(expected, known, day, now)))
     if expected.sequence:
         found.update(gaps(expected.sequence, known.numbers))
     return sorted(found.intersection(days))

@@ -56,6 +56,7 @@ def _of_content(expected: Expectations) -> Iterator[str]:
             yield f"{bounds} {what}"
     if expected.trend:
         yield "about as many records a date as on the same weekday of the last weeks"
+        yield "about as many files in each hour, UTC, as at that hour on that weekday"
 
 
 def _of_dates(expected: Expectations) -> Iterator[str]:

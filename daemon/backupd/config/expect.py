@@ -188,8 +188,8 @@ _KEYS: dict[str, Key] = {
         SWITCH,
         """
         true: a date is unusual that has less than half, or more than twice, the records that are
-        usual on its weekday, and none of the last six weeks was like that. It takes three weeks to
-        learn.
+        usual on its weekday, and none of the last six weeks was like that; and so is an hour by
+        its files. It takes three weeks to learn.
         """,
         default=None,
         example=True,

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 
 from backupd.completeness.dates import day_of, day_text
 from backupd.completeness.findings import findings
-from backupd.completeness.judging import against_usual, judge, past_weeks, usual_of
+from backupd.completeness.hours import unusual_hours
+from backupd.completeness.judging import judge
+from backupd.completeness.usual import against_usual, past_weeks, usual_of
 from backupd.core.incidents import Kind
 from backupd.core.times import span
 from backupd.daily.model import Amount, FeedDay, State
@@ -18,7 +20,8 @@ if TYPE_CHECKING:
 
     from backupd.completeness.arrivals import Came
     from backupd.completeness.expectations import Expectations
-    from backupd.completeness.judging import Excuse, Known, Usual, Verdict
+    from backupd.completeness.judging import Excuse, Known, Verdict
+    from backupd.completeness.usual import Usual
 
 _NOTHING = Amount(0, 0, 0)
 
@@ -43,7 +46,8 @@ def feed_day(facts: Facts, name: str) -> FeedDay:
     verdict = _verdict(facts, known, expected) if known and expected else None
     state = _state(facts, known, expected, verdict)
     said = dict(_said(facts, known, expected, verdict))
-    trend = said.get(Kind.UNUSUAL) or "; ".join(_against(came, usual))
+    whole = verdict.unusual if verdict and Kind.UNUSUAL in said else ()
+    odd = [*(whole or _against(came, usual)), *_hours(facts, known, expected, state)]
     return FeedDay(
         feed=name,
         state=state,
@@ -51,7 +55,7 @@ def feed_day(facts: Facts, name: str) -> FeedDay:
         usual=Amount(*(part.middle for part in usual)) if usual else None,
         wrong=[said[kind] for kind in (Kind.MISSING, Kind.GAP) if kind in said],
         late=list(_late(verdict)) if verdict else [],
-        unusual=[trend] if trend and state is not State.EXCUSED else [],
+        unusual=["; ".join(odd)] if odd and state is not State.EXCUSED else [],
         excuses=list(_excuses(facts.day, known.excuses)) if known else [],
         files=None if name in facts.left else facts.files.get(name, DayFiles()),
     )
@@ -81,6 +85,14 @@ def _against(came: Amount | None, usual: tuple[Usual, Usual, Usual] | None) -> I
         files, records, _ = usual
         yield from against_usual("files", came.files, files)
         yield from against_usual("records", came.records, records)
+
+
+def _hours(
+    facts: Facts, known: Known | None, expected: Expectations | None, state: State
+) -> Iterator[str]:
+    """Say which hours were not as usual, where files of the date were to come."""
+    if known and facts.day > day_of(known.since) and state not in {State.EXCUSED, State.IDLE}:
+        yield from map(str, unusual_hours(expected, known, facts.day, facts.now))
 
 
 # -- what is judged ------------------------------------------------------------------------------

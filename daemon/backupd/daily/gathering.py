@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 from backupd.alerts import Reporting
 from backupd.completeness.dates import day_start, day_text
-from backupd.completeness.judging import LOOK_BACK, Known
+from backupd.completeness.judging import Known
+from backupd.completeness.usual import LOOK_BACK
 from backupd.daily.building import Facts, feed_day
 from backupd.daily.mail import as_mail
 from backupd.daily.model import DayReport

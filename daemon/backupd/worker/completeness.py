@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from backupd.completeness.dates import day_from, day_of, day_text, deadline
 from backupd.completeness.findings import findings
-from backupd.completeness.judging import LOOK_BACK, judge, silent_since
+from backupd.completeness.judging import judge, silent_since
 from backupd.completeness.screening import doubtful
+from backupd.completeness.usual import LOOK_BACK
 from backupd.core.incidents import OF_COMPLETENESS, Incident, Kind, lack_cause
 from backupd.core.pace import repeat
 from backupd.core.records import new_id
@@ -262,7 +263,7 @@ def _judge(
         of_feed = range(max(min([days.start, *feed.older]), begun), days.stop)
         doubted = [
             day
-            for day in doubtful(feed.expected, feed.known, of_feed)
+            for day in doubtful(feed.expected, feed.known, of_feed, feed.at)
             if day in days or day in feed.older
         ]
         verdicts = list(judge(feed.expected, feed.known, doubted, feed.at))
