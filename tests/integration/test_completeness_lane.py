@@ -2,78 +2,31 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
-from backupd.completeness.dates import DAY, day_of, day_start, day_text
-from backupd.completeness.expectations import Bounds, Expectations, SequenceRule
+from backupd.completeness.dates import DAY, day_start, day_text
+from backupd.completeness.expectations import Bounds
 from backupd.completeness.judging import Excuse
 from backupd.control import excuse
 from backupd.core.stages import Stage
 from backupd.ledger import incidents
-from backupd.worker import CompletenessLane
 from support.coming import an_arrival, come
 from support.files import a_file
-from support.ledgers import FEED, Bench, opened, plant
+from support.judged import EXPECTED, NOON, RESCAN, RULE, TODAY, Place, judging, of
+from support.ledgers import FEED, plant
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from backupd.core.incidents import Incident
-
-RULE = SequenceRule(regex=r"_(\d+)\.csv$", wait=60.0)
-EXPECTED = Expectations(every=900.0, files=Bounds(least=3, most=3), sequence=RULE)
-RESCAN = 300.0
-TODAY = day_of(time.time())
-NOON = day_start(TODAY) + DAY / 2
-
-
-class Place:
-    """A ledger, a lane that judges, and a clock to be set."""
-
-    def __init__(self, bench: Bench) -> None:
-        self.bench = bench
-        self.ledger = bench.ledger
-        self.at = NOON
-        self.is_seen = True
-        bench.context.now = lambda: self.at
-        bench.context.expectations = {FEED.name: EXPECTED}
-        self.lane = self.restarted()
-
-    def restarted(self) -> CompletenessLane:
-        """A daemon starts."""
-        self.lane = CompletenessLane(
-            self.bench.context, lambda: self.is_seen, lambda: self.bench.away, 400 * DAY, RESCAN
-        )
-        return self.lane
-
-    async def comes(self, *names: str, before: float = 0.0) -> None:
-        files = [an_arrival(FEED.name, self.at - before, name, RULE) for name in names]
-        await come(self.ledger, *files)
-
-    async def open(self) -> dict[str, Incident]:
-        """Judge, then return the open incidents by kind and date."""
-        await self.lane.look()
-        return {
-            each.cause.replace(f":{FEED.name}", ""): each
-            for each in await self.ledger.ask(incidents.all_open)
-        }
-
 
 @pytest.fixture
 async def place(tmp_path: Path) -> AsyncIterator[Place]:
-    async with opened(tmp_path / "ledger.db") as ledger:
-        place = Place(Bench(ledger=ledger, feeds=[FEED]))
-        await place.lane.watch()
+    async with judging(tmp_path) as place:
         yield place
-
-
-def of(kind: str, days: int = 0) -> str:
-    return f"{kind}:{day_text(TODAY + days)}"
 
 
 async def test_a_silent_feed_is_late_until_a_file_comes(place: Place) -> None:

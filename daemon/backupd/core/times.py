@@ -81,6 +81,11 @@ class Pauses:
     kept: float
 
 
+def booted_at() -> float:
+    """Return when this host was started, by its clock as it is set now."""
+    return time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
 class StepFinder:
     """Compares the clock with one that nobody can set."""
 

@@ -106,6 +106,15 @@ def all_open(connection: sa.Connection) -> list[Incident]:
     return [_incident_of(row) for row in connection.execute(query.order_by(incidents.c.id))]
 
 
+def ended_by_feed(connection: sa.Connection, kind: Kind, since: float) -> dict[str, float]:
+    """Return by feed when the last incident of a kind ended, after a time."""
+    ended = incidents.c.closed_at
+    query = sa.select(incidents.c.feed, sa.func.max(ended)).where(
+        incidents.c.kind == kind, ended > since
+    )
+    return dict(connection.execute(query.group_by(incidents.c.feed)).all())
+
+
 def ends_to_notify(connection: sa.Connection) -> list[Incident]:
     """Return closed incidents of whose opening people were notified, but not yet of their end."""
     opened, ended = notices.alias(), notices.alias()

@@ -10,7 +10,7 @@ from itertools import chain
 from math import inf
 from typing import TYPE_CHECKING, NamedTuple
 
-from backupd.completeness.dates import day_from, day_of, day_text, deadline
+from backupd.completeness.dates import DAY, day_from, day_of, day_text, deadline
 from backupd.completeness.findings import findings
 from backupd.completeness.judging import judge, silent_since
 from backupd.completeness.screening import doubtful
@@ -24,7 +24,7 @@ from backupd.ledger.rows import in_chunks
 from backupd.ledger.watching import Watch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Collection, Container, Iterable, Mapping
 
     from backupd.completeness.expectations import Expectations
     from backupd.completeness.findings import Finding
@@ -37,6 +37,7 @@ _LONGEST = 60.0  # seconds: ... but is never behind for longer
 _AT_ONCE = 100  # feeds: others have to do with the ledger in between
 _DAYS = 35  # that are judged; and those of open incidents
 _AHEAD = 2  # days: names may have another day's date already
+_UNJUDGED = 3 * DAY  # seconds: dates before are due, and not judged by the hour any more
 _STEADY = 900.0  # seconds after the clock was set: it may be set right again
 _LONGEST_WAIT = 3600.0  # seconds that files which wait to be read hold up judging
 
@@ -58,6 +59,14 @@ class _Feed(NamedTuple):
     known: Known
     at: float  # as of then, in seconds since the epoch
     older: frozenset[int]  # dates before those that are judged, of which it has open incidents
+    terms_since: float  # what was due before was judged by other expectations
+    opened: Collection[str]  # causes of open incidents
+
+    def is_told(self, kind: Kind, day: int | None) -> bool:
+        """Return whether people are to be notified: of no date that was due by other terms."""
+        if day is None or deadline(self.expected, day) > self.terms_since:
+            return True
+        return lack_cause(kind, self.name, day_text(day)) in self.opened
 
 
 class CompletenessLane:
@@ -82,6 +91,8 @@ class CompletenessLane:
         self._remember = remember
         self._rescan_every = rescan_every
         self._away_at: dict[str, float] = {}  # by feed when it was last away
+        self._set_at = 0.0  # when the clock was last set, by the time that it showed then
+        self._lived_until = 0.0  # before then the clock showed a time that it had shown already
         self._judged_at: dict[str, float] = {}  # by feed as of when it was judged last
         self._clock = StepFinder()
         self._steady_at = 0.0  # by the clock that nobody sets
@@ -108,6 +119,7 @@ class CompletenessLane:
         ]
         await ledger.past.watch([each for each in watches if known.get(each.feed) != each.terms])
         await ledger.past.watch_no_more(sorted(known.keys() - expectations.keys()))
+        self._away_at = await ledger.ask(incidents.ended_by_feed, Kind.FEED, now - _UNJUDGED)
 
     async def _end_all(self) -> None:
         """End what an earlier config has left."""
@@ -125,8 +137,9 @@ class CompletenessLane:
             await self._judge(now)
 
     def _may_judge(self, now: float) -> bool:
-        if self._clock.step():
+        if step := self._clock.step():
             self._steady_at = time.monotonic() + _STEADY
+            self._set_at, self._lived_until = now, max(now, now - step)
         if not self._is_seen() or time.monotonic() < self._steady_at:
             return False
         if self._seen_at is None:
@@ -146,42 +159,36 @@ class CompletenessLane:
         days, older = range(today - _DAYS, today + 1), _older(opened.values(), today - _DAYS)
         first = min([days[0], *chain.from_iterable(older.values())])
         times = self._times(await ledger.ask(arrivals.pending, self._pending_after(now)), now)
+        since = await ledger.ask(watching.terms_since)
         found: list[tuple[str, Finding]] = []
         standing: dict[str, Standing] = {}
         for some in in_chunks(sorted(times), _AT_ONCE):
             known = await ledger.ask(arrivals.known, first - LOOK_BACK, days[-1] + _AHEAD, some)
             feeds = [
-                self._feed(name, each, times[name], older.get(name, set()), opened)
+                _Feed(
+                    name=name,
+                    expected=self._context.expectations[name],
+                    known=self._with_what_could_come(name, each, opened),
+                    at=times[name],
+                    older=frozenset(older.get(name, ())),
+                    terms_since=since.get(name, 0.0),
+                    opened=opened,
+                )
                 for name, each in known.items()
             ]
             await asyncio.to_thread(_judge, feeds, days, found, standing)
         self.standing = standing
-        since = await ledger.ask(watching.terms_since)
-        told = [(feed, at) for feed, at in found if self._is_told(feed, at, since, opened)]
-        await self._write(opened, told, times, now)
+        await self._write(opened, found, times, now)
 
-    def _is_told(
-        self, feed: str, found: Finding, since: Mapping[str, float], opened: Mapping[str, Incident]
-    ) -> bool:
-        """Return whether it is of a date that was not judged by other expectations before."""
-        if found.day is None:
-            return True
-        due = deadline(self._context.expectations[feed], found.day)
-        cause = lack_cause(found.kind, feed, day_text(found.day))
-        return due > since.get(feed, 0.0) or cause in opened
+    def _with_what_could_come(self, name: str, known: Known, opened: Container[str]) -> Known:
+        """Return what is known, with since when files could come, and the clock was not set.
 
-    def _feed(
-        self,
-        name: str,
-        known: Known,
-        at: float,
-        older: set[int],
-        opened: Mapping[str, Incident],
-    ) -> _Feed:
-        """Return what a feed is judged by. One that is late already is so until a file comes."""
-        if lack_cause(Kind.LATE, name, None) not in opened:
-            known = replace(known, away_at=self._away_at.get(name, 0.0))
-        return _Feed(name, self._context.expectations[name], known, at, frozenset(older))
+        A feed that is late already is so until a file comes.
+        """
+        back = max(self._away_at.get(name, 0.0), self._context.booted_at(), self._set_at)
+        known = replace(known, hours_from=max(back, self._lived_until))
+        is_late = lack_cause(Kind.LATE, name, None) in opened
+        return known if is_late else replace(known, away_at=back)
 
     def _pending_after(self, now: float) -> float:
         """Return since when a file waits at most that holds up judging: soon after a start all."""
@@ -269,7 +276,11 @@ def _judge(
         verdicts = list(judge(feed.expected, feed.known, doubted, feed.at))
         wrong = findings(feed.expected, feed.known, verdicts, feed.at)
         # Of the date on which it began to be watched some files came before.
-        found += [(feed.name, each) for each in wrong if each.day != begun or each.kind is Kind.GAP]
+        found += [
+            (feed.name, each)
+            for each in wrong
+            if feed.is_told(each.kind, each.day) and (each.day != begun or each.kind is Kind.GAP)
+        ]
         standing[feed.name] = _standing(feed, [each for each in verdicts if each.day > begun])
 
 

@@ -12,6 +12,7 @@ from backupd.core.archive_names import home_of
 from backupd.core.dependencies import Dependency
 from backupd.core.errors import DependencyDownError
 from backupd.core.stages import FACTS
+from backupd.core.times import booted_at
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -55,6 +56,7 @@ class WorkerContext:
 
     `roots()` has the directories of the feeds that may be worked on just now, by feed. `stop` ends
     all claiming: set it, then wake all lanes. `since` is when this process began (epoch seconds).
+    `booted_at()` is when this host was started: while it was off, no file could come.
     `recall` puts a file back that left for the history, or raises why it cannot.
     """
 
@@ -66,6 +68,7 @@ class WorkerContext:
     now: Callable[[], float]
     since: float
     stop: asyncio.Event
+    booted_at: Callable[[], float] = booted_at
     measure: Measure = _unmeasured
     recall: Callable[[Remembered], Awaitable[None]] = _no_history
     expectations: Mapping[str, Expectations] = field(default_factory=dict)  # by feed
