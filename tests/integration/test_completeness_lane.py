@@ -281,3 +281,21 @@ async def test_an_incident_that_is_older_than_what_is_judged_ends_too(place: Pla
     await come(place.ledger, an_arrival(FEED.name, NOON, "a_2.csv", RULE))
 
     assert of("gap") not in await place.open()
+
+
+async def test_what_was_due_by_other_expectations_counts_nowhere(place: Place) -> None:
+    more = replace(EXPECTED, every=None, files=Bounds(least=4))
+    for days in range(3):
+        await come(place.ledger, *[an_arrival(FEED.name, NOON + days * DAY)] * 3)
+    place.bench.context.expectations = {FEED.name: more}
+    place.at = NOON + 2 * DAY
+    await place.restarted().watch()
+
+    await place.lane.look()
+    standing = place.lane.standing[FEED.name]
+    assert (standing.missing, standing.late_s) == (0, 0.0)
+
+    place.at += DAY
+    await place.lane.look()
+    standing = place.lane.standing[FEED.name]
+    assert (standing.missing, standing.late_s) == (1, 6 * 3600)

@@ -285,7 +285,11 @@ def _judge(
 
 
 def _standing(feed: _Feed, verdicts: Iterable[Verdict]) -> Standing:
-    lacking = [each for each in verdicts if each.missing and not each.is_excused]
+    lacking = [
+        each
+        for each in verdicts
+        if each.missing and not each.is_excused and feed.is_told(Kind.MISSING, each.day)
+    ]
     late = [feed.at - deadline(feed.expected, each.day) for each in lacking]
     silent = silent_since(feed.expected, feed.known, feed.at)
     if silent is not None:
