@@ -1,4 +1,5 @@
 """What holds for every test."""
+# ruff: noqa: E402 -- pytest has to be told of a module to rewrite before it is imported
 
 from __future__ import annotations
 
