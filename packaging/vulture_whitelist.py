@@ -2,7 +2,7 @@
 
 from impala.hiveserver2 import HiveServer2Cursor
 
-from backupd.cli.admin import LazyGroup
+from backupd.cli.lazy import LazyProgram
 from backupd.core.rows import ProductionRow
 from backupd.intake.observer import _Reader
 from backupd.ops.journal import JournalLogger
@@ -14,10 +14,10 @@ ProductionRow.companion_name  # the warehouse takes a row's columns by their nam
 
 BaseException.__cause__  # Python shows it with the error
 
-LazyGroup.list_commands  # click asks a group for its commands
-LazyGroup.get_command
-LazyGroup.format_commands
-LazyGroup.context.obj  # click hands it to the commands
+LazyProgram.list_commands  # click asks a group for its commands
+LazyProgram.get_command
+LazyProgram.format_commands
+LazyProgram.context.obj  # click hands it to the commands
 
 _Reader.handle_event  # watchdog calls it in its thread
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import pkgutil
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from backupd.cli.errors import FAILED, USAGE, fail
+from backupd.cli.lazy import LazyProgram
 from backupd.cli.options import Places, config_option
-from backupd.cli.program import Program
 from backupd.config import ConfigMistakes
 from backupd.core.errors import BackupdError
 
@@ -70,27 +69,11 @@ Completion of commands, options, feeds and stages, for bash (or zsh, fish):
 """
 
 
-class LazyGroup(Program):
-    """Imports a command when it is run: `--help` and the shell's completion answer at once."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
-        """Return the commands in the order of the help."""
-        return list(COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - click's signature
-        """Import a command."""
-        if cmd_name not in COMMANDS:
-            return None
-        command = pkgutil.resolve_name(COMMANDS[cmd_name][0])
-        return command if isinstance(command, click.Command) else None
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - click's signature
-        """Write the list of commands without importing them."""
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
+class Admin(LazyProgram):
+    """The program: what goes wrong becomes a sentence and an exit code."""
 
     def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401 - click's signature
-        """Run a command; what goes wrong becomes a sentence and an exit code."""
+        """Run a command."""
         try:
             return super().invoke(ctx)
         except ConfigMistakes as mistakes:
@@ -101,7 +84,7 @@ class LazyGroup(Program):
             fail(f"{error} (run it as root, or as the daemon's user or group)", FAILED)
 
 
-@click.group(cls=LazyGroup, epilog=EPILOG)
+@click.group(cls=Admin, places=COMMANDS, epilog=EPILOG)
 @config_option
 @click.pass_context
 def main(context: click.Context, config_path: Path | None) -> None:

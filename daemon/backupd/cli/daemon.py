@@ -4,26 +4,34 @@ from __future__ import annotations
 
 import click
 
-from backupd.cli.check import check
-from backupd.cli.demo import demo
-from backupd.cli.import_job import import_job
-from backupd.cli.program import Program
-from backupd.cli.restore import restore
-from backupd.cli.run import run
+from backupd.cli.lazy import LazyProgram
+
+# Where each command is, and its line in the list of commands.
+COMMANDS = {
+    "check": (
+        "backupd.cli.check:check",
+        "Check the config: every mistake at once, each with its key.",
+    ),
+    "demo": ("backupd.cli.demo:demo", "The daemon on made-up feeds, and what became of each file."),
+    "import-job": (
+        "backupd.cli.import_job:import_job",
+        "Make a config of the old job's properties.",
+    ),
+    "restore": ("backupd.cli.restore:restore", "Put a snapshot of the ledger in place."),
+    "run": ("backupd.cli.run:run", "Run the daemon in the foreground."),
+}
 
 EPILOG = """
 Shell completion: eval "$(_BACKUPD_COMPLETE=bash_source backupd)"
 """
 
 
-@click.group(cls=Program, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=LazyProgram,
+    places=COMMANDS,
+    epilog=EPILOG,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 @click.version_option(package_name="backupd")
 def main() -> None:
     """Register, ship, verify, and only then remove every backup file."""
-
-
-main.add_command(run)
-main.add_command(check)
-main.add_command(restore)
-main.add_command(import_job)
-main.add_command(demo)
