@@ -80,10 +80,10 @@ def test_snapshots_are_made_in_time_and_old_ones_removed(
         assert daemon.stop() == 0
     assert len(snapshots(host)) in {3, 4}  # with the notes; a stop may come before the removal
     assert notes.read_text() == "not ours"
-    status = json.loads(host.admin("status", "--json").stdout)
+    status = json.loads(host.ask("status", "--json").stdout)
     newest = max(made - {"notes.txt"} | set(snapshots(host)) - {"notes.txt"})
     assert status["last_snapshot_at"][:4] == newest.removeprefix("ledger-")[:4]
-    assert "last snapshot " in host.admin("status").stdout
+    assert "last snapshot " in host.ask("status").stdout
     assert host.shown_incidents() == []
 
 
@@ -119,8 +119,8 @@ def test_a_failure_is_an_incident_that_says_what_to_do(tmp_path: Path) -> None:
 def test_without_a_snapshot_status_says_so(host: Host) -> None:
     host.deliver("1.csv")
     assert host.once().returncode == 0
-    assert "no snapshot in the archive yet" in host.admin("status").stdout
-    assert json.loads(host.admin("status", "--json").stdout)["last_snapshot_at"] is None
+    assert "no snapshot in the archive yet" in host.ask("status").stdout
+    assert json.loads(host.ask("status", "--json").stdout)["last_snapshot_at"] is None
     assert not (host.archive / ".backupd").exists()  # the first one is due after a day
 
 
@@ -138,7 +138,7 @@ def test_one_can_be_made_at_any_time(
         assert snapshots(host) == [str(made["snapshot"]).rpartition("/")[2]]
     text = host.archived()[str(made["snapshot"])]
     assert text.startswith(b"SQLite format 3\0")
-    assert json.loads(host.admin("status", "--json").stdout)["last_snapshot_at"] == made["taken_at"]
+    assert json.loads(host.ask("status", "--json").stdout)["last_snapshot_at"] == made["taken_at"]
     assert list(host.root.glob("ledger.db.snapshot*")) == []
 
 

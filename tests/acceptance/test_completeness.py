@@ -60,15 +60,15 @@ def _text(box: Mailbox) -> str:
 
 def _behind(host: Host) -> None:
     """What the commands say of a feed with a gap."""
-    shown = host.admin("completeness", "--feed", "traffic/a", "--json")
+    shown = host.ask("completeness", "--feed", "traffic/a", "--json")
     assert shown.returncode == 1
     found = json.loads(shown.stdout.splitlines()[-1])
     assert found["gaps"] == [{"source": None, "from": 2, "to": 2}]
     assert found["arrived_files"] == 2
-    status = json.loads(host.admin("status", "--json").stdout)
+    status = json.loads(host.ask("status", "--json").stdout)
     behind = {each["feed"]: each["behind"] for each in status["feeds"]}
     assert behind == {"traffic/a": ["gap", "late"], "traffic/b": []}
-    assert "traffic/a (gap, late)" in host.admin("status").stdout
+    assert "traffic/a (gap, late)" in host.ask("status").stdout
 
 
 def test_what_is_excused_is_over(tmp_path: Path) -> None:

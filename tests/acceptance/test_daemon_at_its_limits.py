@@ -57,7 +57,7 @@ def test_files_wait_for_descriptors_and_go_on_by_themselves(
             lambda: str(host.standing()),
         )
         daemon.tells("dependency up again", dependency="host")
-        incidents = host.admin("incidents", "--all", "--json").stdout.splitlines()
+        incidents = host.ask("incidents", "--all", "--json").stdout.splitlines()
         assert {json.loads(line)["cause"] for line in incidents} == {"host"}
         assert daemon.stop() == 0
     assert not [line for line in daemon.told() if "unexpected" in line["event"]]

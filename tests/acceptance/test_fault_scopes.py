@@ -156,7 +156,7 @@ def test_a_single_run_ends_when_all_is_through_that_can_be(tmp_path: Path) -> No
         assert site.once().returncode == 1
         assert {f.file_type for f in site.files() if f.status is not Status.DONE} == {"three"}
         assert site.spent(["three"]) == []
-        said = site.admin("show", next(f.id for f in site.files() if f.status is Status.WAITING))
+        said = site.ask("show", next(f.id for f in site.files() if f.status is Status.WAITING))
         assert "archive:three is down" in said.stdout
     assert site.once().returncode == 0
     assert all(each.closed_at for each in site.incidents())

@@ -165,13 +165,13 @@ ASKED = (
 
 
 def answers(host: Host) -> dict[tuple[str, ...], str]:
-    shown = {asked: host.admin(*asked) for asked in (*ASKED, *of_each_id(host))}
+    shown = {asked: host.ask(*asked) for asked in (*ASKED, *of_each_id(host))}
     assert all(each.returncode == 0 for each in shown.values()), shown
     return {asked: each.stdout for asked, each in shown.items()}
 
 
 def of_each_id(host: Host) -> list[tuple[str, ...]]:
-    lines = host.admin("list", "--json").stdout.splitlines()
+    lines = host.ask("list", "--json").stdout.splitlines()
     ids = [json.loads(line)["id"] for line in lines]
     return [(command, id_, "--json") for id_ in ids for command in ("show", "prove")]
 
@@ -188,7 +188,7 @@ def test_what_is_not_asked_for_is_not_listed(host: Host) -> None:
     two_done(host)
     have_all_left(host)
     for asked in (["--status", "parked"], ["--stage", "ship"], ["--feed", "tolling"]):
-        shown = host.admin("list", *asked)
+        shown = host.ask("list", *asked)
         assert (shown.returncode, shown.stdout) == (1, "")
 
 
@@ -212,7 +212,7 @@ def test_what_cannot_be_done_with_a_file_that_left_is_said(host: Host) -> None:
         assert refused.returncode == 1
         assert "a.csv is in the history since it left the ledger" in refused.stderr
     batch_id = str(host.rows()[0]["batch_id"])
-    unknown = host.admin("batch", batch_id)
+    unknown = host.ask("batch", batch_id)
     assert unknown.returncode == 1
     assert "moves to the history" in unknown.stderr
 
@@ -222,8 +222,8 @@ def test_a_history_that_cannot_be_read_is_said_and_the_rest_is_listed(host: Host
     have_all_left(host)
     (host.root / "warehouse" / ".backupd-id").unlink()
     host.configure({"ledger.keep": '"1h"'})
-    shown = host.admin("list")
+    shown = host.ask("list")
     assert "files that left for the history are left out" in shown.stderr
-    missing = host.admin("show", "a.csv")
+    missing = host.ask("show", "a.csv")
     assert missing.returncode == 1
     assert "lacks the mark" in missing.stderr

@@ -57,7 +57,7 @@ def test_what_comes_again_is_recognised_and_removed(host: Host) -> None:
     assert names(host) == ["done.csv", "new.csv"]
     assert set(host.archived()) == {"a/done.csv.gz", "a/new.csv.gz"}
     assert not host.local()
-    assert host.admin("prove", "done.csv").returncode == 0
+    assert host.ask("prove", "done.csv").returncode == 0
 
 
 def test_other_content_under_a_known_name_is_another_file(host: Host) -> None:

@@ -180,7 +180,7 @@ def test_parks_names_that_cannot_be_registered_and_shows_them_escaped(tmp_path: 
 
     assert host.once().returncode == 1
 
-    shown = host.admin("list", "--status", "parked").stdout
+    shown = host.ask("list", "--status", "parked").stdout
     assert "its name is not UTF-8: not\\xffutf8.csv" in shown
     assert "its name holds a control character: new\\nline.csv" in shown
     assert "its name holds a control character: esc\\x1b[31m.csv" in shown
@@ -448,7 +448,7 @@ def a_vanished_file(host: Host) -> None:
 
 
 def open_incidents(host: Host) -> str:
-    return host.admin("incidents").stdout
+    return host.ask("incidents").stdout
 
 
 def test_a_later_delivery_ends_the_trouble_of_a_vanished_file(tmp_path: Path) -> None:
@@ -463,8 +463,8 @@ def test_a_later_delivery_ends_the_trouble_of_a_vanished_file(tmp_path: Path) ->
     lost, again = host.files()
     assert (lost.status, lost.reason) == ("done", f"closed: delivered again as {again.id}")
     assert "vanished" not in open_incidents(host)
-    assert host.admin("prove", again.id).returncode == 0
-    assert host.admin("prove", lost.id).returncode == 1
+    assert host.ask("prove", again.id).returncode == 0
+    assert host.ask("prove", lost.id).returncode == 1
 
 
 def test_a_dismissal_ends_the_trouble_of_a_vanished_file(tmp_path: Path) -> None:

@@ -61,7 +61,7 @@ def registered(server: HiveServer) -> list[str]:
 
 
 def owed(host: Host) -> list[dict[str, object]]:
-    status = json.loads(host.admin("status", "--json").stdout)
+    status = json.loads(host.ask("status", "--json").stdout)
     found: list[dict[str, object]] = status["refreshes_owed"]
     return found
 
@@ -97,7 +97,7 @@ def test_an_impala_that_is_away_holds_nothing_up_and_is_told_later(
     (debt,) = owed(host)
     assert debt["table"] == f"`{DATABASE}`.`{TABLE}`"
     assert debt["merges"] == len(NAMES)
-    assert "Pending Impala REFRESH" in host.admin("status").stdout
+    assert "Pending Impala REFRESH" in host.ask("status").stdout
 
     impala.start()
     assert host.once().returncode == 0
@@ -134,9 +134,9 @@ def test_statements_and_manifest_of_a_batch_are_shown(
     told = host.admin("batch", file.batch_id, "--sql").stdout.splitlines()
     assert [line.removesuffix(";") for line in told if line in map("{};".format, server.statements)]
     assert "it's" not in "".join(told)
-    assert "it's; two.csv" in host.admin("batch", file.batch_id, "--manifest").stdout
+    assert "it's; two.csv" in host.ask("batch", file.batch_id, "--manifest").stdout
     assert host.admin("reconcile").returncode == 0
-    assert host.admin("prove", file.id).returncode == 0
+    assert host.ask("prove", file.id).returncode == 0
 
 
 def test_a_hive_that_is_down_pauses_load_and_is_told(
@@ -147,7 +147,7 @@ def test_a_hive_that_is_down_pauses_load_and_is_told(
     host.deliver("one.csv")
     server.stop()
     assert host.once().returncode == 1
-    assert "cannot be reached" in host.admin("status").stdout
+    assert "cannot be reached" in host.ask("status").stdout
     assert host.standing() == {"one.csv": "load waiting"}
 
     server.start()
@@ -241,14 +241,14 @@ def test_status_shows_which_of_several_servers_is_in_use(
     )
     host.deliver("one.csv")
     assert host.once().returncode == 0
-    assert f"HiveServer2 in use: {address}" in host.admin("status").stdout
-    status = json.loads(host.admin("status", "--json").stdout)
+    assert f"HiveServer2 in use: {address}" in host.ask("status").stdout
+    status = json.loads(host.ask("status", "--json").stdout)
     assert status["servers_in_use"] == {"HiveServer2": address}
     assert host.shown_incidents("--all") == []
 
     host.configure({})  # no Hive any more
     host.once()
-    assert json.loads(host.admin("status", "--json").stdout)["servers_in_use"] == {}
+    assert json.loads(host.ask("status", "--json").stdout)["servers_in_use"] == {}
 
 
 def test_two_daemons_that_are_handed_the_same_file_make_one_row(
@@ -266,6 +266,6 @@ def test_two_daemons_that_are_handed_the_same_file_make_one_row(
         assert run.returncode == 0, run.stderr
         assert not host.local()
     assert registered(server) == ["of-one.csv", "of-two.csv", "same.csv"]
-    shown = [json.loads(host.admin("show", "same.csv", "--json").stdout) for host in hosts]
+    shown = [json.loads(host.ask("show", "same.csv", "--json").stdout) for host in hosts]
     assert shown[0]["file_id"] == shown[1]["file_id"]
     assert shown[0]["id"] != shown[1]["id"]

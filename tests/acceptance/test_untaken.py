@@ -118,7 +118,7 @@ def test_the_daemon_keeps_it_over_a_restart_and_ends_it_when_it_is_gone(tmp_path
     with host.daemon() as daemon:
         daemon.tells("incident still open", kind="untaken")
         assert host.shown_incidents() == [first]
-        status = host.admin("status").stdout
+        status = host.ask("status").stdout
         assert "feed traffic/a has what cannot be taken" in status
         assert "it is a symbolic link" in " ".join(status.split())
         link.unlink()

@@ -11,6 +11,7 @@ from click.testing import CliRunner
 from backupd.cli.admin import main
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from click.testing import Result
@@ -18,7 +19,9 @@ if TYPE_CHECKING:
 _TERMINAL = {"FORCE_COLOR": "1", "COLUMNS": "80", "TERM": "xterm"}
 
 
-def admin(config_path: Path, *arguments: str, env: dict[str, str] | None = None) -> Result:
+def admin(
+    config_path: Path, *arguments: str, env: Mapping[str, str | None] | None = None
+) -> Result:
     """What a command says and how it exits."""
     named = ["--config", str(config_path), *arguments]
     return CliRunner().invoke(main, named, env=env, catch_exceptions=False)
