@@ -16,6 +16,7 @@ import sys
 import termios
 import time
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -24,13 +25,16 @@ from pyarrow import parquet as pq
 from backupd.ledger import LedgerReader, reports
 from support import configs
 from support.admin import admin
+from support.prepared import start
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from backupd.core.records import FileRecord
+    from support.prepared import Program
     from support.sshd import SshServer
 
+_STDOUT = 1  # of the tests, which a daemon shares
 PATIENCE = 30.0  # seconds until a condition that does not come true fails its test
 PROGRAMS = Path(sys.executable).parent
 OURS = ("ENV_MODE", "BACKUPD_CONFIG")  # variables that mean something to the commands
@@ -119,7 +123,7 @@ class Host:
         command = [*launcher, program, "run", *arguments, "--config", str(self.config)]
         log = self.root / "log"
         with log.open("wb") as stderr:
-            process = subprocess.Popen(command, stderr=stderr, env=environment({}))
+            process = _begun(command, stderr.fileno(), prepared=not launcher)
         daemon = Daemon(process, log)
         try:
             daemon.tells("ready")
@@ -170,7 +174,7 @@ class Host:
 class Daemon:
     """A running `backupd run`."""
 
-    def __init__(self, process: subprocess.Popen[bytes], log: Path) -> None:
+    def __init__(self, process: Program, log: Path) -> None:
         self.process = process
         self._log = log
 
@@ -253,14 +257,31 @@ def _read_all(terminal: int) -> bytes:
     return data
 
 
+def _begun(command: list[str], stderr: int, *, prepared: bool) -> Program:
+    if prepared:
+        return start(command, environment({}), _STDOUT, stderr)
+    return subprocess.Popen(command, stderr=stderr, env=environment({}))
+
+
 def _run(
     program: str, arguments: list[str], environ: Mapping[str, str]
 ) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [PROGRAMS / program, *arguments],
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE,
-        check=False,
-        env=environment(environ),
-    )
+    command = [str(PROGRAMS / program), *arguments]
+    if environ:
+        return subprocess.run(
+            command,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
+            check=False,
+            env=environment(environ),
+        )
+    with TemporaryFile("w+") as stdout, TemporaryFile("w+") as stderr:
+        ran = start(command, environment({}), stdout.fileno(), stderr.fileno())
+        try:
+            code = ran.wait(PATIENCE)
+        finally:
+            ran.kill()
+        stdout.seek(0)
+        stderr.seek(0)
+        return subprocess.CompletedProcess(command, code, stdout.read(), stderr.read())
