@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ from backupd.core.stages import Stage
 from backupd.ledger import incidents
 from support.coming import an_arrival, come
 from support.files import a_file
+from support.intake import eventually
 from support.judged import EXPECTED, NOON, RESCAN, RULE, TODAY, Place, judging, of
 from support.ledgers import FEED, plant
 
@@ -233,6 +235,19 @@ async def test_what_is_expected_no_more_is_over(place: Place) -> None:
     place.bench.context.expectations = {}
     place.is_seen = False
     await place.restarted().run()
+
+    assert await place.ledger.ask(incidents.all_open) == []
+
+
+async def test_what_comes_before_the_stop_is_seen_before_the_end(place: Place) -> None:
+    await place.comes("a_1.csv")
+    place.at += 901
+    running = asyncio.create_task(place.lane.run())
+    await eventually(lambda: place.ledger.ask(incidents.all_open), lambda: "no incident")
+
+    await place.comes("a_2.csv", "a_3.csv")
+    place.bench.context.stop.set()
+    await running
 
     assert await place.ledger.ask(incidents.all_open) == []
 

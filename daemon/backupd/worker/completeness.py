@@ -107,8 +107,7 @@ class CompletenessLane:
             await self._end_all()
             return
         await repeat(self.look, _EVERY, self._context.stop, share=_SHARE, longest=_LONGEST)
-        if self._seen_at is None:  # as in `run --once`, which may have ended before
-            await self.look()
+        await self.look()  # what came last, in `run --once`, came since the look before
 
     async def watch(self) -> None:
         """Have the ledger count what came of the feeds that are expected to deliver."""
