@@ -188,8 +188,8 @@ class Fleet:
         return run(self._hadoop, f"SELECT {columns} FROM {table}")  # noqa: S608 -- tables of ours
 
     def staged(self) -> list[str]:
-        """Return what is left in the staging folders."""
-        return [name for folder in self.staging.values() for name in self._hadoop.names(folder)]
+        """Return what is staged in the batch folders, which stay for a while when all was moved."""
+        return [name for folder in self.staging.values() for name in self._hadoop.staged(folder)]
 
 
 def _changes(hadoop: Hadoop, section: HiveSection) -> dict[str, str]:
