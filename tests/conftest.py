@@ -1,5 +1,4 @@
 """What holds for every test."""
-# ruff: noqa: E402 -- pytest has to be told of a module to rewrite before it is imported
 
 from __future__ import annotations
 
@@ -8,7 +7,6 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import HealthCheck, settings
 
-pytest.register_assert_rewrite("support.merging")  # what differs, as in the tests themselves
 from support import samples
 from support.hadoop import running_hadoop
 from support.kdc import running_kdc
@@ -20,6 +18,9 @@ if TYPE_CHECKING:
     from support.hadoop import Hadoop
     from support.kdc import Kdc
     from support.secure_hadoop import SecureHadoop
+
+# Before anything imports it: so that its asserts, too, show what was compared.
+pytest.register_assert_rewrite("support.merging")
 
 # How long an example takes says something about the machine's load, nothing about the product.
 settings.register_profile("backupd", deadline=None, suppress_health_check=[HealthCheck.too_slow])

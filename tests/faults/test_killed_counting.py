@@ -134,6 +134,7 @@ def _live_and_be_killed(campaign: Campaign, site: Site, sender: Sender) -> None:
     site.start()
     sender.some()
     is_long = campaign.row.tries % 3 == 2
+    # At any moment: there is nothing to wait for.
     time.sleep(campaign.rng.uniform(0, LONG if is_long else 0.6))
     site.kill()
     campaign.tried()

@@ -6,8 +6,6 @@ import asyncio
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-import pytest
-
 from backupd.completeness.dates import DAY, day_start, day_text
 from backupd.completeness.expectations import Bounds
 from backupd.completeness.judging import Excuse
@@ -17,18 +15,21 @@ from backupd.ledger import incidents
 from support.coming import an_arrival, come
 from support.files import a_file
 from support.intake import eventually
-from support.judged import EXPECTED, NOON, RESCAN, RULE, TODAY, Place, judging, of
+from support.judged import EXPECTED, NOON, RESCAN, RULE, TODAY, Place, of
 from support.ledgers import FEED, plant
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-    from pathlib import Path
+    import pytest
 
 
-@pytest.fixture
-async def place(tmp_path: Path) -> AsyncIterator[Place]:
-    async with judging(tmp_path) as place:
-        yield place
+async def more_is_expected(place: Place) -> None:
+    """Of three dates with three files each two are due when a fourth file is expected of each."""
+    more = replace(EXPECTED, every=None, files=Bounds(least=4))
+    for days in range(3):
+        await come(place.ledger, *[an_arrival(FEED.name, NOON + days * DAY)] * 3)
+    place.bench.context.expectations = {FEED.name: more}
+    place.at = NOON + 2 * DAY
+    await place.restarted().watch()
 
 
 async def test_a_silent_feed_is_late_until_a_file_comes(place: Place) -> None:
@@ -274,12 +275,7 @@ async def test_other_expectations_hold_at_once(place: Place) -> None:
 
 
 async def test_other_expectations_are_not_held_against_what_was_due_before(place: Place) -> None:
-    more = replace(EXPECTED, every=None, files=Bounds(least=4))
-    for days in range(3):
-        await come(place.ledger, *[an_arrival(FEED.name, NOON + days * DAY)] * 3)
-    place.bench.context.expectations = {FEED.name: more}
-    place.at = NOON + 2 * DAY
-    await place.restarted().watch()
+    await more_is_expected(place)
     assert await place.open() == {}
 
     place.at += DAY
@@ -299,12 +295,7 @@ async def test_an_incident_that_is_older_than_what_is_judged_ends_too(place: Pla
 
 
 async def test_what_was_due_by_other_expectations_counts_nowhere(place: Place) -> None:
-    more = replace(EXPECTED, every=None, files=Bounds(least=4))
-    for days in range(3):
-        await come(place.ledger, *[an_arrival(FEED.name, NOON + days * DAY)] * 3)
-    place.bench.context.expectations = {FEED.name: more}
-    place.at = NOON + 2 * DAY
-    await place.restarted().watch()
+    await more_is_expected(place)
 
     await place.lane.look()
     standing = place.lane.standing[FEED.name]

@@ -11,20 +11,11 @@ from backupd.completeness.expectations import Expectations
 from backupd.core.incidents import Incident, Kind
 from backupd.core.records import new_id
 from support.coming import an_arrival, come
-from support.judged import NOON, RESCAN, TODAY, Place, judging, of
+from support.judged import NOON, RESCAN, TODAY, Place, of
 from support.ledgers import FEED
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-    from pathlib import Path
-
     from backupd.core.arrivals import Arrival
-
-
-@pytest.fixture
-async def place(tmp_path: Path) -> AsyncIterator[Place]:
-    async with judging(tmp_path) as place:
-        yield place
 
 
 async def test_silence_counts_from_when_this_host_was_started(place: Place) -> None:

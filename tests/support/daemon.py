@@ -123,7 +123,7 @@ class Host:
         command = [*launcher, program, "run", *arguments, "--config", str(self.config)]
         log = self.root / "log"
         with log.open("wb") as stderr:
-            process = _begun(command, stderr.fileno(), prepared=not launcher)
+            process = _begun(command, {}, _STDOUT, stderr.fileno(), prepared=not launcher)
         daemon = Daemon(process, log)
         try:
             daemon.tells("ready")
@@ -257,27 +257,22 @@ def _read_all(terminal: int) -> bytes:
     return data
 
 
-def _begun(command: list[str], stderr: int, *, prepared: bool) -> Program:
+def _begun(
+    command: list[str], environ: Mapping[str, str], stdout: int, stderr: int, *, prepared: bool
+) -> Program:
+    variables = environment(environ)
     if prepared:
-        return start(command, environment({}), _STDOUT, stderr)
-    return subprocess.Popen(command, stderr=stderr, env=environment({}))
+        return start(command, variables, stdout, stderr)
+    return subprocess.Popen(command, stdout=stdout, stderr=stderr, env=variables)
 
 
 def _run(
     program: str, arguments: list[str], environ: Mapping[str, str]
 ) -> subprocess.CompletedProcess[str]:
     command = [str(PROGRAMS / program), *arguments]
-    if environ:
-        return subprocess.run(
-            command,
-            capture_output=True,
-            text=True,
-            timeout=PATIENCE,
-            check=False,
-            env=environment(environ),
-        )
     with TemporaryFile("w+") as stdout, TemporaryFile("w+") as stderr:
-        ran = start(command, environment({}), stdout.fileno(), stderr.fileno())
+        outputs = stdout.fileno(), stderr.fileno()
+        ran = _begun(command, environ, *outputs, prepared=not environ)
         try:
             code = ran.wait(PATIENCE)
         finally:

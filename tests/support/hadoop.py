@@ -28,10 +28,10 @@ from support.hadoop_programs import (
     SCHEMA_TOOL,
     Server,
     environment,
+    has_archive,
     java,
-    keep_classes,
-    keeps_classes,
-    kept_classes,
+    keep_archive,
+    writes_archive,
 )
 from support.processes import accepts
 from support.server_process import ServerProcess
@@ -135,14 +135,13 @@ class Hadoop:
         self._process(name).signal(number)
 
     def stop_all(self) -> None:
-        """End what runs; of a program that starts here for the first time, keep its classes."""
+        """End what runs; of a program that starts here for the first time, keep the archive."""
         for name, server in self._servers.items():
-            made = self._classes(name)
-            if server.runs and not kept_classes(PROGRAMS[name]).exists():
+            if server.runs and not has_archive(PROGRAMS[name]):
                 server.terminate()
             server.kill()
-            if made.exists():
-                keep_classes(PROGRAMS[name], made)
+            if self._archive(name).exists():
+                keep_archive(PROGRAMS[name], self._archive(name))
 
     def registered(self) -> set[int]:
         """Return the ports of the HiveServer2s that ZooKeeper knows."""
@@ -234,10 +233,11 @@ class Hadoop:
         program = PROGRAMS[name]
         command = [*self._java(name, program), *self._arguments(name)]
         log = self.directory / f"{name}.log"
-        found = {**self._environment(program), **keeps_classes(program, self._classes(name))}
-        return ServerProcess(log, command, found, partial(self._is_up, name))
+        archiving = {} if has_archive(program) else writes_archive(self._archive(name))
+        variables = {**self._environment(program), **archiving}
+        return ServerProcess(log, command, variables, partial(self._is_up, name))
 
-    def _classes(self, name: Server) -> Path:
+    def _archive(self, name: Server) -> Path:
         return self.directory / f"{name}.jsa"
 
     def _java(self, name: str, program: Program) -> list[str]:

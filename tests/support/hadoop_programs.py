@@ -75,7 +75,7 @@ def java(directory: Path, name: str, program: Program, properties: Mapping[str, 
         f"-Dderby.stream.error.file={directory}/derby-{name}.log",
         f"-Dlog4j.configurationFile={directory}/conf/log4j2.properties",
         f"-Dhive.log4j.file={directory}/conf/hive-log4j2.properties",
-        *_with_classes(program),
+        *([f"-XX:SharedArchiveFile={_archive(program)}"] if has_archive(program) else []),
         *(f"-D{key}={value}" for key, value in properties.items()),
         *opened,
         "-cp",
@@ -90,34 +90,32 @@ def environment(directory: Path) -> dict[str, str]:
     return os.environ | ours
 
 
-def kept_classes(program: Program) -> Path:
-    """Return where Java keeps a program's classes as it wants them in memory.
+def has_archive(program: Program) -> bool:
+    """Return whether Java's archive of a program's classes, as it wants them in memory, is kept.
 
-    A server that finds them starts in half of the time.
+    A server that has it starts in half of the time.
     """
-    return jars() / f"{program.main}.jsa"
+    return _archive(program).exists()
 
 
-def keeps_classes(program: Program, path: Path) -> Mapping[str, str]:
-    """Return what has a server write them there when it ends, unless they are kept already."""
-    kept = kept_classes(program).exists()
-    return {} if kept else {"JDK_JAVA_OPTIONS": f"-XX:ArchiveClassesAtExit={path}"}
+def writes_archive(path: Path) -> Mapping[str, str]:
+    """Return what has a server write its archive there when it ends, but not by SIGKILL."""
+    return {"JDK_JAVA_OPTIONS": f"-XX:ArchiveClassesAtExit={path}"}
 
 
-def keep_classes(program: Program, path: Path) -> None:
+def keep_archive(program: Program, path: Path) -> None:
     """Keep what a server wrote there."""
-    kept = kept_classes(program)
+    kept = _archive(program)
     part = kept.with_suffix(f".{os.getpid()}.part")
     shutil.move(path, part)
     part.replace(kept)
 
 
-def _with_classes(program: Program) -> list[str]:
-    kept = kept_classes(program)
-    return [f"-XX:SharedArchiveFile={kept}"] if kept.exists() else []
+def _archive(program: Program) -> Path:
+    return jars() / f"{program.main}.jsa"
 
 
 def _class_path(directory: Path) -> str:
-    """Return the jars first: kept classes are good for a path that begins as theirs did."""
+    """Return the jars first: an archive is good for a path that begins as its own did."""
     cache = jars()
     return f"{cache}/lib/*:{cache}/last/*:{directory}/conf"
