@@ -272,6 +272,9 @@ def last_arrival(known: Known, now: float) -> float | None:
 
     Whoever set the clock back meanwhile has files of a time to come: these tell nothing.
     """
+    latest = max((came.last_at for came in known.seen.values()), default=None)
+    if latest is None or latest <= now:
+        return latest
     times = (last_by(came, day, now) for day, came in known.seen.items())
     return max((at for at in times if at is not None), default=None)
 

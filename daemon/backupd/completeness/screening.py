@@ -81,10 +81,12 @@ def _out_of_line(expected: Expectations, seen: Seen, days: range) -> Iterator[in
     for day, came in seen.items():
         if day in counted:
             few[day - first] = many[day - first] = came.records
-    for place in range(_WEEK * WEEKS, len(there)):
-        weeks = slice(place - _WEEK * WEEKS, place, _WEEK)
-        if not min(few[weeks]) <= many[place] <= max(many[weeks]):
-            yield first + place
+    starts = range(0, _WEEK * WEEKS, _WEEK)
+    least = map(min, *(few[start : start + len(days)] for start in starts))
+    most = map(max, *(many[start : start + len(days)] for start in starts))
+    for day, here, low, high in zip(days, many[_WEEK * WEEKS :], least, most, strict=True):
+        if low <= high and not low <= here <= high:  # no week is known: nothing is usual
+            yield day
 
 
 @lru_cache(maxsize=64)
