@@ -2,20 +2,48 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from backupd.completeness.dates import day_from
 from backupd.completeness.expectations import Bounds, Expectations, SequenceRule
 from backupd.completeness.words import due_next, in_words
-from support.configs import loaded, mistakes
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from backupd.config import load
+from support.configs import loaded, mistakes, write
 
 E = "feeds.traffic.expect"
+DOCUMENT = Path(__file__).parents[2] / "docs" / "completeness.md"
+EXAMPLES = re.findall(r"```toml\n(\[feeds.*?)```", DOCUMENT.read_text(), re.DOTALL)
+
+
+def test_the_document_has_five_examples() -> None:
+    assert len(EXAMPLES) == 5
+
+
+@pytest.mark.parametrize("example", EXAMPLES)
+def test_each_example_of_the_document_is_taken(tmp_path: Path, example: str) -> None:
+    name = example.removeprefix("[feeds.").partition(".")[0]
+    customer = tmp_path / "in" / "eLUX"
+    customer.mkdir(parents=True)
+    path = write(
+        tmp_path,
+        {
+            "feeds.traffic.customers": None,
+            "feeds.traffic.directory": None,
+            "feeds.traffic.pattern": None,
+            f"feeds.{name}.customers": '["eLUX"]',
+            f"feeds.{name}.directory": f'"{customer}"',
+            f"feeds.{name}.pattern": '"*"',
+        },
+    )
+    path.write_text(f"{path.read_text()}\n{example}")
+
+    (expected,) = load(path, environ={}).expectations.values()
+
+    assert list(in_words(expected))
 
 
 def test_nothing_is_expected_by_itself(tmp_path: Path) -> None:
